@@ -1,0 +1,134 @@
+# fardel: `make` builds ./fardel, `make run` shows it at work, `make check` tests it. GNU make; nothing to configure.
+#
+#   make            ./fardel (objects in build/default/)
+#   make run        a demonstration under ./run/; ONCE=1 ends after its deliveries
+#   make check      unit tests, then end to end; T=lib_conf runs one unit suite alone
+#   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
+#   make valgrind   unit tests under valgrind
+#   make clang      everything built by clang, unit tests run
+#   make fuzz       every fuzzer for FUZZ_SECONDS each
+#   make lint       layers, style and warnings as errors
+#   make deps       installs what is missing (as root) or says which line does
+#   make clean
+#
+# V=1 shows the commands.
+
+CC       = cc
+CFLAGS   = -O2 -g
+CPPFLAGS =
+LDFLAGS  =
+WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings
+FUZZ_SECONDS = 20
+
+VARIANT  = default
+B       := build/$(VARIANT)
+
+# ---- what a variant changes
+EXTRA_default  = -fstack-protector-strong
+EXTRA_valgrind = -O1
+EXTRA_lint-gcc = -Werror
+EXTRA_lint-clang = -Werror
+EXTRA_asan     = -O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+EXTRA_fuzz     = -O1 -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined
+EXTRA    = $(EXTRA_$(VARIANT))
+ifneq ($(filter clang fuzz,$(VARIANT)),)
+CC       = clang
+endif
+
+V        =
+Q        = $(if $(V),,@echo '$1 $@';)
+
+COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
+LINK     = $(CC) $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
+LIBS     = -ludns -lbearssl
+
+# ---- sources: a new file is found by itself
+SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c cmd/*.c))
+MAIN        := cmd/fardel.c
+UNITS       := $(sort $(filter-out tests/unit/main.c,$(wildcard tests/unit/*.c)))
+TEST_SOURCES := $(sort $(wildcard tests/*.c)) $(UNITS) tests/unit/main.c
+FUZZERS     := $(sort $(wildcard tests/fuzz/*.c))
+SUITES      := $(subst /,_,$(UNITS:tests/unit/%.c=%))
+
+OBJECTS      = $(SOURCES:%.c=$(B)/%.o)
+MODULES      = $(filter-out $(B)/$(MAIN:.c=.o),$(OBJECTS))
+TEST_OBJECTS = $(TEST_SOURCES:%.c=$(B)/%.o)
+PROGRAM      = $(if $(filter default,$(VARIANT)),fardel,$(B)/fardel)
+
+all: $(PROGRAM)
+
+$(PROGRAM): $(SOURCES:%.c=$(B)/%.o) $(B)/flags $(B)/sources
+	$(call Q,LD)$(LINK) -o $@ $(OBJECTS) $(LIBS)
+
+$(B)/unit: $(MODULES) $(TEST_OBJECTS) $(B)/flags $(B)/sources
+	$(call Q,LD)$(LINK) -o $@ $(MODULES) $(TEST_OBJECTS) $(LIBS) $$(pkg-config --libs check)
+
+$(B)/%.o: %.c $(B)/flags | build/deps-build
+	@mkdir -p $(@D)
+	$(call Q,CC)$(COMPILE) -c -o $@ $<
+
+# Test code needs Check, the program does not.
+$(TEST_OBJECTS): | build/deps-check
+
+$(B)/tests/unit/main.o: tests/unit/main.c $(B)/suites.h $(B)/flags
+	@mkdir -p $(@D)
+	$(call Q,CC)$(COMPILE) -I$(B) -c -o $@ $<
+
+# Fuzzers are programs of their own: each file has a LLVMFuzzerTestOneInput().
+$(B)/fuzz-%: $(B)/tests/fuzz/%.o $(MODULES) $(B)/flags $(B)/sources
+	$(call Q,LD)$(LINK) -fsanitize=fuzzer -o $@ $< $(MODULES) $(LIBS)
+
+# Lists that are written again only when they change, so that a changed flag or a removed file rebuilds what it touches.
+define update
+	@mkdir -p $(@D)
+	@printf '%s\n' $(1) > $@.new; if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+endef
+$(B)/flags: FORCE
+	$(call update,'$(COMPILE) / $(LINK) $(LIBS)')
+$(B)/sources: FORCE
+	$(call update,$(SOURCES) $(TEST_SOURCES))
+$(B)/suites.h: FORCE
+	$(call update,$(patsubst %,'SUITE(%)',$(SUITES)))
+
+# ---- what must be there first
+build/deps-%:
+	@mkdir -p build
+	@CC='$(firstword $(CC))' sh tests/deps.sh $*
+	@touch $@
+deps:
+	@mkdir -p build
+	@sh tests/deps.sh build check
+	@touch build/deps-build build/deps-check
+
+# ---- what to do with it
+run: fardel
+	@ONCE='$(ONCE)' sh demo/run.sh
+
+unit: $(B)/unit
+	@sh tests/run-unit.sh $(B)/unit $(T)
+check: fardel $(B)/unit
+	@sh tests/check.sh $(B)/unit $(T)
+asan: | build/deps-check
+	@$(MAKE) --no-print-directory VARIANT=asan unit
+clang: | build/deps-clang
+	@$(MAKE) --no-print-directory VARIANT=clang all unit
+valgrind: | build/deps-valgrind
+	@$(MAKE) --no-print-directory VARIANT=valgrind build/valgrind/unit
+	@VALGRIND=1 sh tests/run-unit.sh build/valgrind/unit $(T)
+fuzz: | build/deps-clang
+	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
+	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
+objects: $(OBJECTS) $(TEST_OBJECTS)
+fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
+lint: | build/deps-check
+	@sh tests/lint.sh
+
+clean:
+	rm -rf build fardel
+
+-include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
+
+FORCE:
+.PHONY: all objects run unit check asan clang valgrind fuzz fuzzers lint deps clean FORCE
+.DELETE_ON_ERROR:
+.SECONDARY:

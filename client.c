@@ -1,0 +1,1054 @@
+/* SMTP and LMTP client. A conversation is a phase, a queue of expectations (what will the next reply
+ * answer?) and a table that says what each kind of reply means. Without PIPELINING the queue is one deep. */
+#include "client.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/file.h"
+#include "lib/list.h"
+#include "lib/log.h"
+#include "lib/stream.h"
+#include "mime/transfer.h"
+
+enum {
+	REPLY_LINE = 4096,              /* RFC 5321 4.5.3.1.5 asks for 512; many peers write more */
+	REPLY_LINES = 100,              /* of one reply */
+	LINES_A_TURN = 100,
+	BLOCK = 65536,                  /* octets of a message read at once */
+	CONNECT_S = 30,
+	BLOCK_S = 180                   /* RFC 5321 4.5.3.2.5 */
+};
+
+enum phase {
+	C_CONNECT,                      /* connect() is under way */
+	C_HELLO,                        /* greeting, EHLO, HELO or LHLO is awaited */
+	C_IDLE,                         /* ready for a job */
+	C_ENVELOPE,                     /* RSET, MAIL, RCPT and DATA go out and are answered */
+	C_BODY,                         /* the message is being sent */
+	C_DOT,                          /* all is sent, the final replies are awaited */
+	C_QUIT,                         /* QUIT has been sent */
+	C_OVER,                         /* hung up; gone() is due */
+	C_ABORTED                       /* hung up inside a callback; to be freed without a word */
+};
+
+/* What a reply answers. */
+enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_RSET, X_MAIL, X_RCPT, X_DATA, X_DOT, X_LONE_DOT, X_QUIT };
+
+/* What the envelope is to send next. */
+enum next { N_RSET, N_MAIL, N_RCPT, N_DATA, N_NOTHING };
+
+enum fate {
+	F_WAITING,                      /* for a transaction, the first or another one */
+	F_OFFERED,                      /* in this transaction, not answered */
+	F_ACCEPTED,                     /* 2xx to RCPT; the final reply decides */
+	F_SETTLED                       /* result() has been called */
+};
+
+struct client {
+	const struct client_config *config;
+	const struct client_events *events;
+	void *arg;
+	char peer[DOMAIN_MAX + INET6_ADDRSTRLEN + 16];
+	enum phase phase;
+	struct io dial;                 /* the socket until it is connected */
+	struct stream stream;           /* from then on */
+	struct timer timer;             /* for the oldest expectation, or the block being sent */
+	struct task task;               /* tells the caller */
+	bool ready_due, job_over, telling;
+	struct reply why;               /* how the connection ended */
+	struct capabilities can;
+	unsigned transactions;          /* MAIL commands sent */
+	bool dirty;                     /* RSET before the next MAIL */
+
+	struct buf expected;            /* enum expect, one octet each, */
+	size_t answered;                /* of which so many are answered */
+
+	int code;                       /* of the reply being read; 0: none has begun */
+	unsigned lines;
+	char enhanced[12];
+	char text[REPLY_TEXT];
+	size_t text_n;
+
+	struct client_job *job;
+	unsigned char *fate;            /* enum fate of each recipient */
+	size_t unsettled;
+	size_t most;                    /* recipients a transaction, as 452 and 552 have taught; 0: nothing learnt */
+	struct reply job_why;           /* code 0 and no text: all have results */
+	bool untried;
+	struct reply unfit;             /* why this message is not sent to this peer */
+
+	size_t *batch;                  /* recipients of this transaction, in the order they are offered */
+	size_t batch_n, offered, heard, accepted, deferred;
+	size_t final;                   /* LMTP: place in batch behind the last final reply */
+	enum next next;
+	bool had_others;                /* transactions before this one */
+	bool mail_answered, mail_refused;
+	struct dot dot;
+	off_t at, left;                 /* of the message */
+	bool dot_leaving;               /* the final dot is written but may not have left */
+};
+
+struct step {
+	const char *name;
+	unsigned seconds;               /* RFC 5321 4.5.3.2 */
+	int low, high;                  /* codes that say yes; 4xx and 5xx say no; others have no meaning here */
+	bool ends_data;
+	void (*yes)(struct client *, const struct reply *);
+	void (*no)(struct client *, const struct reply *);
+};
+static const struct step steps[X_QUIT + 1];
+
+static void pump(struct client *);
+static void send_block(struct client *);
+
+/* ---- the end */
+
+static bool alive(const struct client *c) { return c->phase != C_OVER && c->phase != C_ABORTED; }
+
+static void hang_up(struct client *c)
+{
+	timer_stop(&c->timer);
+	stream_close(&c->stream);
+	if (c->dial.fd != -1) {
+		io_forget(&c->dial);
+		close(c->dial.fd);
+		c->dial.fd = -1;
+	}
+}
+
+static void forget_job(struct client *c)
+{
+	c->job = NULL;
+	c->job_over = c->untried = false;
+	free(c->fate);
+	free(c->batch);
+	c->fate = NULL;
+	c->batch = NULL;
+}
+
+static void free_client(struct client *c)
+{
+	task_cancel(&c->task);
+	forget_job(c);
+	buf_free(&c->expected);
+	free(c);
+}
+
+static void finish_job(struct client *c, bool untried)
+{
+	c->job_over = true;
+	c->untried = untried && c->unsettled;
+	task_post(&c->task);
+}
+
+/* The connection is over and c->why says how. Recipients without a result hear of it through their job's done(). */
+static void end(struct client *c)
+{
+	/* A peer that ends a connection which has served others, before it answers MAIL, has said nothing of this message:
+	 * many close after some messages, or after an idle minute that crosses our MAIL. */
+	bool untried = c->had_others && !c->mail_answered;
+
+	/* After QUIT nothing can go wrong any more. */
+	if (c->phase == C_QUIT && c->why.code != 221)
+		reply_set(&c->why, 221, "2.0.0", "connection closed after QUIT");
+	c->phase = C_OVER;
+	hang_up(c);
+	if (c->job && !c->job_over) {
+		c->job_why = c->why;
+		finish_job(c, untried);
+	}
+	task_post(&c->task);
+}
+
+__attribute__((format(printf, 3, 4)))
+static void fail(struct client *c, const char *enhanced, const char *fmt, ...)
+{
+	char text[REPLY_TEXT];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	reply_set(&c->why, 0, enhanced, "%s", text);
+	end(c);
+}
+
+/* The peer has ended it with a reply. */
+static void end_by_reply(struct client *c, const char *step, const struct reply *r)
+{
+	reply_set(&c->why, r->code, r->enhanced, "%s: %s", step, r->text);
+	end(c);
+}
+
+/* ---- expectations */
+
+static bool awaiting(const struct client *c) { return c->answered < c->expected.n; }
+static enum expect oldest(const struct client *c) { return (enum expect)c->expected.p[c->answered]; }
+
+static unsigned or_else(unsigned set, unsigned otherwise) { return set ? set : otherwise; }
+
+static unsigned seconds(const struct client *c)
+{
+	if (c->phase == C_CONNECT)
+		return or_else(c->config->connect_s, CONNECT_S);
+	if (c->phase == C_BODY || c->dot_leaving)
+		return or_else(c->config->command_s, BLOCK_S);
+	if (oldest(c) == X_QUIT)
+		return steps[X_QUIT].seconds;
+	return or_else(steps[oldest(c)].ends_data ? c->config->final_s : c->config->command_s, steps[oldest(c)].seconds);
+}
+
+/* One time limit for a whole reply, or a whole block, however slowly its octets come or go. */
+static void arm(struct client *c)
+{
+	if (c->phase == C_BODY || c->phase == C_CONNECT || awaiting(c))
+		timer_set(&c->timer, (msec)seconds(c) * 1000);
+	else
+		timer_stop(&c->timer);
+}
+
+static void expect(struct client *c, enum expect what)
+{
+	bool first = !awaiting(c);
+
+	if (first) {
+		buf_clear(&c->expected);
+		c->answered = 0;
+	}
+	if (!buf_char(&c->expected, (char)what))
+		fail(c, "4.3.0", "no memory left");
+	else if (first)
+		arm(c);
+}
+
+static void log_line(const struct client *c, const char *direction, struct str line)
+{
+	log_event(LOG_DEBUG, c->config->lmtp ? "lmtp" : "smtp", LF(L_TEXT("id", c->job ? c->job->id : NULL),
+		L_TEXT("peer", c->peer), L_STR(direction, line)));
+}
+
+static void put(struct client *c, const void *p, size_t n)
+{
+	if (alive(c) && stream_write(&c->stream, p, n) == -1)
+		fail(c, "4.4.2", "connection lost: %s", strerror(errno));
+}
+
+/* Sends a command and notes what its reply will answer: one call, so that the two cannot drift apart. */
+static void say(struct client *c, enum expect what, struct str line)
+{
+	/* Addresses and parameters have been parsed; a line end in one would be a command of somebody else. */
+	assert(!memchr(line.p, '\n', line.n) && !memchr(line.p, '\r', line.n));
+	log_line(c, "sent", line);
+	put(c, line.p, line.n);
+	put(c, "\r\n", 2);
+	if (alive(c))
+		expect(c, what);
+}
+
+static void say_built(struct client *c, enum expect what, struct buf *line)
+{
+	if (line->bad)
+		fail(c, "4.3.0", "no memory left");
+	else
+		say(c, what, buf_view(line));
+	buf_free(line);
+}
+
+static void say_hello(struct client *c, enum expect what)
+{
+	struct buf line = { .max = REPLY_LINE };
+
+	memset(&c->can, 0, sizeof c->can);
+	c->phase = C_HELLO;
+	buf_printf(&line, "%s %s", steps[what].name, c->config->hostname);
+	say_built(c, what, &line);
+}
+
+/* ---- greeting and EHLO */
+
+static void greeted(struct client *c, const struct reply *r)
+{
+	(void)r;
+	say_hello(c, c->config->lmtp ? X_LHLO : X_EHLO);
+}
+
+static void hello_taken(struct client *c, const struct reply *r)
+{
+	(void)r;
+	c->phase = C_IDLE;
+	c->ready_due = true;
+	task_post(&c->task);
+}
+
+static void ehlo_refused(struct client *c, const struct reply *r)
+{
+	/* RFC 5321 3.2: only a peer that does not know EHLO is asked in the old way. */
+	if (r->code >= 500)
+		say_hello(c, X_HELO);
+	else
+		end_by_reply(c, steps[X_EHLO].name, r);
+}
+
+static void greeting_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_GREETING].name, r); }
+static void helo_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_HELO].name, r); }
+static void lhlo_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_LHLO].name, r); }
+
+/* ---- results */
+
+static void settle(struct client *c, size_t i, const struct reply *r)
+{
+	if (c->fate[i] == F_SETTLED)
+		return;
+	c->fate[i] = F_SETTLED;
+	c->unsettled--;
+	c->job->result(c->job, i, r);
+}
+
+static void settle_all(struct client *c, const struct reply *r)
+{
+	for (size_t i = 0; i < c->job->n; i++)
+		settle(c, i, r);
+}
+
+static void settle_accepted(struct client *c, const struct reply *r)
+{
+	for (size_t i = 0; i < c->batch_n; i++)
+		if (c->fate[c->batch[i]] == F_ACCEPTED)
+			settle(c, c->batch[i], r);
+}
+
+/* ---- the envelope */
+
+static bool mail_max_reached(const struct client *c) { return c->can.mail_max && c->transactions >= c->can.mail_max; }
+
+static size_t batch_limit(const struct client *c)
+{
+	size_t limit = c->job->n;
+
+	if (c->can.rcpt_max && c->can.rcpt_max < limit)         /* RFC 9422 */
+		limit = c->can.rcpt_max;
+	return c->most && c->most < limit ? c->most : limit;
+}
+
+/* Picks the recipients of the next transaction: the first that wait, as many as the peer takes. */
+static void fill_batch(struct client *c)
+{
+	size_t limit = batch_limit(c), domains = 0;
+	struct str last = STR("");
+
+	c->batch_n = c->offered = c->heard = c->accepted = c->deferred = c->final = 0;
+	for (size_t i = 0; i < c->job->n && c->batch_n < limit; i++) {
+		struct str domain = c->job->to[i]->addr.domain;
+
+		if (c->fate[i] != F_WAITING)
+			continue;
+		/* Changes of the domain are counted: never fewer than there are domains. */
+		if (domains == 0 || !str_eq_nocase(domain, last)) {
+			if (c->can.rcpt_domain_max && domains == c->can.rcpt_domain_max)
+				break;
+			domains++;
+			last = domain;
+		}
+		c->batch[c->batch_n++] = i;
+	}
+}
+
+static void begin_transaction(struct client *c)
+{
+	if (mail_max_reached(c)) {
+		reply_set(&c->job_why, 0, "4.4.5", "the peer takes %u messages on a connection", c->can.mail_max);
+		c->phase = C_IDLE;
+		finish_job(c, true);
+		return;
+	}
+	fill_batch(c);
+	c->had_others = c->transactions > 0;
+	c->mail_answered = c->mail_refused = false;
+	c->next = c->dirty ? N_RSET : N_MAIL;
+	c->phase = C_ENVELOPE;
+	pump(c);
+}
+
+static void transaction_over(struct client *c)
+{
+	/* What was offered but not settled was too many for this transaction: the next one is smaller. */
+	for (size_t i = 0; i < c->batch_n; i++)
+		if (c->fate[c->batch[i]] != F_SETTLED)
+			c->fate[c->batch[i]] = F_WAITING;
+	if (c->deferred)
+		c->most = c->accepted;
+	if (c->unsettled) {
+		begin_transaction(c);
+		return;
+	}
+	c->phase = C_IDLE;
+	arm(c);
+	finish_job(c, false);
+}
+
+static void say_mail(struct client *c)
+{
+	struct sender from = *c->job->from;
+	struct buf line = { 0 };
+
+	/* Only what the peer has announced. 8-bit content goes to a peer without 8BITMIME as it is: such peers pass it on in
+	 * practice, and converting it would break signatures. */
+	from.has_body = (c->can.set & CAP_8BITMIME) && from.body == BODY_8BITMIME;
+	from.body = from.has_body ? BODY_8BITMIME : BODY_7BIT;
+	if (!(c->can.set & CAP_DSN)) {
+		from.ret = RET_NONE;
+		from.envid = STR("");
+	}
+	from.requiretls = false;
+	from.auth = STR("");
+	from.hold_for = 0;
+	from.hold_until = 0;
+	print_mail(&line, &from);
+	if (c->can.set & CAP_SIZE)
+		buf_printf(&line, " SIZE=%llu", (unsigned long long)c->job->size);
+	c->transactions++;
+	c->dirty = true;
+	say_built(c, X_MAIL, &line);
+}
+
+static void say_rcpt(struct client *c, size_t i)
+{
+	struct recipient to = *c->job->to[i];
+	struct buf line = { 0 };
+
+	if (!(c->can.set & CAP_DSN)) {
+		to.notify = 0;
+		to.orcpt = STR("");
+	}
+	print_rcpt(&line, &to);
+	c->fate[i] = F_OFFERED;
+	say_built(c, X_RCPT, &line);
+}
+
+static void say_next(struct client *c)
+{
+	switch (c->next) {
+	case N_RSET:
+		c->next = N_MAIL;
+		say(c, X_RSET, STR("RSET"));
+		break;
+	case N_MAIL:
+		c->next = N_RCPT;
+		say_mail(c);
+		break;
+	case N_RCPT:
+		if (c->offered + 1 == c->batch_n)
+			c->next = N_DATA;
+		say_rcpt(c, c->batch[c->offered++]);
+		break;
+	case N_DATA:
+		c->next = N_NOTHING;
+		if (awaiting(c) || c->accepted)
+			say(c, X_DATA, STR("DATA"));
+		break;
+	case N_NOTHING:
+		break;
+	}
+}
+
+static bool may_say(const struct client *c)
+{
+	return (c->can.set & CAP_PIPELINING) ? !stream_full(&c->stream) : !awaiting(c);
+}
+
+/* Sends what may be sent now: with PIPELINING the whole envelope, without it one command. */
+static void pump(struct client *c)
+{
+	while (c->phase == C_ENVELOPE && c->next != N_NOTHING && may_say(c))
+		say_next(c);
+	if (c->phase == C_ENVELOPE && c->next == N_NOTHING && !awaiting(c))
+		transaction_over(c);
+}
+
+static void reset(struct client *c, const struct reply *r)
+{
+	(void)r;
+	c->dirty = false;
+}
+
+static void reset_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_RSET].name, r); }
+
+static void mail_taken(struct client *c, const struct reply *r)
+{
+	(void)r;
+	c->mail_answered = true;
+}
+
+/* Says nothing of the recipients but something of the message, so it answers for those of later transactions too. */
+static void mail_refused(struct client *c, const struct reply *r)
+{
+	c->mail_answered = c->mail_refused = true;
+	c->next = N_NOTHING;
+	settle_all(c, r);
+}
+
+static void rcpt_taken(struct client *c, const struct reply *r)
+{
+	size_t i = c->batch[c->heard++];
+
+	(void)r;
+	c->accepted++;
+	if (c->fate[i] == F_OFFERED)
+		c->fate[i] = F_ACCEPTED;
+}
+
+/* RFC 5321 4.5.3.1.10: 452, or 552 in older peers, is "too many recipients" when others came before it. A full
+ * mailbox (X.2.2) or a message too big for it (X.3.4) is not. */
+static bool too_many_here(const struct client *c, const struct reply *r)
+{
+	const char *detail = r->enhanced[0] ? r->enhanced + 1 : "";
+
+	return c->accepted && (r->code == 452 || r->code == 552) && strcmp(detail, ".2.2") && strcmp(detail, ".3.4");
+}
+
+static void rcpt_refused(struct client *c, const struct reply *r)
+{
+	size_t i = c->batch[c->heard++];
+
+	if (c->fate[i] == F_SETTLED)
+		return;
+	if (!too_many_here(c, r)) {
+		settle(c, i, r);
+		return;
+	}
+	c->fate[i] = F_WAITING;
+	c->deferred++;
+	/* X.5.3 says it outright: those not yet offered need not ask. */
+	if (c->next == N_RCPT && r->enhanced[0] && !strcmp(r->enhanced + 1, ".5.3")) {
+		c->batch_n = c->offered;
+		c->next = N_DATA;
+	}
+}
+
+/* ---- the message */
+
+static void end_data(struct client *c, enum expect what, size_t replies)
+{
+	c->phase = C_DOT;
+	c->dot_leaving = true;
+	while (alive(c) && replies-- > 0)
+		expect(c, what);
+}
+
+static void data_taken(struct client *c, const struct reply *r)
+{
+	(void)r;
+	if (c->accepted && !c->mail_refused) {
+		c->phase = C_BODY;
+		c->dot = (struct dot){ 0 };
+		c->at = c->job->at;
+		c->left = c->job->size;
+		send_block(c);
+		return;
+	}
+	/* RFC 2920 3.1: nobody is to get it, so a lone dot. But to a peer that has recipients all the same that would be an
+	 * empty message, and in LMTP nobody knows how many replies will come (RFC 2033 4.2: it must be refused). */
+	if (c->accepted || c->config->lmtp) {
+		fail(c, "4.5.0", "DATA: accepted although nothing before it was");
+		return;
+	}
+	log_line(c, "sent", STR("."));
+	put(c, ".\r\n", 3);
+	if (alive(c))
+		end_data(c, X_LONE_DOT, 1);
+}
+
+static void data_refused(struct client *c, const struct reply *r)
+{
+	settle_accepted(c, r);
+}
+
+/* A message that cannot be read to its end must never get its final dot: what is missing would be lost unseen. */
+static void unreadable(struct client *c, ssize_t got)
+{
+	fail(c, "4.3.0", "our copy of the message cannot be read: %s", got < 0 ? strerror(errno) : "it ends too early");
+}
+
+static void send_block(struct client *c)
+{
+	static char block[BLOCK];
+	static struct buf wire;
+	size_t n = c->left < BLOCK ? (size_t)c->left : BLOCK;
+	ssize_t got = n ? file_pread(c->job->fd, block, n, c->at) : 0;
+
+	if (got < 0 || (size_t)got < n) {
+		unreadable(c, got);
+		return;
+	}
+	c->at += got;
+	c->left -= got;
+	buf_clear(&wire);
+	dot_add(&c->dot, block, n, &wire);
+	if (c->left == 0)
+		dot_end(&c->dot, &wire);
+	if (wire.bad) {
+		fail(c, "4.3.0", "no memory left");
+		return;
+	}
+	put(c, wire.p, wire.n);
+	if (!alive(c))
+		return;
+	if (c->left == 0) {
+		log_line(c, "sent", STR("(message and final dot)"));
+		c->dirty = false;       /* until a final reply says no */
+		end_data(c, X_DOT, c->config->lmtp ? c->accepted : 1);
+		return;
+	}
+	arm(c);
+	if (!stream_full(&c->stream))
+		stream_again(&c->stream);
+}
+
+/* LMTP (RFC 2033 4.2): one final reply for each accepted recipient, in the order of RCPT. */
+static void final_reply(struct client *c, const struct reply *r)
+{
+	if (!c->config->lmtp) {
+		settle_accepted(c, r);
+		return;
+	}
+	while (c->fate[c->batch[c->final]] != F_ACCEPTED)
+		c->final++;
+	settle(c, c->batch[c->final++], r);
+}
+
+static void final_refused(struct client *c, const struct reply *r)
+{
+	c->dirty = true;
+	final_reply(c, r);
+	if (r->code == 421)
+		end_by_reply(c, steps[X_DOT].name, r);
+}
+
+static void discard(struct client *c, const struct reply *r)
+{
+	if (r->code == 421)
+		end_by_reply(c, steps[X_LONE_DOT].name, r);
+}
+
+static void bye(struct client *c, const struct reply *r)
+{
+	reply_set(&c->why, 221, r->enhanced, "%s", r->text);
+	end(c);
+}
+
+static const struct step steps[X_QUIT + 1] = {
+	[X_GREETING] = { "greeting", 300, 220, 220, false, greeted, greeting_refused },
+	[X_EHLO] = { "EHLO", 300, 250, 250, false, hello_taken, ehlo_refused },
+	[X_HELO] = { "HELO", 300, 250, 250, false, hello_taken, helo_refused },
+	[X_LHLO] = { "LHLO", 300, 250, 250, false, hello_taken, lhlo_refused },
+	[X_RSET] = { "RSET", 300, 200, 299, false, reset, reset_refused },
+	[X_MAIL] = { "MAIL", 300, 200, 299, false, mail_taken, mail_refused },
+	[X_RCPT] = { "RCPT", 300, 200, 299, false, rcpt_taken, rcpt_refused },
+	[X_DATA] = { "DATA", 120, 354, 354, false, data_taken, data_refused },
+	/* RFC 5321 4.5.3.2.6: ten minutes. Giving up sooner after the final dot makes duplicates. */
+	[X_DOT] = { "the final dot", 600, 200, 299, true, final_reply, final_refused },
+	[X_LONE_DOT] = { "a lone dot", 600, 200, 299, true, discard, discard },
+	[X_QUIT] = { "QUIT", 5, 200, 299, false, bye, bye },
+};
+
+/* ---- replies */
+
+/* The words for what can no longer be known: the peer may have taken the message, but its answer did not come. */
+static const char *doubt(const struct client *c)
+{
+	/* A stream that failed does not tell how much had left. */
+	if (c->phase != C_DOT || oldest(c) != X_DOT || (c->dot_leaving && !c->stream.error))
+		return "";
+	return "; the peer may have the message already, and the next attempt may make a second copy";
+}
+
+static void lost(struct client *c)
+{
+	const char *cause = c->stream.error ? strerror(c->stream.error) : "closed by the peer";
+
+	if (c->phase == C_BODY || (c->dot_leaving && !*doubt(c)))
+		fail(c, "4.4.2", "connection lost in the middle of the message (%s)", cause);
+	else if (!awaiting(c))
+		fail(c, "4.4.2", "connection lost while idle (%s)", cause);
+	else if (oldest(c) == X_GREETING)
+		fail(c, "4.4.2", "greeting: connection lost (%s)", cause);
+	else
+		fail(c, "4.4.2", "connection lost after %s (%s)%s", steps[oldest(c)].name, cause, doubt(c));
+}
+
+static void expired(struct timer *t)
+{
+	struct client *c = owner_of(t, struct client, timer);
+	unsigned s = seconds(c);
+
+	if (c->phase == C_CONNECT)
+		fail(c, "4.4.1", "connect to %s timed out after %u s", c->peer, s);
+	else if (c->phase == C_BODY || c->dot_leaving)
+		fail(c, "4.4.2", "the peer did not take the message: a block took more than %u s", s);
+	else if (oldest(c) == X_GREETING)
+		fail(c, "4.4.2", "greeting: timed out after %u s", s);
+	else
+		fail(c, "4.4.2", "no reply to %s within %u s%s", steps[oldest(c)].name, s, doubt(c));
+}
+
+/* The conversation is out of step: nothing said from here on can be believed. */
+static void bad_reply(struct client *c, const char *what, struct str text)
+{
+	if (text.n > 80)
+		text.n = 80;
+	fail(c, "4.5.0", "%s%s" STR_FMT "%s%s", awaiting(c) ? steps[oldest(c)].name : "protocol error",
+		what, STR_ARG(text), text.n ? "\"" : "", doubt(c));
+}
+
+/* A reply to nothing. 421 may come at any time (RFC 5321 3.8). */
+static void unasked(struct client *c, const struct reply *r)
+{
+	const char *when = c->phase == C_BODY || c->phase == C_DOT ? "reply before the end of the message" : "unasked reply";
+
+	if (r->code == 421)
+		end_by_reply(c, when, r);
+	else
+		fail(c, "4.5.0", "%s: %d %s%s%s", when, r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text);
+}
+
+static void answer(struct client *c, const struct reply *r)
+{
+	const struct step *step;
+	bool yes, chatter;
+
+	if (!awaiting(c) || (steps[oldest(c)].ends_data && c->dot_leaving)) {
+		unasked(c, r);
+		return;
+	}
+	step = &steps[oldest(c)];
+	if (r->code == 421 && !step->ends_data) {
+		end_by_reply(c, step->name, r);
+		return;
+	}
+	yes = r->code >= step->low && r->code <= step->high;
+	if (!yes && r->code < 400) {
+		fail(c, "4.5.0", "%s: a reply without meaning here: %d %s%s", step->name, r->code, r->text, doubt(c));
+		return;
+	}
+	c->answered++;
+	/* Octets behind the last reply we wait for answer a question not asked yet. A final reply is believed, since the
+	 * message is with the peer; after any other we must not go on. */
+	chatter = !awaiting(c) && stream_peek(&c->stream).n > 0;
+	if (chatter && !step->ends_data) {
+		fail(c, "4.5.0", "%s: more than one reply", step->name);
+		return;
+	}
+	arm(c);
+	(yes ? step->yes : step->no)(c, r);
+	if (chatter && alive(c))
+		fail(c, "4.5.0", "%s: more than one reply", step->name);
+	if (c->phase == C_DOT && !awaiting(c))
+		transaction_over(c);
+	else
+		pump(c);
+}
+
+/* Adds a line's words to the reply, as much as is kept. */
+static void add_text(struct client *c, struct str text)
+{
+	if (c->lines > 1 && text.n && c->text_n && c->text_n < sizeof c->text - 1)
+		c->text[c->text_n++] = ' ';
+	for (size_t i = 0; i < text.n && c->text_n < sizeof c->text - 1; i++)
+		c->text[c->text_n++] = text.p[i] ? text.p[i] : '?';
+}
+
+static void add_line(struct client *c, int code, struct str text)
+{
+	enum expect what = awaiting(c) ? oldest(c) : X_QUIT;
+	char enhanced[12];
+
+	c->code = code;
+	if (what == X_EHLO || what == X_LHLO) {
+		if (code == 250 && c->lines > 1)
+			parse_capability(text, &c->can);
+	}
+	parse_enhanced(code, &text, enhanced);
+	if (c->lines == 1)
+		memcpy(c->enhanced, enhanced, sizeof enhanced);
+	add_text(c, text);
+}
+
+static void reply_whole(struct client *c)
+{
+	struct reply r;
+
+	c->text[c->text_n] = '\0';
+	reply_set(&r, c->code, c->enhanced, "%s", c->text);
+	c->code = 0;
+	c->lines = 0;
+	c->text_n = 0;
+	answer(c, &r);
+}
+
+/* Takes one line of a reply. False: none has come. */
+static bool take_line(struct client *c)
+{
+	struct str line, text;
+	bool last;
+	int code;
+
+	/* A line ended by LF alone is understood: it lets the peer say nothing that it could not say anyway. */
+	switch (stream_line(&c->stream, REPLY_LINE, &line)) {
+	case LINE_NONE:
+		return false;
+	case LINE_LONG:
+		bad_reply(c, ": a reply line of more than 4096 octets", STR(""));
+		return true;
+	case LINE_BARE:
+	case LINE_OK:
+		break;
+	}
+	log_line(c, "received", line);
+	if (!parse_reply_line(line, &code, &last, &text))
+		bad_reply(c, ": not a reply: \"", line);
+	else if (c->code && c->code != code)
+		bad_reply(c, ": the code changes inside a reply: \"", line);
+	else if (++c->lines > REPLY_LINES)
+		bad_reply(c, ": a reply of more than 100 lines", STR(""));
+	else {
+		add_line(c, code, text);
+		if (last)
+			reply_whole(c);
+	}
+	return true;
+}
+
+static void proceed(struct client *c)
+{
+	if (c->phase == C_ENVELOPE)
+		pump(c);
+	else if (c->phase == C_BODY && !stream_full(&c->stream))
+		send_block(c);
+}
+
+static void on_event(struct stream *s)
+{
+	struct client *c = owner_of(s, struct client, stream);
+	int budget = LINES_A_TURN;
+
+	if (c->dot_leaving && !s->error && stream_drained(s)) {
+		c->dot_leaving = false;
+		arm(c);
+	}
+	while (alive(c) && budget > 0 && take_line(c))
+		budget--;
+	if (!alive(c))
+		return;
+	if (budget == 0)
+		stream_again(s);
+	else if (s->error || s->eof)
+		lost(c);
+	else if (!awaiting(c) && stream_peek(s).n)
+		bad_reply(c, ": the peer speaks out of turn: \"", stream_peek(s));
+	else
+		proceed(c);
+}
+
+/* ---- connecting */
+
+static void connected(struct client *c)
+{
+	int fd = c->dial.fd, on = 1;
+
+	io_forget(&c->dial);
+	/* Whole commands and blocks are written at once: waiting for more to send only costs time. */
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	if (stream_open(&c->stream, fd, fd, on_event) == -1) {
+		fail(c, "4.3.0", "connect to %s: %s", c->peer, strerror(errno));
+		return;
+	}
+	c->dial.fd = -1;
+	c->phase = C_HELLO;
+	expect(c, X_GREETING);
+}
+
+static void dialled(struct io *io, short revents)
+{
+	struct client *c = owner_of(io, struct client, dial);
+	socklen_t n = sizeof(int);
+	int error = 0;
+
+	(void)revents;
+	if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) == -1)
+		error = errno;
+	if (error)
+		fail(c, "4.4.1", "connect to %s: %s", c->peer, strerror(error));
+	else
+		connected(c);
+}
+
+static void name_peer(struct client *c, const struct sockaddr *addr, const char *host)
+{
+	char text[INET6_ADDRSTRLEN] = "?";
+	unsigned port = 0;
+
+	if (addr->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)addr;
+		inet_ntop(AF_INET, &in->sin_addr, text, sizeof text);
+		port = ntohs(in->sin_port);
+	} else if (addr->sa_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const void *)addr;
+		inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof text);
+		port = ntohs(in6->sin6_port);
+	} else {
+		snprintf(c->peer, sizeof c->peer, "%s", host);
+		return;
+	}
+	snprintf(c->peer, sizeof c->peer, "%.255s[%s]:%u", host, text, port);
+}
+
+/* ---- telling the caller */
+
+static void tell_job(struct client *c)
+{
+	struct client_job *job = c->job;
+	struct reply why = c->job_why;
+	bool untried, left;
+
+	if (c->unfit.code) {
+		settle_all(c, &c->unfit);
+		c->unfit.code = 0;
+	}
+	untried = c->untried;
+	left = c->unsettled > 0;
+	forget_job(c);
+	job->done(job, left ? &why : NULL, untried);
+}
+
+/* Nobody stands in the client or in a call of the caller's now, so it may be called, and the client may die. */
+static void tell(struct task *t)
+{
+	struct client *c = owner_of(t, struct client, task);
+
+	c->telling = true;
+	if (c->job_over)
+		tell_job(c);
+	if (c->phase == C_IDLE && c->ready_due) {
+		c->ready_due = false;
+		c->events->ready(c, c->arg);
+	}
+	/* A job given in these calls is over already when it could not be sent: its turn comes with the posted task. */
+	if (c->phase == C_OVER && !c->job_over)
+		c->events->gone(c, c->arg, &c->why);
+	else if (c->phase != C_ABORTED) {
+		c->telling = false;
+		return;
+	}
+	free_client(c);
+}
+
+/* ---- what callers call */
+
+struct client *client_open(const struct client_config *config, const struct sockaddr *addr, socklen_t len,
+	const char *host_name, const struct client_events *events, void *arg)
+{
+	struct client *c = calloc(1, sizeof *c);
+	int saved;
+
+	if (!c)
+		return NULL;
+	c->config = config;
+	c->events = events;
+	c->arg = arg;
+	c->task.run = tell;
+	c->timer.expired = expired;
+	c->dial = (struct io){ .fd = -1, .ready = dialled };
+	name_peer(c, addr, host_name ? host_name : "");
+	c->dial.fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	if (c->dial.fd == -1)
+		goto failed;
+	if (io_watch(&c->dial, POLLOUT) == -1) {
+		errno = ENOMEM;
+		goto failed;
+	}
+	arm(c);
+	if (connect(c->dial.fd, addr, len) == -1 && errno != EINPROGRESS && errno != EINTR)
+		fail(c, "4.4.1", "connect to %s: %s", c->peer, strerror(errno));
+	return c;
+failed:
+	saved = errno;
+	hang_up(c);
+	free_client(c);
+	errno = saved;
+	return NULL;
+}
+
+const char *client_peer(const struct client *c) { return c->peer; }
+const struct capabilities *client_capabilities(const struct client *c) { return &c->can; }
+
+bool client_usable(const struct client *c)
+{
+	return c->phase == C_IDLE && !c->job && !mail_max_reached(c);
+}
+
+/* What this peer cannot be sent at all: said at once, nothing goes over the wire. */
+static void judge(struct client *c, const struct client_job *job)
+{
+	const struct sender *from = job->from;
+
+	c->unfit.code = 0;
+	if ((c->can.set & CAP_SIZE) && c->can.size && (uint64_t)job->size > c->can.size)
+		reply_set(&c->unfit, 552, "5.3.4", "not sent: %s takes messages of %llu octets, this one has %llu", c->peer,
+			(unsigned long long)c->can.size, (unsigned long long)job->size);
+	else if (from->smtputf8 && !(c->can.set & CAP_SMTPUTF8))
+		reply_set(&c->unfit, 550, "5.6.7", "not sent: it needs SMTPUTF8, which %s does not offer", c->peer);
+	else if (from->body == BODY_BINARYMIME)
+		reply_set(&c->unfit, 554, "5.6.3", "not sent: binary content cannot be passed on");
+	else if (from->requiretls && !c->config->lmtp)
+		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS (REQUIRETLS), which this connection has not");
+}
+
+bool client_send(struct client *c, struct client_job *job)
+{
+	if (!client_usable(c))
+		return false;
+	c->fate = calloc(job->n + 1, sizeof *c->fate);
+	c->batch = calloc(job->n + 1, sizeof *c->batch);
+	if (!c->fate || !c->batch) {
+		forget_job(c);
+		fail(c, "4.3.0", "no memory left");
+		return false;
+	}
+	c->job = job;
+	c->unsettled = job->n;
+	c->most = 0;
+	memset(&c->job_why, 0, sizeof c->job_why);
+	judge(c, job);
+	if (c->unfit.code || job->n == 0)
+		finish_job(c, false);
+	else
+		begin_transaction(c);
+	return true;
+}
+
+void client_quit(struct client *c)
+{
+	if (c->phase != C_IDLE) {
+		if (alive(c) && c->phase != C_QUIT)
+			fail(c, "4.4.2", "given up by us");
+		return;
+	}
+	c->phase = C_QUIT;
+	say(c, X_QUIT, STR("QUIT"));
+}
+
+void client_abort(struct client *c)
+{
+	hang_up(c);
+	c->phase = C_ABORTED;
+	if (!c->telling)
+		free_client(c);
+}

@@ -1,0 +1,65 @@
+/* SMTP and LMTP client: one connection, many messages, pipelined (RFC 5321, 2033, 2920, 1870, 6152, 3461, 9422).
+ * Knows nothing of the queue: it is handed jobs and says what the peer answered. */
+#ifndef CLIENT_H
+#define CLIENT_H
+
+#include <sys/types.h>
+
+#include "fardel.h"
+#include "lib/loop.h"
+#include "parse.h"
+
+/* One message for some recipients. The caller keeps it alive until done(). */
+struct client_job {
+	const struct sender *from;
+	size_t n;
+	const struct recipient **to;            /* n of them */
+	int fd;                                 /* the message: `size` octets from `at`, lines ended by CR LF */
+	off_t at, size;
+	const char *id;                         /* for the log */
+	/* The final word of recipient i, as the peer said it, or ours ("not sent: ...") when the peer cannot take this message
+	 * at all: larger than its SIZE, or in need of an extension it has not. Once for each i that gets one, never
+	 * from inside client_send(). Must not call the client. */
+	void (*result)(struct client_job *, size_t i, const struct reply *);
+	/* The job is over. Recipients without a result were not tried to the end: `why` says what happened
+	 * (code 421, or 0 with our words: connection lost, protocol error; NULL: all have results). With `untried` the peer
+	 * was not really asked: MAILMAX is reached, or a connection that has served others ended before MAIL was
+	 * answered. They are due on a new connection at once, it is no failure; there it cannot happen to the first job. */
+	void (*done)(struct client_job *, const struct reply *why, bool untried);
+};
+
+struct client_config {
+	const char *hostname;                   /* for EHLO */
+	bool lmtp;
+	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
+	 * command_s stands for all that are between connect and final dot. QUIT has 5. */
+	unsigned connect_s, command_s, final_s;
+};
+
+struct client;
+struct client_events {
+	/* Greeting and EHLO are done: jobs may be sent. */
+	void (*ready)(struct client *, void *arg);
+	/* The connection is over; the client is freed when this returns. Before ready(): the host could not be used and
+	 * why says at which step ("connect to ... timed out after 30 s", "greeting: ..."), with the peer's code if it gave one.
+	 * After it: why tells how it ended (code 221 after our QUIT, whatever the peer made of it). A running job's done()
+	 * came before. */
+	void (*gone)(struct client *, void *arg, const struct reply *why);
+};
+
+/* Connects. The config is borrowed and must outlive the client. Events come later, never from inside. NULL with errno.
+ * The address may be a local socket's (AF_UNIX): host_name is then its name in the log. */
+struct client *client_open(const struct client_config *, const struct sockaddr *, socklen_t, const char *host_name,
+	const struct client_events *, void *arg);
+/* "mx.example.net[192.0.2.1]:25" */
+const char *client_peer(const struct client *);
+const struct capabilities *client_capabilities(const struct client *);
+/* May be called in ready(), in a job's done() and any time no job runs. Splits into several transactions as RCPTMAX and
+ * 452/552 demand (the next one smaller than the one before). False, and nothing is called: the connection is over, busy,
+ * or its MAILMAX is reached. */
+bool client_send(struct client *, struct client_job *);
+bool client_usable(const struct client *);      /* client_send() would be taken */
+void client_quit(struct client *);              /* QUIT, then gone(). Only when no job runs. */
+void client_abort(struct client *);             /* at once, without events; not from result() */
+
+#endif

@@ -1,0 +1,282 @@
+/* check: would the program run with this configuration in this environment? Says what is wrong, where it was written and what to do. */
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "cmd/fardel.h"
+#include "cmd/settings.h"
+#include "deliver/maildir.h"
+#include "lib/clock.h"
+#include "lib/file.h"
+#include "lib/rand.h"
+
+enum { RESOLVER_WAIT_MS = 2000 };
+
+/* An error makes the exit status 78; a note does not: it may be meant so, or pass. */
+static unsigned errors, notes;
+
+static void error(const struct settings *s, const char *setting, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+static void note(const struct settings *s, const char *setting, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+
+static void say(const struct settings *s, const char *setting, const char *kind, const char *fmt, va_list ap)
+{
+	printf("%s: %s: %s", conf_where(&s->conf, setting), kind, setting);
+	printf(": ");
+	vprintf(fmt, ap);
+	putchar('\n');
+}
+
+static void error(const struct settings *s, const char *setting, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(s, setting, "error", fmt, ap);
+	va_end(ap);
+	errors++;
+}
+
+static void note(const struct settings *s, const char *setting, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(s, setting, "note", fmt, ap);
+	va_end(ap);
+	notes++;
+}
+
+/* ---- directories */
+
+/* The nearest directory above path that is there, or path itself. False: it does not fit. */
+static bool nearest_directory(const char *path, char *out, size_t size)
+{
+	struct stat st;
+	char *slash;
+
+	if (!str_copy(out, size, str_of(path)))
+		return false;
+	while (stat(out, &st) == -1 && errno == ENOENT) {
+		slash = strrchr(out, '/');
+		/* "queue" stands in ".", "/queue" in "/". */
+		if (!slash)
+			return str_copy(out, size, STR("."));
+		if (slash == out)
+			return str_copy(out, size, STR("/"));
+		*slash = '\0';
+	}
+	return true;
+}
+
+/* Can we write in path, or make it? */
+static void check_directory(const struct settings *s, const char *setting, const char *path)
+{
+	char at[PATH_MAX];
+	struct stat st;
+
+	if (!nearest_directory(path, at, sizeof at))
+		error(s, setting, "%s is too long. Choose a shorter path.", path);
+	else if (stat(at, &st) == 0 && !S_ISDIR(st.st_mode))
+		error(s, setting, "%s is no directory. Choose another path.", at);
+	else if (access(at, W_OK | X_OK) == -1)
+		error(s, setting, "%s: %s for uid %lu. Give it to the user that fardel runs as, or choose another path.",
+			at, strerror(errno), (unsigned long)geteuid());
+}
+
+static const char *const queue_parts[] = { "cur", "in", "new", "tmp", "work", "bad" };
+
+static void check_queue(const struct settings *s)
+{
+	char path[PATH_MAX];
+	struct stat st;
+
+	check_directory(s, "queue", s->queue);
+	for (size_t i = 0; i < sizeof queue_parts / sizeof *queue_parts; i++) {
+		snprintf(path, sizeof path, "%s/%s", s->queue, queue_parts[i]);
+		if (stat(path, &st) == 0)
+			check_directory(s, "queue", path);
+	}
+}
+
+static void check_mailbox(const struct settings *s)
+{
+	char longest[LOCAL_MAX + 1], path[PATH_MAX], above[PATH_MAX];
+	struct stat st;
+	char *slash;
+
+	memset(longest, 'x', LOCAL_MAX);
+	longest[LOCAL_MAX] = '\0';
+	if (!maildir_path(str_of(s->mailbox), longest, path, sizeof path)) {
+		error(s, "mailbox", "paths made from %s are too long. Choose a shorter one.", s->mailbox);
+		return;
+	}
+	/* Of the directory that all mailboxes are in we can speak; whose homes they are is not known here. */
+	if (!str_copy(above, sizeof above, (struct str){ s->mailbox, (size_t)(strstr(s->mailbox, "{user}") - s->mailbox) }))
+		return;
+	slash = strrchr(above, '/');
+	if (slash && slash != above)
+		*slash = '\0';
+	else if (!slash)
+		str_copy(above, sizeof above, STR("."));
+	if (stat(above, &st) == -1)
+		note(s, "mailbox", "%s: %s: no local user exists yet. `fardel mkmailbox USER` makes what is missing.", above, strerror(errno));
+	else if (!S_ISDIR(st.st_mode))
+		error(s, "mailbox", "%s is no directory. Choose another path.", above);
+	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
+		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)
+		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
+}
+
+/* ---- the network */
+
+static void check_listen(const struct settings *s, const struct listen_on *on)
+{
+	int fd = socket(on->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
+
+	if (fd == -1) {
+		printf("%s: error: listen: %s: %s\n", on->where, on->text, strerror(errno));
+		errors++;
+		return;
+	}
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+	if (bind(fd, (const struct sockaddr *)&on->addr, on->len) == -1) {
+		if (errno == EADDRINUSE) {
+			printf("%s: note: listen: %s is in use: by a running fardel, or by another server.\n", on->where, on->text);
+			notes++;
+		} else {
+			printf("%s: error: listen: %s: %s. %s\n", on->where, on->text, strerror(errno),
+				errno == EACCES ? "Ports below 1024 need root or CAP_NET_BIND_SERVICE; or choose a higher one." :
+				errno == EADDRNOTAVAIL ? "Choose an address of this host." : "Choose another address or port.");
+			errors++;
+		}
+	}
+	close(fd);
+	(void)s;
+}
+
+static void check_listens(const struct settings *s)
+{
+	if (s->nlisten == 0)
+		note(s, "listen", "is empty: no mail comes in over the network.");
+	for (size_t i = 0; i < s->nlisten; i++)
+		check_listen(s, &s->listen[i]);
+}
+
+/* The first server that would be asked, as text. */
+static bool first_resolver(const struct settings *s, char *out, size_t size)
+{
+	struct buf text = { .max = 65536 };
+	struct str rest = str_of(s->resolver), line, word;
+	bool found = str_word(&rest, &word) && str_copy(out, size, word);
+
+	if (!s->resolver && file_read_all(AT_FDCWD, "/etc/resolv.conf", &text) == 0) {
+		buf_char(&text, '\n');
+		rest = buf_view(&text);
+		while (!found && str_cut(&rest, '\n', &line))
+			found = str_word(&line, &word) && str_eq(word, STR("nameserver")) && str_word(&line, &word) && str_copy(out, size, word);
+	}
+	buf_free(&text);
+	return found;
+}
+
+/* Asks for the name servers of the root. NULL: it answered (with whatever); else what happened. */
+static const char *ask(const struct sockaddr *to, socklen_t len)
+{
+	unsigned char question[17] = { [2] = 1, [5] = 1, [14] = 2, [16] = 1 }, answer[512];     /* RD; one question: . NS IN */
+	struct pollfd p = { .events = POLLIN };
+	const char *wrong = NULL;
+	ssize_t n;
+
+	rand_bytes(question, 2);
+	p.fd = socket(to->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (p.fd == -1)
+		return strerror(errno);
+	if (connect(p.fd, to, len) == -1 || send(p.fd, question, sizeof question, 0) == -1)
+		wrong = strerror(errno);
+	else if (poll(&p, 1, RESOLVER_WAIT_MS) == 0)
+		wrong = "no answer within 2 s";
+	else if ((n = recv(p.fd, answer, sizeof answer, 0)) == -1)
+		wrong = strerror(errno);
+	else if (n < 12 || memcmp(answer, question, 2) != 0)
+		wrong = "its answer is no DNS packet";
+	close(p.fd);
+	return wrong;
+}
+
+static void check_resolver(const struct settings *s)
+{
+	char text[128] = "";
+	const char *wrong;
+	struct sockaddr_storage ss;
+	socklen_t len;
+
+	if (!first_resolver(s, text, sizeof text)) {
+		note(s, "resolver", "/etc/resolv.conf names no server. Set resolver, or only configured routes will work.");
+		return;
+	}
+	if (!resolver_parse(str_of(text), &ss, &len)) {
+		note(s, "resolver", "/etc/resolv.conf: \"%s\" is no address.", text);
+		return;
+	}
+	wrong = ask((const struct sockaddr *)&ss, len);
+	if (wrong)
+		note(s, "resolver", "%s does not answer: %s. Mail to domains without a route waits until it does.", text, wrong);
+	else
+		printf("resolver %s answers\n", text);
+}
+
+/* ---- the rest */
+
+static void check_log(const struct settings *s)
+{
+	int fd;
+
+	if (!strcmp(s->log, "stderr") || !strcmp(s->log, "syslog"))
+		return;
+	fd = open(s->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+	if (fd == -1)
+		error(s, "log", "%s: %s. Choose a path that can be written, stderr or syslog.", s->log, strerror(errno));
+	else
+		close(fd);
+}
+
+static void check_names(const struct settings *s)
+{
+	if (!strchr(s->hostname, '.'))
+		note(s, "hostname", "\"%s\" is no full name: other servers may refuse it. Set hostname = NAME.DOMAIN.", s->hostname);
+	if (s->routes.nlocal == 0)
+		note(s, "local_domains", "is empty: no mail is delivered here.");
+	if (!s->deliver)
+		note(s, "deliver", "is no: mail is taken and kept, nothing leaves.");
+}
+
+int cmd_check(int argc, char **argv)
+{
+	struct settings set;
+	int status = settings_for_command(&set, argc, argv);
+
+	if (status == 0) {
+		errors = notes = 0;
+		printf("configuration: %s\n", set.file ? set.file : "no file; presets, environment and options");
+		check_names(&set);
+		check_queue(&set);
+		check_mailbox(&set);
+		check_listens(&set);
+		check_resolver(&set);
+		check_log(&set);
+		if (errors)
+			printf("%u error%s\n", errors, errors == 1 ? "" : "s");
+		else
+			printf("fine%s\n", notes ? ", see the notes above" : "");
+		status = errors ? EX_CONFIG : EX_OK;
+	}
+	settings_free(&set);
+	return status;
+}

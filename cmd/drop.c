@@ -1,0 +1,281 @@
+/* The drop directory. A drop is hostile until it has been copied: it is opened without following links or waiting,
+ * must be a regular file with one name, and only its octets and its owner count. */
+#include "cmd/drop.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cmd/submit.h"
+#include "lib/file.h"
+#include "lib/log.h"
+#include "lib/map.h"
+#include "lib/watch.h"
+#include "queue.h"
+
+enum {
+	NAME_MOST = 255,
+	AGAIN_MS = 5000                 /* after trouble of our own: disk full, say */
+};
+
+static const struct drop_config *config;
+static int dir = -1;
+static struct watch watch;
+static struct task work;
+static struct timer again;
+static DIR *listing;
+static bool look_again;
+
+/* The one drop that is being taken in. */
+static struct {
+	char name[NAME_MOST + 1];
+	char id[ID_MAX];
+	char note[512];
+	int fd;
+	struct stat st;
+	struct submit_config how;
+	struct submission *submission;
+	bool committing;
+} now = { .fd = -1 };
+
+static void finish(void)
+{
+	submit_close(now.submission);
+	now.submission = NULL;
+	if (now.fd != -1)
+		close(now.fd);
+	now.fd = -1;
+	now.committing = false;
+	now.name[0] = 0;
+	task_post(&work);
+}
+
+/* Same name, same file, same time: the same drop, however often it is met. */
+static void drop_id(char id[ID_MAX])
+{
+	static const uint64_t key[2] = { 0x64726f7020696e20u, 0x6e65772f20696473u };
+	char text[NAME_MOST + 128];
+	int n = snprintf(text, sizeof text, "%s %ju %ju %jd.%09ld %jd", now.name, (uintmax_t)now.st.st_dev, (uintmax_t)now.st.st_ino,
+		(intmax_t)now.st.st_mtim.tv_sec, now.st.st_mtim.tv_nsec, (intmax_t)now.st.st_size);
+	int64_t arrived = now.st.st_ctim.tv_sec;
+
+	if (arrived > loop_wall() || arrived < loop_wall() - 86400)
+		arrived = loop_wall() - loop_wall() % 86400;
+	snprintf(id, ID_MAX, "%08" PRIx32 "%016" PRIx64, (uint32_t)arrived, siphash(key, text, (size_t)n));
+}
+
+static void set_drop_aside(const char *why)
+{
+	if (!queue_set_aside(dir, now.name, why))
+		timer_set(&again, AGAIN_MS);
+}
+
+/* NULL, or why this can be no drop. *later: it is our trouble, not the file's. */
+static const char *open_drop(bool *later)
+{
+	*later = false;
+	now.fd = openat(dir, now.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (now.fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO)) {
+		*later = true;
+		return strerror(errno);
+	}
+	if (now.fd == -1)
+		return errno == ELOOP ? "It is a symbolic link; put the file itself here." :
+			errno == EACCES ? "It may not be read by the mail server; make it readable for it." : strerror(errno);
+	if (fstat(now.fd, &now.st) == -1) {
+		*later = true;
+		return strerror(errno);
+	}
+	if (!S_ISREG(now.st.st_mode))
+		return "It is not a regular file.";
+	if (now.st.st_nlink > 1)
+		return "It has another name (a hard link); put a copy here.";
+	if ((uint64_t)now.st.st_size > config->message_size + SUBMIT_HEADER)
+		return "It is larger than message_size allows.";
+	return NULL;
+}
+
+static void committed(void *arg, bool ok)
+{
+	(void)arg;
+	if (!ok) {
+		log_event(LOG_WARN, "drop-not-taken", LF(L_TEXT("file", now.name), L_TEXT("msg", "the disk refused it; it stays and is tried again")));
+		timer_set(&again, AGAIN_MS);
+	} else if (file_sys.unlink(dir, now.name) == -1 && errno != ENOENT) {
+		log_event(LOG_ERROR, "cannot-remove-drop", LF(L_TEXT("file", now.name), L_TEXT("error", strerror(errno))));
+		timer_set(&again, AGAIN_MS);
+	}
+	finish();
+}
+
+static void accepted(void)
+{
+	struct draft *d = submit_draft(now.submission);
+
+	log_event(LOG_INFO, "received", LF(L_TEXT("id", draft_id(d)), L_TEXT("drop", now.name), L_NUM("uid", (long long)now.st.st_uid),
+		L_NUM("size", (long long)draft_size(d))));
+	now.committing = true;
+	queue_commit(d, committed, NULL);
+}
+
+static void step(void)
+{
+	int status;
+
+	switch (submit_step(now.submission)) {
+	case WAIT:
+		task_post(&work);
+		return;
+	case ACCEPT:
+		accepted();
+		return;
+	case REFUSE:
+		break;
+	}
+	status = submit_status(now.submission);
+	if (status == 65 || status == 64) {
+		set_drop_aside(submit_why(now.submission));
+	} else {
+		log_event(LOG_WARN, "drop-not-taken", LF(L_TEXT("file", now.name), L_TEXT("msg", submit_why(now.submission))));
+		timer_set(&again, AGAIN_MS);
+	}
+	finish();
+}
+
+static void begin(const char *name)
+{
+	static char user[64];
+	struct passwd *pw;
+	const char *why;
+	bool later;
+
+	str_copy(now.name, sizeof now.name, str_of(name));
+	why = open_drop(&later);
+	if (why && later)
+		timer_set(&again, AGAIN_MS);
+	else if (why && errno != ENOENT)
+		set_drop_aside(why);
+	if (why) {
+		finish();
+		return;
+	}
+	drop_id(now.id);
+	pw = getpwuid(now.st.st_uid);
+	str_copy(user, sizeof user, str_of(pw ? pw->pw_name : ""));
+	snprintf(now.note, sizeof now.note, "drop %.200s inode %ju uid %ju", now.name, (uintmax_t)now.st.st_ino, (uintmax_t)now.st.st_uid);
+	now.how = (struct submit_config){
+		.hostname = config->hostname, .origin = config->origin, .user = user[0] ? user : NULL, .uid = now.st.st_uid, .how = "drop file",
+		.note = now.note, .header_rcpts = true, .envelope_lines = true, .message_size = config->message_size, .id = now.id,
+	};
+	now.submission = submit_open(&now.how, now.fd);
+	if (!now.submission) {
+		timer_set(&again, AGAIN_MS);
+		finish();
+		return;
+	}
+	task_post(&work);
+}
+
+static bool start_listing(void)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	look_again = false;
+	listing = fd == -1 ? NULL : fdopendir(fd);
+	if (!listing && fd != -1)
+		close(fd);
+	return listing != NULL;
+}
+
+/* One file, or one block of it, a turn. */
+static void work_on(struct task *t)
+{
+	struct dirent *d;
+
+	(void)t;
+	if (now.committing || timer_armed(&again))
+		return;
+	if (now.submission) {
+		step();
+		return;
+	}
+	if (!listing && (!look_again || !start_listing()))
+		return;
+	do
+		d = readdir(listing);
+	while (d && d->d_name[0] == '.');
+	if (d) {
+		begin(d->d_name);
+		return;
+	}
+	closedir(listing);
+	listing = NULL;
+	if (look_again)
+		task_post(&work);
+}
+
+void drop_look(void)
+{
+	if (dir == -1)
+		return;
+	look_again = true;
+	task_post(&work);
+}
+
+static void changed(struct watch *w)
+{
+	(void)w;
+	drop_look();
+}
+
+static void try_again(struct timer *t)
+{
+	(void)t;
+	drop_look();
+}
+
+bool drop_idle(void)
+{
+	return !now.submission && !now.committing && !listing && !look_again;
+}
+
+int drop_start(const struct drop_config *c)
+{
+	char path[4096];
+
+	config = c;
+	work.run = work_on;
+	again.expired = try_again;
+	dir = openat(queue_dir(), "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir == -1)
+		return -1;
+	snprintf(path, sizeof path, "%s/new", c->queue);
+	if (watch_start(&watch, dir, path, changed) == -1)
+		return -1;
+	drop_look();
+	return 0;
+}
+
+void drop_stop(void)
+{
+	watch_stop(&watch);
+	timer_stop(&again);
+	task_cancel(&work);
+	submit_close(now.submission);
+	now.submission = NULL;
+	if (listing)
+		closedir(listing);
+	listing = NULL;
+	if (now.fd != -1)
+		close(now.fd);
+	if (dir != -1)
+		close(dir);
+	now.fd = dir = -1;
+}

@@ -1,0 +1,19 @@
+/* The drop directory: other programs put files into queue/new (by rename from queue/tmp), we take copies. */
+#ifndef CMD_DROP_H
+#define CMD_DROP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct drop_config {                    /* borrowed */
+	const char *queue;              /* the queue directory, open */
+	const char *hostname, *origin;
+	uint64_t message_size;
+};
+/* Begins with what lies there and watches for more. 0 or -1 with errno. */
+int drop_start(const struct drop_config *);
+void drop_stop(void);
+bool drop_idle(void);                   /* nothing is being taken in */
+void drop_look(void);                   /* look again now */
+
+#endif

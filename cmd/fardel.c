@@ -1,0 +1,507 @@
+/* fardel: the program. main() by argv[0], and the commands that connect the modules: serve, inetd, flush. */
+#include <errno.h>
+#include <fcntl.h>
+#include <ifaddrs.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "cmd/courier.h"
+#include "cmd/drop.h"
+#include "cmd/fardel.h"
+#include "cmd/report.h"
+#include "cmd/settings.h"
+#include "deliver/maildir.h"
+#include "dns.h"
+#include "lib/log.h"
+#include "lib/loop.h"
+#include "parse.h"
+#include "queue.h"
+#include "smtpd.h"
+
+enum {
+	STOP_MS = 20000                 /* for sessions and deliveries that have begun, when we are told to stop */
+};
+
+static struct settings settings;
+static struct smtpd_config smtpd;
+static struct courier_config courier;
+static struct report_config report;
+static struct drop_config drop;
+static struct mx_self self;
+static char fallback[4096];
+
+/* ---- rules that connect modules */
+
+static bool may_relay(const struct subject *s)
+{
+	return s->local || networks_hold(&settings.relay_from, (const struct sockaddr *)&s->peer);
+}
+
+/* Who may come in: local users that exist, and anything from where relaying is allowed. */
+static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *f, const struct recipient *to, struct reply *why)
+{
+	char domain[DOMAIN_MAX + 1];
+	const struct fact *box;
+	struct route r;
+
+	(void)arg;
+	str_copy(domain, sizeof domain, to->addr.domain);
+	for (char *c = domain; *c; c++)
+		*c = ascii_lower(*c);
+	route_find(&settings.routes, str_of(domain), &r);
+	if (r.kind != ROUTE_LOCAL) {
+		if (may_relay(s) || route_is_local(&settings.routes, str_of(domain)))
+			return ACCEPT;
+		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
+		return REFUSE;
+	}
+	box = fact(f, FACT_MAILBOX, to->addr.local);
+	if (!box)
+		return WAIT;
+	switch (box->outcome) {
+	case FOUND:
+		return ACCEPT;
+	case NO_NAME:
+	case NO_DATA:
+		reply_set(why, 550, "5.1.1", "no such user here");
+		return REFUSE;
+	case UNKNOWN:
+		break;
+	}
+	reply_set(why, 451, "4.3.0", "cannot look the mailbox up now; try again later");
+	return REFUSE;
+}
+
+static unsigned port_of(const struct sockaddr *a)
+{
+	return ntohs(a->sa_family == AF_INET6 ? ((const struct sockaddr_in6 *)(const void *)a)->sin6_port :
+		((const struct sockaddr_in *)(const void *)a)->sin_port);
+}
+
+static bool same_host(const struct sockaddr *a, const struct sockaddr *b)
+{
+	if (a->sa_family != b->sa_family)
+		return false;
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)(const void *)b)->sin_addr.s_addr;
+	return a->sa_family == AF_INET6 && memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr,
+		&((const struct sockaddr_in6 *)(const void *)b)->sin6_addr, 16) == 0;
+}
+
+static bool is_any(const struct sockaddr *a)
+{
+	if (a->sa_family == AF_INET)
+		return ((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr == htonl(INADDR_ANY);
+	return memcmp(&((const struct sockaddr_in6 *)(const void *)a)->sin6_addr, &in6addr_any, 16) == 0;
+}
+
+static bool is_interface(const struct sockaddr *a)
+{
+	struct ifaddrs *all, *x;
+	bool found = false;
+
+	if (getifaddrs(&all) == -1)
+		return false;
+	for (x = all; x && !found; x = x->ifa_next)
+		found = x->ifa_addr && same_host(x->ifa_addr, a);
+	freeifaddrs(all);
+	return found;
+}
+
+/* An MX address that we listen on ourselves is a loop (RFC 5321 5.1). */
+static bool is_own(const struct sockaddr *a)
+{
+	for (size_t i = 0; i < settings.nlisten; i++) {
+		const struct sockaddr *l = (const struct sockaddr *)&settings.listen[i].addr;
+
+		if (port_of(l) == port_of(a) && (same_host(l, a) || (is_any(l) && is_interface(a))))
+			return true;
+	}
+	return false;
+}
+
+/* ---- starting */
+
+static int complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static int complain(int status, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "fardel: %s\n", text);
+	return status;
+}
+
+static void raise_descriptors(void)
+{
+	struct rlimit r;
+
+	if (getrlimit(RLIMIT_NOFILE, &r) == -1)
+		return;
+	r.rlim_cur = r.rlim_max > 65536 ? 65536 : r.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &r);
+}
+
+static int load(int argc, char **argv)
+{
+	int status = settings_for_command(&settings, argc, argv);
+
+	if (status)
+		return status;
+	umask(077);
+	signal(SIGPIPE, SIG_IGN);
+	raise_descriptors();
+	if (log_open(settings.log) == -1)
+		return complain(EX_CANTCREAT, "cannot open the log %s: %s. Give another one with log = stderr", settings.log, strerror(errno));
+	return 0;
+}
+
+static int start_mailboxes(bool inline_work)
+{
+	static struct maildir_config m;
+	const char *why;
+
+	snprintf(fallback, sizeof fallback, "%s/postmaster", settings.queue);
+	m = (struct maildir_config){
+		.template = settings.mailbox, .postmaster = settings.postmaster, .fallback = fallback, .hostname = settings.hostname,
+		.inline_work = inline_work,
+	};
+	why = maildir_start(&m);
+	if (why)
+		return complain(EX_CONFIG, "%s", why);
+	facts_source(FACT_MAILBOX, maildir_source());
+	return 0;
+}
+
+static int start_sending(void)
+{
+	static struct dns_config d;
+	const char *why;
+
+	d = (struct dns_config){ .resolvers = settings.resolver };
+	why = dns_start(&d);
+	if (why)
+		return complain(EX_CONFIG, "%s", why);
+	for (int k = FACT_A; k <= FACT_TLSA; k++)
+		facts_source((enum fact_kind)k, dns_source());
+	self = (struct mx_self){ .hostname = settings.hostname, .is_own = is_own };
+	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self };
+	courier_configure(&courier);
+	report = (struct report_config){ .hostname = settings.hostname, .queue_lifetime = settings.queue_lifetime };
+	report_configure(&report);
+	return 0;
+}
+
+/* The errno of queue_open() stays: EWOULDBLOCK says that somebody else delivers. */
+static int start_queue(bool schedule, bool inline_sync, char *why, size_t size)
+{
+	struct queue_config q = {
+		.dir = settings.queue, .schedule = schedule, .deliver = settings.deliver, .inline_sync = inline_sync,
+		.retry_first = settings.retry_first, .retry_max = settings.retry_max, .lifetime = settings.queue_lifetime,
+		.delay_notice = settings.delay_notice, .message_size = settings.message_size, .way = courier_way, .report = report_write,
+	};
+
+	return queue_open(&q, why, size);
+}
+
+static int start_drops(void)
+{
+	drop = (struct drop_config){
+		.queue = settings.queue, .hostname = settings.hostname, .origin = settings.origin, .message_size = settings.message_size,
+	};
+	if (drop_start(&drop) == 0)
+		return 0;
+	return complain(EX_OSERR, "cannot watch %s/new: %s", settings.queue, strerror(errno));
+}
+
+static void start_smtpd(void)
+{
+	smtpd = (struct smtpd_config){ .hostname = settings.hostname, .message_size = settings.message_size, .rcpt = rcpt_rule };
+	smtpd_configure(&smtpd);
+}
+
+/* ---- serve */
+
+static int listen_on(const struct listen_on *l)
+{
+	int fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+
+	if (fd == -1)
+		return complain(EX_OSERR, "%s: %s: %s", l->where, l->text, strerror(errno));
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (l->addr.ss_family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+	if (bind(fd, (const struct sockaddr *)&l->addr, l->len) == 0 && listen(fd, 1024) == 0 && smtpd_listen(fd) == 0) {
+		log_event(LOG_INFO, "listening", LF(L_TEXT("on", l->text)));
+		return 0;
+	}
+	complain(EX_UNAVAILABLE, "%s: cannot listen on %s: %s.%s", l->where, l->text, strerror(errno),
+		errno == EADDRINUSE ? " Another program has it; stop that one or choose another port" :
+		errno == EACCES ? " Ports below 1024 need root or CAP_NET_BIND_SERVICE" : "");
+	close(fd);
+	return EX_UNAVAILABLE;
+}
+
+static struct timer stop_timer;
+static struct turn_end stop_watch;
+static bool stopping;
+
+static void stop_late(struct timer *t)
+{
+	(void)t;
+	loop_stop();
+}
+
+static void stop_when_done(struct turn_end *e)
+{
+	(void)e;
+	if (stopping && smtpd_sessions() == 0 && queue_drained())
+		loop_stop();
+}
+
+static void on_stop(int signo)
+{
+	if (stopping) {                 /* asked twice: at once; everything accepted is on disk */
+		loop_stop();
+		return;
+	}
+	stopping = true;
+	log_text(LOG_INFO, "stopping", "signal %d; sessions and deliveries that have begun may end", signo);
+	smtpd_stop();
+	drop_stop();
+	queue_drain();
+	stop_timer.expired = stop_late;
+	timer_set(&stop_timer, STOP_MS);
+	stop_watch.run = stop_when_done;
+	loop_at_turn_end(&stop_watch);
+}
+
+static void on_reopen(int signo)
+{
+	(void)signo;
+	if (log_reopen() == -1)
+		log_text(LOG_ERROR, "log", "cannot open %s again: %s", settings.log, strerror(errno));
+}
+
+static void on_retry(int signo)
+{
+	(void)signo;
+	queue_wake();
+	drop_look();
+}
+
+static void on_signals(void)
+{
+	loop_on_signal(SIGTERM, on_stop);
+	loop_on_signal(SIGINT, on_stop);
+	loop_on_signal(SIGHUP, on_reopen);
+	loop_on_signal(SIGUSR1, on_reopen);
+	loop_on_signal(SIGALRM, on_retry);
+}
+
+static int run_server(void)
+{
+	char why[1024];
+	int status;
+
+	if ((status = start_mailboxes(false)) || (status = start_sending()))
+		return status;
+	start_smtpd();
+	for (size_t i = 0; i < settings.nlisten; i++)
+		if ((status = listen_on(&settings.listen[i])))
+			return status;
+	if (start_queue(true, false, why, sizeof why) == -1)
+		return complain(errno == EWOULDBLOCK ? EX_TEMPFAIL : EX_CANTCREAT, "%s", why);
+	if ((status = start_drops()))
+		return status;
+	on_signals();
+	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", settings.hostname), L_TEXT("queue", settings.queue),
+		L_NUM("entries", (long long)queue_entries())));
+	loop_run();
+	return 0;
+}
+
+static int cmd_serve(int argc, char **argv)
+{
+	int status = load(argc, argv);
+
+	if (!status)
+		status = run_server();
+	drop_stop();
+	queue_close();
+	maildir_stop();
+	log_text(LOG_INFO, "stopped", "exit status %d", status);
+	settings_free(&settings);
+	return status;
+}
+
+/* ---- inetd: one session on descriptors 0 and 1; what it takes lies in queue/in until somebody delivers */
+
+static bool session_over;
+
+static void session_ended(void)
+{
+	session_over = true;
+}
+
+static int run_session(void)
+{
+	char why[1024];
+	int status, out;
+
+	if ((status = start_mailboxes(true)))
+		return status;
+	if (start_queue(false, true, why, sizeof why) == -1) {
+		printf("421 4.3.0 %s cannot take mail now\r\n", settings.hostname);
+		fflush(stdout);
+		return complain(EX_TEMPFAIL, "%s", why);
+	}
+	start_smtpd();
+	out = dup(1);
+	if (out == -1 || smtpd_session(0, out, session_ended) == -1)
+		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
+	while (!session_over || !queue_committed())
+		loop_turn(-1);
+	queue_poke(settings.queue);     /* nobody there: a flush from cron will find it */
+	return 0;
+}
+
+static int cmd_inetd(int argc, char **argv)
+{
+	int status = load(argc, argv);
+
+	if (!status)
+		status = run_session();
+	queue_close();
+	maildir_stop();
+	settings_free(&settings);
+	return status;
+}
+
+/* ---- flush: deliver what is due, then go */
+
+static int run_flush(void)
+{
+	char why[1024];
+	int status;
+
+	if ((status = start_mailboxes(false)) || (status = start_sending()))
+		return status;
+	if (start_queue(true, false, why, sizeof why) == -1) {
+		if (errno != EWOULDBLOCK)
+			return complain(EX_CANTCREAT, "%s", why);
+		if (queue_poke(settings.queue) == 0)
+			return 0;
+		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s", why, strerror(errno));
+	}
+	if ((status = start_drops()))
+		return status;
+	on_signals();
+	while (!stopping && (!drop_idle() || queue_due() || !queue_committed()))
+		loop_turn(1000);
+	return queue_deferred() || stopping ? EX_TEMPFAIL : 0;
+}
+
+static int cmd_flush(int argc, char **argv)
+{
+	int status = load(argc, argv);
+
+	if (!status && !settings.deliver)
+		status = complain(EX_CONFIG, "deliver = no forbids it (%s)", conf_where(&settings.conf, "deliver"));
+	if (!status)
+		status = run_flush();
+	drop_stop();
+	queue_close();
+	maildir_stop();
+	settings_free(&settings);
+	return status;
+}
+
+/* ---- main */
+
+static int cmd_help(int argc, char **argv);
+static int cmd_version(int argc, char **argv);
+
+static const struct command {
+	const char *name;
+	int (*run)(int argc, char **argv);
+	const char *help;
+} commands[] = {
+	{ "serve", cmd_serve, "run in the foreground: receive, queue, deliver" },
+	{ "inetd", cmd_inetd, "one SMTP session on descriptors 0 and 1" },
+	{ "flush", cmd_flush, "deliver what is due, then exit (75: something was deferred)" },
+	{ "check", cmd_check, "look at configuration and environment" },
+	{ "config", cmd_config, "print the settings, with their origins" },
+	{ "sendmail", cmd_sendmail, "take a message from standard input" },
+	{ "mailq", cmd_mailq, "list the queue" },
+	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
+	{ "version", cmd_version, "print the version" },
+	{ "help", cmd_help, "print this" },
+};
+enum { COMMANDS = sizeof commands / sizeof *commands };
+
+static int cmd_version(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	printf("fardel %s\n", FARDEL_VERSION);
+	return 0;
+}
+
+static int usage(FILE *to)
+{
+	fprintf(to, "usage: fardel COMMAND [-c FILE] [-o 'name = value'] ...\n\n");
+	for (size_t i = 0; i < COMMANDS; i++)
+		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+	return EX_USAGE;
+}
+
+static int cmd_help(int argc, char **argv)
+{
+	(void)argc;
+	(void)argv;
+	usage(stdout);
+	return 0;
+}
+
+static const struct command *find(const char *name)
+{
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (strcmp(commands[i].name, name) == 0)
+			return &commands[i];
+	return NULL;
+}
+
+int main(int argc, char **argv)
+{
+	const char *slash = argc ? strrchr(argv[0], '/') : NULL;
+	const char *name = slash ? slash + 1 : argc ? argv[0] : "";
+	const struct command *c;
+
+	sendmail_modes = (struct sendmail_modes){ .inetd = cmd_inetd, .flush = cmd_flush };
+	c = find(strcmp(name, "newaliases") == 0 ? "" : name);
+	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq */
+		return c->run(argc, argv);
+	if (argc < 2) {
+		usage(stderr);
+		return EX_USAGE;
+	}
+	c = find(argv[1]);
+	if (!c) {
+		fprintf(stderr, "fardel: there is no command \"%s\"\n", argv[1]);
+		return usage(stderr);
+	}
+	return c->run(argc - 1, argv + 1);
+}

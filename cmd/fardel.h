@@ -1,0 +1,18 @@
+/* The commands of the program. Each gets its own word as argv[0] and returns what the process exits with (sysexits). */
+#ifndef CMD_FARDEL_H
+#define CMD_FARDEL_H
+
+int cmd_sendmail(int argc, char **argv);
+int cmd_mailq(int argc, char **argv);
+int cmd_check(int argc, char **argv);
+int cmd_config(int argc, char **argv);
+int cmd_mkmailbox(int argc, char **argv);
+
+/* Modes of sendmail that are commands themselves: -bs is inetd, -q is flush. main() puts them in; NULL: not there. */
+struct sendmail_modes {
+	int (*inetd)(int argc, char **argv);
+	int (*flush)(int argc, char **argv);
+};
+extern struct sendmail_modes sendmail_modes;
+
+#endif

@@ -1,0 +1,84 @@
+/* What the queue knows of a message, made into a delivery report. */
+#include "cmd/report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dsn.h"
+#include "lib/file.h"
+#include "lib/loop.h"
+#include "mime/header.h"
+
+enum {
+	HEADER_MOST = 64 << 10,         /* of the reported message's header */
+	FULL_MOST = 1 << 20             /* RET=FULL is honoured up to this size (RFC 3461 4.3 leaves larger ones to us) */
+};
+
+static const struct report_config *config;
+
+void report_configure(const struct report_config *c)
+{
+	config = c;
+}
+
+static struct str whole(const struct addr *a)
+{
+	return (struct str){ a->local.p, a->local.n + (a->domain.n ? 1 + a->domain.n : 0) };
+}
+
+/* The header of the reported message, or all of it. */
+static bool read_original(const struct mail *m, bool full, struct buf *out)
+{
+	size_t n = (size_t)(m->size < (full ? FULL_MOST : HEADER_MOST) ? m->size : HEADER_MOST);
+	char *to = buf_reserve(out, n ? n : 1);
+	ssize_t got = to ? file_pread(m->fd, to, n, m->at) : -1;
+
+	if (got < 0)
+		return false;
+	out->n = full ? (size_t)got : header_length((struct str){ out->p, (size_t)got });
+	return true;
+}
+
+static size_t choose(const struct mail *m, enum report_kind kind, unsigned event, struct dsn_rcpt *to)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->nrcpt; i++) {
+		const struct rcpt *r = &m->rcpt[i];
+		bool mine = kind == REPORT_FAILED ? r->state == RCPT_FAILED && r->event == event : r->state == RCPT_OPEN;
+		unsigned want = kind == REPORT_FAILED ? NOTIFY_FAILURE : NOTIFY_DELAY;
+
+		if (!mine || (r->to.notify && !(r->to.notify & want)))
+			continue;
+		to[n++] = (struct dsn_rcpt){
+			.addr = whole(&r->to.addr), .orcpt = r->to.orcpt, .action = kind == REPORT_FAILED ? DSN_FAILED : DSN_DELAYED,
+			.status = r->status, .host = r->host, .words = r->words, .when = r->when ? r->when : loop_wall(),
+			.retry_until = m->arrived + config->queue_lifetime,
+		};
+	}
+	return n;
+}
+
+bool report_write(void *arg, enum report_kind kind, const struct mail *m, unsigned event, int64_t next_try, struct buf *out)
+{
+	struct dsn_rcpt *to = calloc(m->nrcpt, sizeof *to);
+	struct buf original = { 0 };
+	char report_id[ID_MAX + 24];
+	bool full = kind == REPORT_FAILED && m->from.ret == RET_FULL && m->size <= FULL_MOST;
+	struct dsn d = {
+		.hostname = config->hostname, .id = m->id, .report_id = report_id, .to = whole(&m->from.addr), .envid = m->from.envid,
+		.arrived = m->arrived, .now = loop_wall(), .next_try = next_try, .full = full, .rcpt = to,
+	};
+	bool ok = false;
+
+	(void)arg;
+	snprintf(report_id, sizeof report_id, "%s.%s%u", m->id, kind == REPORT_FAILED ? "f" : "d", event);
+	if (to && read_original(m, full, &original)) {
+		d.original = buf_view(&original);
+		d.n = choose(m, kind, event, to);
+		ok = dsn_write(out, &d);
+	}
+	buf_free(&original);
+	free(to);
+	return ok;
+}

@@ -1,0 +1,15 @@
+/* What the queue knows of a message, made into a delivery report. */
+#ifndef CMD_REPORT_H
+#define CMD_REPORT_H
+
+#include "queue.h"
+
+struct report_config {
+	const char *hostname;
+	int64_t queue_lifetime;         /* seconds */
+};
+void report_configure(const struct report_config *);    /* borrowed */
+/* For struct queue_config.report. */
+bool report_write(void *arg, enum report_kind, const struct mail *, unsigned event, int64_t next_try, struct buf *out);
+
+#endif

@@ -1,0 +1,401 @@
+/* sendmail: what programs call to send mail. Reads a message from standard input and puts it into the queue. */
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "cmd/fardel.h"
+#include "cmd/settings.h"
+#include "cmd/submit.h"
+#include "parse.h"
+#include "queue.h"
+
+struct sendmail_modes sendmail_modes;
+
+enum mode { MODE_SEND, MODE_SESSION, MODE_LIST, MODE_FLUSH, MODE_ALIASES, MODE_NOT_OURS };
+
+struct options {
+	enum mode mode;
+	const char *file;               /* -C or -c */
+	bool verbose;
+	struct submit_config submit;
+	struct passwd *self;
+};
+
+/* ---- the command line: letters that programs have been using for forty years */
+
+static const char *take_recipients_of_header(struct options *o, const char *value)
+{
+	(void)value;
+	o->submit.header_rcpts = true;
+	return NULL;
+}
+
+static const char *take_dots_are_text(struct options *o, const char *value)
+{
+	(void)value;
+	o->submit.dot_ends = false;
+	return NULL;
+}
+
+/* -oi is -i; the other -o settings are about programs of other times. */
+static const char *take_old_setting(struct options *o, const char *value)
+{
+	return value[0] == 'i' ? take_dots_are_text(o, value) : NULL;
+}
+
+static const char *take_verbose(struct options *o, const char *value)
+{
+	(void)value;
+	o->verbose = true;
+	return NULL;
+}
+
+static const char *take_sender(struct options *o, const char *value)
+{
+	o->submit.sender = value;
+	return NULL;
+}
+
+static const char *take_full_name(struct options *o, const char *value)
+{
+	o->submit.full_name = value;
+	return NULL;
+}
+
+static const char *take_file(struct options *o, const char *value)
+{
+	o->file = value;
+	return NULL;
+}
+
+static const char *take_flush(struct options *o, const char *value)
+{
+	(void)value;
+	o->mode = MODE_FLUSH;
+	return NULL;
+}
+
+static const char *take_mode(struct options *o, const char *value)
+{
+	static const struct { char letter; enum mode mode; } modes[] = {
+		{ 'm', MODE_SEND }, { 's', MODE_SESSION }, { 'p', MODE_LIST }, { 'i', MODE_ALIASES },
+	};
+
+	o->mode = MODE_NOT_OURS;
+	for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
+		if (value[0] == modes[i].letter)
+			o->mode = modes[i].mode;
+	return o->mode == MODE_NOT_OURS ? "is no mode of this sendmail: there are -bm, -bs, -bp and -bi; the daemon is `fardel serve`" : NULL;
+}
+
+/* RFC 3461 4.1: NEVER stands alone. */
+static const char *take_notify(struct options *o, const char *value)
+{
+	static const struct { struct str word; unsigned bit; } words[] = {
+		{ { "never", 5 }, NOTIFY_NEVER }, { { "success", 7 }, NOTIFY_SUCCESS },
+		{ { "failure", 7 }, NOTIFY_FAILURE }, { { "delay", 5 }, NOTIFY_DELAY },
+	};
+	struct str rest = str_of(value), word;
+	unsigned bits = 0;
+
+	while (rest.n > 0) {
+		size_t i = 0;
+
+		if (!str_cut(&rest, ',', &word)) {
+			word = rest;
+			rest.n = 0;
+		}
+		while (i < sizeof words / sizeof *words && !str_eq_nocase(word, words[i].word))
+			i++;
+		if (i == sizeof words / sizeof *words)
+			return "says when to report: never, or some of success,failure,delay";
+		bits |= words[i].bit;
+	}
+	if (bits & NOTIFY_NEVER && bits != NOTIFY_NEVER)
+		return "says when to report: never stands alone";
+	o->submit.notify = bits;
+	return NULL;
+}
+
+static const char *take_ret(struct options *o, const char *value)
+{
+	if (str_eq_nocase(str_of(value), STR("full")))
+		o->submit.ret = RET_FULL;
+	else if (str_eq_nocase(str_of(value), STR("hdrs")))
+		o->submit.ret = RET_HDRS;
+	else
+		return "says what a report brings back: full or hdrs";
+	return NULL;
+}
+
+static const char *take_envid(struct options *o, const char *value)
+{
+	if (!*value || strlen(value) > 100 || !xtext_valid(str_of(value)))
+		return "needs an envelope id of up to 100 octets in xtext (RFC 3461 4)";
+	o->submit.envid = value;
+	return NULL;
+}
+
+enum value { NO_VALUE, VALUE, GLUED };   /* GLUED: what follows in the same word, perhaps nothing */
+
+static const struct letter {
+	char letter;
+	enum value value;
+	/* NULL, or what is wrong with the value. No function: accepted and ignored. */
+	const char *(*take)(struct options *, const char *value);
+} letters[] = {
+	{ 't', NO_VALUE, take_recipients_of_header },
+	{ 'f', VALUE, take_sender },
+	{ 'r', VALUE, take_sender },
+	{ 'F', VALUE, take_full_name },
+	{ 'i', NO_VALUE, take_dots_are_text },
+	{ 'o', VALUE, take_old_setting },
+	{ 'b', VALUE, take_mode },
+	{ 'q', GLUED, take_flush },
+	{ 'v', NO_VALUE, take_verbose },
+	{ 'C', VALUE, take_file },
+	{ 'c', VALUE, take_file },
+	{ 'N', VALUE, take_notify },
+	{ 'R', VALUE, take_ret },
+	{ 'V', VALUE, take_envid },
+	{ 'A', GLUED, NULL }, { 'B', VALUE, NULL }, { 'd', GLUED, NULL }, { 'D', VALUE, NULL }, { 'e', GLUED, NULL },
+	{ 'h', VALUE, NULL }, { 'L', VALUE, NULL }, { 'M', VALUE, NULL }, { 'O', VALUE, NULL }, { 'p', VALUE, NULL },
+	{ 'Q', GLUED, NULL }, { 'X', VALUE, NULL },
+};
+
+static const struct letter *find_letter(char c)
+{
+	for (size_t i = 0; i < sizeof letters / sizeof *letters; i++)
+		if (letters[i].letter == c)
+			return &letters[i];
+	return NULL;
+}
+
+/* All letters of one word ("-ti", "-fanna"); *i moves when a value is the next word. False after a complaint. */
+static bool take_word(struct options *o, int argc, char **argv, int *i)
+{
+	for (const char *p = argv[*i] + 1; *p; p++) {
+		const struct letter *l = find_letter(*p);
+		const char *value = "", *why;
+
+		/* Programs pass letters that nobody remembers: they must not keep mail from being sent. */
+		if (!l)
+			continue;
+		if (l->value != NO_VALUE)
+			value = p + 1;
+		if (l->value == VALUE && !*value) {
+			if (*i + 1 >= argc) {
+				fprintf(stderr, "sendmail: -%c needs a value behind it\n", *p);
+				return false;
+			}
+			value = argv[++*i];
+		}
+		why = l->take ? l->take(o, value) : NULL;
+		if (why) {
+			fprintf(stderr, "sendmail: -%c%s %s\n", *p, value, why);
+			return false;
+		}
+		if (l->value != NO_VALUE)
+			break;
+	}
+	return true;
+}
+
+/* Index of the first word that is no option, or -1 after a complaint. Words behind it are recipients, options or not. */
+static int take_options(struct options *o, int argc, char **argv)
+{
+	int i;
+
+	for (i = 1; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
+		if (!strcmp(argv[i], "--"))
+			return i + 1;
+		if (!take_word(o, argc, argv, &i))
+			return -1;
+	}
+	return i;
+}
+
+/* ---- sending */
+
+/* The account's full name: up to the first comma, & stands for the name itself. */
+static void name_of_account(struct options *o, char *out, size_t size)
+{
+	const char *p = o->self ? o->self->pw_gecos : "";
+	size_t n = 0;
+
+	for (; p && *p && *p != ',' && n + 1 < size; p++) {
+		if (*p == '&') {
+			int more = snprintf(out + n, size - n, "%s", o->self->pw_name);
+			if (more < 0 || (size_t)more >= size - n)
+				break;
+			if (out[n] >= 'a' && out[n] <= 'z')
+				out[n] = (char)(out[n] - 'a' + 'A');
+			n += (size_t)more;
+		} else {
+			out[n++] = *p;
+		}
+	}
+	out[n] = '\0';
+}
+
+/* Root's mail must be readable by the daemon: be who owns the queue. 0 or -1 with errno. */
+static int become_owner(const char *queue)
+{
+	struct stat st;
+
+	if (geteuid() != 0 || stat(queue, &st) == -1 || st.st_uid == 0)
+		return 0;
+	if (setgroups(0, NULL) == -1 || setgid(st.st_gid) == -1)
+		return -1;
+	return setuid(st.st_uid);
+}
+
+struct waiting {
+	bool over, ok;
+};
+
+static void committed(void *arg, bool ok)
+{
+	struct waiting *w = arg;
+
+	w->over = true;
+	w->ok = ok;
+}
+
+static int commit(struct draft *d, const struct options *o)
+{
+	struct waiting w = { 0 };
+	char id[ID_MAX];
+
+	snprintf(id, sizeof id, "%s", draft_id(d));
+	queue_commit(d, committed, &w);
+	while (!w.over)
+		loop_turn(-1);
+	if (!w.ok) {
+		fprintf(stderr, "sendmail: the message could not be written durably: it is not queued; try again later\n");
+		return EX_TEMPFAIL;
+	}
+	if (o->verbose)
+		printf("queued as %s\n", id);
+	return EX_OK;
+}
+
+static int send_message(const struct options *o)
+{
+	struct submission *s = submit_open(&o->submit, STDIN_FILENO);
+	enum verdict v;
+	int status;
+
+	if (!s) {
+		fprintf(stderr, "sendmail: out of memory: try again later\n");
+		return EX_TEMPFAIL;
+	}
+	do
+		v = submit_step(s);
+	while (v == WAIT);
+	if (v == ACCEPT) {
+		status = commit(submit_draft(s), o);
+	} else {
+		status = submit_status(s);
+		fprintf(stderr, "sendmail: %s\n", submit_why(s));
+	}
+	submit_close(s);
+	return status;
+}
+
+static int open_queue(const struct settings *set)
+{
+	const struct queue_config q = {
+		.dir = set->queue, .inline_sync = true, .message_size = set->message_size,
+		.retry_first = set->retry_first, .retry_max = set->retry_max, .lifetime = set->queue_lifetime,
+		.delay_notice = set->delay_notice,
+	};
+	struct reply busy;
+	char why[512] = "";
+
+	if (become_owner(set->queue) == -1) {
+		fprintf(stderr, "sendmail: cannot become the owner of %s: %s; nothing is queued\n", set->queue, strerror(errno));
+		return EX_TEMPFAIL;
+	}
+	if (queue_open(&q, why, sizeof why) == -1) {
+		bool denied = errno == EACCES || errno == EPERM;
+
+		fprintf(stderr, "sendmail: cannot queue in %s: %s. %s\n", set->queue, why[0] ? why : strerror(errno),
+			denied ? "Send as the user who owns the queue, or over SMTP to the daemon." : "`fardel check` tells more.");
+		return EX_TEMPFAIL;
+	}
+	if (queue_accepting(&busy))
+		return 0;
+	fprintf(stderr, "sendmail: no mail is taken now: %s\n", busy.text);
+	queue_close();
+	return EX_TEMPFAIL;
+}
+
+static int send_with(struct options *o, const struct settings *set)
+{
+	char name[256];
+	int status;
+
+	if (!o->submit.full_name) {
+		name_of_account(o, name, sizeof name);
+		o->submit.full_name = name;
+	}
+	o->submit.hostname = set->hostname;
+	o->submit.origin = set->origin;
+	o->submit.message_size = set->message_size;
+	if ((status = open_queue(set)) != 0)
+		return status;
+	status = send_message(o);
+	queue_close();
+	return status;
+}
+
+/* Another command with our configuration file. */
+static int hand_over(int (*run)(int, char **), const char *word, const char *file)
+{
+	char *argv[] = { (char *)(uintptr_t)word, (char *)(uintptr_t)"-c", (char *)(uintptr_t)file, NULL };
+
+	if (run)
+		return run(file ? 3 : 1, argv);
+	fprintf(stderr, "sendmail: %s is not part of this program\n", word);
+	return EX_UNAVAILABLE;
+}
+
+int cmd_sendmail(int argc, char **argv)
+{
+	struct options o = { .submit = { .how = "sendmail", .dot_ends = true } };
+	struct arguments a = { 0 };
+	struct settings set;
+	int first, status;
+
+	if ((first = take_options(&o, argc, argv)) == -1)
+		return EX_USAGE;
+	switch (o.mode) {
+	case MODE_SESSION: return hand_over(sendmail_modes.inetd, "inetd", o.file);
+	case MODE_FLUSH: return hand_over(sendmail_modes.flush, "flush", o.file);
+	case MODE_LIST: return hand_over(cmd_mailq, "mailq", o.file);
+	case MODE_ALIASES: return EX_OK;        /* there is no table to be compiled */
+	case MODE_NOT_OURS: return EX_USAGE;
+	case MODE_SEND: break;
+	}
+	o.submit.uid = getuid();
+	o.self = getpwuid(getuid());
+	o.submit.user = o.self ? o.self->pw_name : NULL;
+	o.submit.rcpt = (const char *const *)(argv + first);
+	o.submit.nrcpt = (size_t)(argc - first);
+	if (o.submit.nrcpt == 0 && !o.submit.header_rcpts) {
+		fprintf(stderr, "sendmail: no recipient: name one behind the options, or use -t\n");
+		return EX_USAGE;
+	}
+	a.file = o.file;
+	status = settings_load(&set, &a) ? send_with(&o, &set) : settings_complain(&set);
+	settings_free(&set);
+	return status;
+}

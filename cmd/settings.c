@@ -1,0 +1,564 @@
+/* The settings of fardel: one table, and what is made from its values. */
+#include "cmd/settings.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "deliver/maildir.h"
+#include "lib/file.h"
+#include "lib/list.h"
+#include "parse.h"
+
+#define SYSTEM_FILE "/etc/fardel/fardel.conf"
+
+extern char **environ;
+
+#define AT(member) offsetof(struct settings, member)
+static const struct conf_row rows[] = {
+	{ .name = "hostname", .kind = CONF_TEXT, .offset = AT(hostname), .example = "mail.example.org", .help =
+		"The full name of this host: said in greetings, written into trace fields and reports.\n"
+		"When it is not set: the system's name if that has a dot, else /etc/mailname, else the system's name." },
+	{ .name = "listen", .kind = CONF_WORDS, .offset = AT(listen_text), .preset = "smtp://127.0.0.1:25", .help =
+		"Where mail comes in: smtp://ADDRESS:PORT. * is every address, IPv6 stands in brackets. May be repeated." },
+	{ .name = "queue", .kind = CONF_TEXT, .offset = AT(queue), .preset = "/var/spool/fardel", .help =
+		"The queue directory. It and what is below it is made when it is not there." },
+	{ .name = "local_domains", .kind = CONF_WORDS, .offset = AT(local_text), .example = "example.org example.net", .help =
+		"Domains whose mail stays here. When it is not set: the hostname and localhost. May be repeated." },
+	{ .name = "mailbox", .kind = CONF_TEXT, .offset = AT(mailbox), .preset = "/var/mail/{user}/", .help =
+		"The Maildir of a user of the local domains; {user} is the local part in lower case.\n"
+		"A user exists when this directory exists: `fardel mkmailbox USER` makes it." },
+	{ .name = "postmaster", .kind = CONF_TEXT, .offset = AT(postmaster), .example = "anna", .help =
+		"The user who gets mail for postmaster. When it is not set: a mailbox of that name,\n"
+		"and when there is none, the directory postmaster/ in the queue directory." },
+	{ .name = "origin", .kind = CONF_TEXT, .offset = AT(origin), .example = "example.org", .help =
+		"The domain that local programs mean when they write a name without one (cron's root).\n"
+		"When it is not set: the hostname if that is a local domain, else the first local domain." },
+	{ .name = "relay_from", .kind = CONF_WORDS, .offset = AT(relay_text), .preset = "127.0.0.0/8 ::1/128", .help =
+		"Networks that may send mail to any domain through us. May be repeated; empty: nobody." },
+	{ .name = "route", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
+		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, or lmtp://, or mx.\n"
+		"DOMAIN is a name, .example.org (all names below it) or * (everything else). One a line, may be repeated." },
+	{ .name = "resolver", .kind = CONF_TEXT, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
+		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },
+	{ .name = "smtp_port", .kind = CONF_NUMBER, .offset = AT(smtp_port), .preset = "25", .min = 1, .max = 65535, .help =
+		"The port that MX hosts are called at." },
+	/* RFC 5321 4.5.3.1.7: at least 64 kB must be taken. */
+	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(message_size), .preset = "35M", .min = 65536, .max = (uint64_t)1 << 40, .help =
+		"The largest message that is taken, in octets." },
+	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
+		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
+	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
+		"...until it is this long." },
+	{ .name = "queue_lifetime", .kind = CONF_DURATION, .offset = AT(queue_lifetime), .preset = "5d", .min = 1, .max = 86400 * 365, .help =
+		"How long a message is tried before it goes back to its sender." },
+	{ .name = "delay_notice", .kind = CONF_DURATION, .offset = AT(delay_notice), .preset = "4h", .max = 86400 * 365, .help =
+		"The sender is told once when a message has waited this long. 0: never." },
+	{ .name = "deliver", .kind = CONF_YESNO, .offset = AT(deliver), .preset = "yes", .help =
+		"no: mail is taken and kept, nothing is sent or delivered." },
+	{ .name = "log", .kind = CONF_TEXT, .offset = AT(log), .preset = "stderr", .help =
+		"Where the log goes: stderr, syslog or the path of a file." },
+};
+
+/* ---- addresses */
+
+static bool to_mapped(const struct sockaddr *sa, unsigned char out[16])
+{
+	static const unsigned char mapped[12] = { [10] = 0xff, [11] = 0xff };
+
+	switch (sa->sa_family) {
+	case AF_INET:
+		memcpy(out, mapped, sizeof mapped);
+		memcpy(out + 12, &((const struct sockaddr_in *)(const void *)sa)->sin_addr, 4);
+		return true;
+	case AF_INET6:
+		memcpy(out, &((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr, 16);
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* An address with or without brackets. */
+static bool address_parse(struct str s, struct sockaddr_storage *out, socklen_t *len)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
+	bool brackets = s.n >= 2 && s.p[0] == '[' && s.p[s.n - 1] == ']';
+	char text[INET6_ADDRSTRLEN];
+
+	*out = (struct sockaddr_storage){ 0 };
+	if (brackets)
+		s = (struct str){ s.p + 1, s.n - 2 };
+	if (!str_copy(text, sizeof text, s))
+		return false;
+	if (!brackets && inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		*len = sizeof *v4;
+		return true;
+	}
+	if (inet_pton(AF_INET6, text, &v6->sin6_addr) != 1)
+		return false;
+	v6->sin6_family = AF_INET6;
+	*len = sizeof *v6;
+	return true;
+}
+
+static bool bit(const unsigned char *addr, unsigned i)
+{
+	return addr[i / 8] >> (7 - i % 8) & 1;
+}
+
+const char *network_parse(struct str s, struct network *out)
+{
+	struct sockaddr_storage ss;
+	struct str address = s;
+	socklen_t len;
+	uint64_t bits;
+	bool has_bits;
+
+	has_bits = str_cut(&s, '/', &address);
+	if (!address_parse(address, &ss, &len))
+		return "is no network. Write an address with the number of its fixed bits, as in 192.0.2.0/24.";
+	bits = ss.ss_family == AF_INET ? 32 : 128;
+	if (has_bits && !str_number(s, bits, &bits))
+		return ss.ss_family == AF_INET ? "needs 0 to 32 bits behind the slash." : "needs 0 to 128 bits behind the slash.";
+	to_mapped((struct sockaddr *)&ss, out->addr);
+	out->bits = (unsigned)bits + (ss.ss_family == AF_INET ? 96 : 0);
+	for (unsigned i = out->bits; i < 128; i++)
+		if (bit(out->addr, i))
+			return "has bits set behind its fixed ones. Write the first address of the network, as in 192.0.2.0/24.";
+	return NULL;
+}
+
+static bool network_holds(const struct network *net, const unsigned char addr[16])
+{
+	unsigned octets = net->bits / 8;
+
+	if (memcmp(net->addr, addr, octets) != 0)
+		return false;
+	return net->bits % 8 == 0 || (net->addr[octets] ^ addr[octets]) >> (8 - net->bits % 8) == 0;
+}
+
+bool networks_hold(const struct networks *nets, const struct sockaddr *sa)
+{
+	unsigned char addr[16];
+
+	if (!to_mapped(sa, addr))
+		return false;
+	for (size_t i = 0; i < nets->n; i++)
+		if (network_holds(&nets->net[i], addr))
+			return true;
+	return false;
+}
+
+static const struct {
+	struct str scheme;
+	enum listen_kind kind;
+	unsigned port;
+} schemes[] = {
+	{ { "smtp://", 7 }, LISTEN_SMTP, 25 },
+};
+
+/* "host", "host:port", "[v6]", "[v6]:port"; the port stays when none is said. */
+static bool split_port(struct str *host, uint64_t *port)
+{
+	struct str rest = *host, head;
+
+	if (rest.n > 0 && rest.p[0] == '[') {
+		if (!str_cut_last(&rest, ']', &head))
+			return false;
+		*host = (struct str){ host->p, head.n + 1 };
+		if (rest.n == 0)
+			return true;
+		if (rest.p[0] != ':')
+			return false;
+		return str_number(str_from(rest, 1), 65535, port);
+	}
+	if (!str_cut(&rest, ':', &head))
+		return true;
+	*host = head;
+	return str_number(rest, 65535, port);
+}
+
+static void set_port(struct sockaddr_storage *ss, uint64_t port)
+{
+	if (ss->ss_family == AF_INET)
+		((struct sockaddr_in *)ss)->sin_port = htons((uint16_t)port);
+	else
+		((struct sockaddr_in6 *)ss)->sin6_port = htons((uint16_t)port);
+}
+
+const char *listen_parse(struct str s, struct listen_on *out)
+{
+	size_t i = 0;
+	uint64_t port;
+
+	while (i < sizeof schemes / sizeof *schemes && !str_starts_nocase(s, schemes[i].scheme))
+		i++;
+	if (i == sizeof schemes / sizeof *schemes)
+		return "is no way to listen. Write smtp://ADDRESS:PORT.";
+	out->kind = schemes[i].kind;
+	port = schemes[i].port;
+	s = str_from(s, schemes[i].scheme.n);
+	if (s.n > 0 && s.p[s.n - 1] == '/')
+		s.n--;
+	if (!split_port(&s, &port))
+		return "has no proper port. Write smtp://ADDRESS:PORT with a port up to 65535; IPv6 addresses stand in brackets.";
+	/* One IPv6 socket takes both families (IPV6_V6ONLY off). */
+	if (str_eq(s, STR("*")))
+		s = STR("[::]");
+	if (str_eq_nocase(s, STR("localhost")))
+		s = STR("127.0.0.1");
+	if (!address_parse(s, &out->addr, &out->len))
+		return "names no address. Write an IP address (IPv6 in brackets), or * for all.";
+	set_port(&out->addr, port);
+	return NULL;
+}
+
+bool resolver_parse(struct str s, struct sockaddr_storage *out, socklen_t *len)
+{
+	uint64_t port = 53;
+
+	/* A bare IPv6 address has colons of its own: brackets are asked for only together with a port. */
+	if (!address_parse(s, out, len) && !(split_port(&s, &port) && port > 0 && address_parse(s, out, len)))
+		return false;
+	set_port(out, port);
+	return true;
+}
+
+/* ---- what is made from the values; each complains where the value was written */
+
+static void *make_array(struct settings *s, size_t n, size_t size)
+{
+	void *p = calloc(n ? n : 1, size);
+
+	if (!p)
+		conf_complain(&s->conf, "fardel", "out of memory.");
+	return p;
+}
+
+static void make_listen(struct settings *s)
+{
+	const struct conf_list *l = &s->listen_text;
+
+	if (!(s->listen = make_array(s, l->n, sizeof *s->listen)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		struct listen_on *on = &s->listen[s->nlisten];
+		const char *wrong = listen_parse(str_of(l->item[i].text), on);
+
+		on->text = l->item[i].text;
+		on->where = l->item[i].where;
+		if (wrong)
+			conf_complain(&s->conf, on->where, "listen: \"%s\" %s", on->text, wrong);
+		else
+			s->nlisten++;
+	}
+}
+
+static void make_relay(struct settings *s)
+{
+	const struct conf_list *l = &s->relay_text;
+	struct networks *nets = &s->relay_from;
+
+	if (!(nets->net = make_array(s, l->n, sizeof *nets->net)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		const char *wrong = network_parse(str_of(l->item[i].text), &nets->net[nets->n]);
+
+		if (wrong)
+			conf_complain(&s->conf, l->item[i].where, "relay_from: \"%s\" %s", l->item[i].text, wrong);
+		else
+			nets->n++;
+	}
+}
+
+static void make_routes(struct settings *s)
+{
+	const struct conf_list *l = &s->route_text;
+	struct routes *r = &s->routes;
+
+	r->smtp_port = s->smtp_port;
+	if (!(r->rule = make_array(s, l->n, sizeof *r->rule)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		const char *wrong = route_parse(str_of(l->item[i].text), &r->rule[r->n]);
+
+		if (wrong)
+			conf_complain(&s->conf, l->item[i].where, "route: \"%s\": %s", l->item[i].text, wrong);
+		else
+			r->n++;
+	}
+}
+
+/* The names the rest of the program compares with are lower case. */
+static void lower(char *text)
+{
+	for (; *text; text++)
+		*text = ascii_lower(*text);
+}
+
+static void make_local(struct settings *s)
+{
+	const struct conf_list *l = &s->local_text;
+	bool said = strcmp(conf_where(&s->conf, "local_domains"), "preset") != 0;
+
+	if (!(s->local = make_array(s, l->n + 2, sizeof *s->local)))
+		return;
+	s->routes.local = s->local;
+	for (size_t i = 0; i < l->n; i++) {
+		const char *wrong = parse_domain(str_of(l->item[i].text), false, true);
+
+		lower(l->item[i].text);
+		if (wrong)
+			conf_complain(&s->conf, l->item[i].where, "local_domains: \"%s\": %s.", l->item[i].text, wrong);
+		else
+			s->local[s->routes.nlocal++] = str_of(l->item[i].text);
+	}
+	if (said)
+		return;
+	s->local[s->routes.nlocal++] = str_of(s->computed[0]);
+	s->local[s->routes.nlocal++] = STR("localhost");
+}
+
+static bool usable_name(const char *name, bool dot_wanted)
+{
+	return *name && (!dot_wanted || strchr(name, '.')) && !parse_domain(str_of(name), false, false);
+}
+
+/* Asking DNS for the full name would make every command wait for a resolver that may be away. */
+static void find_hostname(char *out, size_t size)
+{
+	struct buf mailname = { .max = 1024 };
+	char system[256] = "", first[256] = "";
+	struct str text;
+
+	if (gethostname(system, sizeof system) == -1)
+		system[0] = '\0';
+	system[sizeof system - 1] = '\0';
+	if (file_read_all(AT_FDCWD, "/etc/mailname", &mailname) == 0) {
+		text = str_trim(buf_view(&mailname));
+		if (!str_copy(first, sizeof first, text))
+			first[0] = '\0';
+	}
+	buf_free(&mailname);
+	snprintf(out, size, "%s",
+		usable_name(system, true) ? system :
+		usable_name(first, true) ? first :
+		usable_name(system, false) ? system : "localhost");
+}
+
+/* computed[0] is the hostname in lower case in any case: make_local() lends it out. */
+static void make_hostname(struct settings *s)
+{
+	const char *wrong;
+
+	if (!s->hostname) {
+		find_hostname(s->computed[0], sizeof s->computed[0]);
+		lower(s->computed[0]);
+		s->hostname = s->computed[0];
+		return;
+	}
+	if ((wrong = parse_domain(str_of(s->hostname), false, true))) {
+		conf_complain(&s->conf, conf_where(&s->conf, "hostname"), "hostname = %s: %s. Write a name such as mail.example.org.",
+			s->hostname, wrong);
+		return;
+	}
+	snprintf(s->computed[0], sizeof s->computed[0], "%s", s->hostname);
+	lower(s->computed[0]);
+}
+
+static void make_origin(struct settings *s)
+{
+	const char *wrong;
+
+	if (s->origin) {
+		if ((wrong = parse_domain(str_of(s->origin), false, true)))
+			conf_complain(&s->conf, conf_where(&s->conf, "origin"), "origin = %s: %s. Write a domain such as example.org.",
+				s->origin, wrong);
+		return;
+	}
+	if (route_is_local(&s->routes, str_of(s->computed[0])) || s->routes.nlocal == 0 ||
+		!str_copy(s->computed[1], sizeof s->computed[1], s->local[0]))
+		memcpy(s->computed[1], s->computed[0], sizeof s->computed[1]);
+	s->origin = s->computed[1];
+}
+
+static void need_text(struct settings *s, const char *name, const char *value, const char *remedy)
+{
+	if (!value)
+		conf_complain(&s->conf, conf_where(&s->conf, name), "%s is empty. %s", name, remedy);
+}
+
+static void check_texts(struct settings *s)
+{
+	char user[LOCAL_MAX + 1];
+
+	need_text(s, "queue", s->queue, "Write the path of a directory.");
+	need_text(s, "mailbox", s->mailbox, "Write a path with {user} in it.");
+	need_text(s, "log", s->log, "Write stderr, syslog or the path of a file.");
+	if (s->mailbox && !strstr(s->mailbox, "{user}"))
+		conf_complain(&s->conf, conf_where(&s->conf, "mailbox"),
+			"mailbox = %s has no {user} in it: all users would share one mailbox. Write {user} where the name belongs.", s->mailbox);
+	if (s->postmaster && !maildir_user(str_of(s->postmaster), user))
+		conf_complain(&s->conf, conf_where(&s->conf, "postmaster"),
+			"postmaster = %s can be no user's name. Write one of a-z 0-9 . _ + - that does not begin with a dot.", s->postmaster);
+}
+
+/* Who says one of the two means it: the preset of the other gives way. */
+static void check_retries(struct settings *s)
+{
+	if (s->retry_first <= s->retry_max)
+		return;
+	if (!strcmp(conf_where(&s->conf, "retry_first"), "preset"))
+		s->retry_first = s->retry_max;
+	else if (!strcmp(conf_where(&s->conf, "retry_max"), "preset"))
+		s->retry_max = s->retry_first;
+	else
+		conf_complain(&s->conf, conf_where(&s->conf, "retry_first"), "retry_first is longer than retry_max. Make retry_max longer.");
+}
+
+static void check_resolvers(struct settings *s)
+{
+	struct str rest = str_of(s->resolver), word;
+
+	while (str_word(&rest, &word)) {
+		struct sockaddr_storage ss;
+		socklen_t len;
+
+		if (resolver_parse(word, &ss, &len))
+			continue;
+		conf_complain(&s->conf, conf_where(&s->conf, "resolver"),
+			"resolver: \"" STR_FMT "\" is no address with a port. Write one such as 127.0.0.1:53 or [::1]:53.", STR_ARG(word));
+	}
+}
+
+/* ---- loading */
+
+static void load_file(struct settings *s, const char *said)
+{
+	const char *path = said ? said : getenv("FARDEL_CONF");
+
+	if (path && *path) {
+		s->file = path;
+		conf_file(&s->conf, path);
+		return;
+	}
+	/* A file that is there and cannot be read is an error; none at all is not. */
+	if (access(SYSTEM_FILE, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR)) {
+		s->file = SYSTEM_FILE;
+		conf_file(&s->conf, SYSTEM_FILE);
+	}
+}
+
+/* FARDEL_CONF names the file; it is no setting. */
+static void load_environment(struct settings *s)
+{
+	size_t n = 0, kept = 0;
+	char **mine;
+
+	while (environ && environ[n])
+		n++;
+	if (!(mine = make_array(s, n + 1, sizeof *mine)))
+		return;
+	for (size_t i = 0; i < n; i++)
+		if (strncmp(environ[i], "FARDEL_CONF=", 12) != 0)
+			mine[kept++] = environ[i];
+	conf_environment(&s->conf, "FARDEL_", mine);
+	free(mine);
+}
+
+bool settings_load(struct settings *s, const struct arguments *a)
+{
+	*s = (struct settings){ 0 };
+	if (conf_start(&s->conf, rows, sizeof rows / sizeof *rows, s) == -1) {
+		s->conf.errors.bad = true;
+		return false;
+	}
+	load_file(s, a->file);
+	load_environment(s);
+	for (size_t i = 0; i < a->n; i++)
+		conf_option(&s->conf, a->option[i]);
+	make_hostname(s);
+	make_listen(s);
+	make_relay(s);
+	make_routes(s);
+	make_local(s);
+	if (conf_ok(&s->conf))
+		make_origin(s);
+	check_texts(s);
+	check_retries(s);
+	check_resolvers(s);
+	return conf_ok(&s->conf);
+}
+
+void settings_free(struct settings *s)
+{
+	free(s->listen);
+	free(s->relay_from.net);
+	free(s->routes.rule);
+	free(s->local);
+	conf_end(&s->conf);
+	*s = (struct settings){ 0 };
+}
+
+/* ---- the command line */
+
+bool arguments_take(struct arguments *a, int argc, char **argv, int *i, const char **why)
+{
+	const char *word = argv[*i], *value;
+
+	*why = NULL;
+	if (word[0] != '-' || (word[1] != 'c' && word[1] != 'o'))
+		return false;
+	if (word[2])
+		value = word + 2;
+	else if (*i + 1 < argc)
+		value = argv[++*i];
+	else {
+		*why = word[1] == 'c' ? "-c needs the path of a file" : "-o needs a 'name = value'";
+		return true;
+	}
+	if (word[1] == 'c')
+		a->file = value;
+	else if (a->n == ARGUMENT_OPTIONS)
+		*why = "too many -o options: write a file";
+	else
+		a->option[a->n++] = value;
+	return true;
+}
+
+int settings_complain(const struct settings *s)
+{
+	if (s->conf.errors.n > 0)
+		fwrite(s->conf.errors.p, 1, s->conf.errors.n, stderr);
+	if (s->conf.errors.bad)
+		fprintf(stderr, "fardel: out of memory, or too many errors to show\n");
+	return EX_CONFIG;
+}
+
+int settings_for_command(struct settings *s, int argc, char **argv)
+{
+	struct arguments a = { 0 };
+	const char *why;
+
+	*s = (struct settings){ 0 };
+	for (int i = 1; i < argc; i++) {
+		bool ours = arguments_take(&a, argc, argv, &i, &why);
+
+		if (ours && !why)
+			continue;
+		if (ours)
+			fprintf(stderr, "fardel %s: %s\n", argv[0], why);
+		else
+			fprintf(stderr, "fardel %s: does not know \"%s\". Write fardel %s [-c FILE] [-o 'name = value']...\n", argv[0], argv[i], argv[0]);
+		return EX_USAGE;
+	}
+	return settings_load(s, &a) ? 0 : settings_complain(s);
+}

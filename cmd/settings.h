@@ -1,0 +1,84 @@
+/* What the administrator has said, checked and ready for use. */
+#ifndef CMD_SETTINGS_H
+#define CMD_SETTINGS_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "deliver/route.h"
+#include "lib/conf.h"
+
+enum listen_kind { LISTEN_SMTP };
+struct listen_on {
+	enum listen_kind kind;
+	struct sockaddr_storage addr;
+	socklen_t len;
+	const char *text;               /* as written, for the log and for complaints */
+	const char *where;              /* "fardel.conf:3" */
+};
+
+struct network {                        /* addresses that share their first `bits` bits; IPv4 is kept as ::ffff:a.b.c.d */
+	unsigned char addr[16];
+	unsigned bits;
+};
+struct networks {
+	size_t n;
+	struct network *net;
+};
+/* "127.0.0.0/8", "::1", "[2001:db8::]/32". NULL, or what is wrong. */
+const char *network_parse(struct str, struct network *);
+/* IPv4 or IPv6 (mapped IPv4 counts as IPv4); anything else is in no network. */
+bool networks_hold(const struct networks *, const struct sockaddr *);
+/* "smtp://127.0.0.1:2525", "smtp://[::1]", a host of * is every address. NULL, or what is wrong. */
+const char *listen_parse(struct str, struct listen_on *);
+/* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53": an address with port 53 or the one said. */
+bool resolver_parse(struct str, struct sockaddr_storage *, socklen_t *);
+
+struct settings {
+	/* ---- set by the rows of cmd/settings.c */
+	const char *hostname;           /* always set; lower case not enforced */
+	const char *origin;             /* domain of names without one; always set */
+	const char *queue;
+	const char *mailbox;
+	const char *postmaster;         /* or NULL */
+	const char *resolver;           /* or NULL: resolv.conf */
+	const char *log;
+	unsigned smtp_port;
+	uint64_t message_size;
+	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
+	bool deliver;
+	struct conf_list listen_text, local_text, relay_text, route_text;
+
+	/* ---- made from them */
+	size_t nlisten;
+	struct listen_on *listen;
+	struct networks relay_from;
+	struct routes routes;           /* with local domains and smtp_port */
+	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */
+
+	struct conf conf;               /* rows, origins and complaints */
+	char computed[2][256];          /* hostname and origin when not set */
+	struct str *local;              /* routes.local */
+};
+
+/* What the command line says of settings: -c FILE and -o 'name = value'. */
+enum { ARGUMENT_OPTIONS = 64 };
+struct arguments {
+	const char *file;               /* NULL: not said */
+	size_t n;
+	const char *option[ARGUMENT_OPTIONS];
+};
+/* When argv[*i] is -c or -o (glued or spaced), takes it and leaves *i at its last word. False: something else.
+ * A missing word or too many options leave *why set (else NULL). */
+bool arguments_take(struct arguments *, int argc, char **argv, int *i, const char **why);
+
+/* Reads the file (said, else $FARDEL_CONF, else /etc/fardel/fardel.conf when it is there, else none), the environment and
+ * the options. False: conf.errors holds lines to show; settings_free() still. */
+bool settings_load(struct settings *, const struct arguments *);
+void settings_free(struct settings *);
+/* For commands: parses an argv of nothing but -c and -o, loads, shows complaints on stderr. 0, or an exit status (64, 78). */
+int settings_for_command(struct settings *, int argc, char **argv);
+/* Shows conf.errors on stderr; the exit status for them (78). */
+int settings_complain(const struct settings *);
+
+#endif

@@ -1,0 +1,67 @@
+/* Delivery into Maildirs and the question whether a mailbox exists: both done by a helper process
+ * (homes may hang), one message over its socket each.
+ *
+ * What holds of the mailbox: tmp/, new/ and cur/ are made when they are missing, the mailbox itself and the home
+ * above it never. A mailbox, tmp/, new/ or cur/ that is a symbolic link, may be written by everybody or (tmp/, new/,
+ * cur/) belongs to a third party is refused for the time being (451). A user who has no directory is unknown (550).
+ * But where the directory of all users is missing, or a user's home is there and only the Maildir in it is missing,
+ * a disk may not be mounted (451).
+ *
+ * What holds of the lock: while a message is delivered, its descriptor is locked by flock(LOCK_EX). A flock belongs to
+ * the open file, which helper and queue share: it stands in the way of nobody who uses that same open file, but of
+ * whoever opens the message anew, as another scheduler does. When our process dies during a delivery, the helper
+ * keeps the lock until it has finished; it looks for its parent after it took the lock, and begins nothing for one
+ * that is gone. So a scheduler that starts later and skips what is locked cannot deliver a second time at the same
+ * moment. At the end the lock is given up explicitly, as the queue's copy of the descriptor would keep it.
+ * Where there are no locks (some network file systems) delivery goes on without.
+ *
+ * A helper that is killed in the middle leaves a file in tmp/: by the Maildir convention readers remove it after 36 hours. */
+#ifndef DELIVER_MAILDIR_H
+#define DELIVER_MAILDIR_H
+
+#include "fardel.h"
+#include "lib/facts.h"
+#include "lib/str.h"
+
+struct maildir_config {
+	const char *template;                   /* "./run/mail/{user}/" */
+	const char *postmaster;                 /* user who gets postmaster's mail; NULL: a mailbox of that name, else fallback */
+	const char *fallback;                   /* directory for postmaster when there is no such mailbox, made when needed:
+	                                         * "<queue>/postmaster/"; NULL: none, mail for postmaster waits (451) */
+	const char *hostname;                   /* for unique names, and behind the @ of <postmaster> */
+	unsigned deadline_s;                    /* for one delivery; 0: 60. Then the helper is killed and started anew: deferred */
+	bool inline_work;                       /* no helper: the work is done in this process, from a task (inetd, flush, tests) */
+};
+/* NULL, or what is wrong with the configuration. Forks the helper; call before the loop runs and before locks are taken.
+ * The strings are borrowed until maildir_stop(), which comes before another start. */
+const char *maildir_start(const struct maildir_config *);
+/* Kills the helper. Jobs that have no answer yet get none (as in a crash); questions are answered UNKNOWN. */
+void maildir_stop(void);
+
+/* The mailbox name of a local part, which may be quoted: lower case, only a-z 0-9 . _ + -, not beginning with a dot,
+ * 1..64 octets. False: no such user can exist. */
+bool maildir_user(struct str local, char user[LOCAL_MAX + 1]);
+/* The path of a user's Maildir by the template, without a slash at its end. False: too long, no {user} in the template. */
+bool maildir_path(struct str template, const char *user, char *path, size_t size);
+/* Makes a Maildir with its tmp, new and cur, parents too. 0 or -1 with errno. */
+int maildir_make(const char *path);
+
+/* FACT_MAILBOX: name is a local part as sent; FOUND with the path, NO_NAME when no such user, UNKNOWN when it cannot
+ * be found out. */
+struct fact_source *maildir_source(void);
+
+struct maildir_job {
+	const struct addr *to;                  /* the local part says who */
+	struct str sender;                      /* Return-Path, "" for <> */
+	const char *id;
+	int fd;                                 /* message: size octets from at, CR LF lines; stored with LF lines */
+	off_t at, size;
+	/* Later, never from inside. code 250, 4xx or 5xx; host: "maildir" */
+	void (*done)(struct maildir_job *, const struct reply *);
+	struct maildir_job *next;               /* the module's own */
+	uint64_t ticket;
+};
+/* Borrowed until done(). Deliveries are made one after the other, in order. */
+void maildir_deliver(struct maildir_job *);
+
+#endif

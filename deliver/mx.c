@@ -1,0 +1,348 @@
+/* The hosts to try for a destination, in order. */
+#include "deliver/mx.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <netinet/in.h>
+#include <string.h>
+
+#include "parse.h"
+
+struct host {
+	struct str name;
+	int64_t preference;
+	uint64_t chance;                /* decides among equal preferences */
+	const struct fact *a, *aaaa;
+};
+struct hosts {
+	size_t n;
+	struct host at[MX_HOSTS];
+};
+
+/* ---- addresses */
+
+static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	if (a->ss_family != b->ss_family)
+		return false;
+	if (a->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr == ((const struct sockaddr_in *)b)->sin_addr.s_addr;
+	return IN6_ARE_ADDR_EQUAL(&((const struct sockaddr_in6 *)a)->sin6_addr, &((const struct sockaddr_in6 *)b)->sin6_addr);
+}
+
+static void make_v4(struct mx_address *a, const void *octets, unsigned port)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&a->addr;
+
+	v4->sin_family = AF_INET;
+	v4->sin_port = htons((uint16_t)port);
+	memcpy(&v4->sin_addr, octets, sizeof v4->sin_addr);
+	a->len = sizeof *v4;
+}
+
+static void make_v6(struct mx_address *a, const void *octets, unsigned port)
+{
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&a->addr;
+
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons((uint16_t)port);
+	memcpy(&v6->sin6_addr, octets, sizeof v6->sin6_addr);
+	a->len = sizeof *v6;
+}
+
+/* Record i of an answer as an address; false: there is none. */
+static bool record_address(const struct fact *f, size_t i, unsigned port, struct mx_address *out)
+{
+	memset(out, 0, sizeof *out);
+	if (f->outcome != FOUND || i >= f->n)
+		return false;
+	if (f->record[i].data.n == 4)
+		make_v4(out, f->record[i].data.p, port);
+	else if (f->record[i].data.n == 16)
+		make_v6(out, f->record[i].data.p, port);
+	return out->len > 0;
+}
+
+/* An address that is in the list under another name already would only be refused again. */
+static void add_address(struct mx_result *out, const struct mx_address *a, struct str host)
+{
+	struct mx_address *to = &out->at[out->n];
+
+	if (out->n == MX_ADDRESSES)
+		return;
+	for (size_t i = 0; i < out->n; i++)
+		if (same_address(&out->at[i].addr, &a->addr))
+			return;
+	*to = *a;
+	if (str_copy(to->host, sizeof to->host, host))
+		out->n++;
+}
+
+/* At most `most` addresses of a host, its families taking turns: should one be broken on the way, the second try helps. */
+static void add_host(struct mx_result *out, const struct host *h, unsigned port, size_t most)
+{
+	size_t full = out->n + most, longer = h->a->n > h->aaaa->n ? h->a->n : h->aaaa->n;
+	struct mx_address a;
+
+	for (size_t i = 0; i < longer; i++) {
+		if (out->n < full && record_address(h->a, i, port, &a))
+			add_address(out, &a, h->name);
+		if (out->n < full && record_address(h->aaaa, i, port, &a))
+			add_address(out, &a, h->name);
+	}
+}
+
+/* Asks for both families, however far the first answer is. */
+static bool host_known(struct facts *f, struct host *h)
+{
+	h->a = fact(f, FACT_A, h->name);
+	h->aaaa = fact(f, FACT_AAAA, h->name);
+	return h->a && h->aaaa;
+}
+
+/* NULL: both families were answered. Else the answer that is missing; one of the domain's own fault before one of ours. */
+static const struct fact *host_unknown(const struct host *h)
+{
+	if (h->a->outcome == UNKNOWN && (h->aaaa->outcome != UNKNOWN || !h->a->local_fault))
+		return h->a;
+	return h->aaaa->outcome == UNKNOWN ? h->aaaa : NULL;
+}
+
+static const char *why(const struct fact *f)
+{
+	return f->why ? f->why : "no reason given";
+}
+
+/* ---- ourselves */
+
+static bool is_own_address(const struct mx_self *self, const struct mx_address *a)
+{
+	return self && self->is_own && self->is_own((const struct sockaddr *)&a->addr);
+}
+
+static bool is_own(const struct mx_self *self, const struct host *h, unsigned port)
+{
+	struct mx_address a;
+
+	if (self && self->hostname && str_eq_nocase(h->name, str_of(self->hostname)))
+		return true;
+	for (size_t i = 0; record_address(h->a, i, port, &a); i++)
+		if (is_own_address(self, &a))
+			return true;
+	for (size_t i = 0; record_address(h->aaaa, i, port, &a); i++)
+		if (is_own_address(self, &a))
+			return true;
+	return false;
+}
+
+/* RFC 5321 5.1: a relay that is in the set itself leaves out its own and every worse or equal preference. */
+static void drop_own(struct hosts *hosts, const struct mx_self *self, unsigned port)
+{
+	size_t own = 0;
+
+	while (own < hosts->n && !is_own(self, &hosts->at[own], port))
+		own++;
+	if (own == hosts->n)
+		return;
+	hosts->n = own;
+	while (hosts->n && hosts->at[hosts->n - 1].preference == hosts->at[own].preference)
+		hosts->n--;
+}
+
+/* ---- the list of hosts */
+
+/* splitmix64: what differs little goes in, what differs much comes out. */
+static uint64_t mix(uint64_t x)
+{
+	x += 0x9e3779b97f4a7c15u;
+	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+	x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+	return x ^ x >> 31;
+}
+
+static bool before(const struct host *a, const struct host *b)
+{
+	if (a->preference != b->preference)
+		return a->preference < b->preference;
+	return a->chance < b->chance;
+}
+
+/* Into its place; from a list that is full the last one falls. */
+static void insert(struct hosts *hosts, const struct host *h)
+{
+	size_t i = hosts->n;
+
+	if (i == MX_HOSTS && !before(h, &hosts->at[--i]))
+		return;
+	for (; i > 0 && before(h, &hosts->at[i - 1]); i--)
+		hosts->at[i] = hosts->at[i - 1];
+	hosts->at[i] = *h;
+	if (hosts->n < MX_HOSTS)
+		hosts->n++;
+}
+
+/* RFC 7505 3: "." beside real hosts means nothing. Empty: it stood alone. */
+static void list_hosts(struct hosts *hosts, const struct fact *mx, uint64_t seed)
+{
+	hosts->n = 0;
+	for (size_t i = 0; i < mx->n; i++) {
+		const struct record *r = &mx->record[i];
+		struct host h = { .name = r->data, .preference = r->priority, .chance = mix(seed + i) };
+		if (r->data.n)
+			insert(hosts, &h);
+	}
+}
+
+static bool hosts_known(struct facts *f, struct hosts *hosts)
+{
+	bool known = true;
+
+	for (size_t i = 0; i < hosts->n; i++)
+		known = host_known(f, &hosts->at[i]) && known;
+	return known;
+}
+
+/* ---- verdicts */
+
+static enum verdict refuse_loop(struct mx_result *out, const char *domain)
+{
+	reply_set(&out->why, 554, "5.4.6", "mail for %s loops back to this host, where %s is neither a local domain nor routed",
+		domain, domain);
+	return REFUSE;
+}
+
+/* No host has an address. Only when every answer is in is that final. */
+static enum verdict refuse_addresses(struct mx_result *out, const struct hosts *hosts, const char *domain, bool implicit)
+{
+	const struct fact *missing = NULL;
+	struct str name = { "", 0 };
+
+	for (size_t i = 0; i < hosts->n; i++) {
+		const struct fact *m = host_unknown(&hosts->at[i]);
+		if (m && (!missing || (missing->local_fault && !m->local_fault))) {
+			missing = m;
+			name = hosts->at[i].name;
+		}
+	}
+	out->local_fault = missing && missing->local_fault;
+	if (missing)
+		reply_set(&out->why, 451, "4.4.3", "cannot look up the address of " STR_FMT ", mail host of %s: %s",
+			STR_ARG(name), domain, why(missing));
+	else if (implicit)
+		reply_set(&out->why, 550, "5.4.4", "the domain %s has neither a mail host nor an address", domain);
+	else
+		reply_set(&out->why, 550, "5.4.4", "no mail host of %s has an address", domain);
+	return REFUSE;
+}
+
+static enum verdict refuse_mx(struct mx_result *out, const struct fact *mx, const char *domain)
+{
+	out->local_fault = mx->local_fault;
+	if (mx->outcome == UNKNOWN)
+		reply_set(&out->why, 451, "4.4.3", "cannot look up the mail hosts of %s: %s", domain, why(mx));
+	else if (mx->outcome == NO_NAME)
+		reply_set(&out->why, 550, "5.1.2", "the domain %s does not exist", domain);
+	else                    /* RFC 7505 4.2 */
+		reply_set(&out->why, 556, "5.1.10", "the domain %s does not accept mail (null MX)", domain);
+	return REFUSE;
+}
+
+/* ---- the three ways */
+
+static enum verdict find_mx(struct facts *f, const struct route *r, const struct mx_self *self, uint64_t seed,
+	struct mx_result *out)
+{
+	const struct fact *mx = fact(f, FACT_MX, str_of(r->host));
+	bool implicit, had;
+	struct hosts hosts;
+
+	if (!mx)
+		return WAIT;
+	if (mx->outcome == UNKNOWN || mx->outcome == NO_NAME)
+		return refuse_mx(out, mx, r->host);
+	implicit = mx->outcome == NO_DATA;
+	if (implicit)           /* RFC 5321 5.1: an MX of preference 0 that points to the domain */
+		hosts = (struct hosts){ .n = 1, .at = { { .name = str_of(r->host) } } };
+	else
+		list_hosts(&hosts, mx, seed);
+	if (!hosts.n)
+		return refuse_mx(out, mx, r->host);
+	if (!hosts_known(f, &hosts))
+		return WAIT;
+	drop_own(&hosts, self, r->port);
+	had = hosts.n > 0;
+	for (size_t i = 0; i < hosts.n; i++)
+		add_host(out, &hosts.at[i], r->port, MX_ADDRESSES / hosts.n);
+	if (out->n)
+		return ACCEPT;
+	return had ? refuse_addresses(out, &hosts, r->host, implicit) : refuse_loop(out, r->host);
+}
+
+/* user@[192.0.2.1] (RFC 5321 4.1.3) */
+static enum verdict find_literal(const struct route *r, const struct mx_self *self, struct mx_result *out)
+{
+	struct mx_address a = { .len = 0 };
+	struct sockaddr_storage parsed;
+
+	if (!parse_literal(str_of(r->host), &parsed)) {
+		reply_set(&out->why, 550, "5.1.2", "%s is no address that mail can be sent to", r->host);
+		return REFUSE;
+	}
+	if (parsed.ss_family == AF_INET)
+		make_v4(&a, &((struct sockaddr_in *)&parsed)->sin_addr, r->port);
+	else
+		make_v6(&a, &((struct sockaddr_in6 *)&parsed)->sin6_addr, r->port);
+	if (is_own_address(self, &a))
+		return refuse_loop(out, r->host);
+	add_address(out, &a, str_of(""));
+	return ACCEPT;
+}
+
+/* The address of a configured route, written out. */
+static enum verdict take_address(const struct route *r, struct mx_result *out)
+{
+	struct mx_address a = { .len = 0 };
+	unsigned char octets[16];
+
+	if (inet_pton(AF_INET, r->host, octets) == 1)
+		make_v4(&a, octets, r->port);
+	else if (inet_pton(AF_INET6, r->host, octets) == 1)
+		make_v6(&a, octets, r->port);
+	else
+		assert(!"route_parse() makes no such address");
+	add_address(out, &a, str_of(""));
+	return ACCEPT;
+}
+
+/* Whatever is wrong with the name of a configured host is for the administrator to put right: mail waits for it. */
+static enum verdict find_relay(struct facts *f, const struct route *r, struct mx_result *out)
+{
+	struct host h = { .name = str_of(r->host) };
+	const struct fact *missing;
+
+	if (!host_known(f, &h))
+		return WAIT;
+	add_host(out, &h, r->port, MX_ADDRESSES);
+	if (out->n)
+		return ACCEPT;
+	missing = host_unknown(&h);
+	out->local_fault = true;
+	if (missing)
+		reply_set(&out->why, 451, "4.4.3", "cannot look up the address of %s, the route configured here: %s",
+			r->host, why(missing));
+	else
+		reply_set(&out->why, 451, "4.3.5", "%s, the route configured here, %s", r->host,
+			h.a->outcome == NO_NAME ? "does not exist" : "has no address");
+	return REFUSE;
+}
+
+enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_self *self, uint64_t seed, struct mx_result *out)
+{
+	out->n = 0;
+	out->local_fault = false;
+	memset(&out->why, 0, sizeof out->why);
+	assert(r->kind != ROUTE_LOCAL);
+	if (r->kind != ROUTE_MX)
+		return r->host_is_address ? take_address(r, out) : find_relay(f, r, out);
+	return r->host[0] == '[' ? find_literal(r, self, out) : find_mx(f, r, self, seed, out);
+}

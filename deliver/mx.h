@@ -1,0 +1,42 @@
+/* The hosts to try for a destination, in order: MX by preference with chance among equals,
+ * implicit MX, null MX, address literals, ourselves in the list (RFC 5321 5.1, RFC 7505). Evaluator over facts. */
+#ifndef DELIVER_MX_H
+#define DELIVER_MX_H
+
+#include <sys/socket.h>
+
+#include "deliver/route.h"
+#include "fardel.h"
+#include "lib/facts.h"
+
+enum {
+	MX_HOSTS = 20,                  /* the best of a longer list */
+	MX_ADDRESSES = 40,              /* shared out evenly among the hosts */
+	MX_LOOKUPS = 1 + 2 * MX_HOSTS   /* most that one question asks: the limit for facts_new() */
+};
+
+struct mx_address {
+	char host[256];                 /* MX host name, "" for an address literal */
+	struct sockaddr_storage addr;   /* with the port */
+	socklen_t len;
+};
+struct mx_result {
+	size_t n;
+	struct mx_address at[MX_ADDRESSES];
+	/* n == 0: why. reply.code 5xx: permanent, 4xx: try later. */
+	struct reply why;
+	bool local_fault;               /* our resolver's or our smarthost's fault: never permanent, counts as no attempt */
+};
+/* What must be recognised as ourselves. Borrowed. */
+struct mx_self {
+	const char *hostname;
+	bool (*is_own)(const struct sockaddr *);        /* address and port that we listen on; NULL: none */
+};
+
+/* WAIT until enough is known, then ACCEPT (hosts in out->at) or REFUSE (out->why). Not for ROUTE_LOCAL.
+ * seed: chance among equal preferences, constant over the runs of one question.
+ * A host's IPv4 and IPv6 addresses alternate, IPv4 first. The host of a configured route is taken at its word:
+ * it is not compared with ourselves, and when it cannot be found the fault is local. */
+enum verdict mx_find(struct facts *, const struct route *, const struct mx_self *, uint64_t seed, struct mx_result *out);
+
+#endif

@@ -1,0 +1,37 @@
+/* Which way to a domain: the local mailboxes, a configured route or the domain's MX. Pure. */
+#ifndef DELIVER_ROUTE_H
+#define DELIVER_ROUTE_H
+
+#include "lib/str.h"
+
+enum route_kind { ROUTE_MX, ROUTE_SMTP, ROUTE_LMTP, ROUTE_LOCAL };
+
+struct route {
+	enum route_kind kind;
+	char host[256];                 /* ROUTE_SMTP, ROUTE_LMTP: name or address without brackets; ROUTE_MX: the domain */
+	bool host_is_address;
+	unsigned port;
+	char key[300];                  /* equal for domains that may share a connection: "smtp://host:port", "mx example.org", "local" */
+	bool shared;                    /* several domains may share one transaction */
+};
+
+struct route_rule {
+	char domain[256];               /* exact, ".example.org" (all below it) or "*" */
+	struct route to;
+};
+struct routes {
+	struct route_rule *rule;
+	size_t n;
+	struct str *local;              /* local domains, lower case; borrowed */
+	size_t nlocal;
+	unsigned smtp_port;             /* for MX deliveries */
+};
+
+/* "example.org smtp://127.0.0.1:2600", "* lmtp://[::1]:24", "x.test mx". Ports left out: 25 and 24. NULL, or what is wrong. */
+const char *route_parse(struct str text, struct route_rule *out);
+/* Exact before suffix (longer first) before "*"; a local domain is local unless a rule names it exactly. Domain in lower case.
+ * No domain at all (RCPT TO:<postmaster>) is local. Of equal rules the first counts. */
+void route_find(const struct routes *, struct str domain, struct route *out);
+bool route_is_local(const struct routes *, struct str domain);
+
+#endif

@@ -1,0 +1,916 @@
+/* Delivery status reports: one story told three times, for a person, for a program, and as proof. */
+#include "dsn.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "parse.h"
+
+enum {
+	COLUMNS = 76,
+	WORD_MAX = 400,                 /* a longer word is cut in pieces, so that no line passes 998 octets (RFC 5321 4.5.3.1.6) */
+	SUBJECT_MAX = 200,
+	VALUE_MAX = 900,                /* of what may not be broken at all: addresses, identifiers */
+	LINE_OCTETS = 998
+};
+
+/* What a report is made of before it is put together. */
+struct parts {
+	struct buf human, status;
+	struct str original;            /* what is returned of it */
+	const char *original_type;
+	const char *original_note;      /* the same for the person */
+	const char *original_encoding;
+	struct buf encoded;             /* original, when it had to be encoded */
+	bool human_utf8;
+	struct buf boundary;
+	struct buf scratch;
+};
+
+/* ---- what an action is called */
+
+static const struct action {
+	const char *word;               /* RFC 3464 2.3.3 */
+	const char *classes;            /* first digits that its status may have */
+	const char *default_status;
+	const char *subject;
+	const char *opening;            /* ... "the recipient named below." */
+	const char *title;
+} actions[] = {
+	[DSN_FAILED] = { "failed", "54", "5.0.0", "Your message could not be delivered",
+		"Your message could not be delivered to ",
+		"NOT DELIVERED, and not tried again. It is up to you whether to send it once more:" },
+	[DSN_DELAYED] = { "delayed", "4", "4.0.0", "Your message is delayed and still being tried",
+		"Your message could not be delivered yet to ",
+		"NOT DELIVERED YET. It is kept here and tried again by itself. There is nothing you must do; please do not "
+		"send it again:" },
+	[DSN_RELAYED] = { "relayed", "2", "2.0.0", "Your message was passed on",
+		"Your message was passed on for ",
+		"PASSED ON to a mail system that sends no word of what becomes of it:" },
+	[DSN_DELIVERED] = { "delivered", "2", "2.0.0", "Your message was delivered",
+		"Your message was delivered to ",
+		"DELIVERED. There is nothing you must do:" },
+};
+enum { ACTIONS = sizeof actions / sizeof actions[0] };
+
+/* ---- what well-known answers mean (status codes: RFC 3463, 5248, 7372, 7505) */
+
+static const struct remedy {
+	const char *status;             /* '?' stands for one character, '*' for the rest */
+	const char *connect;            /* no connection came about, and our words on it say this; NULL: as it may be */
+	const char *meaning;
+	const char *advice;             /* for a failure; NULL: none */
+} remedies[] = {
+	{ "*", "timed out",
+		"the recipient's mail system could not be reached. If this happens with every recipient, outgoing connections "
+		"to port 25 may be blocked where this mail system stands; whoever looks after it can find out.",
+		"send the message again later, or reach the recipient by other means." },
+	{ "*", "refused",
+		"the recipient's computer is there, but takes no mail at the moment.",
+		"send the message again later, or reach the recipient by other means." },
+	{ "5.1.1", NULL,
+		"there is no mailbox of that name.",
+		"check the address for typing mistakes. If it is right, ask the recipient for the one in use now." },
+	{ "?.1.2", NULL,
+		"the part of the address behind the @ is no place that mail can be sent to.",
+		"check the address for typing mistakes." },
+	{ "?.1.3", NULL,
+		"the address is not written as an address must be.",
+		"check the address for typing mistakes." },
+	{ "?.1.6", NULL,
+		"the mailbox has moved.",
+		"ask the recipient for the address in use now." },
+	{ "?.1.7", NULL,
+		"your own address, as sender, was not accepted.",
+		"check the sender address in the settings of your mail program." },
+	{ "?.1.8", NULL,
+		"your own address, as sender, was not accepted, since its domain could not be found.",
+		"check the sender address in the settings of your mail program." },
+	{ "5.1.10", NULL,
+		"the part of the address behind the @ says of itself that it takes no mail.",
+		"check the address for typing mistakes." },
+	{ "?.2.1", NULL,
+		"the mailbox is switched off.",
+		"reach the recipient by other means." },
+	{ "?.2.2", NULL,
+		"the recipient's mailbox is full.",
+		"send the message again later, or tell the recipient by other means." },
+	{ "?.2.3", NULL,
+		"the message is larger than this recipient may get.",
+		"send it in smaller parts, or send a link to what made it large." },
+	{ "?.3.1", NULL,
+		"the recipient's mail system has no room left.",
+		"send the message again later." },
+	{ "?.3.4", NULL,
+		"the message is larger than the recipient's mail system takes.",
+		"send it in smaller parts, or send a link to what made it large." },
+	{ "?.4.1", NULL,
+		"the recipient's mail system did not answer.",
+		"send the message again later, or reach the recipient by other means." },
+	{ "?.4.2", NULL,
+		"the connection to the recipient's mail system broke off.",
+		"send the message again later, or reach the recipient by other means." },
+	{ "?.4.3", NULL,
+		"the names that are needed to find the recipient's mail system could not be looked up.",
+		"check the part of the address behind the @ for typing mistakes, or send the message again later." },
+	{ "?.4.4", NULL,
+		"no mail system could be found for the part of the address behind the @.",
+		"check the address for typing mistakes." },
+	{ "?.4.6", NULL,
+		"the message went in a circle: a forwarding leads back to where it began.",
+		"tell the recipient by other means; the forwarding must be mended." },
+	{ "?.4.7", NULL,
+		"the message was tried until its time was over.",
+		"send the message again later, or reach the recipient by other means." },
+	{ "?.6.*", NULL,
+		"the form of the message is one that the recipient's mail system does not take.",
+		"send it in plainer form, without attachments for instance." },
+	{ "?.7.8", NULL,
+		"the next mail system did not accept the password of this one.",
+		"tell whoever looks after this mail system." },
+	{ "?.7.10", NULL,
+		"the message must be sent encrypted only, and the recipient's mail system could not promise that.",
+		"send it without that demand, if you may." },
+	{ "?.7.30", NULL,
+		"the message must be sent encrypted only, and the recipient's mail system could not promise that.",
+		"send it without that demand, if you may." },
+	{ "?.7.2?", NULL,
+		"the recipient's mail system did not believe that the message comes from where it says (SPF, DKIM or the name of "
+		"the sending computer).",
+		"tell whoever looks after this mail system, or your own domain." },
+	{ "?.7.*", NULL,
+		"the recipient's mail system refused the message by a rule of its own, as unwanted mail for instance.",
+		"the words above often say what to do. Else ask the recipient, by other means, to have the rule changed." },
+};
+
+static bool status_matches(struct str status, const char *pattern)
+{
+	for (size_t i = 0; ; i++) {
+		if (pattern[i] == '*')
+			return true;
+		if (i == status.n || !pattern[i])
+			return i == status.n && !pattern[i];
+		if (pattern[i] != '?' && pattern[i] != status.p[i])
+			return false;
+	}
+}
+
+static bool contains_nocase(struct str s, struct str what)
+{
+	for (size_t i = 0; i + what.n <= s.n; i++)
+		if (str_starts_nocase(str_from(s, i), what))
+			return true;
+	return false;
+}
+
+/* ---- who spoke */
+
+/* A reply code opens the words: they are a reply, not ours. */
+static bool is_reply(struct str words)
+{
+	return words.n >= 3 && words.p[0] >= '2' && words.p[0] <= '5' && ascii_digit(words.p[1]) && ascii_digit(words.p[2])
+		&& (words.n == 3 || words.p[3] == ' ' || words.p[3] == '-');
+}
+
+/* "name[address]:port" into its pieces; the name is empty for an address literal. */
+static bool is_peer(struct str host, struct str *name, struct str *address)
+{
+	struct str inside;
+
+	if (!str_cut(&host, '[', name) || !str_cut(&host, ']', &inside))
+		return false;
+	*address = inside;
+	return inside.n > 0;
+}
+
+static bool peer_involved(const struct dsn_rcpt *r)
+{
+	struct str name, address;
+
+	return is_peer(r->host, &name, &address);
+}
+
+static bool peer_spoke(const struct dsn_rcpt *r)
+{
+	return peer_involved(r) && is_reply(r->words);
+}
+
+static bool connect_failed(struct str words, struct str how)
+{
+	return !is_reply(words) && contains_nocase(words, STR("connect")) && contains_nocase(words, how);
+}
+
+static const struct remedy *find_remedy(const struct dsn_rcpt *r, struct str status)
+{
+	for (size_t i = 0; i < sizeof remedies / sizeof remedies[0]; i++) {
+		const struct remedy *y = &remedies[i];
+
+		if (y->connect && !connect_failed(r->words, str_of(y->connect)))
+			continue;
+		if (status_matches(status, y->status))
+			return y;
+	}
+	return NULL;
+}
+
+/* class "." 1*3digit "." 1*3digit (RFC 3463 2), of a class that the action may have */
+static struct str status_of(const struct dsn_rcpt *r)
+{
+	const struct action *a = &actions[r->action];
+	struct str rest = r->status, class, subject;
+	uint64_t number;
+
+	if (str_cut(&rest, '.', &class) && class.n == 1 && strchr(a->classes, class.p[0]) && class.p[0]
+	    && str_cut(&rest, '.', &subject) && subject.n <= 3 && rest.n <= 3
+	    && str_number(subject, 999, &number) && str_number(rest, 999, &number))
+		return r->status;
+	return str_of(a->default_status);
+}
+
+/* ---- hostile text made harmless */
+
+/* Length of the UTF-8 sequence at the start of s and its code point, or 0: none (RFC 3629 4). */
+static size_t utf8_next(struct str s, unsigned long *point)
+{
+	static const struct { unsigned char lead, mask; unsigned long least; } form[] = {
+		{ 0x00, 0x80, 0 }, { 0xc0, 0xe0, 0x80 }, { 0xe0, 0xf0, 0x800 }, { 0xf0, 0xf8, 0x10000 }
+	};
+	unsigned char c = s.n ? (unsigned char)s.p[0] : 0x80;
+
+	for (size_t i = 0; i < 4; i++) {
+		unsigned long v = c & (unsigned char)~form[i].mask;
+
+		if ((c & form[i].mask) != form[i].lead)
+			continue;
+		if (s.n < i + 1)
+			return 0;
+		for (size_t k = 1; k <= i; k++) {
+			unsigned char next = (unsigned char)s.p[k];
+
+			if ((next & 0xc0) != 0x80)
+				return 0;
+			v = v << 6 | (next & 0x3f);
+		}
+		if (v < form[i].least || v > 0x10ffff || (v >= 0xd800 && v <= 0xdfff))
+			return 0;
+		*point = v;
+		return i + 1;
+	}
+	return 0;
+}
+
+/* Well-formed UTF-8 with at least one character beyond ASCII, and no control characters (C1 included). */
+static bool is_utf8(struct str s)
+{
+	bool beyond = false;
+	unsigned long point;
+
+	while (s.n) {
+		size_t n = utf8_next(s, &point);
+
+		if (!n || point < 0x20 || (point >= 0x7f && point < 0xa0))
+			return false;
+		beyond |= n > 1;
+		s = str_from(s, n);
+	}
+	return beyond;
+}
+
+/* At most max octets. */
+static void add_escaped(struct buf *b, struct str s, size_t max)
+{
+	size_t end = b->n + max;
+
+	for (size_t i = 0; i < s.n && b->n + 4 <= end; i++) {
+		if (ascii_print(s.p[i]))
+			buf_char(b, s.p[i]);
+		else
+			buf_printf(b, "\\x%02x", (unsigned char)s.p[i]);
+	}
+}
+
+static struct str at_most(struct str s, size_t n)
+{
+	return (struct str){ s.p, s.n < n ? s.n : n };
+}
+
+/* An address for a person or a To field: UTF-8 stays what it is. */
+static void add_address(struct buf *b, struct str addr)
+{
+	addr = at_most(addr, ADDR_MAX);
+	if (is_utf8(addr))
+		buf_str(b, addr);
+	else
+		add_escaped(b, addr, VALUE_MAX);
+}
+
+/* An address for message/delivery-status, which is 7 bit: "rfc822; a@x", or "utf-8; \x{e4}@x" (RFC 6533 3). */
+static void add_typed_address(struct buf *b, struct str addr)
+{
+	size_t n, end = b->n + VALUE_MAX;
+	unsigned long point = 0;
+
+	addr = at_most(addr, ADDR_MAX);
+	if (!is_utf8(addr)) {
+		buf_puts(b, "rfc822; ");
+		add_escaped(b, addr, VALUE_MAX);
+		return;
+	}
+	buf_puts(b, "utf-8; ");
+	for (; (n = utf8_next(addr, &point)) && b->n + 10 <= end; addr = str_from(addr, n)) {
+		if (point > 0x20 && point < 0x7f && !strchr("\\+=", (int)point))
+			buf_char(b, (char)point);
+		else
+			buf_printf(b, "\\x{%lX}", point);
+	}
+}
+
+/* A name of ours in a structured field: never anything but what names are made of. */
+static void add_token(struct buf *b, struct str s, const char *also)
+{
+	s = at_most(s, DOMAIN_MAX);
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+
+		buf_char(b, ascii_alpha(c) || ascii_digit(c) || (c && strchr(also, c)) ? c : '_');
+	}
+}
+
+static void add_hostname(struct buf *b, const struct dsn *d)
+{
+	add_token(b, str_of(d->hostname), ".-:[]");
+}
+
+/* ---- lines */
+
+static void end_line(struct buf *b)
+{
+	buf_puts(b, "\r\n");
+}
+
+/* One word, after a blank or on a new line that begins with indent. */
+static void wrap_word(struct buf *b, struct str word, const char *indent, size_t *column, bool *first)
+{
+	if (!*first && *column + 1 + word.n > COLUMNS) {
+		end_line(b);
+		buf_puts(b, indent);
+		*column = strlen(indent);
+	} else if (!*first) {
+		buf_char(b, ' ');
+		++*column;
+	}
+	buf_str(b, word);
+	*column += word.n;
+	*first = false;
+}
+
+/* Prefix and text, broken at blanks; further lines begin with indent. Folds fields as well (RFC 5322 2.2.3). */
+static void wrap(struct buf *b, const char *prefix, const char *indent, struct str text)
+{
+	size_t column = strlen(prefix);
+	bool first = true;
+	struct str word;
+
+	buf_puts(b, prefix);
+	while (str_word(&text, &word)) {
+		while (word.n > WORD_MAX) {
+			wrap_word(b, at_most(word, WORD_MAX), indent, &column, &first);
+			word = str_from(word, WORD_MAX);
+		}
+		wrap_word(b, word, indent, &column, &first);
+	}
+	end_line(b);
+}
+
+static void wrap_escaped(struct parts *p, struct buf *b, const char *prefix, const char *indent, struct str text)
+{
+	buf_clear(&p->scratch);
+	add_escaped(&p->scratch, at_most(text, REPLY_TEXT), 4 * REPLY_TEXT);
+	wrap(b, prefix, indent, buf_view(&p->scratch));
+	b->bad |= p->scratch.bad;
+}
+
+static void date_line(struct buf *b, const char *prefix, int64_t when)
+{
+	char date[40];
+
+	buf_printf(b, "%s%s\r\n", prefix, clock_rfc5322(when, date));
+}
+
+/* ---- the original */
+
+/* The header without the empty line that ends it. */
+static struct str header_of(struct str message)
+{
+	const char *end;
+
+	if (str_starts_nocase(message, STR("\r\n")))
+		return (struct str){ message.p, 0 };
+	end = message.n ? memmem(message.p, message.n, "\r\n\r\n", 4) : NULL;
+	if (end)
+		message.n = (size_t)(end - message.p) + 2;
+	if (message.n > DSN_HEADER_MAX) {
+		message.n = DSN_HEADER_MAX;
+		while (message.n && message.p[message.n - 1] != '\n')
+			message.n--;
+		if (!message.n)
+			message.n = DSN_HEADER_MAX;
+	}
+	return message;
+}
+
+/* The value of a field, folds included. */
+static bool find_field(struct str header, struct str name, struct str *value)
+{
+	struct str line, rest = header;
+	const char *start = NULL, *end = NULL;
+
+	while (!end && str_cut(&rest, '\n', &line)) {
+		bool folded = line.n && (line.p[0] == ' ' || line.p[0] == '\t');
+
+		if (start && !folded)
+			end = line.p;
+		else if (!start && line.n > name.n && line.p[name.n] == ':' && str_starts_nocase(line, name))
+			start = line.p + name.n + 1;
+	}
+	if (!start)
+		return false;
+	if (!end)
+		end = rest.p;
+	*value = str_trim((struct str){ start, (size_t)(end - start) });
+	return true;
+}
+
+/* Plain words only: encoded ones mean nothing to a person, and what is hostile is left to the third part. */
+static void add_subject(struct parts *p, struct str header)
+{
+	struct str value, line;
+
+	if (!find_field(header, STR("Subject"), &value) || !value.n || contains_nocase(value, STR("=?")))
+		return;
+	buf_clear(&p->scratch);
+	while (value.n) {
+		if (!str_cut(&value, '\n', &line)) {
+			line = value;
+			value.n = 0;
+		}
+		line = str_trim(line);
+		for (size_t i = 0; i < line.n; i++)
+			if (!ascii_print(line.p[i]) && line.p[i] != '\t')
+				return;
+		buf_str(&p->scratch, line);
+		buf_char(&p->scratch, ' ');
+	}
+	if (p->scratch.n > SUBJECT_MAX) {
+		p->scratch.n = SUBJECT_MAX;
+		buf_puts(&p->scratch, "...");
+	}
+	wrap(&p->human, "  Subject:   ", "             ", buf_view(&p->scratch));
+	p->human.bad |= p->scratch.bad;
+}
+
+/* <...> of printable ASCII without further brackets: fit to stand in a field of ours. */
+static bool clean_message_id(struct str s)
+{
+	if (s.n < 3 || s.n > 250 || s.p[0] != '<' || s.p[s.n - 1] != '>')
+		return false;
+	for (size_t i = 1; i < s.n - 1; i++)
+		if (!ascii_print(s.p[i]) || strchr("<> ", s.p[i]))
+			return false;
+	return true;
+}
+
+struct survey {
+	bool eight_bit;
+	bool legal;                     /* as 7bit or 8bit (RFC 2045 2.7, 2.8): CRLF lines of at most 998 octets, no NUL */
+};
+
+static struct survey survey(struct str s)
+{
+	struct survey found = { .legal = true };
+	size_t line = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		unsigned char c = (unsigned char)s.p[i];
+
+		found.eight_bit |= c >= 0x80;
+		if (c == '\r' && i + 1 < s.n && s.p[i + 1] == '\n') {
+			i++;
+			line = 0;
+			continue;
+		}
+		if (c == 0 || c == '\r' || c == '\n' || ++line > LINE_OCTETS)
+			found.legal = false;
+	}
+	return found;
+}
+
+/* RFC 2045 6.7 */
+static void add_quoted_printable(struct buf *b, struct str s)
+{
+	size_t column = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		char c = s.p[i];
+		bool line_end = i + 1 < s.n && c == '\r' && s.p[i + 1] == '\n';
+		bool before_end = i + 1 == s.n || s.p[i + 1] == '\r' || s.p[i + 1] == '\n';
+
+		if (line_end) {
+			end_line(b);
+			i++;
+			column = 0;
+			continue;
+		}
+		if (column > COLUMNS - 4) {
+			buf_puts(b, "=\r\n");
+			column = 0;
+		}
+		if (c != '=' && ((ascii_print(c) && c != ' ') || ((c == ' ' || c == '\t') && !before_end))) {
+			buf_char(b, c);
+			column++;
+		} else {
+			buf_printf(b, "=%02X", (unsigned char)c);
+			column += 3;
+		}
+	}
+}
+
+static bool any_failed(const struct dsn *d)
+{
+	for (size_t i = 0; i < d->n; i++)
+		if (d->rcpt[i].action == DSN_FAILED)
+			return true;
+	return false;
+}
+
+static void choose_original(struct parts *p, const struct dsn *d)
+{
+	bool wanted = d->full && any_failed(d);         /* RFC 3461 4.3: RET applies to reports of failure only */
+	struct survey found = { .legal = false };
+
+	p->original = d->original;
+	if (wanted && d->original.n <= DSN_FULL_MAX)
+		found = survey(d->original);
+	if (wanted && found.legal) {
+		p->original_type = "message/rfc822";
+		p->original_note = "your message.";
+	} else {
+		p->original = header_of(d->original);
+		found = survey(p->original);
+		p->original_type = "text/rfc822-headers";
+		p->original_note = wanted ? "the header of your message (all of it is too long, or cannot be shown as text)."
+			: "the header of your message.";
+	}
+	p->original_encoding = found.eight_bit ? "8bit" : "7bit";
+	if (found.legal)
+		return;
+	/* RFC 6522 4 allows it for headers; composite types may not be encoded (RFC 2045 6.4). */
+	p->original_encoding = "quoted-printable";
+	add_quoted_printable(&p->encoded, p->original);
+	p->original = buf_view(&p->encoded);
+}
+
+/* ---- the part for a person */
+
+static void add_span(struct buf *b, int64_t seconds)
+{
+	static const struct { int64_t seconds; const char *name; } unit[] = {
+		{ 86400, "day" }, { 3600, "hour" }, { 60, "minute" }, { 1, "second" }
+	};
+
+	for (size_t i = 0; i < sizeof unit / sizeof unit[0]; i++) {
+		int64_t n = seconds / unit[i].seconds;
+
+		/* "36 hours" says more than "1 day" */
+		if (n < 2 && unit[i].seconds > 1)
+			continue;
+		buf_printf(b, "%lld %s%s", (long long)n, unit[i].name, n == 1 ? "" : "s");
+		return;
+	}
+}
+
+static void tell_words(struct parts *p, const struct dsn_rcpt *r)
+{
+	char date[40];
+
+	buf_puts(&p->human, peer_involved(r) && !peer_spoke(r) ? "  Trying " : "  ");
+	if (peer_involved(r))
+		add_escaped(&p->human, r->host, ADDR_MAX);
+	else
+		buf_puts(&p->human, "This mail system said");
+	if (peer_spoke(r))
+		buf_puts(&p->human, " answered");
+	if (r->when)
+		buf_printf(&p->human, " on %s", clock_rfc5322(r->when, date));
+	buf_puts(&p->human, ":\r\n");
+	wrap_escaped(p, &p->human, "    ", "    ", r->words);
+}
+
+static void tell_rcpt(struct parts *p, const struct dsn *d, const struct dsn_rcpt *r)
+{
+	struct str status = status_of(r);
+	const struct remedy *remedy = find_remedy(r, status);
+
+	end_line(&p->human);
+	add_address(&p->human, r->addr);
+	end_line(&p->human);
+	/* A temporary trouble that lasted too long. */
+	if (r->action == DSN_FAILED && status.p[0] == '4' && d->now > d->arrived) {
+		buf_puts(&p->human, "  Given up after ");
+		add_span(&p->human, d->now - d->arrived);
+		buf_puts(&p->human, "; the last attempt ended with these words.\r\n");
+	}
+	if (r->words.n)
+		tell_words(p, r);
+	if (r->action == DSN_RELAYED || r->action == DSN_DELIVERED)
+		return;
+	if (remedy)
+		wrap(&p->human, "  This means: ", "  ", str_of(remedy->meaning));
+	if (remedy && r->action == DSN_FAILED && remedy->advice)
+		wrap(&p->human, "  What you can do: ", "  ", str_of(remedy->advice));
+	if (r->action == DSN_DELAYED && d->next_try)
+		date_line(&p->human, "  Next attempt: ", d->next_try);
+	if (r->action == DSN_DELAYED && r->retry_until)
+		date_line(&p->human, "  Given up, with a report to you, if not delivered by: ", r->retry_until);
+}
+
+static size_t count_action(const struct dsn *d, enum dsn_action action)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n; i++)
+		n += d->rcpt[i].action == action;
+	return n;
+}
+
+static enum dsn_action gravest(const struct dsn *d)
+{
+	enum dsn_action worst = DSN_DELIVERED;
+
+	for (size_t i = 0; i < d->n; i++)
+		if (d->rcpt[i].action < worst)
+			worst = d->rcpt[i].action;
+	return worst;
+}
+
+static void tell_message(struct parts *p, const struct dsn *d)
+{
+	struct str sender = d->to.n ? d->to : STR("(nobody: a report about a report)");
+
+	buf_puts(&p->human, "  From:      ");
+	add_address(&p->human, sender);
+	end_line(&p->human);
+	if (d->arrived)
+		date_line(&p->human, "  Accepted:  ", d->arrived);
+	add_subject(p, header_of(d->original));
+	buf_puts(&p->human, "  Reference: ");
+	add_token(&p->human, str_of(d->id), ".-");
+	end_line(&p->human);
+}
+
+static void write_human(struct parts *p, const struct dsn *d)
+{
+	enum dsn_action worst = gravest(d);
+	struct buf *b = &p->human;
+	size_t n = count_action(d, worst);
+
+	buf_puts(b, "This is a report of the mail system at ");
+	add_hostname(b, d);
+	buf_puts(b, ".\r\n\r\n");
+	buf_puts(b, actions[worst].opening);
+	if (n == 1)
+		buf_puts(b, "the recipient named below.\r\n");
+	else
+		buf_printf(b, "the %zu recipients named below.\r\n", n);
+	buf_puts(b, "Recipients who are not named here are not concerned.\r\n\r\n");
+	tell_message(p, d);
+	for (size_t a = 0; a < ACTIONS; a++) {
+		if (!count_action(d, (enum dsn_action)a))
+			continue;
+		end_line(b);
+		wrap(b, "", "", str_of(actions[a].title));
+		for (size_t i = 0; i < d->n; i++)
+			if (d->rcpt[i].action == a)
+				tell_rcpt(p, d, &d->rcpt[i]);
+	}
+	end_line(b);
+	wrap(b, "Attached: the same for programs, and ", "", str_of(p->original_note));
+}
+
+/* ---- the part for a program (RFC 3464 2.2, 2.3: the order of the fields is free, this is the RFC's) */
+
+/* xtext decoded, what is not printable escaped; nothing when it is no xtext. */
+static bool decode(struct parts *p, struct str xtext)
+{
+	buf_clear(&p->scratch);
+	return xtext.n && xtext_decode(&p->scratch, xtext) && !p->scratch.bad;
+}
+
+static void write_message_fields(struct parts *p, const struct dsn *d)
+{
+	struct buf *b = &p->status;
+
+	if (decode(p, d->envid)) {
+		buf_puts(b, "Original-Envelope-Id: ");
+		add_escaped(b, buf_view(&p->scratch), VALUE_MAX);
+		end_line(b);
+	}
+	buf_puts(b, "Reporting-MTA: dns; ");
+	add_hostname(b, d);
+	end_line(b);
+	if (d->arrived)
+		date_line(b, "Arrival-Date: ", d->arrived);
+}
+
+/* "rfc822;xtext" (RFC 3461 4.2) as "rfc822; text". */
+static void write_original_recipient(struct parts *p, struct str orcpt)
+{
+	struct str type;
+
+	if (!str_cut(&orcpt, ';', &type) || !type.n || !decode(p, orcpt))
+		return;
+	buf_puts(&p->status, "Original-Recipient: ");
+	add_token(&p->status, at_most(type, 40), "-.");
+	buf_puts(&p->status, "; ");
+	add_escaped(&p->status, buf_view(&p->scratch), VALUE_MAX);
+	end_line(&p->status);
+}
+
+static void write_remote_mta(struct buf *b, struct str host)
+{
+	struct str name, address;
+
+	if (!is_peer(host, &name, &address))
+		return;
+	buf_puts(b, "Remote-MTA: dns; ");
+	if (name.n) {
+		add_token(b, name, ".-");
+		buf_puts(b, " (");
+		add_token(b, address, ".:");
+		buf_puts(b, ")");
+	} else {
+		buf_puts(b, "[");
+		add_token(b, address, ".:");
+		buf_puts(b, "]");
+	}
+	end_line(b);
+}
+
+static void write_rcpt_fields(struct parts *p, const struct dsn_rcpt *r)
+{
+	struct buf *b = &p->status;
+
+	end_line(b);
+	write_original_recipient(p, r->orcpt);
+	buf_puts(b, "Final-Recipient: ");
+	add_typed_address(b, r->addr);
+	end_line(b);
+	buf_printf(b, "Action: %s\r\nStatus: ", actions[r->action].word);
+	buf_str(b, status_of(r));
+	end_line(b);
+	write_remote_mta(b, r->host);
+	if (peer_spoke(r) && (r->action == DSN_FAILED || r->action == DSN_DELAYED))
+		wrap_escaped(p, b, "Diagnostic-Code: smtp; ", " ", r->words);
+	if (r->when)
+		date_line(b, "Last-Attempt-Date: ", r->when);
+	if (r->action == DSN_DELAYED && r->retry_until)
+		date_line(b, "Will-Retry-Until: ", r->retry_until);
+}
+
+static void write_status(struct parts *p, const struct dsn *d)
+{
+	write_message_fields(p, d);
+	for (size_t i = 0; i < d->n; i++)
+		write_rcpt_fields(p, &d->rcpt[i]);
+}
+
+/* ---- the boundary */
+
+/* How often the boundary occurs in s; counts which hexadecimal digit follows it. */
+static size_t count_boundary(struct str s, struct str boundary, size_t follows[16])
+{
+	static const char digits[] = "0123456789abcdef";
+	size_t n = 0;
+	const char *at;
+
+	while (s.n && (at = memmem(s.p, s.n, boundary.p, boundary.n))) {
+		const char *digit;
+
+		s = str_from(s, (size_t)(at - s.p) + 1);
+		n++;
+		if (s.n < boundary.n)
+			continue;
+		digit = memchr(digits, s.p[boundary.n - 1], 16);
+		if (digit)
+			follows[digit - digits]++;
+	}
+	return n;
+}
+
+/* While the boundary occurs in what it must part, the digit that follows it least often is added: each digit leaves
+ * at most a sixteenth of the places, so that a few rounds are enough for any text that someone can contrive. */
+static void choose_boundary(struct parts *p, const struct dsn *d)
+{
+	struct buf *b = &p->boundary;
+
+	buf_puts(b, "=_");
+	add_token(b, at_most(str_of(d->report_id), 40), "-.");
+	while (!b->bad && b->n < 70) {
+		size_t follows[16] = { 0 }, least = 0, n;
+
+		n = count_boundary(buf_view(&p->human), buf_view(b), follows);
+		n += count_boundary(buf_view(&p->status), buf_view(b), follows);
+		n += count_boundary(p->original, buf_view(b), follows);
+		if (!n)
+			return;
+		for (size_t i = 1; i < 16; i++)
+			if (follows[i] < follows[least])
+				least = i;
+		buf_char(b, "0123456789abcdef"[least]);
+	}
+}
+
+/* ---- putting it together */
+
+static void write_header(struct buf *out, struct parts *p, const struct dsn *d)
+{
+	struct str about;
+
+	buf_puts(out, "From: Mail Delivery System <MAILER-DAEMON@");
+	add_hostname(out, d);
+	buf_puts(out, ">\r\nTo: <");
+	if (d->to.n) {
+		add_address(out, d->to);
+	} else {
+		buf_puts(out, "postmaster@");
+		add_hostname(out, d);
+	}
+	buf_printf(out, ">\r\nSubject: %s\r\n", actions[gravest(d)].subject);
+	date_line(out, "Date: ", d->now);
+	buf_puts(out, "Message-ID: <");
+	add_token(out, str_of(d->report_id), ".-");
+	buf_char(out, '@');
+	add_hostname(out, d);
+	buf_puts(out, ">\r\n");
+	if (find_field(header_of(d->original), STR("Message-ID"), &about) && clean_message_id(about)) {
+		buf_puts(out, "References: ");
+		buf_str(out, about);
+		end_line(out);
+	}
+	buf_puts(out, "Auto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n"
+		"Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"");
+	buf_str(out, buf_view(&p->boundary));
+	buf_puts(out, "\"\r\n");
+	if (p->human_utf8 || !strcmp(p->original_encoding, "8bit"))
+		buf_puts(out, "Content-Transfer-Encoding: 8bit\r\n");   /* RFC 2045 6.4: as its parts */
+	buf_puts(out, "\r\n");
+}
+
+static void write_part(struct buf *out, struct parts *p, const char *type, const char *encoding, const char *description,
+	struct str content)
+{
+	buf_puts(out, "--");
+	buf_str(out, buf_view(&p->boundary));
+	buf_printf(out, "\r\nContent-Type: %s\r\n", type);
+	if (strcmp(encoding, "7bit"))
+		buf_printf(out, "Content-Transfer-Encoding: %s\r\n", encoding);
+	buf_printf(out, "Content-Description: %s\r\n\r\n", description);
+	buf_str(out, content);
+	buf_puts(out, "\r\n");
+}
+
+static bool human_is_utf8(const struct dsn *d)
+{
+	bool found = is_utf8(at_most(d->to, ADDR_MAX));
+
+	for (size_t i = 0; i < d->n && !found; i++)
+		found = is_utf8(at_most(d->rcpt[i].addr, ADDR_MAX));
+	return found;
+}
+
+bool dsn_write(struct buf *out, const struct dsn *d)
+{
+	struct parts p = { .human_utf8 = human_is_utf8(d) };
+	bool ok;
+
+	choose_original(&p, d);
+	write_human(&p, d);
+	write_status(&p, d);
+	choose_boundary(&p, d);
+	write_header(out, &p, d);
+	write_part(out, &p, p.human_utf8 ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii",
+		p.human_utf8 ? "8bit" : "7bit", "What happened", buf_view(&p.human));
+	write_part(out, &p, "message/delivery-status", "7bit", "The same for programs", buf_view(&p.status));
+	write_part(out, &p, p.original_type, p.original_encoding, "The message reported on", p.original);
+	buf_puts(out, "--");
+	buf_str(out, buf_view(&p.boundary));
+	buf_puts(out, "--\r\n");
+	ok = !out->bad && !p.human.bad && !p.status.bad && !p.encoded.bad && !p.boundary.bad;
+	buf_free(&p.human);
+	buf_free(&p.status);
+	buf_free(&p.encoded);
+	buf_free(&p.boundary);
+	buf_free(&p.scratch);
+	return ok;
+}

@@ -1,0 +1,76 @@
+/* Settings from a table of rows: flat "name = value" lines, '#' comments, durations "5m", sizes "35M".
+ * What a row holds comes from its preset, then the file, then the environment (FARDEL_NAME), then options (-o 'name = value'):
+ * the later one wins. A list is replaced as a whole by a later source; within one source a repeated name adds to it. */
+#ifndef LIB_CONF_H
+#define LIB_CONF_H
+
+#include "lib/buf.h"
+#include "lib/str.h"
+
+enum conf_kind {
+	CONF_TEXT,              /* const char *; NULL when empty */
+	CONF_YESNO,             /* bool */
+	CONF_NUMBER,            /* unsigned */
+	CONF_DURATION,          /* int64_t, seconds */
+	CONF_SIZE,              /* uint64_t, octets */
+	CONF_LIST,              /* struct conf_list: one item a line */
+	CONF_WORDS              /* struct conf_list: blanks or commas separate items, too */
+};
+struct conf_item {
+	char *text;
+	char *where;            /* "fardel.conf:12", "FARDEL_ROUTE", "-o", "preset": for complaints about it */
+};
+struct conf_list {
+	size_t n;
+	struct conf_item *item;
+};
+struct conf_row {
+	const char *name;       /* lower case and '_' */
+	enum conf_kind kind;
+	size_t offset;          /* of the value in the target */
+	const char *preset;     /* as it would be written; NULL: empty */
+	uint64_t min, max;      /* numbers, durations in seconds, sizes; max 0: no limit but the type's */
+	const char *help;       /* sentences, lines separated by \n */
+	const char *example;    /* for the sample when the preset is empty; may be NULL */
+};
+
+enum conf_rank { CONF_PRESET, CONF_FILE, CONF_ENVIRONMENT, CONF_OPTION };
+struct conf_state {             /* of a row: where its value is from */
+	enum conf_rank rank;
+	unsigned line;          /* CONF_FILE */
+	char *where;
+	char *text;             /* not of lists */
+};
+struct conf {
+	const struct conf_row *row;
+	size_t n;
+	struct conf_state *state;       /* one a row */
+	void *target;
+	struct buf errors;      /* one line each, "where: what. Remedy."; empty while all is well */
+};
+
+/* Puts the presets into the target, which conf_end() empties again. Rows and target are borrowed. 0 or -1 with errno. */
+int conf_start(struct conf *, const struct conf_row *, size_t n, void *target);
+void conf_end(struct conf *);
+bool conf_ok(const struct conf *);              /* no complaint so far */
+/* Each adds to errors what it could not take, and goes on. */
+void conf_file(struct conf *, const char *path);
+void conf_text(struct conf *, const char *name, struct str text);       /* a file's content; name for complaints */
+/* Names that begin with prefix ("FARDEL_") and belong to no row are left alone unless they look like a slip of a row's name. */
+void conf_environment(struct conf *, const char *prefix, char *const *environment);
+void conf_option(struct conf *, const char *text);
+void conf_complain(struct conf *, const char *where, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* Where the row with this name got its value. */
+const char *conf_where(const struct conf *, const char *name);
+/* The rows as a file that explains itself: presets are commented out, everything else says where it is from.
+ * False: no memory. */
+bool conf_print(const struct conf *, struct buf *out);
+
+/* "90s", "1h30m", "0". False: not a duration. */
+bool conf_duration(struct str, int64_t *seconds);
+/* "512", "10k", "35M", "2G" in powers of 1024. False: not a size. */
+bool conf_size(struct str, uint64_t *octets);
+/* Steps of typing (insert, drop, change, swap neighbours) between two words of at most 40 octets; longer ones are far away. */
+unsigned conf_distance(struct str a, struct str b);
+
+#endif

@@ -1,0 +1,193 @@
+/* The system calls that decide whether mail is safe. */
+#include "lib/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int sys_open(int dir, const char *name, int flags, mode_t mode)
+{
+	return openat(dir, name, flags | O_CLOEXEC, mode);
+}
+
+static int sys_link(int from_dir, const char *from, int to_dir, const char *to)
+{
+	return linkat(from_dir, from, to_dir, to, 0);
+}
+
+/* link() + unlink() where the file system knows no RENAME_NOREPLACE: a crash between them leaves two names, which
+ * recovery takes for one entry. */
+static int rename_by_link(int from_dir, const char *from, int to_dir, const char *to)
+{
+	if (linkat(from_dir, from, to_dir, to, 0) == -1)
+		return -1;
+	return unlinkat(from_dir, from, 0);
+}
+
+static int sys_rename(int from_dir, const char *from, int to_dir, const char *to)
+{
+	if (renameat2(from_dir, from, to_dir, to, RENAME_NOREPLACE) == 0)
+		return 0;
+	if (errno != EINVAL && errno != ENOSYS)
+		return -1;
+	return rename_by_link(from_dir, from, to_dir, to);
+}
+
+static int sys_unlink(int dir, const char *name)
+{
+	return unlinkat(dir, name, 0);
+}
+
+struct file_calls file_sys = {
+	.open = sys_open,
+	.write = write,
+	.pwrite = pwrite,
+	.ftruncate = ftruncate,
+	.fdatasync = fdatasync,
+	.fsync = fsync,
+	.link = sys_link,
+	.rename = sys_rename,
+	.unlink = sys_unlink,
+};
+
+int file_write(int fd, const void *data, size_t n)
+{
+	const char *p = data;
+
+	while (n) {
+		ssize_t done = file_sys.write(fd, p, n);
+
+		if (done == -1 && errno == EINTR)
+			continue;
+		if (done == -1)
+			return -1;
+		if (done == 0) {
+			errno = EIO;
+			return -1;
+		}
+		p += done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+int file_pwrite(int fd, const void *data, size_t n, off_t at)
+{
+	const char *p = data;
+
+	while (n) {
+		ssize_t done = file_sys.pwrite(fd, p, n, at);
+
+		if (done == -1 && errno == EINTR)
+			continue;
+		if (done == -1)
+			return -1;
+		if (done == 0) {
+			errno = EIO;
+			return -1;
+		}
+		p += done;
+		at += done;
+		n -= (size_t)done;
+	}
+	return 0;
+}
+
+ssize_t file_pread(int fd, void *out, size_t n, off_t at)
+{
+	char *p = out;
+	size_t got = 0;
+
+	while (got < n) {
+		ssize_t r = pread(fd, p + got, n - got, at + (off_t)got);
+
+		if (r == -1 && errno == EINTR)
+			continue;
+		if (r == -1)
+			return -1;
+		if (r == 0)
+			break;
+		got += (size_t)r;
+	}
+	return (ssize_t)got;
+}
+
+int file_read_all(int dir, const char *name, struct buf *out)
+{
+	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY), saved;
+
+	if (fd == -1)
+		return -1;
+	for (;;) {
+		size_t want = out->max && out->max - out->n < 4096 ? out->max - out->n : 4096;
+		char *to;
+		char extra;
+		ssize_t n;
+
+		to = want ? buf_reserve(out, want) : &extra;
+		if (!to) {
+			errno = ENOMEM;
+			goto fail;
+		}
+		n = read(fd, to, want ? want : 1);
+		if (n == -1 && errno == EINTR)
+			continue;
+		if (n == -1)
+			goto fail;
+		if (n == 0)
+			break;
+		if (!want) {
+			errno = EFBIG;
+			goto fail;
+		}
+		out->n += (size_t)n;
+	}
+	close(fd);
+	return 0;
+fail:
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return -1;
+}
+
+int file_mkdir(int dir, const char *name, mode_t mode)
+{
+	struct stat st;
+
+	if (mkdirat(dir, name, mode) == 0)
+		return 0;
+	if (errno != EEXIST)
+		return -1;
+	if (fstatat(dir, name, &st, 0) == -1)
+		return -1;
+	if (S_ISDIR(st.st_mode))
+		return 0;
+	errno = ENOTDIR;
+	return -1;
+}
+
+int file_mkdirs(const char *path, mode_t mode)
+{
+	char part[4096];
+	size_t n = strlen(path);
+
+	if (n >= sizeof part) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(part, path, n + 1);
+	for (size_t i = 1; i <= n; i++) {
+		if (part[i] != '/' && part[i] != 0)
+			continue;
+		part[i] = 0;
+		if (file_mkdir(AT_FDCWD, part, mode) == -1)
+			return -1;
+		part[i] = path[i];
+	}
+	return 0;
+}

@@ -1,0 +1,36 @@
+/* The system calls that decide whether mail is safe, through a table that tests replace. */
+#ifndef LIB_FILE_H
+#define LIB_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "lib/buf.h"
+
+struct file_calls {
+	int (*open)(int dir, const char *name, int flags, mode_t mode);
+	ssize_t (*write)(int fd, const void *, size_t);
+	ssize_t (*pwrite)(int fd, const void *, size_t, off_t);
+	int (*ftruncate)(int fd, off_t);
+	int (*fdatasync)(int fd);
+	int (*fsync)(int fd);                                   /* of a directory */
+	int (*link)(int from_dir, const char *from, int to_dir, const char *to);
+	int (*rename)(int from_dir, const char *from, int to_dir, const char *to);     /* never replaces: EEXIST */
+	int (*unlink)(int dir, const char *name);
+};
+extern struct file_calls file_sys;                              /* the kernel's, unless a test changed it */
+
+/* All of it, over short writes and EINTR. 0 or -1 with errno. */
+int file_write(int fd, const void *, size_t);
+int file_pwrite(int fd, const void *, size_t, off_t);
+/* Exactly n octets at `at` unless the file ends before. Octets read, or -1 with errno. */
+ssize_t file_pread(int fd, void *, size_t n, off_t at);
+/* Whole small file into out (up to out->max). 0 or -1 with errno (EFBIG: too large). */
+int file_read_all(int dir, const char *name, struct buf *out);
+/* mkdir that is content when the directory is there already. 0 or -1 with errno. */
+int file_mkdir(int dir, const char *name, mode_t mode);
+/* Makes every missing directory of path. 0 or -1 with errno. */
+int file_mkdirs(const char *path, mode_t mode);
+
+#endif

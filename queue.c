@@ -1,0 +1,761 @@
+/* The queue: opening it, who is tried when, and bundles by destination. What lies behind:
+ * queue/name.c (names), queue/file.c (files), queue/intake.c (drafts and commits),
+ * queue/index.c (what is in cur/), queue/attempt.c (one entry being tried). */
+#include "queue/inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/file.h"
+#include "lib/log.h"
+#include "lib/rand.h"
+
+enum {
+	SUSPECT_PATIENCE_MS = 15 * 60 * 1000,   /* after that, others wait until a suspect had its turn */
+	FIRST_WINDOW = 2                        /* connections to a destination that is not known yet */
+};
+
+struct queue queue = { .dir = -1, .cur = -1, .in = -1, .work = -1, .bad = -1, .lock = -1 };
+
+static struct map dests;
+static struct heap schedule;            /* entries until their stamp */
+static struct list blind;               /* due entries that must be opened to know where to */
+static struct list suspects;            /* due entries that were being tried when the program died */
+static struct list runnable;            /* destinations where something may be done */
+static struct attempt *alone;           /* a suspect being tried: nothing else starts */
+static unsigned couriers;               /* in all */
+static size_t deferred;
+static bool draining;                   /* nothing new is begun */
+static msec suspects_since;
+static struct timer due_timer;
+static struct task plan_task;
+static struct io wake_io = { .fd = -1 };
+
+/* ---- destinations */
+
+void dest_hold(struct dest *d)
+{
+	d->refs++;
+}
+
+static void dest_free_if_idle(struct dest *d)
+{
+	if (d->refs || d->failures)
+		return;
+	timer_stop(&d->back);
+	list_remove(&runnable, &d->runnable);
+	map_remove(&dests, &d->node);
+	free(d);
+}
+
+void dest_release(struct dest *d)
+{
+	if (!d)
+		return;
+	d->refs--;
+	dest_free_if_idle(d);
+}
+
+void dest_is_runnable(struct dest *d)
+{
+	if (!list_holds(&d->runnable))
+		list_push(&runnable, &d->runnable);
+	plan_soon();
+}
+
+static void dest_back(struct timer *t)
+{
+	struct dest *d = owner_of(t, struct dest, back);
+
+	d->down = false;
+	if (!d->refs) {         /* nobody waits: forget it */
+		d->failures = 0;
+		dest_free_if_idle(d);
+		return;
+	}
+	dest_is_runnable(d);
+}
+
+struct dest *dest_for(struct str domain)
+{
+	struct way way = { 0 };
+	struct map_node *x;
+	struct dest *d;
+
+	queue.conf.way(queue.conf.arg, domain, &way);
+	x = map_get(&dests, str_of(way.key));
+	if (x)
+		return owner_of(x, struct dest, node);
+	d = calloc(1, sizeof *d);
+	if (!d)
+		return NULL;
+	d->way = way;
+	d->back.expired = dest_back;
+	d->window = FIRST_WINDOW < way.transport->couriers ? FIRST_WINDOW : way.transport->couriers;
+	str_copy(d->domain, sizeof d->domain, domain);
+	list_init(&d->waiting);
+	list_init(&d->ready);
+	if (map_put(&dests, &d->node, str_of(d->way.key)))
+		return d;
+	free(d);
+	return NULL;
+}
+
+const struct way *dest_way(const struct dest *d) { return &d->way; }
+const char *dest_domain(const struct dest *d) { return d->domain; }
+
+int64_t back_off(unsigned tries)
+{
+	int64_t s = queue.conf.retry_first;
+
+	for (unsigned i = 1; i < tries && s < queue.conf.retry_max; i++)
+		s *= 2;
+	if (s > queue.conf.retry_max)
+		s = queue.conf.retry_max;
+	if (s > 10)             /* a tenth to either side, so that what failed together does not come back together */
+		s += (int64_t)rand_below((uint32_t)(s / 5 + 1)) - s / 10;
+	return s > 0 ? s : 1;
+}
+
+/* Nothing of what is ready there has been started: it waits for the probe and keeps its place. */
+static void take_back_ready(struct dest *d)
+{
+	struct node *x;
+
+	while ((x = list_shift(&d->ready)))
+		bundle_unmake(owner_of(x, struct bundle_private, ready)->bundle);
+}
+
+void dest_went(struct dest *d, const struct reply *failed)
+{
+	if (failed) {
+		d->failures++;
+		d->down = true;
+		d->last = *failed;
+		d->window = 1;
+		timer_set(&d->back, back_off(d->failures) * 1000);
+		take_back_ready(d);
+		return;
+	}
+	d->failures = 0;
+	d->down = false;
+	timer_stop(&d->back);
+	if (d->window < d->way.transport->couriers)
+		d->window++;
+	if (d->waiting.n || d->ready.n)
+		dest_is_runnable(d);
+}
+
+/* ---- entries and their time */
+
+static struct dest *dest_of_entry(struct entry *e)
+{
+	if (!e->domain->dest) {
+		e->domain->dest = dest_for(str_of(e->domain->name));
+		if (e->domain->dest)
+			dest_hold(e->domain->dest);
+	}
+	return e->domain->dest;
+}
+
+static void wait_in(struct entry *e, struct list *l)
+{
+	e->state = ENTRY_WAITING;
+	e->waits_in = l;
+	list_push(l, &e->wait);
+}
+
+static void entry_is_due(struct entry *e)
+{
+	struct dest *d;
+
+	if (e->msg->suspect) {
+		if (!suspects.n)
+			suspects_since = loop_now();
+		wait_in(e, &suspects);
+		return;
+	}
+	if (!e->domain) {
+		wait_in(e, &blind);
+		return;
+	}
+	d = dest_of_entry(e);
+	if (!d) {
+		heap_put(&schedule, &e->due, loop_wall() + 60);
+		return;
+	}
+	wait_in(e, &d->waiting);
+	dest_is_runnable(d);
+}
+
+static void arm_due_timer(void)
+{
+	struct heap_node *x = heap_top(&schedule);
+	int64_t wait;
+
+	if (!x) {
+		timer_stop(&due_timer);
+		return;
+	}
+	wait = x->key - loop_wall();
+	/* the wall clock may be set: look at it again every minute */
+	timer_set(&due_timer, wait <= 0 ? 0 : wait < 60 ? wait * 1000 : 60000);
+}
+
+void schedule_entry(struct entry *e)
+{
+	schedule_at(e, e->next);
+}
+
+void schedule_at(struct entry *e, int64_t when)
+{
+	if (e->state != ENTRY_SCHEDULED || !queue.conf.deliver)
+		return;
+	if (!heap_put(&schedule, &e->due, when))
+		log_text(LOG_ERROR, "queue", "no memory to schedule %s", e->msg->id);
+	if (heap_top(&schedule) == &e->due)
+		arm_due_timer();
+}
+
+void unschedule_entry(struct entry *e)
+{
+	heap_remove(&schedule, &e->due);
+	if (e->waits_in)
+		list_remove(e->waits_in, &e->wait);
+	e->waits_in = NULL;
+}
+
+static void take_due(void)
+{
+	int64_t now = loop_wall();
+	struct heap_node *x;
+
+	while ((x = heap_top(&schedule)) && x->key <= now) {
+		heap_remove(&schedule, x);
+		entry_is_due(owner_of(x, struct entry, due));
+	}
+	arm_due_timer();
+}
+
+void look_after(struct entry *e)
+{
+	if (attempts_open() >= OPEN_MAX)
+		return;
+	unschedule_entry(e);
+	attempt_open(e, true);
+}
+
+/* ---- the plan */
+
+void plan_soon(void)
+{
+	task_post(&plan_task);
+}
+
+static struct entry *shift_entry(struct list *l)
+{
+	struct node *x = list_shift(l);
+	struct entry *e;
+
+	if (!x)
+		return NULL;
+	e = owner_of(x, struct entry, wait);
+	e->waits_in = NULL;
+	return e;
+}
+
+static struct bundle *shift_ready(struct dest *d)
+{
+	struct node *x = list_first(&d->ready);
+	struct bundle_private *p = x ? owner_of(x, struct bundle_private, ready) : NULL;
+
+	if (!p || (alone && p->attempt != alone))
+		return NULL;
+	list_remove(&d->ready, x);
+	return p->bundle;
+}
+
+/* The next thing to send there, opened and moved to its next stamp. */
+static struct bundle *take(struct dest *d)
+{
+	for (;;) {
+		struct bundle *b = shift_ready(d);
+		struct entry *e;
+
+		if (b && bundle_start(b))
+			return b;
+		if (b)
+			continue;
+		if (alone)
+			return NULL;
+		e = shift_entry(&d->waiting);
+		if (!e)
+			return NULL;
+		attempt_open(e, false);         /* its bundle is ready now, or it is settled */
+	}
+}
+
+static bool may_start(const struct dest *d)
+{
+	unsigned window = d->failures ? 1 : d->window;
+
+	return !draining && !d->down && d->couriers < window && couriers < queue.conf.couriers && (d->ready.n || (d->waiting.n && !alone));
+}
+
+static void run_dest(struct dest *d)
+{
+	dest_hold(d);
+	while (may_start(d)) {
+		struct bundle *b = take(d);
+
+		if (!b)
+			break;
+		d->couriers++;
+		couriers++;
+		dest_hold(d);
+		d->way.transport->deliver(d->way.transport, b);
+	}
+	dest_release(d);
+}
+
+static void run_blind(void)
+{
+	while (blind.n && !alone && !draining) {
+		struct entry *e;
+
+		if (attempts_open() >= OPEN_MAX && !attempt_park_one())
+			return;
+		e = shift_entry(&blind);
+		attempt_open(e, false);
+	}
+}
+
+static bool nothing_runs(void)
+{
+	return couriers == 0 && attempts_open() == 0;
+}
+
+/* What was being tried when the program died is tried last and alone. */
+static void run_suspect(void)
+{
+	struct entry *e;
+
+	if (alone || draining || !suspects.n || !nothing_runs())
+		return;
+	e = shift_entry(&suspects);
+	e->msg->suspect = false;
+	alone = attempt_open(e, false);
+	suspects_since = loop_now();
+}
+
+static bool suspects_have_waited(void)
+{
+	return suspects.n && loop_now() - suspects_since > SUSPECT_PATIENCE_MS;
+}
+
+static void plan(struct task *t)
+{
+	size_t n;
+
+	(void)t;
+	take_due();
+	if (alone && attempts_open() == 0)
+		alone = NULL;
+	if (!suspects_have_waited())
+		run_blind();
+	for (n = runnable.n; n > 0 && runnable.n; n--) {
+		struct dest *d = owner_of(list_shift(&runnable), struct dest, runnable);
+
+		if (!suspects_have_waited() || alone)
+			run_dest(d);
+		else
+			list_push(&runnable, &d->runnable);
+	}
+	run_suspect();
+	if (alone && runnable.n)
+		plan_soon();
+}
+
+static void due_now(struct timer *t)
+{
+	(void)t;
+	plan_soon();
+}
+
+/* ---- couriers */
+
+struct bundle *queue_next(struct dest *d)
+{
+	return draining || d->down || (d->failures && d->couriers > 1) ? NULL : take(d);
+}
+
+void queue_leave(struct dest *d)
+{
+	d->couriers--;
+	couriers--;
+	if (d->waiting.n || d->ready.n)
+		dest_is_runnable(d);
+	/* a place is free for others as well */
+	for (struct map_node *x = couriers + 1 == queue.conf.couriers ? map_next(&dests, NULL) : NULL; x; x = map_next(&dests, x)) {
+		struct dest *other = owner_of(x, struct dest, node);
+
+		if (other->waiting.n || other->ready.n)
+			dest_is_runnable(other);
+	}
+	dest_release(d);
+	plan_soon();
+}
+
+void count_deferred(void)
+{
+	deferred++;
+}
+
+size_t queue_deferred(void)
+{
+	size_t n = deferred;
+
+	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
+		struct dest *d = owner_of(x, struct dest, node);
+
+		if (d->down)
+			n += d->waiting.n;
+	}
+	return n;
+}
+
+size_t queue_due(void)
+{
+	size_t n = blind.n + suspects.n + attempts_open() + couriers;
+
+	take_due();
+	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
+		struct dest *d = owner_of(x, struct dest, node);
+
+		if (!d->down)
+			n += d->waiting.n + d->ready.n;
+	}
+	return n;
+}
+
+void queue_drain(void)
+{
+	draining = true;
+}
+
+bool queue_drained(void)
+{
+	return couriers == 0 && queue_committed();
+}
+
+size_t queue_entries(void)
+{
+	return index_size();
+}
+
+void queue_wake(void)
+{
+	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
+		struct dest *d = owner_of(x, struct dest, node);
+
+		if (!d->down)
+			continue;
+		d->down = false;        /* one probe; failures stay until it succeeds */
+		timer_stop(&d->back);
+		dest_is_runnable(d);
+	}
+	adopt_in();
+	index_scan_soon();
+	plan_soon();
+}
+
+/* ---- opening */
+
+static int open_dir(const char *name, mode_t mode)
+{
+	if (file_mkdir(queue.dir, name, mode) == -1)
+		return -1;
+	return openat(queue.dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+static int open_dirs(const char **failed)
+{
+	struct {
+		const char *name;
+		int *fd;
+	} wanted[] = { { "cur", &queue.cur }, { "in", &queue.in }, { "work", &queue.work }, { "bad", &queue.bad } };
+
+	if (file_mkdirs(queue.conf.dir, 0700) == -1) {
+		*failed = queue.conf.dir;
+		return -1;
+	}
+	queue.dir = open(queue.conf.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (queue.dir == -1) {
+		*failed = queue.conf.dir;
+		return -1;
+	}
+	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+		*wanted[i].fd = open_dir(wanted[i].name, 0700);
+		if (*wanted[i].fd != -1)
+			continue;
+		*failed = wanted[i].name;
+		return -1;
+	}
+	*failed = "tmp or new";
+	if (file_mkdir(queue.dir, "tmp", 0700) == -1 || file_mkdir(queue.dir, "new", 0700) == -1)
+		return -1;
+	return 0;
+}
+
+/* ---- the lock file: who schedules, and what is being tried, for `cat` and for the next start */
+
+enum { SLOTS = 128, SLOT = 64 };
+
+void slot_take(struct attempt *a)
+{
+	for (size_t i = 1; i < SLOTS; i++) {
+		char *s = queue.slots + i * SLOT;
+
+		if (s[0] != ' ')
+			continue;
+		memcpy(s + 7, a->entry->msg->id, strlen(a->entry->msg->id));
+		memcpy(s, "trying ", 7);
+		a->slot = i;
+		return;
+	}
+}
+
+void slot_give(struct attempt *a)
+{
+	if (!a->slot || !queue.slots)
+		return;
+	memset(queue.slots + a->slot * SLOT, ' ', SLOT - 1);
+	a->slot = 0;
+}
+
+/* Room for ids of suspects, 0-terminated list; what the last scheduler was trying. */
+static size_t read_slots(char ids[SLOTS][ID_MAX])
+{
+	char old[SLOTS * SLOT];
+	ssize_t n = file_pread(queue.lock, old, sizeof old, 0);
+	size_t found = 0;
+
+	for (ssize_t i = SLOT; i + SLOT <= n; i += SLOT) {
+		struct str id = { old + i + 7, 24 };
+
+		if (memcmp(old + i, "trying ", 7) == 0 && id_valid(id))
+			str_copy(ids[found++], ID_MAX, id);
+	}
+	return found;
+}
+
+static int map_slots(void)
+{
+	char blank[SLOTS * SLOT], pid[SLOT];
+	void *p;
+
+	memset(blank, ' ', sizeof blank);
+	for (size_t i = SLOT - 1; i < sizeof blank; i += SLOT)
+		blank[i] = '\n';
+	memcpy(blank, pid, (size_t)snprintf(pid, sizeof pid, "pid %ld", (long)getpid()));
+	/* written, not only extended: a hole in a full disk would be a SIGBUS later */
+	if (file_pwrite(queue.lock, blank, sizeof blank, 0) == -1 || ftruncate(queue.lock, sizeof blank) == -1)
+		return -1;
+	p = mmap(NULL, sizeof blank, PROT_READ | PROT_WRITE, MAP_SHARED, queue.lock, 0);
+	if (p == MAP_FAILED)
+		return -1;
+	queue.slots = p;
+	return 0;
+}
+
+static int take_lock(char *why, size_t size)
+{
+	char holder[SLOT] = "";
+	ssize_t n;
+
+	queue.lock = openat(queue.dir, "lock", O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (queue.lock == -1) {
+		snprintf(why, size, "cannot open %s/lock: %s", queue.conf.dir, strerror(errno));
+		return -1;
+	}
+	if (flock(queue.lock, LOCK_EX | LOCK_NB) == 0)
+		return 0;
+	n = file_pread(queue.lock, holder, sizeof holder - 1, 0);
+	holder[n > 0 ? (size_t)n : 0] = 0;
+	holder[strcspn(holder, "\n")] = 0;
+	while (n > 0 && strlen(holder) && holder[strlen(holder) - 1] == ' ')
+		holder[strlen(holder) - 1] = 0;
+	snprintf(why, size, "another process (%s) delivers from the queue %s", holder[0] ? holder : "unknown", queue.conf.dir);
+	errno = EWOULDBLOCK;
+	return -1;
+}
+
+/* work/ holds nothing but our own unfinished files: they were never answered 250. */
+static void sweep_work(void)
+{
+	char names[64][NAME_ROOM];
+	size_t n;
+
+	do {
+		n = list_names(queue.work, names, 64);
+		for (size_t i = 0; i < n; i++)
+			if (file_sys.unlink(queue.work, names[i]) == -1 && errno != ENOENT)
+				return;
+	} while (n == 64);
+}
+
+static void woken(struct io *io, short revents)
+{
+	char octets[64];
+
+	(void)revents;
+	while (read(io->fd, octets, sizeof octets) > 0)
+		;
+	queue_wake();
+}
+
+static void open_wake(void)
+{
+	if (mkfifoat(queue.dir, "wake", 0600) == -1 && errno != EEXIST) {
+		log_text(LOG_WARN, "queue", "cannot make %s/wake: %s", queue.conf.dir, strerror(errno));
+		return;
+	}
+	/* for writing too, so that it never reads as ended */
+	wake_io.fd = openat(queue.dir, "wake", O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	wake_io.ready = woken;
+	if (wake_io.fd != -1)
+		io_watch(&wake_io, POLLIN);
+}
+
+int queue_poke(const char *dir)
+{
+	char path[4096];
+	int fd;
+	ssize_t n;
+
+	snprintf(path, sizeof path, "%s/wake", dir);
+	fd = open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
+	if (fd == -1)
+		return -1;
+	n = write(fd, "w", 1);
+	close(fd);
+	return n == 1 || errno == EAGAIN ? 0 : -1;
+}
+
+static int start_schedule(char *why, size_t size)
+{
+	char ids[SLOTS][ID_MAX];
+	size_t n;
+
+	list_init(&blind);
+	list_init(&suspects);
+	list_init(&runnable);
+	plan_task.run = plan;
+	due_timer.expired = due_now;
+	deferred = couriers = 0;
+	draining = false;
+	alone = NULL;
+	n = read_slots(ids);
+	if (map_slots() == -1) {
+		snprintf(why, size, "cannot write %s/lock: %s", queue.conf.dir, strerror(errno));
+		return -1;
+	}
+	sweep_work();
+	if (index_read() == -1) {
+		snprintf(why, size, "cannot read %s/cur: %s", queue.conf.dir, strerror(errno));
+		return -1;
+	}
+	while (n > 0) {
+		struct message *m = index_message(str_of(ids[--n]));
+
+		if (m)
+			m->suspect = true;
+	}
+	adopt_in();
+	index_open();
+	open_wake();
+	plan_soon();
+	return 0;
+}
+
+int queue_open(const struct queue_config *conf, char *why, size_t size)
+{
+	const char *failed = "";
+	int saved;
+
+	queue.conf = *conf;
+	if (!queue.conf.couriers)
+		queue.conf.couriers = 100;
+	if (open_dirs(&failed) == -1) {
+		snprintf(why, size, "cannot make or open %s in the queue %s: %s", failed, conf->dir, strerror(errno));
+		goto fail;
+	}
+	if (conf->schedule && take_lock(why, size) == -1)
+		goto fail;
+	if (intake_open() == -1) {
+		snprintf(why, size, "cannot start the commit helper: %s", strerror(errno));
+		goto fail;
+	}
+	queue.open = true;
+	if (conf->schedule && start_schedule(why, size) == -1)
+		goto fail;
+	return 0;
+fail:
+	saved = errno;
+	queue_close();
+	errno = saved;
+	return -1;
+}
+
+static void close_fd(int *fd)
+{
+	if (*fd != -1)
+		close(*fd);
+	*fd = -1;
+}
+
+void queue_close(void)
+{
+	if (queue.conf.schedule && queue.open) {
+		attempts_close();
+		index_close();
+		timer_stop(&due_timer);
+		task_cancel(&plan_task);
+		heap_free(&schedule);
+		for (struct map_node *x; (x = map_next(&dests, NULL)); ) {
+			struct dest *d = owner_of(x, struct dest, node);
+
+			d->refs = d->failures = 0;
+			dest_free_if_idle(d);
+		}
+		map_free(&dests);
+		if (queue.slots)
+			munmap(queue.slots, SLOTS * SLOT);
+		queue.slots = NULL;
+		if (wake_io.fd != -1)
+			io_forget(&wake_io);
+		close_fd(&wake_io.fd);
+	}
+	if (queue.open)
+		intake_close();
+	queue.open = false;
+	close_fd(&queue.cur);
+	close_fd(&queue.in);
+	close_fd(&queue.work);
+	close_fd(&queue.bad);
+	close_fd(&queue.lock);
+	close_fd(&queue.dir);
+}
+
+int queue_dir(void)
+{
+	return queue.dir;
+}

@@ -1,0 +1,189 @@
+/* The queue: messages kept as files in a directory that is the schedule (doc/QUEUE),
+ * an index of them in memory, and who is tried when. */
+#ifndef QUEUE_H
+#define QUEUE_H
+
+#include <sys/types.h>
+
+#include "fardel.h"
+#include "lib/buf.h"
+#include "lib/loop.h"
+
+/* ---- what a message is told to the queue as */
+
+/* The envelope in SMTP's own words, as the file will begin: lines ended by LF, MAIL first.
+ * Whoever takes a message in appends to text; zeros is an empty one. */
+struct envelope {
+	struct buf text;                /* "MAIL FROM:<a@x> BODY=8BITMIME\nRCPT TO:<b@y>\n..." */
+	size_t nrcpt;
+	int64_t release;                /* Unix seconds before which nothing is tried; 0: at once */
+	bool several;                   /* recipients at more than one domain */
+	char domain[DOMAIN_MAX + 1];    /* of the first recipient, lower case */
+};
+bool envelope_sender(struct envelope *, const struct sender *);          /* first; false: no memory */
+bool envelope_rcpt(struct envelope *, const struct recipient *);
+/* Where it came from, for the reader and for recovery: a "FROM ..." line, no control characters. */
+bool envelope_origin(struct envelope *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void envelope_clear(struct envelope *);                                 /* empty, keeps the memory */
+void envelope_free(struct envelope *);
+
+/* ---- what a message is when it has been read back */
+
+enum rcpt_state { RCPT_OPEN, RCPT_DELIVERED, RCPT_FAILED };
+struct rcpt {
+	struct recipient to;            /* slices into mail->text */
+	enum rcpt_state state;
+	bool busy;                      /* in a bundle that is being tried */
+	bool deferred, unchanged;       /* in this attempt; it was told the same words as before */
+	bool linked;                    /* its destination has been given an entry of its own */
+	bool reported;                  /* RCPT_FAILED: its report is in the queue or sent */
+	unsigned event;                 /* RCPT_FAILED: the report of this entry that tells it (1, 2 ...); 0: another entry's */
+	struct str by;                  /* RCPT_FAILED: "<entry's dest>.<event>" */
+	/* The last that was said of it, from the journal: slices into mail->text, or empty. */
+	int64_t when;
+	struct str status;              /* "5.1.1" */
+	struct str host;                /* "mx.example.net[192.0.2.1]:25" or "-" */
+	struct str words;               /* "550 5.1.1 no such user", unescaped */
+};
+struct mail {
+	char id[ID_MAX];
+	int fd;                         /* open for reading and appending */
+	off_t at;                       /* where the message (not the envelope) begins */
+	off_t size;                     /* its octets: CRLF lines, exactly as it will be sent */
+	off_t end;                      /* of the journal */
+	int64_t arrived;
+	int64_t release;                /* not before, or 0 */
+	bool has_sender;
+	struct sender from;
+	struct str origin;              /* the FROM line's text */
+	size_t nrcpt;
+	struct rcpt *rcpt;
+	bool delay_told;                /* a delay notice was sent */
+	struct buf text;                /* envelope and journal, as read */
+};
+
+/* Reads a queue file by name for a tool (mailq, why): envelope and journal. Returns owned (mail_free()), or NULL with errno and *why. */
+struct mail *mail_read(int dir, const char *name, const char **why);
+void mail_free(struct mail *);
+
+/* A name in cur/: <next>.<tries>.<id>.<dest>. */
+struct entry_name {
+	int64_t next;
+	bool held;                      /* H in place of the tries */
+	unsigned tries;
+	char id[ID_MAX];
+	struct str dest;                /* slice into what was parsed */
+};
+bool entry_parse(const char *name, struct entry_name *);
+
+/* ---- opening */
+
+struct mail;
+struct bundle;
+struct dest;
+
+enum result_kind { RESULT_DELIVERED, RESULT_DEFERRED, RESULT_FAILED };
+enum blame {
+	BLAME_RCPT,                     /* the peer spoke of this recipient or message */
+	BLAME_DEST,                     /* no conversation came about: destination down, its other mail waits */
+	BLAME_SELF                      /* fault of our side: counts as no attempt */
+};
+struct result {                         /* what became of a recipient */
+	enum result_kind what;
+	enum blame blame;
+	const struct reply *reply;      /* code 0: words of ours */
+	const char *host;               /* "mx.example.net[192.0.2.1]:25", or NULL */
+};
+
+/* A way to bring mail somewhere. The queue calls deliver() with the first bundle of a new courier (one connection, say);
+ * the courier reports with queue_result() and queue_done(), asks for more with queue_next() and ends with queue_leave().
+ * It never does so from inside deliver(). */
+struct transport {
+	const char *name;
+	unsigned couriers;              /* at most, for one destination */
+	void (*deliver)(struct transport *, struct bundle *);
+};
+/* Which way for a domain (lower case). Domains with an equal key share a destination; shared: also a transaction. */
+struct way {
+	char key[300];
+	bool shared;
+	struct transport *transport;
+};
+
+enum report_kind { REPORT_FAILED, REPORT_DELAYED };
+
+struct queue_config {
+	const char *dir;
+	bool schedule;                  /* take queue/lock and deliver; else only accept (inetd, sendmail, tools) */
+	bool deliver;                   /* with schedule: false accepts and queues only */
+	bool inline_sync;               /* sync in this process at the end of a turn; else a helper process does */
+	int64_t retry_first, retry_max, lifetime, delay_notice;         /* seconds; delay_notice 0: none */
+	uint64_t message_size;          /* ceiling for a file taken back in */
+	unsigned couriers;              /* in all */
+	void (*way)(void *arg, struct str domain, struct way *out);
+	/* Appends a whole report (header and body, CRLF) about the recipients of m that are RCPT_FAILED with this event
+	 * (or, delayed, all that are open) to out. next_try: Unix seconds of the next attempt (delayed). False: no memory. */
+	bool (*report)(void *arg, enum report_kind, const struct mail *m, unsigned event, int64_t next_try, struct buf *out);
+	/* A recipient has got its last result, or a bundle was deferred: for a caller who waits (flush, tests). May be NULL. */
+	void (*settled)(void *arg, const struct mail *m, const struct rcpt *, const struct result *);
+	void *arg;
+};
+
+/* Makes missing directories, takes the lock, reads the names in cur/. 0, or -1 with errno and *why in plain words
+ * (EWOULDBLOCK: another process schedules this queue; *why names its pid). */
+int queue_open(const struct queue_config *, char *why, size_t why_size);
+/* No new connection is begun and no courier gets more; what runs ends. Then queue_close() loses no reply. */
+void queue_drain(void);
+bool queue_drained(void);                       /* no courier runs, nothing waits for a commit */
+void queue_close(void);                         /* gives up the lock; running bundles are forgotten (as by a crash) */
+int queue_dir(void);                            /* descriptor of the queue directory */
+/* Moves dir/name to bad/ with a NAME.why in plain words. False: it could not be (logged). */
+bool queue_set_aside(int dir, const char *name, const char *why);
+
+/* ---- taking in */
+
+struct draft;                                   /* a message being written in work/ */
+/* False, with a reply to give, while no mail can be accepted (disk full, commit helper missing, a mark that could not be written). */
+bool queue_accepting(struct reply *why);
+/* A new message. The envelope is copied. id NULL: a new one. NULL with errno. */
+struct draft *queue_draft(const struct envelope *, const char *id);
+const char *draft_id(const struct draft *);
+int draft_write(struct draft *, const void *, size_t);  /* 0 or -1 with errno; after -1 only draft_abort() */
+uint64_t draft_size(const struct draft *);
+void draft_abort(struct draft *);
+/* Takes the draft. done() runs later, never from inside; ok once the mail is durable. EEXIST of a given id counts as ok. */
+void queue_commit(struct draft *, void (*done)(void *arg, bool ok), void *arg);
+/* Nothing waits for a commit (inetd and tests run the loop until then). */
+bool queue_committed(void);
+
+/* ---- sending */
+
+struct bundle {                                 /* all due recipients of one message at one destination */
+	struct mail *mail;
+	struct dest *dest;
+	size_t n;
+	struct rcpt **rcpt;             /* rcpt[i] are mail->rcpt[...] */
+	bool mixed;                     /* more than one domain: anything but success is tried again per domain at once */
+	struct bundle_private *x;
+};
+const struct way *dest_way(const struct dest *);
+const char *dest_domain(const struct dest *);           /* a domain of it, for the MX lookup */
+
+void queue_result(struct bundle *, size_t i, const struct result *);        /* once per recipient; marks the journal */
+/* Ends the bundle; `rest` is the result of recipients that have none yet (NULL: all have). */
+void queue_done(struct bundle *, const struct result *rest);
+/* The next bundle for the same connection, or NULL: nothing is due now. Its entry is moved to its next stamp. */
+struct bundle *queue_next(struct dest *);
+/* The courier has ended: its place is free. dest may vanish. */
+void queue_leave(struct dest *);
+
+/* ---- looking after */
+void queue_wake(void);                          /* look at cur/, in/ for changes by hand now, and treat every waiting destination as due for a try */
+/* Wakes the process that schedules this queue, as queue_wake() does there. 0 or -1 with errno (ENXIO, ENOENT: there is none). */
+int queue_poke(const char *dir);
+/* How many entries are due now or being tried (flush ends at 0); deferred: bundles deferred since the start. */
+size_t queue_due(void);
+size_t queue_deferred(void);
+size_t queue_entries(void);
+
+#endif

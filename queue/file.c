@@ -1,0 +1,568 @@
+/* The queue file: a first line of fixed length, the envelope, the message, the journal (doc/QUEUE). */
+#include "queue/inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/clock.h"
+#include "lib/file.h"
+#include "lib/log.h"
+#include "parse.h"
+
+/* ---- checksum: CRC-32 as in gzip and cksum tools, so that a person can check a file by hand */
+
+uint32_t crc32_add(uint32_t crc, const void *data, size_t n)
+{
+	static uint32_t table[8][256];
+	const unsigned char *p = data;
+
+	if (!table[0][1]) {
+		for (uint32_t i = 0; i < 256; i++) {
+			uint32_t c = i;
+
+			for (int k = 0; k < 8; k++)
+				c = c & 1 ? 0xedb88320u ^ c >> 1 : c >> 1;
+			table[0][i] = c;
+		}
+		for (int t = 1; t < 8; t++)
+			for (uint32_t i = 0; i < 256; i++)
+				table[t][i] = table[0][table[t - 1][i] & 0xff] ^ table[t - 1][i] >> 8;
+	}
+	crc = ~crc;
+	for (; n >= 8; n -= 8, p += 8) {        /* eight octets a round: five times as fast as one */
+		crc ^= (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+		crc = table[7][crc & 0xff] ^ table[6][crc >> 8 & 0xff] ^ table[5][crc >> 16 & 0xff] ^ table[4][crc >> 24] ^
+			table[3][p[4]] ^ table[2][p[5]] ^ table[1][p[6]] ^ table[0][p[7]];
+	}
+	for (; n; n--)
+		crc = table[0][(crc ^ *p++) & 0xff] ^ crc >> 8;
+	return ~crc;
+}
+
+/* ---- first line: where the message begins, how long it is, and the checksum of all between this line and its end */
+
+void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t crc)
+{
+	snprintf(line, FILE_LINE + 1, "FARDEL 1 at=%010" PRId64 " size=%020" PRIu64 " crc=%08" PRIx32 " \n", (int64_t)at, size, crc);
+}
+
+static bool file_line_parse(struct str line, off_t *at, off_t *size, uint32_t *crc)
+{
+	struct str rest = line, word, value;
+	uint64_t n;
+	char hex[9];
+
+	if (!str_word(&rest, &word) || !str_eq(word, STR("FARDEL")) || !str_word(&rest, &word) || !str_eq(word, STR("1")))
+		return false;
+	if (!str_word(&rest, &word) || !str_cut(&word, '=', &value) || !str_number(word, ENVELOPE_MAX, &n) || n < FILE_LINE)
+		return false;
+	*at = (off_t)n;
+	if (!str_word(&rest, &word) || !str_cut(&word, '=', &value) || !str_number(word, INT64_MAX / 2, &n))
+		return false;
+	*size = (off_t)n;
+	if (!str_word(&rest, &word) || !str_cut(&word, '=', &value) || !str_copy(hex, sizeof hex, word))
+		return false;
+	*crc = (uint32_t)strtoul(hex, NULL, 16);
+	return true;
+}
+
+/* ---- journal */
+
+static unsigned check_of(const char *p, size_t n)
+{
+	return crc32_add(0, p, n) & 0xffff;
+}
+
+/* Peers' words may hold anything: what is not plain becomes \xHH, so that a line stays a line. */
+static void add_words(struct buf *out, struct str words)
+{
+	if (words.n > REPLY_TEXT)
+		words.n = REPLY_TEXT;
+	for (size_t i = 0; i < words.n; i++) {
+		char c = words.p[i];
+
+		if (ascii_print(c) && c != '\\')
+			buf_char(out, c);
+		else
+			buf_printf(out, "\\x%02x", (unsigned char)c);
+	}
+}
+
+static void add_word(struct buf *out, struct str word)
+{
+	if (word.n == 0)
+		buf_char(out, '-');
+	for (size_t i = 0; i < word.n && i < 400; i++)
+		buf_char(out, ascii_print(word.p[i]) && word.p[i] != ' ' ? word.p[i] : '?');
+	buf_char(out, ' ');
+}
+
+static const char *status_of(const struct reply *r, const char *what)
+{
+	if (r && r->enhanced[0])
+		return r->enhanced;
+	return strcmp(what, "failed") == 0 ? "5.0.0" : strcmp(what, "deferred") == 0 ? "4.0.0" : "2.0.0";
+}
+
+void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *r, const char *host)
+{
+	size_t start = out->n;
+
+	buf_printf(out, "%" PRId64 " %s ", now, what);
+	add_word(out, who);
+	add_word(out, by);
+	add_word(out, r ? str_of(status_of(r, what)) : STR(""));
+	add_word(out, str_of(host));
+	if (r && r->code)
+		buf_printf(out, "%03d ", r->code % 1000);
+	if (r && r->code && r->enhanced[0])
+		buf_printf(out, "%s ", r->enhanced);
+	if (r)
+		add_words(out, str_of(r->text));
+	if (!out->bad)
+		buf_printf(out, " ~%04x\n", check_of(out->p + start, out->n - start));
+}
+
+static int hex_value(char c)
+{
+	return ascii_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* \xHH back to octets, in place. */
+static struct str unescape(char *p, size_t n)
+{
+	size_t to = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		if (p[i] == '\\' && i + 3 < n && p[i + 1] == 'x' && hex_value(p[i + 2]) >= 0 && hex_value(p[i + 3]) >= 0) {
+			p[to++] = (char)(hex_value(p[i + 2]) << 4 | hex_value(p[i + 3]));
+			i += 3;
+		} else {
+			p[to++] = p[i];
+		}
+	}
+	return (struct str){ p, to };
+}
+
+struct line {
+	int64_t when;
+	struct str what, who, by, status, host, words;
+};
+
+static bool dash_or(struct str *rest, struct str *word)
+{
+	if (!str_cut(rest, ' ', word))
+		return false;
+	if (str_eq(*word, STR("-")))
+		word->n = 0;
+	return true;
+}
+
+/* One line without its LF. False: torn or changed by something else than us. */
+static bool line_parse(struct str text, struct line *out)
+{
+	struct str rest = text, when, check = text;
+	uint64_t n;
+	char want[8];
+
+	if (!str_cut_last(&check, '~', &rest) || check.n != 4)
+		return false;
+	snprintf(want, sizeof want, "%04x", rest.n ? check_of(rest.p, rest.n - 1) : 0);
+	if (rest.n == 0 || !str_eq(check, str_of(want)))
+		return false;
+	rest.n--;                       /* the blank before ~ */
+	if (!str_cut(&rest, ' ', &when) || !str_number(when, INT64_MAX, &n))
+		return false;
+	out->when = (int64_t)n;
+	if (!str_cut(&rest, ' ', &out->what) || !dash_or(&rest, &out->who) || !dash_or(&rest, &out->by) ||
+	    !dash_or(&rest, &out->status) || !dash_or(&rest, &out->host))
+		return false;
+	out->words = unescape((char *)(uintptr_t)rest.p, rest.n);
+	return true;
+}
+
+/* "3<b@y>" names the third RCPT line. */
+static struct rcpt *rcpt_of(struct mail *m, struct str who)
+{
+	struct str number;
+	uint64_t n;
+
+	if (!str_cut(&who, '<', &number) || !str_number(number, m->nrcpt, &n) || n == 0)
+		return NULL;
+	return &m->rcpt[n - 1];
+}
+
+static bool rcpt_at(const struct rcpt *r, struct str dest)
+{
+	char token[DEST_MAX + 1];
+
+	dest_token(r->to.addr.domain, token);
+	return str_eq(str_of(token), dest);
+}
+
+static void say(struct rcpt *r, const struct line *l)
+{
+	r->when = l->when;
+	r->status = l->status;
+	r->host = l->host;
+	r->words = l->words;
+}
+
+static void apply_line(struct mail *m, const struct line *l)
+{
+	struct rcpt *r = rcpt_of(m, l->who);
+
+	if (r && (str_eq(l->what, STR("delivered")) || str_eq(l->what, STR("failed")))) {
+		r->state = l->what.p[0] == 'd' ? RCPT_DELIVERED : RCPT_FAILED;
+		r->by = l->by;
+		say(r, l);
+		return;
+	}
+	if (str_eq(l->what, STR("delayed"))) {
+		m->delay_told = true;
+		return;
+	}
+	for (size_t i = 0; i < m->nrcpt; i++) {
+		r = &m->rcpt[i];
+		if (str_eq(l->what, STR("deferred")) && r->state == RCPT_OPEN && rcpt_at(r, l->who))
+			say(r, l);
+		else if (str_eq(l->what, STR("linked")) && rcpt_at(r, l->who))
+			r->linked = true;
+		else if (str_eq(l->what, STR("reported")) && r->state == RCPT_FAILED && str_eq(r->by, l->by))
+			r->reported = true;
+	}
+}
+
+/* Applies all whole lines; what is not a line of ours is passed over. Returns octets up to the last line end. */
+static size_t apply_journal(struct mail *m, char *p, size_t n)
+{
+	struct str rest = { p, n }, text;
+	size_t whole = 0, bad = 0;
+
+	while (str_cut(&rest, '\n', &text)) {
+		struct line l;
+
+		whole = (size_t)(rest.p - p);
+		if (line_parse(text, &l))
+			apply_line(m, &l);
+		else
+			bad++;
+	}
+	if (rest.n == 0 && n && p[n - 1] == '\n')
+		whole = n;
+	if (bad)
+		log_event(LOG_WARN, "journal-lines-unreadable", LF(L_TEXT("id", m->id), L_NUM("lines", (long long)bad)));
+	return whole;
+}
+
+/* ---- envelope */
+
+static const char *add_rcpt(struct mail *m, size_t *room, const struct recipient *to)
+{
+	if (m->nrcpt == *room) {
+		size_t more = *room ? 2 * *room : 4;
+		struct rcpt *r = realloc(m->rcpt, more * sizeof *r);
+
+		if (!r)
+			return "no memory";
+		m->rcpt = r;
+		*room = more;
+	}
+	m->rcpt[m->nrcpt++] = (struct rcpt){ .to = *to };
+	return NULL;
+}
+
+static const char *envelope_line(struct mail *m, size_t *room, struct str line)
+{
+	struct recipient to;
+	struct parse_error e = { 0 };
+
+	if (str_starts_nocase(line, STR("RCPT "))) {
+		e = parse_rcpt(str_from(line, 5), PARAM_ALL, true, &to);
+		return e.text ? e.text : add_rcpt(m, room, &to);
+	}
+	if (str_starts_nocase(line, STR("MAIL "))) {
+		m->has_sender = true;
+		return parse_mail(str_from(line, 5), PARAM_ALL, &m->from).text;
+	}
+	if (str_starts_nocase(line, STR("ID "))) {
+		if (!id_valid(str_from(line, 3)))
+			return "the ID line holds no id";
+		str_copy(m->id, sizeof m->id, str_from(line, 3));
+		return NULL;
+	}
+	if (str_starts_nocase(line, STR("FROM "))) {
+		m->origin = str_from(line, 5);
+		return NULL;
+	}
+	if (str_starts_nocase(line, STR("RELEASE "))) {
+		uint64_t n;
+
+		if (!str_number(str_from(line, 8), INT64_MAX / 2, &n))
+			return "the RELEASE line holds no number";
+		m->release = (int64_t)n;
+		return NULL;
+	}
+	return "an envelope line begins with an unknown word";
+}
+
+static const char *read_envelope(struct mail *m, struct str text)
+{
+	struct str line;
+	size_t room = 0;
+
+	while (str_cut(&text, '\n', &line)) {
+		const char *why;
+
+		if (line.n == 0)
+			break;
+		why = envelope_line(m, &room, line);
+		if (why)
+			return why;
+	}
+	if (!m->has_sender)
+		return "the envelope has no MAIL line";
+	if (!m->nrcpt)
+		return "the envelope has no RCPT line";
+	if (!m->id[0])
+		return "the envelope has no ID line";
+	m->arrived = id_arrival(m->id);
+	return NULL;
+}
+
+/* The same recipient twice is one: the later line counts as done. */
+static void merge_duplicates(struct mail *m)
+{
+	struct map seen = { 0 };
+	struct map_node *nodes;
+
+	if (m->nrcpt < 2)
+		return;
+	nodes = calloc(m->nrcpt, sizeof *nodes);
+	if (!nodes)
+		return;                 /* a copy too many is better than none */
+	for (size_t i = 0; i < m->nrcpt; i++) {
+		const struct addr *a = &m->rcpt[i].to.addr;
+		struct str key = { a->local.p, a->local.n + (a->domain.n ? 1 + a->domain.n : 0) };
+
+		if (map_get(&seen, key))
+			m->rcpt[i].state = RCPT_DELIVERED;
+		else
+			map_put(&seen, &nodes[i], key);
+	}
+	map_free(&seen);
+	free(nodes);
+}
+
+/* ---- reading */
+
+/* Octets from `at` to the end of the file, at most ENVELOPE_MAX in all. */
+static int read_rest(struct buf *b, int fd, off_t at)
+{
+	for (;;) {
+		char *to = buf_reserve(b, 4096);
+		ssize_t n;
+
+		if (!to) {
+			errno = EFBIG;
+			return -1;
+		}
+		n = file_pread(fd, to, 4096, at);
+		if (n == -1)
+			return -1;
+		b->n += (size_t)n;
+		at += n;
+		if (n < 4096)
+			return 0;
+	}
+}
+
+static int read_exactly(struct buf *b, int fd, size_t n, off_t at)
+{
+	char *to = buf_reserve(b, n);
+	ssize_t got;
+
+	if (!to) {
+		errno = ENOMEM;
+		return -1;
+	}
+	got = file_pread(fd, to, n, at);
+	if (got == -1)
+		return -1;
+	if ((size_t)got != n) {
+		errno = EBADMSG;
+		return -1;
+	}
+	b->n += n;
+	return 0;
+}
+
+static bool checksum_agrees(int fd, off_t from, off_t to, uint32_t want)
+{
+	char block[65536];
+	uint32_t crc = 0;
+
+	while (from < to) {
+		size_t n = to - from < (off_t)sizeof block ? (size_t)(to - from) : sizeof block;
+
+		if (file_pread(fd, block, n, from) != (ssize_t)n)
+			return false;
+		crc = crc32_add(crc, block, n);
+		from += (off_t)n;
+	}
+	return crc == want;
+}
+
+/* Envelope, and a journal that stands right behind the message. One read serves both where all is small. */
+static const char *read_mail(struct mail *m, bool writable, bool verify)
+{
+	off_t end;
+	uint32_t crc;
+	size_t journal, whole;
+	const char *why;
+	struct stat st;
+
+	m->text.max = ENVELOPE_MAX;
+	if (read_exactly(&m->text, m->fd, FILE_LINE, 0) == -1)
+		return errno == EBADMSG ? "the file is shorter than its first line" : strerror(errno);
+	if (!file_line_parse(buf_view(&m->text), &m->at, &m->size, &crc))
+		return "the first line is not that of a queue file (it is not whole, or was written by something else)";
+	if (fstat(m->fd, &st) == -1)
+		return strerror(errno);
+	end = m->at + m->size;
+	if (st.st_size < end) {
+		errno = EBADMSG;
+		return "the file is shorter than its first line says: it was never completed, or has lost its end";
+	}
+	if (verify && !checksum_agrees(m->fd, FILE_LINE, end, crc))
+		return "the checksum does not agree: the file was damaged or never completed";
+	if (read_exactly(&m->text, m->fd, (size_t)m->at - FILE_LINE, FILE_LINE) == -1)
+		return strerror(errno);
+	journal = m->text.n;
+	if (st.st_size > end && read_rest(&m->text, m->fd, end) == -1)
+		return strerror(errno);
+	why = read_envelope(m, (struct str){ m->text.p + FILE_LINE, journal - FILE_LINE });
+	if (why)
+		return why;
+	merge_duplicates(m);
+	whole = apply_journal(m, m->text.p + journal, m->text.n - journal);
+	m->end = end + (off_t)whole;
+	if (writable && m->end < st.st_size && file_sys.ftruncate(m->fd, m->end) == -1)
+		return strerror(errno);
+	return NULL;
+}
+
+struct mail *mail_open(int dir, const char *name, bool writable, bool verify, const char **why)
+{
+	struct mail *m = calloc(1, sizeof *m);
+	struct stat st;
+	int saved;
+
+	*why = NULL;
+	if (!m) {
+		errno = ENOMEM;
+		return NULL;
+	}
+	m->fd = file_sys.open(dir, name, (writable ? O_RDWR | O_APPEND : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	if (m->fd == -1)
+		goto fail;
+	errno = EBADMSG;
+	if (fstat(m->fd, &st) == -1)
+		goto fail;
+	if (!S_ISREG(st.st_mode)) {
+		*why = "it is not a regular file";
+		goto fail;
+	}
+	errno = EBADMSG;
+	*why = read_mail(m, writable, verify);
+	if (*why)
+		goto fail;
+	return m;
+fail:
+	saved = *why && errno != ENOMEM && errno != EIO && errno != EROFS ? EBADMSG : errno;
+	mail_free(m);
+	errno = saved;
+	return NULL;
+}
+
+struct mail *mail_read(int dir, const char *name, const char **why)
+{
+	struct mail *m = mail_open(dir, name, false, false, why);
+
+	if (!m && !*why)
+		*why = strerror(errno);
+	return m;
+}
+
+void mail_free(struct mail *m)
+{
+	if (!m)
+		return;
+	if (m->fd != -1)
+		close(m->fd);
+	buf_free(&m->text);
+	free(m->rcpt);
+	free(m);
+}
+
+void cut_torn_tail(int fd)
+{
+	char tail[4096];
+	struct stat st;
+	off_t from;
+	ssize_t n;
+
+	if (fstat(fd, &st) == -1)
+		return;
+	from = st.st_size > (off_t)sizeof tail ? st.st_size - (off_t)sizeof tail : 0;
+	n = file_pread(fd, tail, sizeof tail, from);
+	while (n > 0 && tail[n - 1] != '\n')
+		n--;
+	if (n > 0 && from + n < st.st_size && file_sys.ftruncate(fd, from + n) == -1)
+		log_text(LOG_ERROR, "queue", "cannot cut a torn line off a journal: %s", strerror(errno));
+}
+
+/* ---- bad/ */
+
+static void write_why(const char *name, const char *why)
+{
+	char file[NAME_ROOM + 8], stamp[40];
+	struct buf text = { 0 };
+	int fd;
+
+	snprintf(file, sizeof file, "%.240s.why", name);
+	fd = file_sys.open(queue.bad, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
+	if (fd == -1)
+		return;
+	buf_printf(&text, "%s was set aside at %s:\n%s\n\nMend it and move it back, or delete both files.\n", name,
+		clock_rfc3339(loop_wall(), stamp), why);
+	if (file_write(fd, text.p, text.n) == -1)
+		log_text(LOG_WARN, "bad", "cannot write bad/%s: %s", file, strerror(errno));
+	buf_free(&text);
+	close(fd);
+}
+
+bool queue_set_aside(int dir, const char *name, const char *why)
+{
+	char as[NAME_ROOM + 16];
+
+	snprintf(as, sizeof as, "%.235s", name);
+	for (unsigned i = 1; file_sys.rename(dir, name, queue.bad, as) == -1; i++) {
+		if (errno == ENOENT)
+			return true;
+		if (errno != EEXIST || i > 1000) {
+			log_event(LOG_ERROR, "cannot-set-aside", LF(L_TEXT("file", name), L_TEXT("reason", why), L_TEXT("error", strerror(errno))));
+			return false;
+		}
+		snprintf(as, sizeof as, "%.235s.%u", name, i);
+	}
+	write_why(as, why);
+	log_event(LOG_ERROR, "set-aside", LF(L_TEXT("file", name), L_TEXT("now", as), L_TEXT("reason", why)));
+	return true;
+}

@@ -1,0 +1,494 @@
+/* The index: what is in cur/, known by names alone, and the scan that keeps it true to the directory. */
+#include "queue/inside.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "lib/file.h"
+#include "lib/log.h"
+#include "lib/watch.h"
+
+enum {
+	SCAN_NAMES = 500,               /* looked at in one turn */
+	SCAN_EVERY_MS = 10000,          /* a pass begins this often in a small queue */
+	SCAN_SMALL = 1000,              /* names; a larger queue's pass takes longer in proportion, up to an hour */
+	SCAN_LONGEST_MS = 3600000,
+	LOOK_EVERY_MS = 10000,          /* for delay notices and the end of the lifetime */
+	LOOK_AFTER_MAX = 20             /* messages opened for that in one turn */
+};
+
+static struct map messages, domains;
+static size_t entries;
+
+/* ---- entries */
+
+struct message *index_message(struct str id)
+{
+	struct map_node *x = map_get(&messages, id);
+
+	return x ? owner_of(x, struct message, node) : NULL;
+}
+
+size_t index_size(void)
+{
+	return entries;
+}
+
+void entry_name_of(const struct entry *e, char name[NAME_ROOM])
+{
+	entry_print(name, e->next, e->state == ENTRY_HELD, e->tries, e->msg->id, e->dest);
+}
+
+static struct message *message_get(const char *id)
+{
+	struct message *m = index_message(str_of(id));
+
+	if (m)
+		return m;
+	m = calloc(1, sizeof *m);
+	if (!m)
+		return NULL;
+	str_copy(m->id, sizeof m->id, str_of(id));
+	if (map_put(&messages, &m->node, str_of(m->id)))
+		return m;
+	free(m);
+	return NULL;
+}
+
+static struct domain *domain_get(struct str name)
+{
+	struct map_node *x = map_get(&domains, name);
+	struct domain *d;
+
+	if (x)
+		return owner_of(x, struct domain, node);
+	d = calloc(1, sizeof *d + name.n + 1);
+	if (!d)
+		return NULL;
+	memcpy(d->name, name.p, name.n);
+	if (map_put(&domains, &d->node, str_of(d->name)))
+		return d;
+	free(d);
+	return NULL;
+}
+
+static bool blind(struct str dest)
+{
+	return str_eq(dest, STR("+")) || dest.p[0] == '=';
+}
+
+static void message_drop_if_empty(struct message *m)
+{
+	if (m->entries)
+		return;
+	map_remove(&messages, &m->node);
+	free(m);
+}
+
+struct entry *entry_find(const struct message *m, struct str dest)
+{
+	for (struct entry *e = m->entries; e; e = e->sibling)
+		if (str_eq(str_of(e->dest), dest))
+			return e;
+	return NULL;
+}
+
+static struct entry *entry_add(const struct entry_name *n)
+{
+	struct message *m = message_get(n->id);
+	struct entry *e = m ? calloc(1, sizeof *e + n->dest.n + 1) : NULL;
+
+	if (!e)
+		goto fail;
+	memcpy(e->dest, n->dest.p, n->dest.n);
+	if (!blind(n->dest)) {
+		e->domain = domain_get(n->dest);
+		if (!e->domain)
+			goto fail;
+		e->domain->entries++;
+	}
+	e->msg = m;
+	e->sibling = m->entries;
+	m->entries = e;
+	entries++;
+	return e;
+fail:
+	free(e);
+	if (m)
+		message_drop_if_empty(m);
+	return NULL;
+}
+
+void index_drop(struct entry *e)
+{
+	struct entry **at = &e->msg->entries;
+
+	unschedule_entry(e);
+	while (*at != e)
+		at = &(*at)->sibling;
+	*at = e->sibling;
+	message_drop_if_empty(e->msg);
+	if (e->domain && --e->domain->entries == 0) {
+		map_remove(&domains, &e->domain->node);
+		dest_release(e->domain->dest);
+		free(e->domain);
+	}
+	entries--;
+	free(e);
+}
+
+static void take_stamp(struct entry *e, const struct entry_name *n)
+{
+	unschedule_entry(e);
+	e->next = n->next;
+	e->tries = n->tries;
+	e->state = n->held ? ENTRY_HELD : ENTRY_SCHEDULED;
+	schedule_entry(e);
+}
+
+/* Two names of one entry: after a crash between link() and unlink(), or made by hand. The later stamp stays. */
+static void remove_name(const char *gone, const char *stays)
+{
+	struct stat a, b;
+
+	if (fstatat(queue.cur, gone, &a, AT_SYMLINK_NOFOLLOW) == -1 || fstatat(queue.cur, stays, &b, AT_SYMLINK_NOFOLLOW) == -1)
+		return;
+	if (a.st_ino == b.st_ino)
+		file_sys.unlink(queue.cur, gone);
+	else
+		queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one is kept in the queue.");
+}
+
+struct entry *index_name(const char *name, bool checked)
+{
+	struct entry_name n;
+	struct message *m;
+	struct entry *e;
+	char known[NAME_ROOM];
+
+	if (!entry_parse(name, &n))
+		return NULL;
+	m = index_message(str_of(n.id));
+	e = m ? entry_find(m, n.dest) : NULL;
+	if (!e) {
+		e = entry_add(&n);
+		if (!e)
+			return NULL;
+		if (checked)
+			e->msg->checked = true;
+		e->next = n.next;
+		e->tries = n.tries;
+		e->state = n.held ? ENTRY_HELD : ENTRY_SCHEDULED;
+		schedule_entry(e);
+		return e;
+	}
+	entry_name_of(e, known);
+	if (strcmp(known, name) == 0)
+		return e;
+	if (faccessat(queue.cur, known, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+		if (n.next <= e->next) {
+			remove_name(name, known);
+			return e;
+		}
+		if (e->state != ENTRY_OPEN)
+			remove_name(known, name);
+	}
+	if (e->state != ENTRY_OPEN)             /* an open one is settled when its attempt ends */
+		take_stamp(e, &n);
+	return e;
+}
+
+/* ---- the scan */
+
+static DIR *scan;
+static uint32_t pass;
+static bool scan_wanted, pass_complete;
+static struct timer scan_timer, look_timer;
+static struct timespec seen_mtime;
+static struct watch in_watch;
+
+static DIR *open_again(int dir)
+{
+	int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = fd == -1 ? NULL : fdopendir(fd);
+
+	if (!d && fd != -1)
+		close(fd);
+	return d;
+}
+
+static bool hidden(const char *name)
+{
+	return name[0] == '.';
+}
+
+static struct entry *met(const char *name)
+{
+	struct entry_name n;
+	struct entry *e;
+
+	if (!entry_parse(name, &n)) {
+		queue_set_aside(queue.cur, name, "The name is not of the form <next>.<tries>.<id>.<destination>, so it is not known when and where to the file is due.");
+		return NULL;
+	}
+	if (intake_knows(n.id))
+		return NULL;            /* not durable yet: not ours to try */
+	e = index_name(name, false);
+	if (e)
+		e->seen = pass;
+	return e;
+}
+
+static bool old_enough(const struct entry *e)
+{
+	int64_t age = loop_wall() - id_arrival(e->msg->id);
+
+	if (e->state != ENTRY_SCHEDULED && e->state != ENTRY_WAITING)
+		return false;
+	if (e->next > loop_wall() + 2 * queue.conf.retry_max)
+		return true;            /* a clock that was wrong once? */
+	return (age > queue.conf.lifetime && e->tries > 0) || (queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
+}
+
+/* Entries that a whole pass did not meet have been removed by hand. */
+static void drop_unseen(void)
+{
+	struct map_node *x = map_next(&messages, NULL);
+
+	while (x) {
+		struct message *m = owner_of(x, struct message, node);
+		struct entry *e = m->entries, *next_entry;
+
+		x = map_next(&messages, x);
+		for (; e; e = next_entry) {
+			char name[NAME_ROOM];
+
+			next_entry = e->sibling;
+			entry_name_of(e, name);
+			if (e->seen == pass || e->state == ENTRY_OPEN || faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+				continue;
+			log_event(LOG_INFO, "removed-by-hand", LF(L_TEXT("id", m->id), L_TEXT("dest", e->dest)));
+			index_drop(e);
+		}
+	}
+}
+
+static void scan_end(void)
+{
+	closedir(scan);
+	scan = NULL;
+	if (pass_complete)
+		drop_unseen();
+}
+
+static msec pass_interval(void)
+{
+	int64_t ms = SCAN_EVERY_MS;
+
+	if (entries > SCAN_SMALL)
+		ms = (int64_t)(SCAN_EVERY_MS / SCAN_SMALL * entries);
+	return ms > SCAN_LONGEST_MS ? SCAN_LONGEST_MS : ms;
+}
+
+/* Nothing has entered, moved or gone since the last pass began, and the clock's grain is past. */
+static bool directory_unchanged(void)
+{
+	struct stat st;
+	bool same;
+
+	if (fstat(queue.cur, &st) == -1)
+		return false;
+	same = st.st_mtim.tv_sec == seen_mtime.tv_sec && st.st_mtim.tv_nsec == seen_mtime.tv_nsec && loop_wall() > st.st_mtim.tv_sec + 1;
+	seen_mtime = st.st_mtim;
+	return same;
+}
+
+/* One name per message and walk: looking may change the message's entries. True: there may be more. */
+static bool look_after_old(void)
+{
+	struct map_node *x = map_next(&messages, NULL);
+	int budget = LOOK_AFTER_MAX;
+
+	while (x && budget > 0) {
+		struct message *m = owner_of(x, struct message, node);
+		struct entry *e = m->entries;
+
+		x = map_next(&messages, x);
+		while (e && !old_enough(e))
+			e = e->sibling;
+		if (!e)
+			continue;
+		look_after(e);
+		budget--;
+	}
+	return budget == 0;
+}
+
+static void look(struct timer *t)
+{
+	bool more = look_after_old();
+
+	timer_set(t, more ? 100 : entries < SCAN_SMALL ? LOOK_EVERY_MS : 6 * LOOK_EVERY_MS);
+}
+
+static void scan_begin(void)
+{
+	if (!scan_wanted && directory_unchanged()) {
+		timer_set(&scan_timer, pass_interval());
+		return;
+	}
+	scan_wanted = false;
+	scan = open_again(queue.cur);
+	pass++;
+	pass_complete = true;
+	if (!scan)
+		log_text(LOG_ERROR, "queue", "cannot read cur/: %s", strerror(errno));
+	timer_set(&scan_timer, scan ? 0 : SCAN_EVERY_MS);
+}
+
+static void scan_some(struct timer *t)
+{
+	if (!scan) {
+		scan_begin();
+		return;
+	}
+	for (int i = 0; i < SCAN_NAMES; i++) {
+		struct dirent *d;
+
+		errno = 0;
+		d = readdir(scan);
+		if (!d) {
+			pass_complete = errno == 0;
+			scan_end();
+			timer_set(t, scan_wanted ? 0 : pass_interval());
+			return;
+		}
+		if (!hidden(d->d_name))
+			met(d->d_name);
+	}
+	/* what is left of the interval, spread over what is left of the names */
+	timer_set(t, scan_wanted || entries < SCAN_SMALL ? 0 : pass_interval() * SCAN_NAMES / (msec)entries);
+}
+
+size_t list_names(int dir, char names[][NAME_ROOM], size_t room)
+{
+	DIR *d = open_again(dir);
+	struct dirent *x;
+	size_t n = 0;
+
+	while (d && n < room && (x = readdir(d)))
+		if (!hidden(x->d_name) && str_copy(names[n], NAME_ROOM, str_of(x->d_name)))
+			n++;
+	if (d)
+		closedir(d);
+	return n;
+}
+
+void index_scan_soon(void)
+{
+	scan_wanted = true;
+	timer_set(&scan_timer, 0);
+}
+
+int index_read(void)
+{
+	DIR *d = open_again(queue.cur);
+	struct dirent *x;
+
+	if (!d)
+		return -1;
+	errno = 0;
+	while ((x = readdir(d))) {
+		if (!hidden(x->d_name))
+			met(x->d_name);
+		errno = 0;
+	}
+	if (errno) {
+		int saved = errno;
+
+		closedir(d);
+		errno = saved;
+		return -1;
+	}
+	closedir(d);
+	return 0;
+}
+
+/* ---- in/ */
+
+void adopt_in(void)
+{
+	DIR *d = open_again(queue.in);
+	struct dirent *x;
+
+	if (!d) {
+		log_text(LOG_ERROR, "queue", "cannot read in/: %s", strerror(errno));
+		return;
+	}
+	while ((x = readdir(d))) {
+		struct entry_name n;
+
+		if (hidden(x->d_name))
+			continue;
+		if (!entry_parse(x->d_name, &n)) {
+			queue_set_aside(queue.in, x->d_name, "The name is not of the form <next>.<tries>.<id>.<destination>.");
+			continue;
+		}
+		if (file_sys.rename(queue.in, x->d_name, queue.cur, x->d_name) == 0)
+			index_name(x->d_name, false);
+		else if (errno == EEXIST)
+			queue_set_aside(queue.in, x->d_name, "A file of this name is in cur/ already.");
+		else if (errno != ENOENT)
+			log_event(LOG_ERROR, "cannot-take-from-in", LF(L_TEXT("file", x->d_name), L_TEXT("error", strerror(errno))));
+	}
+	closedir(d);
+}
+
+static void in_changed(struct watch *w)
+{
+	(void)w;
+	adopt_in();
+}
+
+/* ---- opening */
+
+void index_open(void)
+{
+	char path[4096];
+
+	scan_timer.expired = scan_some;
+	timer_set(&scan_timer, SCAN_EVERY_MS);
+	look_timer.expired = look;
+	timer_set(&look_timer, LOOK_EVERY_MS);
+	str_copy(path, sizeof path - 4, str_of(queue.conf.dir));
+	strcat(path, "/in");
+	if (watch_start(&in_watch, queue.in, path, in_changed) == -1)
+		log_text(LOG_WARN, "queue", "cannot watch %s: %s", path, strerror(errno));
+}
+
+void index_close(void)
+{
+	struct map_node *x;
+
+	timer_stop(&scan_timer);
+	timer_stop(&look_timer);
+	watch_stop(&in_watch);
+	if (scan)
+		closedir(scan);
+	scan = NULL;
+	scan_wanted = false;
+	seen_mtime = (struct timespec){ 0 };
+	while ((x = map_next(&messages, NULL))) {
+		struct message *m = owner_of(x, struct message, node);
+
+		m->entries->state = m->entries->state == ENTRY_OPEN ? ENTRY_HELD : m->entries->state;
+		index_drop(m->entries);
+	}
+	map_free(&messages);
+	map_free(&domains);
+}

@@ -1,0 +1,196 @@
+/* What the files behind queue.c share: names and files on disk, the intake, the index. */
+#ifndef QUEUE_INSIDE_H
+#define QUEUE_INSIDE_H
+
+#include "lib/heap.h"
+#include "lib/list.h"
+#include "lib/map.h"
+#include "lib/loop.h"
+#include "queue.h"
+
+enum {
+	FILE_LINE = 64,                 /* octets of a queue file's first line */
+	DEST_MAX = 180,                 /* a longer domain stands in a name as a token */
+	NAME_ROOM = 256,                /* any name in cur/, with its NUL */
+	ENVELOPE_MAX = 64 << 20,        /* envelope and journal of one message, read back */
+	OPEN_MAX = 200                  /* messages open for delivery at a time */
+};
+
+/* One queue, one process: the directories and what is configured. */
+struct queue {
+	struct queue_config conf;
+	int dir, cur, in, work, bad;
+	int lock;
+	char *slots;                    /* the lock file, mapped: pid and the ids being tried */
+	bool open;
+};
+extern struct queue queue;
+
+/* ---- names (queue/name.c) */
+
+/* What stands for a domain in a name: the domain itself or, too long, "=" and 16 hex digits. */
+void dest_token(struct str domain, char token[DEST_MAX + 1]);
+void entry_print(char name[NAME_ROOM], int64_t next, bool held, unsigned tries, const char *id, const char *dest);
+bool id_valid(struct str id);
+void id_make(char id[ID_MAX], int64_t now);
+/* The id of the n-th report by `dest`'s entry about message `about`: the same whenever it is asked for. */
+void id_of_report(char id[ID_MAX], const char *about, const char *dest, unsigned n);
+int64_t id_arrival(const char *id);             /* Unix seconds */
+
+/* ---- files (queue/file.c) */
+
+uint32_t crc32_add(uint32_t crc, const void *, size_t);        /* as gzip's; start with 0 */
+void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t crc);
+/* Opens and reads dir/name. verify: compare size and checksum of the whole message. NULL with errno: ENOENT and other failures of the
+ * system; EBADMSG: not a whole queue file, *why says what is wrong. writable: for appending to the journal; a torn tail is cut. */
+struct mail *mail_open(int dir, const char *name, bool writable, bool verify, const char **why);
+/* Appends one journal line to out: time what who by status host words. Empty slices become "-". */
+void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *, const char *host);
+/* After a failed append: cuts what is behind the last line end. */
+void cut_torn_tail(int fd);
+
+/* ---- intake (queue/intake.c): drafts and making things durable */
+
+int intake_open(void);                          /* 0 or -1 with errno */
+void intake_close(void);
+bool intake_knows(const char *id);              /* a draft with this id is waiting to become durable */
+/* What was appended to fd becomes durable within a second. The descriptor is duplicated. 0 or -1 with errno. */
+int sync_marks(int fd);
+/* Runs done() after the next sync of cur/ (links made before now are durable then); ok false: it failed. */
+void sync_dir(void (*done)(void *arg, bool ok), void *arg);
+/* Marks that could not be written: intake is refused while any is held. */
+void intake_hold(int by);
+
+/* Names in a directory that do not begin with a dot, at most `room`. Returns how many. */
+size_t list_names(int dir, char names[][NAME_ROOM], size_t room);
+
+/* ---- index (queue/index.c): what is in cur/, by name only */
+
+struct message {
+	struct map_node node;           /* key: id */
+	char id[ID_MAX];
+	struct entry *entries;
+	bool checked;                   /* its size and checksum were seen to be right since the start, or we wrote it */
+	bool suspect;                   /* was being tried when the program died */
+	bool delay_seen;                /* no delay notice is due any more */
+};
+struct domain {
+	struct map_node node;           /* key: the domain */
+	struct dest *dest;
+	size_t entries;                 /* of this domain: forgotten at 0 */
+	char name[];
+};
+enum entry_state {
+	ENTRY_SCHEDULED,                /* in the heap, until its stamp */
+	ENTRY_WAITING,                  /* due: in its destination's list or among the blind */
+	ENTRY_OPEN,                     /* being tried or looked at: x->attempt */
+	ENTRY_HELD
+};
+struct entry {
+	struct message *msg;
+	struct entry *sibling;
+	struct domain *domain;          /* NULL: blind ("+" or a token): the file says where to */
+	struct heap_node due;           /* key: next */
+	struct node wait;
+	struct list *waits_in;          /* ENTRY_WAITING */
+	struct attempt *attempt;        /* ENTRY_OPEN */
+	int64_t next;
+	unsigned tries;
+	enum entry_state state;
+	uint32_t seen;                  /* the last scan that met it */
+	char dest[];                    /* as in the name */
+};
+/* Takes a name found in cur/ (or made by us) into the index; one that is known is updated to the later stamp.
+ * checked: we wrote it. NULL: not a valid name or no memory. */
+struct entry *index_name(const char *name, bool checked);
+struct message *index_message(struct str id);   /* or NULL */
+struct entry *entry_find(const struct message *, struct str dest);      /* or NULL */
+void index_drop(struct entry *);                /* its file is gone (state must not be ENTRY_OPEN) */
+void entry_name_of(const struct entry *, char name[NAME_ROOM]);
+size_t index_size(void);
+int index_read(void);                           /* all of cur/ at start; 0 or -1 with errno */
+void index_scan_soon(void);                     /* look at cur/ from the beginning, now */
+void index_open(void);
+void index_close(void);
+void adopt_in(void);                            /* moves what lies in in/ into cur/ */
+
+/* ---- schedule (queue.c): who is tried when, and where */
+
+struct attempt;
+struct dest {
+	struct map_node node;           /* key: way.key */
+	struct way way;
+	char domain[DOMAIN_MAX + 1];
+	unsigned refs;                  /* domains, bundles and couriers that point here */
+	struct list waiting;            /* entries that are due, not open */
+	struct list ready;              /* bundles of open messages */
+	struct bundle *gather;          /* the bundle being made by the attempt that is being opened */
+	unsigned couriers;              /* connections at work */
+	unsigned window;                /* connections allowed now: grows with success */
+	unsigned failures;              /* in a row; 0: up */
+	bool down;                      /* until `back` expires; then one probe at a time */
+	struct timer back;
+	struct node runnable;           /* something may be done here */
+	struct reply last;              /* why it is down */
+};
+void schedule_entry(struct entry *);            /* it is new, closed again, or has another stamp */
+void schedule_at(struct entry *, int64_t when); /* the same, in memory only, at another time than its stamp */
+void unschedule_entry(struct entry *);          /* it goes away or is opened */
+void look_after(struct entry *);                /* old enough for a delay notice or its end: open and see */
+struct dest *dest_for(struct str domain);       /* by the configured ways; NULL: no memory. Not held: dest_hold() it. */
+void dest_hold(struct dest *);
+void dest_release(struct dest *);               /* NULL is fine */
+void dest_went(struct dest *, const struct reply *failed);      /* a bundle ended: NULL: there was a conversation */
+void dest_is_runnable(struct dest *);
+void plan_soon(void);                           /* places are free or work has come */
+int64_t back_off(unsigned tries);               /* seconds to wait after that many tries, with chance */
+void count_deferred(void);
+/* The lock file says what is being tried: after a crash the next start tries it last and alone. */
+void slot_take(struct attempt *);
+void slot_give(struct attempt *);
+
+/* ---- attempts (queue/attempt.c): one entry, open */
+
+struct attempt {
+	struct entry *entry;
+	struct mail *mail;
+	struct node open;               /* among all */
+	bool moved;                     /* the entry has its next stamp: something was tried */
+	bool self;                      /* a fault of ours: counts as no attempt */
+	bool stuck;                     /* our disk refuses something: intake is held */
+	bool unsynced;                  /* lines were written and not synced */
+	bool links_made, links_refused;
+	unsigned old_tries;             /* before it was moved */
+	struct list bundles;            /* not settled yet */
+	size_t started;                 /* of them, with a courier */
+	unsigned event;                 /* for failures of this attempt */
+	struct buf lines;               /* journal lines not written yet */
+	struct task write;              /* writes them at the end of the turn */
+	struct timer again;             /* what our disk refused is tried again */
+	struct kept *kept;              /* words that results point to */
+	size_t slot;                    /* in the lock file, 0: none */
+	unsigned reporting;             /* event of the report being committed */
+	struct promise *promise;        /* a commit or a sync that is awaited, or NULL */
+};
+struct bundle_private {
+	struct bundle *bundle;
+	struct attempt *attempt;
+	struct node ready;              /* in its destination */
+	struct node mine;               /* in its attempt */
+	bool started;
+	bool failed_dest, self, deferred;
+	struct reply why;               /* of the first deferral, and who said it */
+	char host[300];
+};
+/* Opens an entry that is in no list, and lays its bundles into dest->ready. NULL: nothing to try (it was settled, set aside or put back). */
+struct attempt *attempt_open(struct entry *, bool look_only);
+/* Before a connection is made for the bundle: the entry moves to its next stamp. False: not to be tried; the bundle is gone. */
+bool bundle_start(struct bundle *);
+/* A bundle that was not started is taken back: its recipients wait in the queue, no attempt is counted. */
+void bundle_unmake(struct bundle *);
+size_t attempts_open(void);
+/* Makes room: settles the oldest attempt that only waits for busy destinations. False: there is none. */
+bool attempt_park_one(void);
+void attempts_close(void);
+
+#endif

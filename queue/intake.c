@@ -1,0 +1,671 @@
+/* Taking messages in: envelopes, drafts in work/, and the commit that makes batches of them durable. */
+#include "queue/inside.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/child.h"
+#include "lib/file.h"
+#include "lib/log.h"
+#include "parse.h"
+
+enum {
+	DRAFT_BLOCK = 32768,            /* a message up to this size is one write() */
+	ROUND_MAX = CHILD_FDS - 1,      /* files in one round: one descriptor is left for the directory */
+	MARKS_AFTER_MS = 1000,          /* a mark is durable within this time */
+	ROUND_SLOW_MS = 1000,           /* worth a line in the log */
+	ROUND_LIMIT_MS = 60000,         /* not durable after that is final */
+	HELPER_AGAIN_MS = 1000
+};
+
+/* ---- envelopes */
+
+static bool line_end(struct envelope *e)
+{
+	return buf_char(&e->text, '\n');
+}
+
+bool envelope_sender(struct envelope *e, const struct sender *s)
+{
+	return print_mail(&e->text, s) && line_end(e);
+}
+
+static bool same_domain(struct str domain, const char *have)
+{
+	return str_eq_nocase(domain, str_of(have));
+}
+
+bool envelope_rcpt(struct envelope *e, const struct recipient *r)
+{
+	size_t before = e->text.n;
+
+	if (!print_rcpt(&e->text, r) || !line_end(e)) {
+		e->text.n = before;
+		return false;
+	}
+	if (e->nrcpt++ == 0) {
+		str_copy(e->domain, sizeof e->domain, r->addr.domain);
+		for (char *c = e->domain; *c; c++)
+			*c = ascii_lower(*c);
+	} else if (!e->several && !same_domain(r->addr.domain, e->domain)) {
+		e->several = true;
+	}
+	return true;
+}
+
+bool envelope_origin(struct envelope *e, const char *fmt, ...)
+{
+	char text[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	for (char *c = text; *c; c++)
+		if (!ascii_print(*c))
+			*c = '?';
+	return buf_printf(&e->text, "FROM %s\n", text);
+}
+
+void envelope_clear(struct envelope *e)
+{
+	buf_clear(&e->text);
+	e->nrcpt = 0;
+	e->release = 0;
+	e->several = false;
+	e->domain[0] = 0;
+}
+
+void envelope_free(struct envelope *e)
+{
+	buf_free(&e->text);
+	envelope_clear(e);
+}
+
+/* ---- drafts */
+
+struct draft {
+	char id[ID_MAX];
+	char dest[DEST_MAX + 1];
+	char name[NAME_ROOM];           /* in cur/ (or in/) once it is there */
+	int64_t release;
+	int fd;                         /* -1: nothing is written yet */
+	off_t at;                       /* where the message begins */
+	uint64_t size;
+	uint32_t crc;                   /* of what has left the buffer */
+	bool broken;                    /* a write failed: only draft_abort() */
+	struct buf buf;                 /* what is not written yet */
+	/* from queue_commit() on */
+	void (*done)(void *arg, bool ok);
+	void *arg;
+	struct node node;
+	struct map_node known;
+	bool in_map;
+	struct task early;              /* done() without a round */
+	bool early_ok;
+};
+
+static struct map committing;           /* drafts between queue_commit() and done(), by id */
+
+static bool put_head(struct draft *d, const struct envelope *e)
+{
+	char blank[FILE_LINE];
+
+	memset(blank, ' ', sizeof blank);
+	buf_add(&d->buf, blank, sizeof blank);
+	buf_printf(&d->buf, "ID %s\n", d->id);
+	if (e->release)
+		buf_printf(&d->buf, "RELEASE %" PRId64 "\n", e->release);
+	buf_str(&d->buf, buf_view(&e->text));
+	buf_char(&d->buf, '\n');
+	d->at = (off_t)d->buf.n;
+	return !d->buf.bad && d->buf.n < ENVELOPE_MAX / 2;
+}
+
+struct draft *queue_draft(const struct envelope *e, const char *id)
+{
+	struct draft *d = calloc(1, sizeof *d);
+
+	if (!d)
+		return NULL;
+	d->fd = -1;
+	d->release = e->release;
+	if (id)
+		str_copy(d->id, sizeof d->id, str_of(id));
+	else
+		id_make(d->id, loop_wall());
+	if (e->several)
+		strcpy(d->dest, "+");
+	else
+		dest_token(str_of(e->domain), d->dest);
+	if (put_head(d, e))
+		return d;
+	draft_abort(d);
+	errno = ENOMEM;
+	return NULL;
+}
+
+const char *draft_id(const struct draft *d)
+{
+	return d->id;
+}
+
+uint64_t draft_size(const struct draft *d)
+{
+	return d->size;
+}
+
+/* Writes the buffer out. The first line stays blank until all is known. */
+static int draft_flush(struct draft *d)
+{
+	size_t skip = 0;
+
+	if (d->fd == -1) {
+		d->fd = file_sys.open(queue.work, d->id, O_RDWR | O_CREAT | O_EXCL, 0600);
+		if (d->fd == -1)
+			goto fail;
+		skip = FILE_LINE;
+	}
+	d->crc = crc32_add(d->crc, d->buf.p + skip, d->buf.n - skip);
+	if (file_write(d->fd, d->buf.p, d->buf.n) == -1)
+		goto fail;
+	buf_clear(&d->buf);
+	return 0;
+fail:
+	d->broken = true;
+	return -1;
+}
+
+int draft_write(struct draft *d, const void *p, size_t n)
+{
+	if (d->broken) {
+		errno = EIO;
+		return -1;
+	}
+	d->size += n;
+	if (!buf_add(&d->buf, p, n)) {
+		d->broken = true;
+		errno = ENOMEM;
+		return -1;
+	}
+	return d->buf.n >= DRAFT_BLOCK ? draft_flush(d) : 0;
+}
+
+static void draft_free(struct draft *d)
+{
+	if (d->fd != -1)
+		close(d->fd);
+	buf_free(&d->buf);
+	free(d);
+}
+
+void draft_abort(struct draft *d)
+{
+	if (!d)
+		return;
+	if (d->fd != -1)
+		file_sys.unlink(queue.work, d->id);
+	draft_free(d);
+}
+
+/* All in work/, first line included. A small message is one write. */
+static int draft_complete(struct draft *d)
+{
+	char line[FILE_LINE + 1];
+	bool unwritten = d->fd == -1;
+
+	if (d->broken) {
+		errno = EIO;
+		return -1;
+	}
+	if (unwritten) {
+		uint32_t crc = crc32_add(0, d->buf.p + FILE_LINE, d->buf.n - FILE_LINE);
+
+		file_line_print(line, d->at, d->size, crc);
+		memcpy(d->buf.p, line, FILE_LINE);
+		return draft_flush(d);
+	}
+	if (d->buf.n && draft_flush(d) == -1)
+		return -1;
+	file_line_print(line, d->at, d->size, d->crc);
+	return file_pwrite(d->fd, line, FILE_LINE, 0);
+}
+
+/* ---- rounds: what is made durable together */
+
+struct unsynced {
+	struct node node;
+	int fd;
+};
+struct waiter {                         /* for the directory alone */
+	struct node node;
+	void (*done)(void *arg, bool ok);
+	void *arg;
+};
+
+static struct list drafts, marks, waiters;      /* for the next round */
+static struct {
+	bool running;
+	msec began;
+	size_t ndrafts, nmarks;
+	struct list drafts, marks, waiters;
+} flying;
+static bool marks_due;
+static struct timer marks_timer, round_timer, helper_timer;
+static struct turn_end at_turn_end;
+static unsigned holds;
+
+/* The helper's answer: an errno for each descriptor, then one for the directory. */
+struct answer {
+	int32_t error[ROUND_MAX + 1];
+};
+
+static int sync_files(const int *fds, size_t n, int dir, struct answer *a)
+{
+	for (size_t i = 0; i < n; i++)
+		a->error[i] = file_sys.fdatasync(fds[i]) == -1 ? errno : 0;
+	a->error[n] = file_sys.fsync(dir) == -1 ? errno : 0;
+	return 0;
+}
+
+static int helper_main(int socket, void *arg)
+{
+	static int fds[CHILD_FDS];
+	int dir = -1;
+
+	(void)arg;
+	for (;;) {
+		struct answer a;
+		char octet;
+		size_t n = CHILD_FDS;
+		ssize_t got = child_receive(socket, &octet, 1, fds, &n);
+
+		if (got <= 0)
+			return 0;
+		if (octet == 'D' && n == 1) {
+			dir = fds[0];
+			continue;
+		}
+		sync_files(fds, n, dir, &a);
+		for (size_t i = 0; i < n; i++)
+			close(fds[i]);
+		if (child_reply(socket, &a, (n + 1) * sizeof a.error[0]) == -1)
+			return 1;
+	}
+}
+
+static void helper_answered(struct child *, const void *, size_t, int *, size_t);
+static void helper_gone(struct child *);
+static struct child helper = { .name = "commit", .message = helper_answered, .gone = helper_gone };
+
+static int target_dir(void)
+{
+	return queue.conf.schedule ? queue.cur : queue.in;
+}
+
+static int helper_start(void)
+{
+	int dir = target_dir();
+
+	if (child_start(&helper, helper_main, NULL) == -1)
+		return -1;
+	if (child_send(&helper, "D", 1, &dir, 1) == 0)
+		return 0;
+	child_stop(&helper);
+	return -1;
+}
+
+static void no_longer_committing(struct draft *d)
+{
+	if (d->in_map)
+		map_remove(&committing, &d->known);
+	d->in_map = false;
+}
+
+static void draft_end(struct draft *d, bool ok)
+{
+	void (*done)(void *, bool) = d->done;
+	void *arg = d->arg;
+
+	no_longer_committing(d);
+	if (!ok && d->name[0])
+		file_sys.unlink(target_dir(), d->name);
+	if (ok && queue.conf.schedule)
+		index_name(d->name, true);
+	draft_free(d);
+	done(arg, ok);
+}
+
+static void end_marks(struct list *l)
+{
+	struct node *x;
+
+	while ((x = list_shift(l))) {
+		struct unsynced *u = owner_of(x, struct unsynced, node);
+
+		close(u->fd);
+		free(u);
+	}
+}
+
+/* The round is over; an answer is NULL when there was none. */
+static void round_end(const struct answer *a)
+{
+	struct list mine_drafts, mine_waiters;
+	struct node *x;
+	size_t i = 0;
+	int dir_error = a ? a->error[flying.ndrafts + flying.nmarks] : EIO;
+	msec took = loop_now() - flying.began;
+
+	timer_stop(&round_timer);
+	if (took >= ROUND_SLOW_MS)
+		log_event(LOG_WARN, "slow-disk", LF(L_NUM("ms", took), L_NUM("messages", (long long)flying.ndrafts)));
+	list_init(&mine_drafts);
+	list_init(&mine_waiters);
+	while ((x = list_shift(&flying.drafts)))
+		list_push(&mine_drafts, x);
+	while ((x = list_shift(&flying.waiters)))
+		list_push(&mine_waiters, x);
+	end_marks(&flying.marks);
+	flying.running = false;
+	while ((x = list_shift(&mine_drafts))) {
+		struct draft *d = owner_of(x, struct draft, node);
+		int error = a && a->error[i] ? a->error[i] : dir_error;
+
+		i++;
+		if (error)
+			log_event(LOG_ERROR, "commit-failed", LF(L_TEXT("id", d->id), L_TEXT("error", strerror(error))));
+		draft_end(d, !error);
+	}
+	while ((x = list_shift(&mine_waiters))) {
+		struct waiter *w = owner_of(x, struct waiter, node);
+
+		w->done(w->arg, !dir_error);
+		free(w);
+	}
+}
+
+static void helper_answered(struct child *c, const void *p, size_t n, int *fds, size_t nfds)
+{
+	struct answer a;
+
+	(void)c;
+	(void)fds;
+	(void)nfds;
+	if (!flying.running || n != (flying.ndrafts + flying.nmarks + 1) * sizeof a.error[0])
+		return;
+	memcpy(&a, p, n);
+	round_end(&a);
+}
+
+static void helper_again(struct timer *t)
+{
+	if (helper_start() == 0) {
+		log_text(LOG_INFO, "commit-helper", "started again");
+		return;
+	}
+	timer_set(t, HELPER_AGAIN_MS);
+}
+
+/* Its batch gets 451: what it had synced cannot be known. */
+static void helper_gone(struct child *c)
+{
+	(void)c;
+	log_text(LOG_ERROR, "commit-helper", "it has ended; messages being committed are refused for now");
+	if (flying.running)
+		round_end(NULL);
+	timer_set(&helper_timer, 0);
+}
+
+static void round_expired(struct timer *t)
+{
+	(void)t;
+	log_text(LOG_ERROR, "commit-helper", "the disk did not answer for %d s; it is given up and started anew", ROUND_LIMIT_MS / 1000);
+	child_stop(&helper);
+	helper_gone(&helper);
+}
+
+/* Moves up to ROUND_MAX files into the round and lists their descriptors: drafts first, then marks. */
+static size_t board(int fds[ROUND_MAX])
+{
+	size_t n = 0;
+	struct node *x;
+
+	while (n < ROUND_MAX && (x = list_shift(&drafts))) {
+		fds[n++] = owner_of(x, struct draft, node)->fd;
+		list_push(&flying.drafts, x);
+	}
+	flying.ndrafts = n;
+	while (n < ROUND_MAX && (x = list_shift(&marks))) {
+		fds[n++] = owner_of(x, struct unsynced, node)->fd;
+		list_push(&flying.marks, x);
+	}
+	flying.nmarks = n - flying.ndrafts;
+	while ((x = list_shift(&waiters)))
+		list_push(&flying.waiters, x);
+	marks_due = marks.n > 0;
+	if (!marks.n)
+		timer_stop(&marks_timer);
+	flying.running = true;
+	flying.began = loop_now();
+	return n;
+}
+
+static void round_begin(struct turn_end *e)
+{
+	int fds[ROUND_MAX];
+	size_t n;
+
+	(void)e;
+	if (flying.running || (!drafts.n && !waiters.n && !marks_due))
+		return;
+	if (!queue.conf.inline_sync && !helper.pid)
+		return;                 /* helper_timer is on it */
+	n = board(fds);
+	if (queue.conf.inline_sync) {
+		struct answer a;
+
+		sync_files(fds, n, target_dir(), &a);
+		round_end(&a);
+		return;
+	}
+	timer_set(&round_timer, ROUND_LIMIT_MS);
+	if (child_send(&helper, "S", 1, fds, n) == -1) {
+		log_text(LOG_ERROR, "commit-helper", "cannot reach it: %s", strerror(errno));
+		child_stop(&helper);
+		helper_gone(&helper);
+	}
+}
+
+/* ---- commit */
+
+/* The round begins at the end of a turn: let there be one, also for who commits outside the loop (sendmail). */
+static void turn(struct task *t)
+{
+	(void)t;
+}
+static struct task turn_soon = { .run = turn };
+
+static void early_end(struct task *t)
+{
+	struct draft *d = owner_of(t, struct draft, early);
+
+	if (d->early_ok) {      /* the message is there already: nothing of this draft is wanted */
+		no_longer_committing(d);
+		d->done(d->arg, true);
+		draft_free(d);
+		return;
+	}
+	draft_end(d, false);
+}
+
+static void end_early(struct draft *d, bool ok)
+{
+	if (d->fd != -1 && !d->name[0])
+		file_sys.unlink(queue.work, d->id);
+	d->early = (struct task){ .run = early_end };
+	d->early_ok = ok;
+	task_post(&d->early);
+}
+
+static int move_in(struct draft *d)
+{
+	int64_t now = loop_wall();
+
+	entry_print(d->name, d->release > now ? d->release : now, false, 0, d->id, d->dest);
+	if (file_sys.rename(queue.work, d->id, target_dir(), d->name) == 0)
+		return 0;
+	d->name[0] = 0;
+	return -1;
+}
+
+void queue_commit(struct draft *d, void (*done)(void *, bool), void *arg)
+{
+	bool known = intake_knows(d->id) || index_message(str_of(d->id));
+
+	d->done = done;
+	d->arg = arg;
+	d->in_map = map_put(&committing, &d->known, str_of(d->id));
+	if (!d->in_map || known) {
+		end_early(d, known);
+		return;
+	}
+	if (draft_complete(d) == -1 || move_in(d) == -1) {
+		log_event(LOG_ERROR, "commit-failed", LF(L_TEXT("id", d->id), L_TEXT("error", strerror(errno))));
+		end_early(d, false);
+		return;
+	}
+	list_push(&drafts, &d->node);
+	task_post(&turn_soon);
+}
+
+bool intake_knows(const char *id)
+{
+	return map_get(&committing, str_of(id)) != NULL;
+}
+
+bool queue_committed(void)
+{
+	return committing.n == 0 && !flying.running && waiters.n == 0;
+}
+
+static bool disk_is_gone(void)
+{
+	return !queue.conf.inline_sync && !helper.pid;
+}
+
+bool queue_accepting(struct reply *why)
+{
+	const char *text = !queue.open ? "the queue is not open" :
+		holds ? "a delivery cannot be recorded on our disk, so no mail is taken until it can" :
+		disk_is_gone() ? "our disk helper is not running; try again in a moment" : NULL;
+
+	if (text)
+		reply_set(why, 451, "4.3.0", "%s", text);
+	return !text;
+}
+
+void intake_hold(int by)
+{
+	holds = (unsigned)((int)holds + by);
+}
+
+/* ---- marks and directories */
+
+static void marks_are_due(struct timer *t)
+{
+	(void)t;
+	marks_due = true;
+}
+
+int sync_marks(int fd)
+{
+	struct unsynced *u = calloc(1, sizeof *u);
+
+	if (!u)
+		return -1;
+	u->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (u->fd == -1) {
+		free(u);
+		return -1;
+	}
+	list_push(&marks, &u->node);
+	if (!timer_armed(&marks_timer))
+		timer_set(&marks_timer, MARKS_AFTER_MS);
+	return 0;
+}
+
+void sync_dir(void (*done)(void *, bool), void *arg)
+{
+	struct waiter *w = calloc(1, sizeof *w);
+
+	if (!w)
+		abort();        /* as timer_set(): what was accepted is on disk */
+	w->done = done;
+	w->arg = arg;
+	list_push(&waiters, &w->node);
+	task_post(&turn_soon);
+}
+
+/* ---- opening */
+
+int intake_open(void)
+{
+	list_init(&drafts);
+	list_init(&marks);
+	list_init(&waiters);
+	list_init(&flying.drafts);
+	list_init(&flying.marks);
+	list_init(&flying.waiters);
+	marks_timer.expired = marks_are_due;
+	round_timer.expired = round_expired;
+	helper_timer.expired = helper_again;
+	if (!at_turn_end.run) {
+		at_turn_end.run = round_begin;
+		loop_at_turn_end(&at_turn_end);
+	}
+	return queue.conf.inline_sync ? 0 : helper_start();
+}
+
+static void forget_drafts(struct list *l)
+{
+	struct node *x;
+
+	while ((x = list_shift(l))) {
+		struct draft *d = owner_of(x, struct draft, node);
+
+		no_longer_committing(d);
+		draft_free(d);
+	}
+}
+
+static void forget_waiters(struct list *l)
+{
+	struct node *x;
+
+	while ((x = list_shift(l)))
+		free(owner_of(x, struct waiter, node));
+}
+
+void intake_close(void)
+{
+	child_stop(&helper);
+	timer_stop(&marks_timer);
+	timer_stop(&round_timer);
+	timer_stop(&helper_timer);
+	forget_drafts(&drafts);
+	forget_drafts(&flying.drafts);
+	end_marks(&marks);
+	end_marks(&flying.marks);
+	forget_waiters(&waiters);
+	forget_waiters(&flying.waiters);
+	flying.running = marks_due = false;
+	holds = 0;
+	map_free(&committing);
+}

@@ -1,0 +1,33 @@
+/* The SMTP server: everything from accept() to queue_commit() (RFC 5321, 1870, 2034, 2920, 6152, 9422). */
+#ifndef SMTPD_H
+#define SMTPD_H
+
+#include "fardel.h"
+#include "lib/facts.h"
+
+struct smtpd_config {
+	const char *hostname;
+	uint64_t message_size;                  /* octets, announced as SIZE. 0: no limit */
+	unsigned rcpt_max;                      /* a transaction; announced as LIMITS RCPTMAX. 0: 10000 */
+	unsigned sessions_max;                  /* in all. 0: 2000; lowered to what descriptors allow */
+	unsigned sessions_per_address;          /* 0: no limit (loopback never has one) */
+	unsigned hops_max;                      /* Received fields, 0: 100 */
+	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message */
+	/* Decides on a recipient; must be set. WAIT: run again from the top when facts have come. REFUSE: why is the reply. */
+	enum verdict (*rcpt)(void *arg, const struct subject *, struct facts *, const struct recipient *, struct reply *why);
+	void *arg;
+};
+
+/* Borrowed; may be called again for new sessions (the old one must outlive the sessions that began with it). Ends a smtpd_stop(). */
+void smtpd_configure(const struct smtpd_config *);
+/* Takes a listening socket. 0, or -1 with errno and it is the caller's. */
+int smtpd_listen(int fd);
+/* One session on descriptors that are there already (inetd, sendmail -bs), which it closes; ended() (may be NULL) runs when
+ * it is over. What is no internet socket counts as a local program. 0, or -1 with errno and they are the caller's. */
+int smtpd_session(int in, int out, void (*ended)(void));
+/* Closes the listening sockets. Sessions without a transaction end with 421 now, others at their next command;
+ * a message that is being sent is still taken. */
+void smtpd_stop(void);
+unsigned smtpd_sessions(void);                          /* that are not over yet */
+
+#endif

@@ -1,0 +1,103 @@
+#!/bin/sh
+# Installs what a step needs when it is missing: as root with apt-get, else says the line that does and fails.
+#   tests/deps.sh build|check|clang|valgrind...
+set -u
+LC_ALL=C
+export LC_ALL
+cc=${CC:-cc}
+case $cc in clang*) cc=cc ;; esac
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+# Compiles and links $1 with the options that follow.
+compiles() {
+	code=$1
+	shift
+	printf '%s\nint main(void) { return 0; }\n' "$code" >"$work/probe.c"
+	"$cc" -o "$work/probe" "$work/probe.c" "$@" >/dev/null 2>&1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+# probe WORD: is it there?
+probe() {
+	case $1 in
+	cc) compiles '#include <stdio.h>' ;;
+	udns) compiles '#include <udns.h>' -ludns ;;
+	bearssl) compiles '#include <bearssl.h>' -lbearssl ;;
+	check) compiles '#include <check.h>' -lcheck ;;
+	*) have "$1" ;;
+	esac
+}
+package() {
+	case $1 in
+	cc) echo gcc libc6-dev ;;
+	udns) echo libudns-dev ;;
+	bearssl) echo libbearssl-dev ;;
+	clang) echo clang llvm ;;
+	*) echo "$1" ;;
+	esac
+}
+
+wanted=
+for step in "$@"; do
+	case $step in
+	build) wanted="$wanted cc udns bearssl" ;;
+	check) wanted="$wanted cc udns bearssl check pkg-config" ;;
+	clang) wanted="$wanted cc udns bearssl check pkg-config clang" ;;
+	valgrind) wanted="$wanted cc udns bearssl check pkg-config valgrind" ;;
+	*) echo "deps: no step is called $step" >&2; exit 2 ;;
+	esac
+done
+
+found=
+missing=
+packages=
+look() {
+	found=
+	missing=
+	packages=
+	for word in $(printf '%s\n' $wanted | awk '!seen[$0]++'); do
+		if probe "$word"; then
+			found="$found $word"
+		else
+			missing="$missing $word"
+			packages="$packages $(package "$word")"
+		fi
+	done
+}
+
+look
+if [ -z "$missing" ]; then
+	echo "deps: found$found"
+	exit 0
+fi
+echo "deps: found${found:- nothing}; missing$missing"
+install="apt-get install -y --no-install-recommends$packages"
+if ! have apt-get; then
+	echo "deps: install$missing by the means of this system, then run make again" >&2
+	exit 1
+fi
+if [ "$(id -u)" != 0 ]; then
+	echo "deps: run this as root, then make again:" >&2
+	echo "  apt-get update && $install" >&2
+	exit 1
+fi
+
+# Another apt-get may be at work: wait for it instead of failing.
+apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"; }
+echo "deps: $install"
+# shellcheck disable=SC2086
+if ! apt install -y --no-install-recommends $packages >"$work/log" 2>&1; then
+	# No package lists yet, or old ones.
+	apt update >"$work/log" 2>&1 && apt install -y --no-install-recommends $packages >>"$work/log" 2>&1 || {
+		tail -n 20 "$work/log" >&2
+		echo "deps: apt-get could not install$packages (its last lines are above)" >&2
+		exit 1
+	}
+fi
+look
+if [ -n "$missing" ]; then
+	echo "deps: installed, but$missing still cannot be used" >&2
+	exit 1
+fi
+echo "deps: found$found"

@@ -1,0 +1,273 @@
+/* The settings: networks, listeners, what is made of the values, and where files are looked for. */
+#include <arpa/inet.h>
+#include <check.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cmd/settings.h"
+
+Suite *cmd_settings_suite(void);
+
+static struct settings set;
+
+/* Loads options alone: no file of this machine may decide. */
+static bool load(const char *const *option)
+{
+	struct arguments a = { .file = "/dev/null" };
+
+	for (; *option; option++)
+		a.option[a.n++] = *option;
+	return settings_load(&set, &a);
+}
+#define LOAD(...) load((const char *const[]){ __VA_ARGS__, NULL })
+
+static const char *errors(void)
+{
+	return buf_cstr(&set.conf.errors);
+}
+
+static void make_address(const char *text, struct sockaddr_storage *ss)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)ss;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ss;
+
+	memset(ss, 0, sizeof *ss);
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1)
+		v4->sin_family = AF_INET;
+	else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1)
+		v6->sin6_family = AF_INET6;
+}
+
+START_TEST(networks_hold_their_addresses_and_no_others)
+{
+	static const struct { const char *net, *addr; bool want; } row[] = {
+		{ "127.0.0.0/8", "127.255.0.1", true }, { "127.0.0.0/8", "128.0.0.1", false },
+		{ "192.0.2.1", "192.0.2.1", true }, { "192.0.2.1", "192.0.2.2", false },
+		{ "192.0.2.128/25", "192.0.2.200", true }, { "192.0.2.128/25", "192.0.2.127", false },
+		{ "192.0.2.0/31", "192.0.2.1", true }, { "192.0.2.0/31", "192.0.2.2", false },
+		{ "0.0.0.0/0", "203.0.113.9", true }, { "0.0.0.0/0", "2001:db8::1", false },
+		{ "127.0.0.0/8", "::ffff:127.0.0.1", true }, { "192.0.2.0/24", "::ffff:192.0.3.1", false },
+		{ "::1", "::1", true }, { "[::1]", "::1", true }, { "::1/128", "::2", false },
+		{ "2001:db8::/32", "2001:db8:1::1", true }, { "[2001:db8::]/33", "2001:db8:8000::1", false },
+		{ "::/0", "2001:db8::1", true }, { "::/0", "192.0.2.1", true },
+		{ "::1", "unix", false }, { "::/0", "unix", false },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct network net;
+		struct networks nets = { .n = 1, .net = &net };
+		struct sockaddr_storage ss;
+
+		ck_assert_ptr_null(network_parse(str_of(row[i].net), &net));
+		make_address(row[i].addr, &ss);
+		ck_assert_msg(networks_hold(&nets, (struct sockaddr *)&ss) == row[i].want, "%s %s", row[i].net, row[i].addr);
+	}
+	ck_assert(!networks_hold(&(struct networks){ 0 }, (struct sockaddr *)&(struct sockaddr_in){ .sin_family = AF_INET }));
+}
+END_TEST
+
+START_TEST(what_is_no_network_is_refused)
+{
+	static const char *const row[] = { "", "/", "/8", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.0/", "10.0.0.0/x", "10.0.0/8", "2001:db8::/129",
+		"2001:db8::1/64", "example.org", "[10.0.0.1]", "[::1", "10.0.0.0/8/8", "10.0.0.0/-1" };
+	struct network net;
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++)
+		ck_assert_msg(network_parse(str_of(row[i]), &net) != NULL, "%s", row[i]);
+}
+END_TEST
+
+START_TEST(listeners_are_urls)
+{
+	static const struct { const char *text; int family; const char *addr; unsigned port; } row[] = {
+		{ "smtp://127.0.0.1:2525", AF_INET, "127.0.0.1", 2525 }, { "SMTP://127.0.0.1", AF_INET, "127.0.0.1", 25 },
+		{ "smtp://[::1]:26/", AF_INET6, "::1", 26 }, { "smtp://[::1]", AF_INET6, "::1", 25 }, { "smtp://*:25", AF_INET6, "::", 25 },
+		{ "smtp://*", AF_INET6, "::", 25 }, { "smtp://localhost:0", AF_INET, "127.0.0.1", 0 },
+	};
+	static const char *const bad[] = { "", "127.0.0.1:25", "smtp:127.0.0.1", "smtp://", "smtp://:25", "smtp://127.0.0.1:", "smtp://127.0.0.1:65536",
+		"smtp://::1:25", "smtp://[::1", "smtp://[::1]25", "smtp://mail.example.org:25", "http://127.0.0.1:80", "smtp://127.0.0.1:25x" };
+	struct listen_on on;
+	char text[INET6_ADDRSTRLEN];
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct sockaddr_in *v4 = (struct sockaddr_in *)&on.addr;
+		struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&on.addr;
+
+		ck_assert_msg(listen_parse(str_of(row[i].text), &on) == NULL, "%s", row[i].text);
+		ck_assert_int_eq(on.addr.ss_family, row[i].family);
+		inet_ntop(row[i].family, row[i].family == AF_INET ? (void *)&v4->sin_addr : (void *)&v6->sin6_addr, text, sizeof text);
+		ck_assert_str_eq(text, row[i].addr);
+		ck_assert_uint_eq(ntohs(row[i].family == AF_INET ? v4->sin_port : v6->sin6_port), row[i].port);
+	}
+	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+		ck_assert_msg(listen_parse(str_of(bad[i]), &on) != NULL, "%s", bad[i]);
+}
+END_TEST
+
+START_TEST(resolvers_are_addresses_with_or_without_port)
+{
+	static const struct { const char *text; bool ok; unsigned port; } row[] = {
+		{ "127.0.0.1", true, 53 }, { "127.0.0.1:5353", true, 5353 }, { "::1", true, 53 }, { "[::1]:5353", true, 5353 }, { "[::1]", true, 53 },
+		{ "127.0.0.1:0", false, 0 }, { "127.0.0.1:", false, 0 }, { "dns.example.org", false, 0 }, { "", false, 0 },
+	};
+	struct sockaddr_storage ss;
+	socklen_t len;
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(resolver_parse(str_of(row[i].text), &ss, &len) == row[i].ok, "%s", row[i].text);
+		if (row[i].ok)
+			ck_assert_uint_eq(ntohs(((struct sockaddr_in *)&ss)->sin_port), row[i].port);
+	}
+}
+END_TEST
+
+START_TEST(presets_make_a_whole_configuration)
+{
+	struct route way;
+
+	ck_assert_msg(LOAD("hostname = Mail.Example.org"), "%s", errors());
+	ck_assert_uint_eq(set.nlisten, 1);
+	ck_assert_uint_eq(set.message_size, 36700160);
+	ck_assert_int_eq(set.retry_first, 300);
+	ck_assert_int_eq(set.retry_max, 14400);
+	ck_assert_int_eq(set.queue_lifetime, 432000);
+	ck_assert_int_eq(set.delay_notice, 14400);
+	ck_assert(set.deliver);
+	ck_assert_ptr_null(set.resolver);
+	ck_assert_str_eq(set.origin, "mail.example.org");
+	route_find(&set.routes, STR("mail.example.org"), &way);
+	ck_assert_int_eq(way.kind, ROUTE_LOCAL);
+	route_find(&set.routes, STR("localhost"), &way);
+	ck_assert_int_eq(way.kind, ROUTE_LOCAL);
+	route_find(&set.routes, STR("example.org"), &way);
+	ck_assert_int_eq(way.kind, ROUTE_MX);
+	settings_free(&set);
+}
+END_TEST
+
+START_TEST(said_local_domains_are_all_of_them)
+{
+	ck_assert_msg(LOAD("hostname = h.test", "local_domains = A.test b.test", "route = x.test smtp://127.0.0.1:2600"), "%s", errors());
+	ck_assert_uint_eq(set.routes.nlocal, 2);
+	ck_assert(route_is_local(&set.routes, STR("a.test")));
+	ck_assert(!route_is_local(&set.routes, STR("h.test")));
+	ck_assert_str_eq(set.origin, "a.test");
+	ck_assert_uint_eq(set.routes.n, 1);
+	settings_free(&set);
+}
+END_TEST
+
+START_TEST(a_host_without_local_domains_writes_its_own_name)
+{
+	ck_assert_msg(LOAD("hostname = h.test", "local_domains =", "route = * smtp://relay.test:587"), "%s", errors());
+	ck_assert_uint_eq(set.routes.nlocal, 0);
+	ck_assert_str_eq(set.origin, "h.test");
+	settings_free(&set);
+}
+END_TEST
+
+START_TEST(there_is_always_a_hostname)
+{
+	ck_assert_msg(LOAD("hostname ="), "%s", errors());
+	ck_assert(set.hostname && *set.hostname);
+	settings_free(&set);
+}
+END_TEST
+
+START_TEST(one_retry_setting_moves_the_preset_of_the_other)
+{
+	ck_assert(LOAD("retry_max = 10s"));
+	ck_assert_int_eq(set.retry_first, 10);
+	settings_free(&set);
+	ck_assert(LOAD("retry_first = 5h"));
+	ck_assert_int_eq(set.retry_max, 18000);
+	settings_free(&set);
+	ck_assert(!LOAD("retry_first = 5h", "retry_max = 4h"));
+	settings_free(&set);
+}
+END_TEST
+
+START_TEST(values_that_cannot_work_are_told)
+{
+	static const struct { const char *option, *want; } row[] = {
+		{ "listen = smtp://mail:25", "-o: listen: \"smtp://mail:25\" names no address." },
+		{ "relay_from = 10.0.0.1/8", "-o: relay_from: \"10.0.0.1/8\" has bits set" },
+		{ "route = nonsense", "-o: route: \"nonsense\": " },
+		{ "local_domains = a..b", "-o: local_domains: \"a..b\": " },
+		{ "hostname = a b", "-o: hostname = a b: " },
+		{ "origin = @", "-o: origin = @: " },
+		{ "mailbox = /var/mail", "has no {user} in it" },
+		{ "mailbox =", "-o: mailbox is empty." },
+		{ "queue =", "-o: queue is empty." },
+		{ "postmaster = a/b", "-o: postmaster = a/b can be no user's name" },
+		{ "resolver = ns.example.org", "-o: resolver: \"ns.example.org\" is no address" },
+		{ "message_size = 10k", "-o: message_size = 10k is too small." },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(!LOAD(row[i].option), "%s", row[i].option);
+		ck_assert_msg(strstr(errors(), row[i].want) != NULL, "%s: %s", row[i].option, errors());
+		settings_free(&set);
+	}
+}
+END_TEST
+
+START_TEST(the_command_line_takes_c_and_o_glued_or_spaced)
+{
+	char *argv[] = { (char[]){ "serve" }, (char[]){ "-c" }, (char[]){ "f1" }, (char[]){ "-olog = stderr" }, (char[]){ "-o" },
+		(char[]){ "deliver=no" }, (char[]){ "-cf2" }, (char[]){ "-x" }, (char[]){ "-c" }, NULL };
+	struct arguments a = { 0 };
+	const char *why;
+	int i = 1;
+
+	ck_assert(arguments_take(&a, 9, argv, &i, &why) && !why && i == 2);
+	ck_assert_str_eq(a.file, "f1");
+	for (i = 3; i < 7; i++)
+		ck_assert(arguments_take(&a, 9, argv, &i, &why) && !why);
+	ck_assert_str_eq(a.file, "f2");
+	ck_assert_uint_eq(a.n, 2);
+	ck_assert_str_eq(a.option[0], "log = stderr");
+	ck_assert_str_eq(a.option[1], "deliver=no");
+	i = 7;
+	ck_assert(!arguments_take(&a, 9, argv, &i, &why));
+	i = 8;
+	ck_assert(arguments_take(&a, 9, argv, &i, &why) && why);
+}
+END_TEST
+
+START_TEST(the_environment_names_the_file_and_is_no_setting)
+{
+	struct arguments none = { 0 };
+
+	setenv("FARDEL_CONF", "/nonexistent/f.conf", 1);
+	ck_assert(!settings_load(&set, &none));
+	ck_assert_str_eq(errors(), "/nonexistent/f.conf: cannot be read: No such file or directory.\n");
+	settings_free(&set);
+	setenv("FARDEL_CONF", "/dev/null", 1);
+	setenv("FARDEL_RETRY_MAX", "9h", 1);
+	ck_assert_msg(settings_load(&set, &none), "%s", errors());
+	ck_assert_int_eq(set.retry_max, 32400);
+	settings_free(&set);
+}
+END_TEST
+
+Suite *cmd_settings_suite(void)
+{
+	Suite *s = suite_create("cmd_settings");
+	TCase *c = tcase_create("settings");
+
+	tcase_add_test(c, networks_hold_their_addresses_and_no_others);
+	tcase_add_test(c, what_is_no_network_is_refused);
+	tcase_add_test(c, listeners_are_urls);
+	tcase_add_test(c, resolvers_are_addresses_with_or_without_port);
+	tcase_add_test(c, presets_make_a_whole_configuration);
+	tcase_add_test(c, said_local_domains_are_all_of_them);
+	tcase_add_test(c, a_host_without_local_domains_writes_its_own_name);
+	tcase_add_test(c, there_is_always_a_hostname);
+	tcase_add_test(c, one_retry_setting_moves_the_preset_of_the_other);
+	tcase_add_test(c, values_that_cannot_work_are_told);
+	tcase_add_test(c, the_command_line_takes_c_and_o_glued_or_spaced);
+	tcase_add_test(c, the_environment_names_the_file_and_is_no_setting);
+	suite_add_tcase(s, c);
+	return s;
+}

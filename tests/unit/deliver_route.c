@@ -1,0 +1,166 @@
+/* Which way to a domain. */
+#include <check.h>
+#include <string.h>
+
+#include "deliver/route.h"
+
+START_TEST(a_rule_says_where_to)
+{
+	static const struct {
+		const char *text, *domain;
+		enum route_kind kind;
+		const char *host;
+		bool is_address;
+		unsigned port;
+		const char *key;
+	} row[] = {
+		{ "example.org smtp://127.0.0.1:2600", "example.org", ROUTE_SMTP, "127.0.0.1", true, 2600, "smtp://127.0.0.1:2600" },
+		{ "* lmtp://[::1]:24", "*", ROUTE_LMTP, "::1", true, 24, "lmtp://[::1]:24" },
+		{ "* lmtp://[::1]", "*", ROUTE_LMTP, "::1", true, 24, "lmtp://[::1]:24" },
+		{ "\tExample.ORG  SMTP://Relay.Example ", "example.org", ROUTE_SMTP, "relay.example", false, 25, "smtp://relay.example:25" },
+		{ ".example.org smtp://mail_relay:65535", ".example.org", ROUTE_SMTP, "mail_relay", false, 65535, "smtp://mail_relay:65535" },
+		{ "x.test mx", "x.test", ROUTE_MX, "", false, 0, "" },
+		{ "localhost MX", "localhost", ROUTE_MX, "", false, 0, "" },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct route_rule r;
+		ck_assert_msg(!route_parse(str_of(row[i].text), &r), "%s", row[i].text);
+		ck_assert_str_eq(r.domain, row[i].domain);
+		ck_assert_int_eq(r.to.kind, row[i].kind);
+		ck_assert_str_eq(r.to.host, row[i].host);
+		ck_assert_int_eq(r.to.host_is_address, row[i].is_address);
+		ck_assert_uint_eq(r.to.port, row[i].port);
+		ck_assert_str_eq(r.to.key, row[i].key);
+		ck_assert_int_eq(r.to.shared, row[i].kind != ROUTE_MX);
+	}
+}
+END_TEST
+
+START_TEST(a_wrong_rule_is_refused_with_a_reason)
+{
+	static const char *const row[] = {
+		"", "example.org", "example.org smtp://", "example.org smtp://:25", "example.org smtp://h:0",
+		"example.org smtp://h:65536", "example.org smtp://h:", "example.org smtp://h:2x", "example.org smtp://h/",
+		"example.org smtp://::1", "example.org smtp://[::1", "example.org smtp://[h]:25", "example.org smtp://[127.0.0.1]",
+		"example.org smtp://[::1]x:25", "example.org smtp://192.0.2.300", "example.org smtp://1.2.3:25",
+		"example.org smtp://a..b", "example.org smtp://u@h", "example.org ftp://h", "example.org smtp:h",
+		"example.org mx more", "example..org mx", ". mx", ".. mx", "*.example.org mx", "[192.0.2.1] mx", "ex/ample mx",
+		"example.org smtp://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct route_rule r;
+		ck_assert_msg(route_parse(str_of(row[i]), &r) != NULL, "\"%s\" was taken", row[i]);
+	}
+}
+END_TEST
+
+START_TEST(a_name_of_any_length_fits_or_is_refused)
+{
+	char text[2100];
+
+	for (size_t n = 1; n < 1000; n++) {
+		struct route_rule r;
+		size_t at = 0;
+		for (size_t i = 0; i < n; i++)
+			text[at++] = i % 50 == 49 && i + 1 < n ? '.' : 'a';
+		memcpy(text + at, " smtp://", 9);
+		at += 8;
+		for (size_t i = 0; i < n; i++)
+			text[at++] = i % 50 == 49 && i + 1 < n ? '.' : 'b';
+		ck_assert_int_eq(!route_parse((struct str){ text, at }, &r), n <= 255);
+	}
+}
+END_TEST
+
+static struct routes routes;
+static struct route_rule rules[8];
+static struct str locals[2];
+
+static void setup(void)
+{
+	static const char *const text[] = {
+		"* smtp://smart.test", ".example.org smtp://below.test", ".deep.example.org mx", "example.org lmtp://127.0.0.1",
+		"home.test smtp://exact.test", ".test smtp://test.test", "direct.test mx", "home.test smtp://second.test",
+	};
+
+	for (size_t i = 0; i < 8; i++)
+		ck_assert_ptr_null(route_parse(str_of(text[i]), &rules[i]));
+	locals[0] = STR("home.test");
+	locals[1] = STR("local.test");
+	routes = (struct routes){ .rule = rules, .n = 8, .local = locals, .nlocal = 2, .smtp_port = 2525 };
+}
+
+START_TEST(the_closest_rule_counts)
+{
+	static const struct { const char *domain, *key; } row[] = {
+		{ "example.org", "lmtp://127.0.0.1:24" },
+		{ "EXAMPLE.org", "lmtp://127.0.0.1:24" },
+		{ "a.example.org", "smtp://below.test:25" },
+		{ "a.deep.example.org", "mx a.deep.example.org" },
+		{ "deep.example.org", "smtp://below.test:25" },
+		{ "notexample.org", "smtp://smart.test:25" },
+		{ "elsewhere.example", "smtp://smart.test:25" },
+		{ "home.test", "smtp://exact.test:25" },
+		{ "local.test", "local" },
+		{ "x.local.test", "smtp://test.test:25" },
+		{ "direct.test", "mx direct.test" },
+		{ "[192.0.2.1]", "smtp://smart.test:25" },
+		{ "", "local" },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct route r;
+		route_find(&routes, str_of(row[i].domain), &r);
+		ck_assert_str_eq(r.key, row[i].key);
+	}
+}
+END_TEST
+
+START_TEST(without_a_rule_the_mx_says)
+{
+	struct route r;
+
+	routes.n = 0;
+	route_find(&routes, STR("Some.Example"), &r);
+	ck_assert_int_eq(r.kind, ROUTE_MX);
+	ck_assert_str_eq(r.host, "some.example");
+	ck_assert_str_eq(r.key, "mx some.example");
+	ck_assert_uint_eq(r.port, 2525);
+	ck_assert(!r.shared);
+	route_find(&routes, STR("local.test"), &r);
+	ck_assert_int_eq(r.kind, ROUTE_LOCAL);
+	ck_assert(!r.shared);
+	routes.smtp_port = 0;
+	route_find(&routes, STR("some.example"), &r);
+	ck_assert_uint_eq(r.port, 25);
+}
+END_TEST
+
+START_TEST(local_domains_are_local_in_any_case)
+{
+	ck_assert(route_is_local(&routes, STR("home.test")));
+	ck_assert(route_is_local(&routes, STR("LOCAL.test")));
+	ck_assert(route_is_local(&routes, STR("")));
+	ck_assert(!route_is_local(&routes, STR("x.home.test")));
+	ck_assert(!route_is_local(&routes, STR("home.tes")));
+}
+END_TEST
+
+Suite *deliver_route_suite(void);
+Suite *deliver_route_suite(void)
+{
+	Suite *s = suite_create("deliver/route");
+	TCase *t = tcase_create("route");
+
+	tcase_add_checked_fixture(t, setup, NULL);
+	tcase_add_test(t, a_rule_says_where_to);
+	tcase_add_test(t, a_wrong_rule_is_refused_with_a_reason);
+	tcase_add_test(t, a_name_of_any_length_fits_or_is_refused);
+	tcase_add_test(t, the_closest_rule_counts);
+	tcase_add_test(t, without_a_rule_the_mx_says);
+	tcase_add_test(t, local_domains_are_local_in_any_case);
+	suite_add_tcase(s, t);
+	return s;
+}

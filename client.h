@@ -59,7 +59,7 @@ const struct capabilities *client_capabilities(const struct client *);
  * or its MAILMAX is reached. */
 bool client_send(struct client *, struct client_job *);
 bool client_usable(const struct client *);      /* client_send() would be taken */
-void client_quit(struct client *);              /* QUIT, then gone(). Only when no job runs. */
+void client_quit(struct client *);              /* QUIT, then gone(); before ready() it just hangs up. Only when no job runs. */
 void client_abort(struct client *);             /* at once, without events; not from result() */
 
 #endif

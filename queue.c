@@ -434,9 +434,10 @@ size_t queue_deferred(void)
 
 size_t queue_due(void)
 {
-	size_t n = blind.n + suspects.n + attempts_open() + couriers;
+	size_t n;
 
 	take_due();
+	n = blind.n + suspects.n + attempts_open() + couriers;
 	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
 		struct dest *d = owner_of(x, struct dest, node);
 

@@ -1,4 +1,5 @@
-/* The SMTP server: everything from accept() to queue_commit(). */
+/* The SMTP server: everything from accept() to queue_commit(). A command is a row of verbs[], an extension a row of
+ * keywords[]; a session is in one phase at a time, and step() says what each phase does with what has come. */
 #include "smtpd.h"
 
 #include <arpa/inet.h>
@@ -641,7 +642,7 @@ static void count_hops(struct hops *h, struct str text)
 		} else if (h->at < HOPS_MATCHED && ascii_lower(c) == word[h->at]) {
 			h->at++;
 		} else if (h->at == HOPS_MATCHED && (c == ' ' || c == '\t')) {
-			continue;               /* RFC 5322 4.5.3: blanks before the colon are an old custom */
+			continue;               /* RFC 5322 4.5: blanks before the colon are an old custom */
 		} else {
 			h->n += h->at == HOPS_MATCHED && c == ':';
 			h->at = HOPS_OTHER;
@@ -869,6 +870,15 @@ static struct str trim_end(struct str line)
 	return line;
 }
 
+static const char *wrong_argument(const struct verb *v, struct str arg)
+{
+	if (v->arg == ARG_NONE && arg.n)
+		return "No argument is allowed here";
+	if (v->arg == ARG_MUST && !arg.n)
+		return "An argument is missing";
+	return NULL;
+}
+
 static void run_command(struct session *s, struct str line)
 {
 	struct str name, arg = trim_end(line);
@@ -884,16 +894,13 @@ static void run_command(struct session *s, struct str line)
 		arg = STR("");
 	}
 	v = find_verb(name);
-	wrong = v ? out_of_order(s, v) : NULL;
-	if (!v)
+	if (!v) {
 		say_error(s, 500, "5.5.1", "Command not recognized");
-	else if (wrong)
+	} else if ((wrong = out_of_order(s, v))) {
 		say_error(s, 503, "5.5.1", wrong);
-	else if (v->arg == ARG_NONE && arg.n)
-		say_error(s, 501, "5.5.4", "No argument is allowed here");
-	else if (v->arg == ARG_MUST && !arg.n)
-		say_error(s, 501, "5.5.4", "An argument is missing");
-	else {
+	} else if ((wrong = wrong_argument(v, arg))) {
+		say_error(s, 501, "5.5.4", wrong);
+	} else {
 		spend(s, v->cost);
 		v->run(s, arg);
 	}
@@ -1037,6 +1044,7 @@ static void time_is_up(struct session *s)
 		stream_again(&s->stream);
 		break;
 	case P_ASKING:
+		log_refusal(s, "RCPT", buf_view(&s->asked), 451, "4.4.3", "no facts in time");
 		reply(s, 451, "4.4.3", "The recipient could not be checked in time, try again later");
 		end_question(s);
 		stream_again(&s->stream);
@@ -1095,7 +1103,7 @@ static void describe_peer(struct subject *who, const struct sockaddr_storage *pe
 	default:
 		memset(&who->peer, 0, sizeof who->peer);
 		who->peer.ss_family = AF_UNSPEC;
-		strcpy(who->peer_text, "local");
+		str_copy(who->peer_text, sizeof who->peer_text, STR("local"));
 		who->local = true;
 		break;
 	}
@@ -1317,7 +1325,8 @@ int smtpd_listen(int fd)
 		return -1;
 	l->io = (struct io){ .fd = fd, .ready = listener_ready };
 	l->pause.expired = pause_over;
-	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == -1 || io_watch(&l->io, POLLIN) == -1) {
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) == -1 || fcntl(fd, F_SETFD, FD_CLOEXEC) == -1 ||
+	    io_watch(&l->io, POLLIN) == -1) {
 		int saved = errno;
 		free(l);
 		errno = saved;

@@ -342,6 +342,7 @@ static int cmd_serve(int argc, char **argv)
 	drop_stop();
 	queue_close();
 	maildir_stop();
+	dns_stop();
 	log_text(LOG_INFO, "stopped", "exit status %d", status);
 	settings_free(&settings);
 	return status;
@@ -425,6 +426,7 @@ static int cmd_flush(int argc, char **argv)
 	drop_stop();
 	queue_close();
 	maildir_stop();
+	dns_stop();
 	settings_free(&settings);
 	return status;
 }

@@ -275,9 +275,11 @@ static int commit(struct draft *d, const struct options *o)
 	char id[ID_MAX];
 
 	snprintf(id, sizeof id, "%s", draft_id(d));
+	/* Whoever delivers watches in/, where this goes. */
 	queue_commit(d, committed, &w);
+	/* The sync is made in this process at the end of a turn: there is nothing to sleep for. */
 	while (!w.over)
-		loop_turn(-1);
+		loop_turn(0);
 	if (!w.ok) {
 		fprintf(stderr, "sendmail: the message could not be written durably: it is not queued; try again later\n");
 		return EX_TEMPFAIL;

@@ -242,7 +242,7 @@ static enum verdict refuse_mx(struct mx_result *out, const struct fact *mx, cons
 		reply_set(&out->why, 451, "4.4.3", "cannot look up the mail hosts of %s: %s", domain, why(mx));
 	else if (mx->outcome == NO_NAME)
 		reply_set(&out->why, 550, "5.1.2", "the domain %s does not exist", domain);
-	else                    /* RFC 7505 4.2 */
+	else                    /* RFC 7504 made the code for this, RFC 7505 the status */
 		reply_set(&out->why, 556, "5.1.10", "the domain %s does not accept mail (null MX)", domain);
 	return REFUSE;
 }

@@ -154,7 +154,7 @@ static size_t closeness(const struct route_rule *rule, struct str domain)
 		return 1;
 	if (str_eq_nocase(pattern, domain))
 		return DOMAIN_MAX + 2;
-	if (rule->domain[0] == '.' && domain.n > pattern.n && str_ends_nocase(domain, pattern))
+	if (rule->domain[0] == '.' && str_ends_nocase(domain, pattern))
 		return 1 + pattern.n;
 	return 0;
 }

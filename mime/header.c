@@ -57,7 +57,7 @@ bool header_next(struct str *rest, struct field *out)
 	}
 	if (!field_name(line, &out->name, &colon))
 		return false;
-	while (n < rest->n && is_blank(rest->p[n]) && rest->p[n - 1] == '\n')
+	while (n < rest->n && is_blank(rest->p[n]))
 		n += line_length(str_from(*rest, n));
 	out->whole = (struct str){ rest->p, n };
 	out->value = without_line_end(str_from(out->whole, colon + 1));
@@ -91,8 +91,8 @@ unsigned header_count(struct str message, struct str name)
 struct candidate {
 	char text[ADDR_MAX + 1];
 	size_t n;
-	size_t at;              /* where the @ of the domain is; 0: none yet */
 	bool any;               /* something stands here */
+	bool qualified;         /* it has an @ */
 	bool word_last;         /* the last piece was a word: another one makes it a phrase */
 	bool spoilt;            /* a phrase, too long, or not to be understood */
 };
@@ -146,14 +146,12 @@ static size_t atom_length(struct str s)
 	return n;
 }
 
-/* The address literal at the start of s, or what there is of it up to the next bracket. */
+/* The address literal at the start of s, or all when it does not end. */
 static size_t literal_length(struct str s)
 {
-	size_t n = 1;
+	const char *close = memchr(s.p, ']', s.n);
 
-	while (n < s.n && s.p[n] != '[' && s.p[n] != ']')
-		n++;
-	return n < s.n && s.p[n] == ']' ? n + 1 : n;
+	return close ? (size_t)(close - s.p) + 1 : s.n;
 }
 
 /* Folding is undone: line ends go, the blank behind them stays. */
@@ -181,13 +179,9 @@ static void add_word(struct candidate *c, struct str s)
 /* '.' or '@' between words. */
 static void add_mark(struct candidate *c, struct str s)
 {
-	if (s.p[0] == '@') {
-		if (c->at || c->n == 0)
-			c->spoilt = true;
-		c->at = c->n;
-	}
 	add_octets(c, s);
 	c->any = true;
+	c->qualified |= s.p[0] == '@';
 	c->word_last = false;
 }
 
@@ -196,8 +190,8 @@ static void start_over(struct list *l)
 {
 	struct candidate *c = &l->now;
 
-	c->n = c->at = 0;
-	c->any = c->word_last = c->spoilt = false;
+	c->n = 0;
+	c->any = c->qualified = c->word_last = c->spoilt = false;
 }
 
 /* "<@a,@b:c@d>": what has come of the candidate is a source route. */
@@ -215,11 +209,11 @@ static bool split(const struct candidate *c, struct addr *out)
 
 	if (c->spoilt)
 		return false;
-	if (c->at)
+	if (c->qualified)
 		return parse_address(text, true, out) == NULL;
 	memcpy(whole, c->text, c->n);
 	memcpy(whole + c->n, host, sizeof(host) - 1);
-	if (parse_address((struct str){ whole, c->n + sizeof(host) - 1 }, true, out) || out->local.n != c->n)
+	if (parse_address((struct str){ whole, c->n + sizeof(host) - 1 }, true, out))
 		return false;
 	out->local = text;
 	out->domain = (struct str){ c->text + c->n, 0 };

@@ -78,7 +78,7 @@ for cc in gcc clang; do
 		continue
 	fi
 	text=$(make --no-print-directory -k CC=$cc VARIANT=lint-$cc objects 2>&1) && text=
-	verdict "$cc" "$(printf '%s\n' "$text" | grep -v "^$cc ")"
+	verdict "$cc" "$(printf '%s\n' "$text" | grep -v -e "^CC " -e "^$cc ")"
 done
 
 [ $skipped -gt 0 ] && tail=", $skipped skipped" || tail=

@@ -344,6 +344,12 @@ static bool close_now(struct peer *p, struct str unused)
 	return true;
 }
 
+static bool shut_half(struct peer *p, struct str unused)
+{
+	(void)unused;
+	return !p->out.n && shutdown(p->io.fd, SHUT_WR) == 0;
+}
+
 static bool hear_eof(struct peer *p, struct str unused)
 {
 	(void)unused;
@@ -369,6 +375,7 @@ static const struct verb {
 	{ "wait", wait_for, false },
 	{ "drip", drip, false },
 	{ "deaf", go_deaf, false },
+	{ "shut", shut_half, false },
 	{ "close", close_now, false },
 	{ "eof", hear_eof, false },
 };

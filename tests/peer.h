@@ -12,6 +12,7 @@
  *   wait 60                does nothing for so many seconds, not even read
  *   drip 60 220 mx\r\n     sends one octet every 60 seconds
  *   deaf                   reads no more
+ *   shut                   ends its half of the connection
  *   close                  closes the connection
  *   eof                    the client closes the connection
  *

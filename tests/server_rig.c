@@ -84,7 +84,7 @@ static void no_way(void *arg, struct str domain, struct way *out)
 	memset(out, 0, sizeof *out);
 }
 
-void rig_start(void)
+static void start(bool inline_sync)
 {
 	static struct queue_config queue;
 	const char *tmp = getenv("TMPDIR");
@@ -95,7 +95,7 @@ void rig_start(void)
 	rig_mute = false;
 	snprintf(dir, sizeof dir, "%s/fardel-rig.XXXXXX", tmp ? tmp : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
-	queue = (struct queue_config){ .dir = dir, .inline_sync = true, .retry_first = 60, .retry_max = 3600,
+	queue = (struct queue_config){ .dir = dir, .inline_sync = inline_sync, .retry_first = 60, .retry_max = 3600,
 		.lifetime = 86400, .message_size = 1 << 20, .couriers = 1, .way = no_way };
 	log_threshold(LOG_ERROR);
 	loop_virtual_clock(1795424400);
@@ -103,6 +103,9 @@ void rig_start(void)
 	facts_source(FACT_MAILBOX, &source);
 	smtpd_configure(&rig_config);
 }
+
+void rig_start(void) { start(true); }
+void rig_start_with_helper(void) { start(false); }
 
 static void remove_all(int at, const char *name)
 {
@@ -131,7 +134,7 @@ void rig_stop(void)
 	}
 	ck_assert_uint_eq(smtpd_sessions(), 0);
 	task_cancel(&answers);
-	nasked = 0;
+	answer_all(&answers);           /* too late: nobody is left to ask */
 	facts_source(FACT_MAILBOX, NULL);
 	queue_close();
 	remove_all(AT_FDCWD, dir);

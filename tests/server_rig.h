@@ -13,6 +13,7 @@ extern unsigned rig_questions;                  /* asked of the world so far */
 extern bool rig_mute;                           /* the world does not answer */
 
 void rig_start(void);
+void rig_start_with_helper(void);               /* commits are made by the queue's helper process, as in the daemon */
 void rig_stop(void);                            /* all sessions must be over by themselves or be ended by their client */
 
 struct rig_client {

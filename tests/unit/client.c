@@ -296,6 +296,48 @@ START_TEST(thousands_of_recipients_go_in_one_transaction)
 }
 END_TEST
 
+/* ---- the final dot is written but stuck behind a peer that does not read */
+
+static size_t more_than_a_socket_holds(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), room = 0;
+	socklen_t len = sizeof room;
+
+	ck_assert_int_eq(getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, &len), 0);
+	close(fd);
+	return ((size_t)room / 65536 + 1) * 65536;
+}
+
+START_TEST(a_dot_that_has_not_left_is_not_answered)
+{
+	static const struct { const char *step, *words; } rows[] = {
+		{ "S: 250 2.0.0 early\ndeaf\n", "done: 0 4.5.0 reply before the end of the message: 250 2.0.0 early\n" },
+		{ "S: 421 4.3.2 early\ndeaf\n", "done: 421 4.3.2 reply before the end of the message: early\n" },
+		{ "shut\ndeaf\n", "done: 0 4.4.2 connection lost in the middle of the message (closed by the peer)\n" },
+		{ "deaf\n", "done: 0 4.4.2 the peer did not take the message: a block took more than 180 s\n" },
+	};
+	struct buf large = { 0 }, script = { 0 };
+	struct caller a;
+	struct peer *p;
+
+	while (large.n < more_than_a_socket_holds())
+		buf_puts(&large, "a line of it..\r\n");
+	buf_printf(&script, "%sS: 354 go\nwait 1\n%s", steps[4].script, rows[_i].step);
+	caller_init(&a, false);
+	one_job(&a);
+	caller_message(&a, 0, buf_view(&large));
+	p = peer_new(buf_cstr(&script));
+	ck_assert(run(&a, p));
+	ck_assert_msg(!peer_trouble(p), "%s", peer_trouble(p));
+	told_holds(&a, rows[_i].words);
+	bookkeeping_is_right(&a, rows[_i].step);
+	peer_free(p);
+	caller_free(&a);
+	buf_free(&large);
+	buf_free(&script);
+}
+END_TEST
+
 /* ---- our own faults */
 
 START_TEST(a_message_that_ends_too_early_never_gets_its_dot)
@@ -548,6 +590,7 @@ Suite *client_suite(void)
 	tcase_add_loop_test(t, a_close_at_every_step_is_accounted_for, 0, 2 * WHOLES);
 	tcase_add_test(t, random_peers_cannot_upset_the_bookkeeping);
 	tcase_add_test(t, thousands_of_recipients_go_in_one_transaction);
+	tcase_add_loop_test(t, a_dot_that_has_not_left_is_not_answered, 0, 4);
 	tcase_add_test(t, a_message_that_ends_too_early_never_gets_its_dot);
 	tcase_add_test(t, a_file_that_breaks_in_the_middle_never_gets_its_dot);
 	tcase_add_test(t, a_job_without_recipients_is_over_at_once);

@@ -72,8 +72,10 @@ static char *shown(enum verdict v)
 	size_t n = 0;
 
 	text[0] = '\0';
-	if (v == WAIT)
-		return strcpy(text, "wait");
+	if (v == WAIT) {
+		snprintf(text, sizeof text, "wait");
+		return text;
+	}
 	if (v == REFUSE)
 		snprintf(text, sizeof text, "%d %s%s", result.why.code, result.why.enhanced, result.local_fault ? " ours" : "");
 	for (size_t i = 0; i < result.n; i++) {
@@ -309,7 +311,7 @@ START_TEST(chance_decides_among_equals_and_holds_for_a_seed)
 	put_many(5, 1);
 	for (uint64_t seed = 0; seed < 1000; seed++) {
 		char once[512];
-		strcpy(once, find(ROUTE_MX, "d.test", seed));
+		snprintf(once, sizeof once, "%s", find(ROUTE_MX, "d.test", seed));
 		ck_assert_str_eq(once, find(ROUTE_MX, "d.test", seed));
 		ck_assert_uint_eq(result.n, 5);
 		first[result.at[0].host[1] - '0']++;

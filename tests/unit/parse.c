@@ -82,7 +82,7 @@ START_TEST(path_that_is_none_is_refused_and_not_taken)
 		S("<a@[]>"), S("<a@[x:y]>"), S("<a@[192.0.2.1 ]>"), S("<@r a@b>"), S("<@r:>"),
 		S("<@r,a@b>"), S("<@r,:a@b>"), S("<@:a@b>"),
 		S("<@[192.0.2.1]:a@b>"), S("<postmaster@>"), S("<postmaste>"), S("<<a@b>>"),
-		S("<a@b\xff>"),
+		S("<a@b\xff>"), S("<\"\\\xc3\xb8\"@b>"),
 		/* control characters, alone and quoted */
 		S("<a\0@b>"), S("<a@b\0>"), S("<a\r\n@b>"), S("<a\t@b>"), S("<a\x7f@b>"),
 		S("<\"a\0\"@b>"), S("<\"a\\\0\"@b>"), S("<\"a\nb\"@c>"),
@@ -768,6 +768,7 @@ START_TEST(limits_are_taken_whole_or_not_at_all)
 		/* a value that makes no sense is ignored alone */
 		{ "LIMITS RCPTMAX=0 MAILMAX=4", 4, 0, 0 },
 		{ "LIMITS RCPTMAX=1000000 MAILMAX=4", 4, 0, 0 },
+		{ "LIMITS RCPTMAX=0000005 MAILMAX=4", 4, 0, 0 },
 		{ "LIMITS RCPTMAX=x MAILMAX=4", 4, 0, 0 },
 		{ "LIMITS RCPTMAX=-1 MAILMAX=4", 4, 0, 0 }, { "LIMITS RCPTMAX MAILMAX=4", 4, 0, 0 },
 		/* what breaks the syntax, or comes twice, spoils all */

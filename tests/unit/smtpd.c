@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ifaddrs.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -278,6 +279,116 @@ START_TEST(far_too_much_data_ends_the_session)
 }
 END_TEST
 
+START_TEST(a_client_that_does_not_close_is_not_waited_for)
+{
+	struct rig_client c;
+
+	rig_start();
+	rig_connect(&c);
+	rig_expect(&c, "220 *");
+	rig_say(&c, "QUIT\r\n");
+	rig_expect(&c, "221 *");
+	rig_say(&c, "and more\r\n");
+	rig_expect_end(&c);
+	ck_assert_uint_eq(smtpd_sessions(), 1);
+	loop_advance(3000);
+	rig_turn();
+	ck_assert_uint_eq(smtpd_sessions(), 0);
+	rig_hang_up(&c);
+	rig_stop();
+}
+END_TEST
+
+/* ---- commits that take their time */
+
+static int gate[2];
+static int (*real_sync)(int fd);
+
+/* In the helper: waits until the test lets it pass. */
+static int gated_sync(int fd)
+{
+	char c;
+
+	return read(gate[0], &c, 1) == 1 ? real_sync(fd) : -1;
+}
+
+static void start_gated(void)
+{
+	ck_assert_int_eq(pipe(gate), 0);
+	real_sync = file_sys.fdatasync;
+	file_sys.fdatasync = gated_sync;
+	rig_start_with_helper();
+}
+
+/* Lets n files pass, and waits for the helper to say so. */
+static void open_gate(size_t n)
+{
+	static const char pass[16];
+
+	ck_assert_int_eq(write(gate[1], pass, n), (ssize_t)n);
+	for (int i = 0; i < 30000 && !queue_committed(); i++) {
+		poll(NULL, 0, 1);
+		loop_turn(0);
+	}
+	ck_assert(queue_committed());
+}
+
+static void stop_gated(void)
+{
+	rig_stop();
+	file_sys.fdatasync = real_sync;
+	close(gate[0]);
+	close(gate[1]);
+}
+
+START_TEST(nothing_is_answered_before_the_commit_and_replies_keep_their_order)
+{
+	struct rig_client c;
+
+	start_gated();
+	begin_data(&c);
+	rig_say(&c, "Subject: x\r\n\r\n.\r\nNOOP\r\nMAIL FROM:<b@b.example>\r\nQUIT\r\n");
+	rig_expect_nothing(&c);
+	loop_advance(50000);
+	rig_expect_nothing(&c);
+	open_gate(1);
+	rig_expect(&c, "250 2.0.0 Queued as *");
+	rig_expect(&c, "250 2.0.0 Ok");
+	rig_expect(&c, "250 2.1.0 *");
+	rig_expect(&c, "221 *");
+	ck_assert_uint_eq(rig_messages(), 1);
+	rig_hang_up(&c);
+	stop_gated();
+}
+END_TEST
+
+START_TEST(a_client_may_vanish_while_its_commit_is_pending)
+{
+	struct rig_client c;
+
+	start_gated();
+	/* one ends well-behaved, of the other the replies cannot be written any more */
+	begin_data(&c);
+	rig_say(&c, "Subject: x\r\n\r\n.\r\n");
+	rig_expect_nothing(&c);
+	rig_hang_up(&c);
+	rig_turn();
+	ck_assert_uint_eq(smtpd_sessions(), 1);
+	rig_connect(&c);
+	rig_expect(&c, "220 *");
+	ck_assert_int_eq(write(c.fd, envelope, strlen(envelope)), (ssize_t)strlen(envelope));
+	ck_assert_int_eq(write(c.fd, "DATA\r\nx\r\n.\r\n", 12), 12);
+	rig_hang_up(&c);
+	rig_turn();
+	ck_assert_uint_eq(smtpd_sessions(), 2);         /* closed, but kept for done() */
+	open_gate(2);
+	rig_turn();
+	ck_assert_uint_eq(smtpd_sessions(), 0);
+	ck_assert_uint_eq(rig_messages(), 2);
+	stop_gated();
+}
+END_TEST
+
 /* ---- many sessions */
 
 START_TEST(one_flood_does_not_keep_others_waiting)
@@ -296,8 +407,8 @@ START_TEST(one_flood_does_not_keep_others_waiting)
 	ck_assert_int_eq(write(quiet.fd, "NOOP\r\n", 6), 6);
 	for (int i = 0; i < 3; i++)
 		loop_turn(0);
-	char text[100];
-	ck_assert_int_gt(read(quiet.fd, text, sizeof text), 0);
+	ck_assert_int_gt(read(quiet.fd, flood, sizeof flood), 0);
+	ck_assert_int_lt(read(loud.fd, flood, sizeof flood), 4 * 50 * (ssize_t)strlen("250 2.0.0 Ok\r\n"));
 	rig_hang_up(&loud);
 	rig_hang_up(&quiet);
 	rig_stop();
@@ -644,6 +755,9 @@ Suite *smtpd_suite(void)
 	tcase_add_test(tc, a_client_that_never_reads_is_not_served_for_ever);
 	tcase_add_test(tc, a_line_without_end_is_cut_off);
 	tcase_add_test(tc, far_too_much_data_ends_the_session);
+	tcase_add_test(tc, a_client_that_does_not_close_is_not_waited_for);
+	tcase_add_test(tc, nothing_is_answered_before_the_commit_and_replies_keep_their_order);
+	tcase_add_test(tc, a_client_may_vanish_while_its_commit_is_pending);
 	tcase_add_test(tc, one_flood_does_not_keep_others_waiting);
 	tcase_add_test(tc, a_thousand_sessions_are_served);
 	tcase_add_test(tc, a_session_on_given_descriptors_tells_its_end_once);

@@ -3,6 +3,7 @@
 #   make            ./fardel (objects in build/default/)
 #   make run        a demonstration under ./run/; ONCE=1 ends after its deliveries
 #   make check      unit tests, then end to end; T=lib_conf runs one unit suite alone
+#   make e2e        end to end alone; T=bundle runs the cases whose names begin so
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
@@ -48,11 +49,14 @@ MAIN        := cmd/fardel.c
 UNITS       := $(sort $(filter-out tests/unit/main.c,$(wildcard tests/unit/*.c)))
 TEST_SOURCES := $(sort $(wildcard tests/*.c)) $(UNITS) tests/unit/main.c
 FUZZERS     := $(sort $(wildcard tests/fuzz/*.c))
+E2E_SOURCES := $(sort $(wildcard tests/e2e/*.c))
 SUITES      := $(subst /,_,$(UNITS:tests/unit/%.c=%))
 
 OBJECTS      = $(SOURCES:%.c=$(B)/%.o)
 MODULES      = $(filter-out $(B)/$(MAIN:.c=.o),$(OBJECTS))
 TEST_OBJECTS = $(TEST_SOURCES:%.c=$(B)/%.o)
+E2E_OBJECTS  = $(E2E_SOURCES:%.c=$(B)/%.o)
+E2E_PROGRAMS = $(E2E_SOURCES:tests/e2e/%.c=$(B)/e2e/%)
 PROGRAM      = $(if $(filter default,$(VARIANT)),fardel,$(B)/fardel)
 
 all: $(PROGRAM)
@@ -73,6 +77,11 @@ $(TEST_OBJECTS): | build/deps-check
 $(B)/tests/unit/main.o: tests/unit/main.c $(B)/suites.h $(B)/flags
 	@mkdir -p $(@D)
 	$(call Q,CC)$(COMPILE) -I$(B) -c -o $@ $<
+
+# The other ends of end-to-end tests are programs of their own.
+$(B)/e2e/%: $(B)/tests/e2e/%.o $(B)/tests/fakedns.o $(MODULES) $(B)/flags $(B)/sources
+	@mkdir -p $(@D)
+	$(call Q,LD)$(LINK) -o $@ $< $(B)/tests/fakedns.o $(MODULES) $(LIBS)
 
 # Fuzzers are programs of their own: each file has a LLVMFuzzerTestOneInput().
 $(B)/fuzz-%: $(B)/tests/fuzz/%.o $(MODULES) $(B)/flags $(B)/sources
@@ -106,8 +115,10 @@ run: fardel
 
 unit: $(B)/unit
 	@sh tests/run-unit.sh $(B)/unit $(T)
-check: fardel $(B)/unit
+check: fardel $(B)/unit $(E2E_PROGRAMS)
 	@sh tests/check.sh $(B)/unit $(T)
+e2e: fardel $(E2E_PROGRAMS)
+	@sh tests/e2e/run.sh $(T)
 asan: | build/deps-check
 	@$(MAKE) --no-print-directory VARIANT=asan unit
 clang: | build/deps-clang
@@ -118,7 +129,7 @@ valgrind: | build/deps-valgrind
 fuzz: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
 	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
-objects: $(OBJECTS) $(TEST_OBJECTS)
+objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS)
 fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
@@ -126,9 +137,9 @@ lint: | build/deps-check
 clean:
 	rm -rf build fardel
 
--include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
+-include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check asan clang valgrind fuzz fuzzers lint deps clean FORCE
+.PHONY: all objects run unit check e2e asan clang valgrind fuzz fuzzers lint deps clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -1136,14 +1136,27 @@ static struct session *open_session(int in, int out, const struct sockaddr_stora
 	return s;
 }
 
+static bool is_internet(int fd)
+{
+	struct sockaddr_storage own = { 0 };
+	socklen_t n = sizeof own;
+
+	return getsockname(fd, (struct sockaddr *)&own, &n) == 0 && (own.ss_family == AF_INET || own.ss_family == AF_INET6);
+}
+
 int smtpd_session(int in, int out, void (*ended)(void))
 {
 	struct sockaddr_storage peer = { 0 };
 	socklen_t n = sizeof peer;
 	struct session *s;
 
-	if (getpeername(in, (struct sockaddr *)&peer, &n) == -1)
+	if (getpeername(in, (struct sockaddr *)&peer, &n) == -1 || n < sizeof peer.ss_family) {
+		if (is_internet(in)) {          /* it has gone already: nobody to be trusted as a local program */
+			errno = ENOTCONN;
+			return -1;
+		}
 		peer.ss_family = AF_UNSPEC;
+	}
 	s = open_session(in, out, &peer);
 	if (!s)
 		return -1;

@@ -237,12 +237,13 @@ static void start_smtpd(void)
 static int listen_on(const struct listen_on *l)
 {
 	int fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
+	int only_six = !is_any((const struct sockaddr *)&l->addr);      /* "*" is IPv4 as well */
 
 	if (fd == -1)
 		return complain(EX_OSERR, "%s: %s: %s", l->where, l->text, strerror(errno));
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (l->addr.ss_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_six, sizeof only_six);
 	if (bind(fd, (const struct sockaddr *)&l->addr, l->len) == 0 && listen(fd, 1024) == 0 && smtpd_listen(fd) == 0) {
 		log_event(LOG_INFO, "listening", LF(L_TEXT("on", l->text)));
 		return 0;
@@ -375,7 +376,6 @@ static int run_session(void)
 		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
 	while (!session_over || !queue_committed())
 		loop_turn(-1);
-	queue_poke(settings.queue);     /* nobody there: a flush from cron will find it */
 	return 0;
 }
 
@@ -493,7 +493,9 @@ int main(int argc, char **argv)
 	const struct command *c;
 
 	sendmail_modes = (struct sendmail_modes){ .inetd = cmd_inetd, .flush = cmd_flush };
-	c = find(strcmp(name, "newaliases") == 0 ? "" : name);
+	if (strcmp(name, "newaliases") == 0)            /* nothing is compiled here, so nothing is out of date */
+		return 0;
+	c = find(name);
 	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq */
 		return c->run(argc, argv);
 	if (argc < 2) {

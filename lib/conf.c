@@ -349,11 +349,11 @@ static void complain_of_name(struct conf *c, const char *where, struct str name)
 
 /* ---- sources */
 
-/* A '#' begins a comment at the start of a line or behind a blank: values that hold one ("a#b") stay whole. */
+/* A '#' begins a comment where a line, a value or a word of it could begin: values that hold one ("a#b") stay whole. */
 static struct str without_comment(struct str s)
 {
 	for (size_t i = 0; i < s.n; i++)
-		if (s.p[i] == '#' && (i == 0 || s.p[i - 1] == ' ' || s.p[i - 1] == '\t'))
+		if (s.p[i] == '#' && (i == 0 || memchr(" \t,=", s.p[i - 1], 4)))
 			return (struct str){ s.p, i };
 	return s;
 }

@@ -1,4 +1,4 @@
-/* Settings from a table of rows: flat "name = value" lines, '#' comments, durations "5m", sizes "35M".
+/* Settings from a table of rows: flat "name = value" lines, # begins a comment, durations "5m", sizes "35M".
  * What a row holds comes from its preset, then the file, then the environment (FARDEL_NAME), then options (-o 'name = value'):
  * the later one wins. A list is replaced as a whole by a later source; within one source a repeated name adds to it. */
 #ifndef LIB_CONF_H

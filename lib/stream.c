@@ -167,9 +167,11 @@ static int set_flags(int fd)
 {
 	int fl = fcntl(fd, F_GETFL), fdfl = fcntl(fd, F_GETFD);
 
-	if (fl == -1 || fdfl == -1 || fcntl(fd, F_SETFD, fdfl | FD_CLOEXEC) == -1)
+	if (fl == -1 || fdfl == -1)
 		return -1;
-	return fcntl(fd, F_SETFL, fl | O_NONBLOCK);
+	if (!(fdfl & FD_CLOEXEC) && fcntl(fd, F_SETFD, fdfl | FD_CLOEXEC) == -1)
+		return -1;
+	return fl & O_NONBLOCK ? 0 : fcntl(fd, F_SETFL, fl | O_NONBLOCK);
 }
 
 int stream_open(struct stream *s, int in, int out, void (*event)(struct stream *))
@@ -181,7 +183,7 @@ int stream_open(struct stream *s, int in, int out, void (*event)(struct stream *
 	s->io = (struct io){ .fd = in, .ready = ready_in };
 	s->io_out = (struct io){ .fd = in == out ? -1 : out, .ready = ready_out };
 	s->task.run = run_task;
-	if (set_flags(in) == -1 || set_flags(out) == -1)
+	if (set_flags(in) == -1 || (out != in && set_flags(out) == -1))
 		return -1;
 	/* Sockets are told one by one; a pipe whose reader is gone can be kept from killing us only this way. */
 	if (getsockopt(out, SOL_SOCKET, SO_TYPE, &type, &n) == -1)

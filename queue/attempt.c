@@ -638,6 +638,7 @@ void queue_done(struct bundle *b, const struct result *rest)
 	self = b->x->self;
 	why = b->x->why;
 	a->self |= self;
+	a->counts |= !self;
 	a->started--;
 	dest_hold(d);
 	end_bundle(b);
@@ -677,13 +678,8 @@ static int write_lines(struct attempt *a)
 {
 	if (a->lines.n == 0)
 		return 0;
-	if (file_write(a->mail->fd, a->lines.p, a->lines.n) == -1) {
-		int saved = errno;
-
-		cut_torn_tail(a->mail->fd);
-		errno = saved;
+	if (journal_append(a->mail, a->lines.p, a->lines.n) == -1)
 		return -1;
-	}
 	a->unsynced = true;
 	buf_clear(&a->lines);
 	return 0;
@@ -1043,7 +1039,7 @@ static void uncount(struct attempt *a)
 {
 	struct entry *e = a->entry;
 
-	if (!a->self || !a->moved)
+	if (!a->self || a->counts || !a->moved)
 		return;
 	if (restamp(e, loop_wall() + back_off(1), a->old_tries) == -1 && errno == ENOENT)
 		index_scan_soon();

@@ -49,14 +49,14 @@ uint32_t crc32_add(uint32_t crc, const void *data, size_t n)
 
 void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t crc)
 {
-	snprintf(line, FILE_LINE + 1, "FARDEL 1 at=%010" PRId64 " size=%020" PRIu64 " crc=%08" PRIx32 " \n", (int64_t)at, size, crc);
+	snprintf(line, FILE_LINE + 1, "FARDEL 1 at=%010" PRId64 " size=%020" PRIu64 " crc=%08" PRIx32 "  \n", (int64_t)at, size, crc);
 }
 
 static bool file_line_parse(struct str line, off_t *at, off_t *size, uint32_t *crc)
 {
 	struct str rest = line, word, value;
 	uint64_t n;
-	char hex[9];
+	char hex[9], same[FILE_LINE + 1];
 
 	if (!str_word(&rest, &word) || !str_eq(word, STR("FARDEL")) || !str_word(&rest, &word) || !str_eq(word, STR("1")))
 		return false;
@@ -69,7 +69,8 @@ static bool file_line_parse(struct str line, off_t *at, off_t *size, uint32_t *c
 	if (!str_word(&rest, &word) || !str_cut(&word, '=', &value) || !str_copy(hex, sizeof hex, word))
 		return false;
 	*crc = (uint32_t)strtoul(hex, NULL, 16);
-	return true;
+	file_line_print(same, *at, (uint64_t)*size, *crc);
+	return str_eq(line, str_of(same));      /* nothing else is a line of ours */
 }
 
 /* ---- journal */
@@ -269,8 +270,10 @@ static const char *add_rcpt(struct mail *m, size_t *room, const struct recipient
 		size_t more = *room ? 2 * *room : 4;
 		struct rcpt *r = realloc(m->rcpt, more * sizeof *r);
 
-		if (!r)
+		if (!r) {
+			errno = ENOMEM;
 			return "no memory";
+		}
 		m->rcpt = r;
 		*room = more;
 	}
@@ -317,6 +320,7 @@ static const char *read_envelope(struct mail *m, struct str text)
 	struct str line;
 	size_t room = 0;
 
+	errno = 0;
 	while (str_cut(&text, '\n', &line)) {
 		const char *why;
 
@@ -370,7 +374,7 @@ static int read_rest(struct buf *b, int fd, off_t at)
 		ssize_t n;
 
 		if (!to) {
-			errno = EFBIG;
+			errno = b->n + 4096 > b->max ? EBADMSG : ENOMEM;
 			return -1;
 		}
 		n = file_pread(fd, to, 4096, at);
@@ -403,23 +407,40 @@ static int read_exactly(struct buf *b, int fd, size_t n, off_t at)
 	return 0;
 }
 
-static bool checksum_agrees(int fd, off_t from, off_t to, uint32_t want)
+/* 0: it agrees; else -1 with errno. */
+static int check_sum(int fd, off_t from, off_t to, uint32_t want)
 {
 	char block[65536];
 	uint32_t crc = 0;
 
 	while (from < to) {
 		size_t n = to - from < (off_t)sizeof block ? (size_t)(to - from) : sizeof block;
+		ssize_t got = file_pread(fd, block, n, from);
 
-		if (file_pread(fd, block, n, from) != (ssize_t)n)
-			return false;
-		crc = crc32_add(crc, block, n);
-		from += (off_t)n;
+		if (got == -1)
+			return -1;
+		if (got == 0)
+			break;
+		crc = crc32_add(crc, block, (size_t)got);
+		from += got;
 	}
-	return crc == want;
+	errno = EBADMSG;
+	return from == to && crc == want ? 0 : -1;
 }
 
-/* Envelope, and a journal that stands right behind the message. One read serves both where all is small. */
+/* The file is to blame, or a call of the system: what errno says decides whether it goes to bad/ or is tried again. */
+static const char *damaged(const char *why)
+{
+	errno = EBADMSG;
+	return why;
+}
+
+static const char *refused(const char *why)
+{
+	return errno == EBADMSG ? why : strerror(errno);
+}
+
+/* Envelope, and a journal that stands right behind the message. NULL, or what is wrong, with errno. */
 static const char *read_mail(struct mail *m, bool writable, bool verify)
 {
 	off_t end;
@@ -429,27 +450,27 @@ static const char *read_mail(struct mail *m, bool writable, bool verify)
 	struct stat st;
 
 	m->text.max = ENVELOPE_MAX;
-	if (read_exactly(&m->text, m->fd, FILE_LINE, 0) == -1)
-		return errno == EBADMSG ? "the file is shorter than its first line" : strerror(errno);
-	if (!file_line_parse(buf_view(&m->text), &m->at, &m->size, &crc))
-		return "the first line is not that of a queue file (it is not whole, or was written by something else)";
 	if (fstat(m->fd, &st) == -1)
 		return strerror(errno);
+	if (!S_ISREG(st.st_mode))
+		return damaged("it is not a regular file");
+	if (read_exactly(&m->text, m->fd, FILE_LINE, 0) == -1)
+		return refused("the file is shorter than its first line");
+	if (!file_line_parse(buf_view(&m->text), &m->at, &m->size, &crc))
+		return damaged("the first line is not that of a queue file (it is not whole, or was written by something else)");
 	end = m->at + m->size;
-	if (st.st_size < end) {
-		errno = EBADMSG;
-		return "the file is shorter than its first line says: it was never completed, or has lost its end";
-	}
-	if (verify && !checksum_agrees(m->fd, FILE_LINE, end, crc))
-		return "the checksum does not agree: the file was damaged or never completed";
+	if (st.st_size < end)
+		return damaged("the file is shorter than its first line says: it was never completed, or has lost its end");
+	if (verify && check_sum(m->fd, FILE_LINE, end, crc) == -1)
+		return refused("the checksum does not agree: the file was damaged or never completed");
 	if (read_exactly(&m->text, m->fd, (size_t)m->at - FILE_LINE, FILE_LINE) == -1)
-		return strerror(errno);
+		return refused("the envelope has lost its end");
 	journal = m->text.n;
 	if (st.st_size > end && read_rest(&m->text, m->fd, end) == -1)
-		return strerror(errno);
+		return refused("envelope and journal are too long to be read");
 	why = read_envelope(m, (struct str){ m->text.p + FILE_LINE, journal - FILE_LINE });
 	if (why)
-		return why;
+		return errno == ENOMEM ? why : damaged(why);
 	merge_duplicates(m);
 	whole = apply_journal(m, m->text.p + journal, m->text.n - journal);
 	m->end = end + (off_t)whole;
@@ -458,10 +479,15 @@ static const char *read_mail(struct mail *m, bool writable, bool verify)
 	return NULL;
 }
 
+/* What open() says of a link, a directory or a socket; a FIFO can be opened. */
+static bool no_file(int error)
+{
+	return error == ELOOP || error == EISDIR || error == ENXIO;
+}
+
 struct mail *mail_open(int dir, const char *name, bool writable, bool verify, const char **why)
 {
 	struct mail *m = calloc(1, sizeof *m);
-	struct stat st;
 	int saved;
 
 	*why = NULL;
@@ -470,22 +496,16 @@ struct mail *mail_open(int dir, const char *name, bool writable, bool verify, co
 		return NULL;
 	}
 	m->fd = file_sys.open(dir, name, (writable ? O_RDWR | O_APPEND : O_RDONLY) | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
-	if (m->fd == -1)
-		goto fail;
-	errno = EBADMSG;
-	if (fstat(m->fd, &st) == -1)
-		goto fail;
-	if (!S_ISREG(st.st_mode)) {
-		*why = "it is not a regular file";
+	if (m->fd == -1) {
+		if (no_file(errno))
+			*why = damaged("it is not a regular file");
 		goto fail;
 	}
-	errno = EBADMSG;
 	*why = read_mail(m, writable, verify);
-	if (*why)
-		goto fail;
-	return m;
+	if (!*why)
+		return m;
 fail:
-	saved = *why && errno != ENOMEM && errno != EIO && errno != EROFS ? EBADMSG : errno;
+	saved = errno;
 	mail_free(m);
 	errno = saved;
 	return NULL;
@@ -511,21 +531,43 @@ void mail_free(struct mail *m)
 	free(m);
 }
 
-void cut_torn_tail(int fd)
+/* Where the next line goes: behind the last line end, but never inside the message. -1 with errno. */
+static off_t journal_end(const struct mail *m)
 {
 	char tail[4096];
+	off_t least = m->at + m->size, from;
 	struct stat st;
-	off_t from;
 	ssize_t n;
 
-	if (fstat(fd, &st) == -1)
-		return;
-	from = st.st_size > (off_t)sizeof tail ? st.st_size - (off_t)sizeof tail : 0;
-	n = file_pread(fd, tail, sizeof tail, from);
+	if (fstat(m->fd, &st) == -1)
+		return -1;
+	from = st.st_size - (off_t)sizeof tail > least ? st.st_size - (off_t)sizeof tail : least;
+	n = file_pread(m->fd, tail, sizeof tail, from);
+	if (n == -1)
+		return -1;
 	while (n > 0 && tail[n - 1] != '\n')
 		n--;
-	if (n > 0 && from + n < st.st_size && file_sys.ftruncate(fd, from + n) == -1)
+	return from + n;
+}
+
+/* Another name of the same file may have added to it, and an append that failed may not have been undone: so it is
+ * asked where the end is, every time. */
+int journal_append(struct mail *m, const char *lines, size_t n)
+{
+	off_t end = journal_end(m);
+	int saved;
+
+	if (end == -1)
+		return -1;
+	if (lseek(m->fd, 0, SEEK_END) != end && file_sys.ftruncate(m->fd, end) == -1)
+		return -1;
+	if (file_write(m->fd, lines, n) == 0)
+		return 0;
+	saved = errno;
+	if (file_sys.ftruncate(m->fd, end) == -1)
 		log_text(LOG_ERROR, "queue", "cannot cut a torn line off a journal: %s", strerror(errno));
+	errno = saved;
+	return -1;
 }
 
 /* ---- bad/ */

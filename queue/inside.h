@@ -46,8 +46,8 @@ void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t
 struct mail *mail_open(int dir, const char *name, bool writable, bool verify, const char **why);
 /* Appends one journal line to out: time what who by status host words. Empty slices become "-". */
 void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *, const char *host);
-/* After a failed append: cuts what is behind the last line end. */
-void cut_torn_tail(int fd);
+/* Whole lines, behind the last whole line. 0, or -1 with errno and nothing is appended. */
+int journal_append(struct mail *, const char *lines, size_t n);
 
 /* ---- intake (queue/intake.c): drafts and making things durable */
 
@@ -156,7 +156,7 @@ struct attempt {
 	struct mail *mail;
 	struct node open;               /* among all */
 	bool moved;                     /* the entry has its next stamp: something was tried */
-	bool self;                      /* a fault of ours: counts as no attempt */
+	bool self, counts;              /* a fault of ours stood in the way; something else was tried: only then it counts */
 	bool stuck;                     /* our disk refuses something: intake is held */
 	bool unsynced;                  /* lines were written and not synced */
 	bool links_made, links_refused;

@@ -25,6 +25,7 @@ probe() {
 	udns) compiles '#include <udns.h>' -ludns ;;
 	bearssl) compiles '#include <bearssl.h>' -lbearssl ;;
 	check) compiles '#include <check.h>' -lcheck ;;
+	clang) have clang && echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c -o "$work/probe" - 2>/dev/null ;;
 	*) have "$1" ;;
 	esac
 }
@@ -56,6 +57,7 @@ look() {
 	found=
 	missing=
 	packages=
+	# shellcheck disable=SC2086
 	for word in $(printf '%s\n' $wanted | awk '!seen[$0]++'); do
 		if probe "$word"; then
 			found="$found $word"
@@ -72,7 +74,10 @@ if [ -z "$missing" ]; then
 	exit 0
 fi
 echo "deps: found${found:- nothing}; missing$missing"
-install="apt-get install -y --no-install-recommends$packages"
+lean=--no-install-recommends
+# The sanitizers' libraries are what clang recommends.
+case $packages in *clang*) lean= ;; esac
+install="apt-get install -y${lean:+ $lean}$packages"
 if ! have apt-get; then
 	echo "deps: install$missing by the means of this system, then run make again" >&2
 	exit 1
@@ -87,13 +92,12 @@ fi
 apt() { DEBIAN_FRONTEND=noninteractive apt-get -q -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3 "$@"; }
 echo "deps: $install"
 # shellcheck disable=SC2086
-if ! apt install -y --no-install-recommends $packages >"$work/log" 2>&1; then
-	# No package lists yet, or old ones.
-	apt update >"$work/log" 2>&1 && apt install -y --no-install-recommends $packages >>"$work/log" 2>&1 || {
-		tail -n 20 "$work/log" >&2
-		echo "deps: apt-get could not install$packages (its last lines are above)" >&2
-		exit 1
-	}
+get() { apt install -y $lean $packages; }
+# A failure means no package lists yet, or old ones.
+if ! get >"$work/log" 2>&1 && ! { apt update && get; } >"$work/log" 2>&1; then
+	tail -n 20 "$work/log" >&2
+	echo "deps: apt-get could not install$packages (its last lines are above)" >&2
+	exit 1
 fi
 look
 if [ -n "$missing" ]; then

@@ -12,12 +12,15 @@ for program in "$@"; do
 	mkdir -p "$corpus"
 	seeds=
 	[ -d "tests/fuzz/$name.seeds" ] && seeds=tests/fuzz/$name.seeds
-	echo "== $name, $seconds s"
+	log=build/fuzz/$name.log
 	# shellcheck disable=SC2086
-	if "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=0 -verbosity=0 \
-		-artifact_prefix="build/fuzz/$name-" "$corpus" $seeds; then
+	if "$program" -max_total_time="$seconds" -timeout=10 -rss_limit_mb=1024 -print_final_stats=1 \
+		-artifact_prefix="build/fuzz/$name-" "$corpus" $seeds >"$log" 2>&1; then
+		echo "$name: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs in $seconds s"
 		passed=$((passed + 1))
 	else
+		grep -v -e '^#' -e 'NEW_FUNC' "$log" | tail -n 60
+		echo "$name: FAILED; the input is beside $log"
 		failed=$((failed + 1))
 	fi
 done

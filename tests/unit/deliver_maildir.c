@@ -34,7 +34,7 @@ static struct file_calls kernel;
 
 static const char *in_dir(const char *name)
 {
-	static char path[4][600];
+	static char path[4][1024];
 	static unsigned at;
 
 	at = (at + 1) % 4;

@@ -20,7 +20,8 @@
 
 enum {
 	SUSPECT_PATIENCE_MS = 15 * 60 * 1000,   /* after that, others wait until a suspect had its turn */
-	FIRST_WINDOW = 2                        /* connections to a destination that is not known yet */
+	FIRST_WINDOW = 2,                       /* connections to a destination that is not known yet */
+	BLIND_A_TURN = 20                       /* files opened to know where to */
 };
 
 struct queue queue = { .dir = -1, .cur = -1, .in = -1, .work = -1, .bad = -1, .lock = -1 };
@@ -32,6 +33,7 @@ static struct list suspects;            /* due entries that were being tried whe
 static struct list runnable;            /* destinations where something may be done */
 static struct attempt *alone;           /* a suspect being tried: nothing else starts */
 static unsigned couriers;               /* in all */
+static unsigned idle;                   /* of them, those that only keep a connection */
 static size_t deferred;
 static bool draining;                   /* nothing new is begun */
 static msec suspects_since;
@@ -48,7 +50,7 @@ void dest_hold(struct dest *d)
 
 static void dest_free_if_idle(struct dest *d)
 {
-	if (d->refs || d->failures)
+	if (d->refs || d->down || d->waiting.n)
 		return;
 	timer_stop(&d->back);
 	list_remove(&runnable, &d->runnable);
@@ -76,12 +78,7 @@ static void dest_back(struct timer *t)
 	struct dest *d = owner_of(t, struct dest, back);
 
 	d->down = false;
-	if (!d->refs) {         /* nobody waits: forget it */
-		d->failures = 0;
-		dest_free_if_idle(d);
-		return;
-	}
-	dest_is_runnable(d);
+	dest_is_runnable(d);    /* nobody waits: then it is forgotten */
 }
 
 struct dest *dest_for(struct str domain)
@@ -103,10 +100,16 @@ struct dest *dest_for(struct str domain)
 	str_copy(d->domain, sizeof d->domain, domain);
 	list_init(&d->waiting);
 	list_init(&d->ready);
+	list_init(&d->idle);
 	if (map_put(&dests, &d->node, str_of(d->way.key)))
 		return d;
 	free(d);
 	return NULL;
+}
+
+bool dest_is_failing(const struct entry *e)
+{
+	return e->domain && e->domain->dest && e->domain->dest->failures;
 }
 
 const struct way *dest_way(const struct dest *d) { return &d->way; }
@@ -249,6 +252,7 @@ void look_after(struct entry *e)
 {
 	if (attempts_open() >= OPEN_MAX)
 		return;
+	e->looked = (uint32_t)loop_wall();
 	unschedule_entry(e);
 	attempt_open(e, true);
 }
@@ -310,9 +314,21 @@ static bool may_start(const struct dest *d)
 	return !draining && !d->down && d->couriers < window && couriers < queue.conf.couriers && (d->ready.n || (d->waiting.n && !alone));
 }
 
+/* A connection that is there already is used first. */
+static void use_idle(struct dest *d)
+{
+	for (size_t n = d->idle.n; n > 0 && d->idle.n && !d->down && (d->ready.n || d->waiting.n); n--) {
+		struct idle *i = owner_of(list_shift(&d->idle), struct idle, node);
+
+		idle--;
+		i->wanted(i);
+	}
+}
+
 static void run_dest(struct dest *d)
 {
 	dest_hold(d);
+	use_idle(d);
 	while (may_start(d)) {
 		struct bundle *b = take(d);
 
@@ -328,19 +344,20 @@ static void run_dest(struct dest *d)
 
 static void run_blind(void)
 {
-	while (blind.n && !alone && !draining) {
-		struct entry *e;
-
+	for (int budget = BLIND_A_TURN; blind.n && !alone && !draining; budget--) {
 		if (attempts_open() >= OPEN_MAX && !attempt_park_one())
 			return;
-		e = shift_entry(&blind);
-		attempt_open(e, false);
+		if (budget == 0) {
+			plan_soon();
+			return;
+		}
+		attempt_open(shift_entry(&blind), false);
 	}
 }
 
 static bool nothing_runs(void)
 {
-	return couriers == 0 && attempts_open() == 0;
+	return couriers == idle && attempts_open() == 0;
 }
 
 /* What was being tried when the program died is tried last and alone. */
@@ -367,8 +384,6 @@ static void plan(struct task *t)
 
 	(void)t;
 	take_due();
-	if (alone && attempts_open() == 0)
-		alone = NULL;
 	if (!suspects_have_waited())
 		run_blind();
 	for (n = runnable.n; n > 0 && runnable.n; n--) {
@@ -380,8 +395,25 @@ static void plan(struct task *t)
 			list_push(&runnable, &d->runnable);
 	}
 	run_suspect();
-	if (alone && runnable.n)
-		plan_soon();
+}
+
+static void wake_all(void)
+{
+	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
+		struct dest *d = owner_of(x, struct dest, node);
+
+		if (d->waiting.n || d->ready.n)
+			dest_is_runnable(d);
+	}
+}
+
+void attempt_gone(const struct attempt *a)
+{
+	if (a == alone) {
+		alone = NULL;
+		wake_all();
+	}
+	plan_soon();
 }
 
 static void due_now(struct timer *t)
@@ -394,7 +426,25 @@ static void due_now(struct timer *t)
 
 struct bundle *queue_next(struct dest *d)
 {
-	return draining || d->down || (d->failures && d->couriers > 1) ? NULL : take(d);
+	return draining || d->down || (d->failures && d->couriers > 1) || suspects_have_waited() ? NULL : take(d);
+}
+
+bool queue_idle(struct dest *d, struct idle *i)
+{
+	/* not while others may want the place */
+	if (draining || d->down || couriers > queue.conf.couriers / 2)
+		return false;
+	list_push(&d->idle, &i->node);
+	idle++;
+	return true;
+}
+
+void queue_not_idle(struct dest *d, struct idle *i)
+{
+	if (!list_holds(&i->node))
+		return;
+	list_remove(&d->idle, &i->node);
+	idle--;
 }
 
 void queue_leave(struct dest *d)
@@ -403,13 +453,8 @@ void queue_leave(struct dest *d)
 	couriers--;
 	if (d->waiting.n || d->ready.n)
 		dest_is_runnable(d);
-	/* a place is free for others as well */
-	for (struct map_node *x = couriers + 1 == queue.conf.couriers ? map_next(&dests, NULL) : NULL; x; x = map_next(&dests, x)) {
-		struct dest *other = owner_of(x, struct dest, node);
-
-		if (other->waiting.n || other->ready.n)
-			dest_is_runnable(other);
-	}
+	if (couriers + 1 == queue.conf.couriers)
+		wake_all();             /* a place is free for others as well */
 	dest_release(d);
 	plan_soon();
 }
@@ -437,7 +482,7 @@ size_t queue_due(void)
 	size_t n;
 
 	take_due();
-	n = blind.n + suspects.n + attempts_open() + couriers;
+	n = blind.n + suspects.n + attempts_open() + couriers - idle;
 	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
 		struct dest *d = owner_of(x, struct dest, node);
 
@@ -449,7 +494,21 @@ size_t queue_due(void)
 
 void queue_drain(void)
 {
+	struct map_node *x = map_next(&dests, NULL);
+
 	draining = true;
+	while (x) {
+		struct dest *d = owner_of(x, struct dest, node);
+		struct node *i;
+
+		dest_hold(d);
+		while ((i = list_shift(&d->idle))) {
+			idle--;
+			owner_of(i, struct idle, node)->wanted(owner_of(i, struct idle, node));
+		}
+		x = map_next(&dests, x);
+		dest_release(d);
+	}
 }
 
 bool queue_drained(void)
@@ -522,7 +581,7 @@ enum { SLOTS = 128, SLOT = 64 };
 
 void slot_take(struct attempt *a)
 {
-	for (size_t i = 1; i < SLOTS; i++) {
+	for (size_t i = 1; !a->slot && i < SLOTS; i++) {
 		char *s = queue.slots + i * SLOT;
 
 		if (s[0] != ' ')
@@ -599,18 +658,20 @@ static int take_lock(char *why, size_t size)
 	return -1;
 }
 
-/* work/ holds nothing but our own unfinished files: they were never answered 250. */
+/* work/ holds nothing but unfinished files, which were never answered 250: ours of an earlier life, and those that
+ * another process (inetd, sendmail) is writing just now. */
 static void sweep_work(void)
 {
 	char names[64][NAME_ROOM];
-	size_t n;
+	size_t removed;
 
 	do {
-		n = list_names(queue.work, names, 64);
+		size_t n = list_names(queue.work, names, 64);
+
+		removed = 0;
 		for (size_t i = 0; i < n; i++)
-			if (file_sys.unlink(queue.work, names[i]) == -1 && errno != ENOENT)
-				return;
-	} while (n == 64);
+			removed += !file_in_use(queue.work, names[i]) && file_sys.unlink(queue.work, names[i]) == 0;
+	} while (removed);
 }
 
 static void woken(struct io *io, short revents)
@@ -651,6 +712,28 @@ int queue_poke(const char *dir)
 	return n == 1 || errno == EAGAIN ? 0 : -1;
 }
 
+static struct entry *not_looked_at(const char *id)
+{
+	struct message *m = index_message(str_of(id));
+
+	for (struct entry *e = m ? m->entries : NULL; e; e = e->sibling)
+		if (e->state == ENTRY_SCHEDULED && !e->looked)
+			return e;
+	return NULL;
+}
+
+/* What the last scheduler was at when it was killed. What it had begun to settle is settled now, so that a report that is in the
+ * queue already is not made again when it has left. */
+static void suspect(const char *id)
+{
+	struct message *m = index_message(str_of(id));
+
+	if (m)
+		m->suspect = true;
+	for (struct entry *e; queue.conf.deliver && attempts_open() < OPEN_MAX && (e = not_looked_at(id)); )
+		look_after(e);
+}
+
 static int start_schedule(char *why, size_t size)
 {
 	char ids[SLOTS][ID_MAX];
@@ -661,7 +744,7 @@ static int start_schedule(char *why, size_t size)
 	list_init(&runnable);
 	plan_task.run = plan;
 	due_timer.expired = due_now;
-	deferred = couriers = 0;
+	deferred = couriers = idle = 0;
 	draining = false;
 	alone = NULL;
 	n = read_slots(ids);
@@ -674,12 +757,8 @@ static int start_schedule(char *why, size_t size)
 		snprintf(why, size, "cannot read %s/cur: %s", queue.conf.dir, strerror(errno));
 		return -1;
 	}
-	while (n > 0) {
-		struct message *m = index_message(str_of(ids[--n]));
-
-		if (m)
-			m->suspect = true;
-	}
+	for (size_t i = 0; i < n; i++)
+		suspect(ids[i]);
 	adopt_in();
 	index_open();
 	open_wake();
@@ -734,7 +813,8 @@ void queue_close(void)
 		for (struct map_node *x; (x = map_next(&dests, NULL)); ) {
 			struct dest *d = owner_of(x, struct dest, node);
 
-			d->refs = d->failures = 0;
+			d->refs = 0;
+			d->down = false;
 			dest_free_if_idle(d);
 		}
 		map_free(&dests);

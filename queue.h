@@ -7,6 +7,7 @@
 
 #include "fardel.h"
 #include "lib/buf.h"
+#include "lib/list.h"
 #include "lib/loop.h"
 
 /* ---- what a message is told to the queue as */
@@ -36,6 +37,7 @@ struct rcpt {
 	bool busy;                      /* in a bundle that is being tried */
 	bool deferred, unchanged;       /* in this attempt; it was told the same words as before */
 	bool linked;                    /* its destination has been given an entry of its own */
+	bool mine;                      /* its delivery is the business of the entry that is open */
 	bool reported;                  /* RCPT_FAILED: its report is in the queue or sent */
 	unsigned event;                 /* RCPT_FAILED: the report of this entry that tells it (1, 2 ...); 0: another entry's */
 	struct str by;                  /* RCPT_FAILED: "<entry's dest>.<event>" */
@@ -174,6 +176,14 @@ void queue_result(struct bundle *, size_t i, const struct result *);        /* o
 void queue_done(struct bundle *, const struct result *rest);
 /* The next bundle for the same connection, or NULL: nothing is due now. Its entry is moved to its next stamp. */
 struct bundle *queue_next(struct dest *);
+/* A courier that has nothing to do may keep its connection for a while: it stays a courier, and wanted() runs when something is
+ * due (or the queue is drained): it takes queue_next(), and leaves when there is none. False: leave at once. */
+struct idle {
+	struct node node;
+	void (*wanted)(struct idle *);
+};
+bool queue_idle(struct dest *, struct idle *);
+void queue_not_idle(struct dest *, struct idle *);      /* it has had enough: before queue_leave(). Not idle: nothing */
 /* The courier has ended: its place is free. dest may vanish. */
 void queue_leave(struct dest *);
 

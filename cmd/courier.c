@@ -17,12 +17,24 @@
 enum {
 	COURIERS_REMOTE = 10,           /* connections to one destination */
 	COURIERS_LOCAL = 4,
-	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun */
+	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
 	HOSTS_ASKED = 2                 /* for one bundle: hosts that were asked to the end and put us off */
 };
 
 static const struct courier_config *config;
 static struct client_config smtp_client, lmtp_client;
+
+/* A connection. One that the courier has left lives on until its QUIT is answered (RFC 5321 4.1.1.10). */
+struct line {
+	struct courier *courier;        /* NULL: left */
+	struct client *client;
+};
+
+/* The temporary answer that a recipient has had, and who gave it. */
+struct put_off {
+	struct reply reply;
+	char host[300];
+};
 
 struct courier {
 	struct bundle *bundle;
@@ -36,7 +48,7 @@ struct courier {
 	/* the host */
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
 	unsigned tried, asked;          /* for this bundle */
-	struct client *client;
+	struct line *line;
 	bool met;                       /* this courier has had a conversation */
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
@@ -44,13 +56,37 @@ struct courier {
 	struct client_job job;
 	const struct recipient **to;
 	size_t *index;                  /* to[i] is bundle->rcpt[index[i]] */
-	struct reply **put_off;         /* by bundle index: the temporary answer it has had, or NULL */
+	struct put_off **put_off;       /* by bundle index, or NULL */
 };
 
 static const struct reply no_memory = { .text = "out of memory here" };
 
 static void connect_next(struct courier *);
 static void send_bundle(struct courier *);
+
+/* ---- the connection */
+
+static void leave_host(struct courier *c)
+{
+	struct line *l = c->line;
+
+	if (!l)
+		return;
+	c->line = NULL;
+	l->courier = NULL;
+	client_quit(l->client);
+}
+
+static bool line_usable(const struct courier *c)
+{
+	return c->line && client_usable(c->line->client);
+}
+
+static void remember(struct courier *c, const char *host, const struct reply *why)
+{
+	c->last = *why;
+	str_copy(c->last_host, sizeof c->last_host, str_of(host));
+}
 
 /* ---- the end of a bundle, and of the courier */
 
@@ -66,18 +102,10 @@ static void forget_answers(struct courier *c)
 	c->index = NULL;
 }
 
-static void leave_host(struct courier *c)
-{
-	if (c->client)
-		client_abort(c->client);
-	c->client = NULL;
-}
-
 static void courier_end(struct courier *c)
 {
 	struct dest *d = c->dest;
 
-	task_cancel(&c->look);
 	facts_free(c->facts);
 	leave_host(c);
 	free(c->hosts);
@@ -85,14 +113,19 @@ static void courier_end(struct courier *c)
 	queue_leave(d);
 }
 
+/* False: no memory, and put_off is NULL. */
 static bool take_bundle(struct courier *c, struct bundle *b)
 {
 	c->bundle = b;
 	c->tried = c->asked = 0;
+	c->last = (struct reply){ 0 };
 	c->to = calloc(b->n, sizeof *c->to);
 	c->index = calloc(b->n, sizeof *c->index);
 	c->put_off = calloc(b->n, sizeof *c->put_off);
-	return c->to && c->index && c->put_off;
+	if (c->to && c->index && c->put_off)
+		return true;
+	forget_answers(c);
+	return false;
 }
 
 /* Everything that the bundle's recipients were told goes to the queue; rest is for those who were told nothing. */
@@ -101,35 +134,33 @@ static void bundle_ends(struct courier *c, const struct result *rest)
 	struct bundle *b = c->bundle;
 
 	for (size_t i = 0; c->put_off && i < b->n; i++) {
-		struct result r = { .what = RESULT_DEFERRED, .blame = BLAME_RCPT, .reply = c->put_off[i], .host = c->last_host };
+		struct put_off *p = c->put_off[i];
 
-		if (c->put_off[i])
-			queue_result(b, i, &r);
+		if (p)
+			queue_result(b, i, &(struct result){ .what = RESULT_DEFERRED, .reply = &p->reply, .host = p->host });
 	}
 	forget_answers(c);
 	c->bundle = NULL;
 	queue_done(b, rest);
 }
 
+/* Put off, whatever the code: it was said of a connection and not of the message. */
 static void bundle_fails(struct courier *c, enum blame blame, const struct reply *why)
 {
-	struct result rest = { .what = RESULT_DEFERRED, .blame = blame, .reply = why, .host = c->last_host };
-
-	if (blame == BLAME_RCPT && why->code >= 500)
-		rest.what = RESULT_FAILED;
-	bundle_ends(c, &rest);
+	bundle_ends(c, &(struct result){ .what = RESULT_DEFERRED, .blame = blame, .reply = why, .host = c->last_host });
 }
 
-/* The next bundle over the same connection, or goodbye. */
-static void go_on(struct courier *c)
+/* The next bundle over the same connection, or goodbye. from_best: with the best host again, on a new connection. */
+static void go_on(struct courier *c, bool from_best)
 {
 	struct bundle *b = queue_next(c->dest);
 
+	if (!b && c->line) {
+		client_quit(c->line->client);   /* gone() ends the courier */
+		return;
+	}
 	if (!b) {
-		if (c->client && client_usable(c->client))
-			client_quit(c->client);         /* gone() ends the courier */
-		else
-			courier_end(c);
+		courier_end(c);
 		return;
 	}
 	if (!take_bundle(c, b)) {
@@ -137,11 +168,13 @@ static void go_on(struct courier *c)
 		courier_end(c);
 		return;
 	}
-	if (c->client && client_usable(c->client)) {
+	if (line_usable(c) && !from_best) {
 		send_bundle(c);
 		return;
 	}
 	leave_host(c);
+	if (from_best)
+		c->at = 0;
 	connect_next(c);
 }
 
@@ -156,7 +189,7 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 {
 	struct courier *c = courier_of(j);
 	size_t k = c->index[i];
-	struct result r = { .blame = BLAME_RCPT, .reply = reply, .host = client_peer(c->client) };
+	struct result r = { .reply = reply, .host = client_peer(c->line->client) };
 
 	if (reply->code >= 200 && reply->code < 300) {
 		r.what = RESULT_DELIVERED;
@@ -164,21 +197,15 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 		r.what = RESULT_FAILED;
 	} else {                        /* another host may say yes */
 		if (!c->put_off[k])
-			c->put_off[k] = malloc(sizeof *reply);
+			c->put_off[k] = malloc(sizeof *c->put_off[k]);
 		if (c->put_off[k]) {
-			*c->put_off[k] = *reply;
+			c->put_off[k]->reply = *reply;
+			str_copy(c->put_off[k]->host, sizeof c->put_off[k]->host, str_of(r.host));
 			return;
 		}
 		r.what = RESULT_DEFERRED;
 	}
 	queue_result(c->bundle, k, &r);
-}
-
-static void remember(struct courier *c, const char *host, const struct reply *why)
-{
-	c->last = *why;
-	if (host)
-		str_copy(c->last_host, sizeof c->last_host, str_of(host));
 }
 
 /* Recipients without a final result. */
@@ -191,32 +218,34 @@ static size_t left_open(const struct courier *c)
 	return n;
 }
 
+/* Would another host do better? Not where a mixed transaction was answered: its recipients are asked for again by domain. */
+static bool wants_other_host(const struct courier *c, bool answered)
+{
+	return left_open(c) && !(answered && c->bundle->mixed) && c->asked < HOSTS_ASKED && c->at + 1 < c->hosts->n &&
+		c->tried < ADDRESSES_TRIED;
+}
+
 static void job_done(struct client_job *j, const struct reply *why, bool untried)
 {
 	struct courier *c = courier_of(j);
 
-	if (why)
-		remember(c, client_peer(c->client), why);
-	else
-		str_copy(c->last_host, sizeof c->last_host, str_of(client_peer(c->client)));
+	remember(c, client_peer(c->line->client), why ? why : &(struct reply){ .text = "no result" });
+	if (untried && left_open(c) < j->n)     /* so it cannot go on for ever */
+		c->tried = 0;
 	if (untried && c->tried < ADDRESSES_TRIED) {    /* the same host again, on a new connection */
 		leave_host(c);
 		connect_next(c);
 		return;
 	}
 	c->asked++;
-	if (left_open(c) && c->asked < HOSTS_ASKED && c->at + 1 < c->hosts->n && c->tried < ADDRESSES_TRIED) {
+	if (wants_other_host(c, !why)) {
 		leave_host(c);
 		c->at++;
 		connect_next(c);
 		return;
 	}
-	bundle_fails(c, BLAME_RCPT, why ? why : &(struct reply){ .text = "no result" });
-	if (c->asked > 1 || (why && c->client && !client_usable(c->client))) {
-		leave_host(c);          /* the next bundle begins with the best host again */
-		c->at = 0;
-	}
-	go_on(c);
+	bundle_fails(c, BLAME_RCPT, &c->last);
+	go_on(c, c->asked > 1 || why);
 }
 
 static void send_bundle(struct courier *c)
@@ -234,7 +263,7 @@ static void send_bundle(struct courier *c)
 		.from = &b->mail->from, .n = n, .to = c->to, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size,
 		.id = b->mail->id, .result = job_result, .done = job_done,
 	};
-	if (client_send(c->client, &c->job))
+	if (client_send(c->line->client, &c->job))
 		return;
 	leave_host(c);                  /* it was closed under us: a new connection */
 	connect_next(c);
@@ -244,19 +273,23 @@ static void send_bundle(struct courier *c)
 
 static void client_is_ready(struct client *client, void *arg)
 {
-	struct courier *c = arg;
+	struct line *l = arg;
 
 	(void)client;
-	c->met = true;
-	send_bundle(c);
+	l->courier->met = true;
+	send_bundle(l->courier);
 }
 
 static void client_is_gone(struct client *client, void *arg, const struct reply *why)
 {
-	struct courier *c = arg;
+	struct line *l = arg;
+	struct courier *c = l->courier;
 
+	free(l);
+	if (!c)
+		return;
 	remember(c, client_peer(client), why);
-	c->client = NULL;
+	c->line = NULL;
 	if (!c->bundle) {               /* after our QUIT */
 		courier_end(c);
 		return;
@@ -272,35 +305,56 @@ static void no_host(struct courier *c)
 {
 	struct reply why = c->last;
 
-	if (why.code >= 500)
-		snprintf(why.text, sizeof why.text, "no host of the destination talks to us; the last said: %.400s", c->last.text);
 	if (!why.text[0])
-		snprintf(why.text, sizeof why.text, "no host of the destination could be reached");
-	c->at = 0;
+		reply_set(&why, 0, "4.4.1", "no host of the destination could be reached");
+	if (why.code >= 500)
+		reply_set(&why, 0, "4.3.2", "no host of the destination talks to us; the last said: %d %s", c->last.code, c->last.text);
 	bundle_fails(c, c->met ? BLAME_RCPT : BLAME_DEST, &why);
 	courier_end(c);
 }
 
-static void connect_next(struct courier *c)
+static bool connect_to(struct courier *c, const struct mx_address *a)
 {
 	const struct client_config *how = c->route.kind == ROUTE_LMTP ? &lmtp_client : &smtp_client;
+	struct line *l = calloc(1, sizeof *l);
 
-	while (c->at < c->hosts->n && c->tried < ADDRESSES_TRIED) {
+	if (!l)
+		return false;
+	l->courier = c;
+	l->client = client_open(how, (const struct sockaddr *)&a->addr, a->len, a->host, &events, l);
+	if (!l->client) {
+		free(l);
+		return false;
+	}
+	c->line = l;
+	return true;
+}
+
+static void connect_next(struct courier *c)
+{
+	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++) {
 		const struct mx_address *a = &c->hosts->at[c->at];
 
 		c->tried++;
-		c->client = client_open(how, (const struct sockaddr *)&a->addr, a->len, a->host, &events, c);
-		if (c->client)
+		if (connect_to(c, a))
 			return;
 		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
-		c->at++;
+		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	}
-	if (c->last.code >= 500)        /* of a connection, not of the message */
-		c->last.code = 0;
 	no_host(c);
 }
 
 /* ---- finding the hosts */
+
+static void no_hosts_known(struct courier *c, const struct reply *why)
+{
+	bool final = why->code >= 500 && !c->hosts->local_fault;
+
+	if (final)
+		bundle_ends(c, &(struct result){ .what = RESULT_FAILED, .reply = why });
+	else
+		bundle_fails(c, c->hosts->local_fault ? BLAME_SELF : BLAME_DEST, why);
+}
 
 static void look_for_hosts(struct task *t)
 {
@@ -315,13 +369,14 @@ static void look_for_hosts(struct task *t)
 	case WAIT:
 		return;
 	case ACCEPT:
+		facts_free(c->facts);   /* no answer that is still on its way may wake us again */
+		c->facts = NULL;
 		connect_next(c);
 		return;
 	case REFUSE:
 		break;
 	}
-	c->last_host[0] = 0;
-	bundle_fails(c, c->hosts->local_fault ? BLAME_SELF : c->hosts->why.code >= 500 ? BLAME_RCPT : BLAME_DEST, &c->hosts->why);
+	no_hosts_known(c, &c->hosts->why);
 	courier_end(c);
 }
 

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "cmd/submit.h"
@@ -32,6 +33,8 @@ static struct task work;
 static struct timer again;
 static DIR *listing;
 static bool look_again;
+static bool paused;                     /* until `again`: no drop could be taken now */
+static bool stopped;
 
 /* The one drop that is being taken in. */
 static struct {
@@ -45,16 +48,61 @@ static struct {
 	bool committing;
 } now = { .fd = -1 };
 
-static void finish(void)
+static void close_fd(int *fd)
+{
+	if (*fd != -1)
+		close(*fd);
+	*fd = -1;
+}
+
+static void forget(void)
 {
 	submit_close(now.submission);
 	now.submission = NULL;
-	if (now.fd != -1)
-		close(now.fd);
-	now.fd = -1;
+	close_fd(&now.fd);
 	now.committing = false;
-	now.name[0] = 0;
-	task_post(&work);
+}
+
+static void finish(void)
+{
+	forget();
+	if (stopped)
+		close_fd(&dir);
+	else
+		task_post(&work);
+}
+
+/* It stays and is looked at again. */
+static void leave_for_later(const char *why)
+{
+	log_event(LOG_WARN, "drop-not-taken", LF(L_TEXT("file", now.name), L_TEXT("msg", why)));
+	timer_set(&again, AGAIN_MS);
+}
+
+/* The same, and others would fare no better. */
+static void pause_all(const char *why)
+{
+	leave_for_later(why);
+	paused = true;
+}
+
+/* Its name may have been given to another file meanwhile: that one is a drop of its own. */
+static bool name_is_still_ours(void)
+{
+	struct stat st;
+
+	if (fstatat(dir, now.name, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return true;            /* whoever uses the name sees why */
+	return now.fd == -1 || (st.st_dev == now.st.st_dev && st.st_ino == now.st.st_ino);
+}
+
+/* Its writer goes on behind the rename: what we have read may be any mixture. */
+static bool is_being_written(void)
+{
+	struct stat st;
+
+	return fstat(now.fd, &st) == -1 || st.st_size != now.st.st_size || st.st_mtim.tv_sec != now.st.st_mtim.tv_sec ||
+		st.st_mtim.tv_nsec != now.st.st_mtim.tv_nsec;
 }
 
 /* Same name, same file, same time: the same drop, however often it is met. */
@@ -73,28 +121,34 @@ static void drop_id(char id[ID_MAX])
 
 static void set_drop_aside(const char *why)
 {
-	if (!queue_set_aside(dir, now.name, why))
+	if (!name_is_still_ours())
+		look_again = true;
+	else if (!queue_set_aside(dir, now.name, why))
 		timer_set(&again, AGAIN_MS);
 }
 
-/* NULL, or why this can be no drop. *later: it is our trouble, not the file's. */
-static const char *open_drop(bool *later)
+static const char not_regular[] = "It is not a regular file.";
+
+/* What a file that cannot be opened has done wrong. NULL: nothing, the trouble is ours. */
+static const char *fault_of(int error)
 {
-	*later = false;
-	now.fd = openat(dir, now.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	if (now.fd == -1 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == EIO)) {
-		*later = true;
-		return strerror(errno);
+	switch (error) {
+	case ELOOP:
+		return "It is a symbolic link; put the file itself here.";
+	case EACCES:
+		return "It may not be read by the mail server; make it readable for it.";
+	case ENXIO:
+	case ENODEV:
+		return not_regular;
 	}
-	if (now.fd == -1)
-		return errno == ELOOP ? "It is a symbolic link; put the file itself here." :
-			errno == EACCES ? "It may not be read by the mail server; make it readable for it." : strerror(errno);
-	if (fstat(now.fd, &now.st) == -1) {
-		*later = true;
-		return strerror(errno);
-	}
+	return NULL;
+}
+
+/* NULL, or why this can be no drop. */
+static const char *judge(void)
+{
 	if (!S_ISREG(now.st.st_mode))
-		return "It is not a regular file.";
+		return not_regular;
 	if (now.st.st_nlink > 1)
 		return "It has another name (a hard link); put a copy here.";
 	if ((uint64_t)now.st.st_size > config->message_size + SUBMIT_HEADER)
@@ -102,12 +156,35 @@ static const char *open_drop(bool *later)
 	return NULL;
 }
 
+/* False: it is not to be read; all that is due has been done about it. */
+static bool open_drop(void)
+{
+	const char *why;
+
+	now.fd = openat(dir, now.name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	if (now.fd == -1 && errno == ENOENT)
+		return false;
+	if (now.fd == -1 || fstat(now.fd, &now.st) == -1) {
+		why = fault_of(errno);
+		if (why)
+			set_drop_aside(why);
+		else
+			leave_for_later(strerror(errno));
+		return false;
+	}
+	why = judge();
+	if (why)
+		set_drop_aside(why);
+	return !why;
+}
+
 static void committed(void *arg, bool ok)
 {
 	(void)arg;
 	if (!ok) {
-		log_event(LOG_WARN, "drop-not-taken", LF(L_TEXT("file", now.name), L_TEXT("msg", "the disk refused it; it stays and is tried again")));
-		timer_set(&again, AGAIN_MS);
+		pause_all("the disk refused it; it stays and is tried again");
+	} else if (!name_is_still_ours()) {
+		look_again = true;
 	} else if (file_sys.unlink(dir, now.name) == -1 && errno != ENOENT) {
 		log_event(LOG_ERROR, "cannot-remove-drop", LF(L_TEXT("file", now.name), L_TEXT("error", strerror(errno))));
 		timer_set(&again, AGAIN_MS);
@@ -127,9 +204,14 @@ static void accepted(void)
 
 static void step(void)
 {
-	int status;
+	enum verdict verdict = submit_step(now.submission);
 
-	switch (submit_step(now.submission)) {
+	if (verdict != WAIT && is_being_written()) {
+		leave_for_later("it is still being written: write into tmp/ and rename when it is whole");
+		finish();
+		return;
+	}
+	switch (verdict) {
 	case WAIT:
 		task_post(&work);
 		return;
@@ -139,13 +221,12 @@ static void step(void)
 	case REFUSE:
 		break;
 	}
-	status = submit_status(now.submission);
-	if (status == 65 || status == 64) {
+	if (submit_status(now.submission) == EX_DATAERR || submit_status(now.submission) == EX_USAGE)
 		set_drop_aside(submit_why(now.submission));
-	} else {
-		log_event(LOG_WARN, "drop-not-taken", LF(L_TEXT("file", now.name), L_TEXT("msg", submit_why(now.submission))));
-		timer_set(&again, AGAIN_MS);
-	}
+	else if (submit_status(now.submission) == EX_IOERR)
+		leave_for_later(submit_why(now.submission));
+	else
+		pause_all(submit_why(now.submission));
 	finish();
 }
 
@@ -153,16 +234,14 @@ static void begin(const char *name)
 {
 	static char user[64];
 	struct passwd *pw;
-	const char *why;
-	bool later;
+	struct reply why;
 
 	str_copy(now.name, sizeof now.name, str_of(name));
-	why = open_drop(&later);
-	if (why && later)
-		timer_set(&again, AGAIN_MS);
-	else if (why && errno != ENOENT)
-		set_drop_aside(why);
-	if (why) {
+	if (!queue_accepting(&why)) {
+		pause_all(why.text);
+		return;
+	}
+	if (!open_drop()) {
 		finish();
 		return;
 	}
@@ -176,7 +255,7 @@ static void begin(const char *name)
 	};
 	now.submission = submit_open(&now.how, now.fd);
 	if (!now.submission) {
-		timer_set(&again, AGAIN_MS);
+		pause_all("out of memory");
 		finish();
 		return;
 	}
@@ -189,9 +268,13 @@ static bool start_listing(void)
 
 	look_again = false;
 	listing = fd == -1 ? NULL : fdopendir(fd);
-	if (!listing && fd != -1)
+	if (listing)
+		return true;
+	if (fd != -1)
 		close(fd);
-	return listing != NULL;
+	paused = true;          /* too many files are open */
+	timer_set(&again, AGAIN_MS);
+	return false;
 }
 
 /* One file, or one block of it, a turn. */
@@ -200,7 +283,7 @@ static void work_on(struct task *t)
 	struct dirent *d;
 
 	(void)t;
-	if (now.committing || timer_armed(&again))
+	if (now.committing || paused)
 		return;
 	if (now.submission) {
 		step();
@@ -223,7 +306,7 @@ static void work_on(struct task *t)
 
 void drop_look(void)
 {
-	if (dir == -1)
+	if (dir == -1 || stopped)
 		return;
 	look_again = true;
 	task_post(&work);
@@ -238,12 +321,13 @@ static void changed(struct watch *w)
 static void try_again(struct timer *t)
 {
 	(void)t;
+	paused = false;
 	drop_look();
 }
 
 bool drop_idle(void)
 {
-	return !now.submission && !now.committing && !listing && !look_again;
+	return !now.submission && !now.committing && (paused || (!listing && !look_again));
 }
 
 int drop_start(const struct drop_config *c)
@@ -253,6 +337,9 @@ int drop_start(const struct drop_config *c)
 	config = c;
 	work.run = work_on;
 	again.expired = try_again;
+	forget();               /* a commit that was cut short by the end of its queue */
+	close_fd(&dir);
+	paused = stopped = false;
 	dir = openat(queue_dir(), "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir == -1)
 		return -1;
@@ -265,17 +352,16 @@ int drop_start(const struct drop_config *c)
 
 void drop_stop(void)
 {
+	stopped = true;
 	watch_stop(&watch);
 	timer_stop(&again);
 	task_cancel(&work);
-	submit_close(now.submission);
-	now.submission = NULL;
 	if (listing)
 		closedir(listing);
 	listing = NULL;
-	if (now.fd != -1)
-		close(now.fd);
-	if (dir != -1)
-		close(dir);
-	now.fd = dir = -1;
+	look_again = false;
+	if (now.committing)
+		return;                 /* its end removes the drop, else the next start would meet it again */
+	forget();
+	close_fd(&dir);
 }

@@ -12,8 +12,8 @@ struct drop_config {                    /* borrowed */
 };
 /* Begins with what lies there and watches for more. 0 or -1 with errno. */
 int drop_start(const struct drop_config *);
-void drop_stop(void);
-bool drop_idle(void);                   /* nothing is being taken in */
+void drop_stop(void);                   /* before queue_close(); a drop being committed is still removed when that has ended */
+bool drop_idle(void);                   /* nothing is being taken in, or nothing can be for the moment */
 void drop_look(void);                   /* look again now */
 
 #endif

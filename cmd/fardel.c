@@ -379,9 +379,39 @@ static int run_session(void)
 	return 0;
 }
 
+/* A superserver makes the connection our standard error, too: the peer would read what we write there as replies. */
+static bool stderr_is_session(void)
+{
+	struct stat in, err;
+
+	return fstat(STDIN_FILENO, &in) == 0 && fstat(STDERR_FILENO, &err) == 0 && S_ISSOCK(err.st_mode) &&
+		in.st_dev == err.st_dev && in.st_ino == err.st_ino;
+}
+
+static int load_for_session(int argc, char **argv)
+{
+	bool apart = !stderr_is_session();
+	int null, status;
+
+	if (!apart && (null = open("/dev/null", O_WRONLY | O_CLOEXEC)) != -1) {
+		dup2(null, STDERR_FILENO);
+		close(null);
+	}
+	status = load(argc, argv);
+	if (!apart && (status || strcmp(settings.log, "stderr") == 0))
+		log_open("syslog");
+	if (status) {
+		printf("421 4.3.5 this server cannot take mail now\r\n");
+		fflush(stdout);
+		if (!apart)
+			log_text(LOG_ERROR, "not-started", "`fardel check` says what is wrong with the configuration");
+	}
+	return status;
+}
+
 static int cmd_inetd(int argc, char **argv)
 {
-	int status = load(argc, argv);
+	int status = load_for_session(argc, argv);
 
 	if (!status)
 		status = run_session();

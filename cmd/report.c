@@ -9,11 +9,6 @@
 #include "lib/loop.h"
 #include "mime/header.h"
 
-enum {
-	HEADER_MOST = 64 << 10,         /* of the reported message's header */
-	FULL_MOST = 1 << 20             /* RET=FULL is honoured up to this size (RFC 3461 4.3 leaves larger ones to us) */
-};
-
 static const struct report_config *config;
 
 void report_configure(const struct report_config *c)
@@ -29,7 +24,7 @@ static struct str whole(const struct addr *a)
 /* The header of the reported message, or all of it. */
 static bool read_original(const struct mail *m, bool full, struct buf *out)
 {
-	size_t n = (size_t)(m->size < (full ? FULL_MOST : HEADER_MOST) ? m->size : HEADER_MOST);
+	size_t n = full || m->size < DSN_HEADER_MAX ? (size_t)m->size : DSN_HEADER_MAX;
 	char *to = buf_reserve(out, n ? n : 1);
 	ssize_t got = to ? file_pread(m->fd, to, n, m->at) : -1;
 
@@ -39,21 +34,42 @@ static bool read_original(const struct mail *m, bool full, struct buf *out)
 	return true;
 }
 
+static int64_t retry_until(const struct mail *m)
+{
+	return (m->release > m->arrived ? m->release : m->arrived) + config->queue_lifetime;
+}
+
+static bool is_told(const struct rcpt *r, enum report_kind kind, unsigned event)
+{
+	bool mine = kind == REPORT_FAILED ? r->state == RCPT_FAILED && r->event == event : r->state == RCPT_OPEN;
+	unsigned want = kind == REPORT_FAILED ? NOTIFY_FAILURE : NOTIFY_DELAY;
+
+	return mine && (r->to.notify == 0 || (r->to.notify & want));
+}
+
+/* Every entry of a message counts its events from 1, but no recipient fails twice: the first one names the report. */
+static void print_report_id(char *out, size_t size, const struct mail *m, enum report_kind kind, unsigned event)
+{
+	size_t i = 0;
+
+	while (i < m->nrcpt && !is_told(&m->rcpt[i], kind, event))
+		i++;
+	snprintf(out, size, "%s.%s%zu", m->id, kind == REPORT_FAILED ? "f" : "d", i + 1);
+}
+
 static size_t choose(const struct mail *m, enum report_kind kind, unsigned event, struct dsn_rcpt *to)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < m->nrcpt; i++) {
 		const struct rcpt *r = &m->rcpt[i];
-		bool mine = kind == REPORT_FAILED ? r->state == RCPT_FAILED && r->event == event : r->state == RCPT_OPEN;
-		unsigned want = kind == REPORT_FAILED ? NOTIFY_FAILURE : NOTIFY_DELAY;
 
-		if (!mine || (r->to.notify && !(r->to.notify & want)))
+		if (!is_told(r, kind, event))
 			continue;
 		to[n++] = (struct dsn_rcpt){
 			.addr = whole(&r->to.addr), .orcpt = r->to.orcpt, .action = kind == REPORT_FAILED ? DSN_FAILED : DSN_DELAYED,
 			.status = r->status, .host = r->host, .words = r->words, .when = r->when ? r->when : loop_wall(),
-			.retry_until = m->arrived + config->queue_lifetime,
+			.retry_until = retry_until(m),
 		};
 	}
 	return n;
@@ -64,7 +80,7 @@ bool report_write(void *arg, enum report_kind kind, const struct mail *m, unsign
 	struct dsn_rcpt *to = calloc(m->nrcpt, sizeof *to);
 	struct buf original = { 0 };
 	char report_id[ID_MAX + 24];
-	bool full = kind == REPORT_FAILED && m->from.ret == RET_FULL && m->size <= FULL_MOST;
+	bool full = kind == REPORT_FAILED && m->from.ret == RET_FULL && m->size <= DSN_FULL_MAX;
 	struct dsn d = {
 		.hostname = config->hostname, .id = m->id, .report_id = report_id, .to = whole(&m->from.addr), .envid = m->from.envid,
 		.arrived = m->arrived, .now = loop_wall(), .next_try = next_try, .full = full, .rcpt = to,
@@ -72,7 +88,7 @@ bool report_write(void *arg, enum report_kind kind, const struct mail *m, unsign
 	bool ok = false;
 
 	(void)arg;
-	snprintf(report_id, sizeof report_id, "%s.%s%u", m->id, kind == REPORT_FAILED ? "f" : "d", event);
+	print_report_id(report_id, sizeof report_id, m, kind, event);
 	if (to && read_original(m, full, &original)) {
 		d.original = buf_view(&original);
 		d.n = choose(m, kind, event, to);

@@ -6,31 +6,42 @@
 #include <stdlib.h>
 #include <string.h>
 
-char *buf_reserve(struct buf *b, size_t n)
+static char *refuse(struct buf *b)
+{
+	b->bad = true;
+	return NULL;
+}
+
+static bool passes_ceiling(const struct buf *b, size_t n)
+{
+	return b->max && (b->n > b->max || n > b->max - b->n);
+}
+
+/* Room for n more octets, whatever the ceiling: a NUL at the end is ours and not part of it. */
+static char *grow(struct buf *b, size_t n)
 {
 	size_t need = b->n + n, room = b->room ? b->room : 256;
 	char *p;
 
-	if (need < n || (b->max && need > b->max)) {
-		b->bad = true;
-		return NULL;
-	}
-	if (need <= b->room && b->p)
+	if (need < n)
+		return refuse(b);
+	if (need <= b->room)
 		return b->p + b->n;
-	while (room < need) {
-		if (room > SIZE_MAX / 2)
-			room = need;
-		else
-			room *= 2;
-	}
+	while (room < need)
+		room = room > SIZE_MAX / 2 ? need : 2 * room;
 	p = realloc(b->p, room);
-	if (!p) {
-		b->bad = true;
-		return NULL;
-	}
+	if (!p)
+		return refuse(b);
 	b->p = p;
 	b->room = room;
 	return p + b->n;
+}
+
+char *buf_reserve(struct buf *b, size_t n)
+{
+	if (passes_ceiling(b, n))
+		return refuse(b);
+	return grow(b, n ? n : 1);      /* never NULL for nothing */
 }
 
 bool buf_add(struct buf *b, const void *p, size_t n)
@@ -51,27 +62,25 @@ bool buf_char(struct buf *b, char c) { return buf_add(b, &c, 1); }
 
 bool buf_printf(struct buf *b, const char *fmt, ...)
 {
+	size_t have = b->room - b->n;
 	va_list ap, again;
-	char *to = buf_reserve(b, 1);
+	char *to = NULL;
 	int n;
 
-	if (!to)
-		return false;
 	va_start(ap, fmt);
 	va_copy(again, ap);
-	n = vsnprintf(to, b->room - b->n, fmt, ap);
+	n = vsnprintf(have ? b->p + b->n : NULL, have, fmt, ap);
 	va_end(ap);
-	if (n >= 0 && (size_t)n >= b->room - b->n) {
-		to = buf_reserve(b, (size_t)n + 1);
-		n = to ? vsnprintf(to, b->room - b->n, fmt, again) : -1;
-	}
+	if (n >= 0 && !passes_ceiling(b, (size_t)n))
+		to = grow(b, (size_t)n + 1);
+	if (to && (size_t)n >= have)
+		vsnprintf(to, (size_t)n + 1, fmt, again);
 	va_end(again);
-	if (n < 0 || (b->max && b->n + (size_t)n > b->max)) {
-		b->bad = true;
-		return false;
-	}
-	b->n += (size_t)n;
-	return true;
+	if (to)
+		b->n += (size_t)n;
+	else
+		refuse(b);
+	return to;
 }
 
 void buf_drop(struct buf *b, size_t n)
@@ -107,15 +116,8 @@ struct str buf_view(const struct buf *b)
 
 const char *buf_cstr(struct buf *b)
 {
-	char *end;
+	char *end = grow(b, 1);
 
-	if (b->max && b->n >= b->max && b->n >= b->room)        /* the NUL is ours, not part of the ceiling */
-		return "";
-	if (b->n < b->room) {
-		b->p[b->n] = 0;
-		return b->p;
-	}
-	end = buf_reserve(b, 1);
 	if (!end)
 		return "";
 	*end = 0;

@@ -13,6 +13,8 @@
 #include "lib/list.h"
 #include "lib/log.h"
 
+enum { LOOK_AGAIN_MS = 1000 };
+
 union fd_room {
 	struct cmsghdr align;
 	char octets[CMSG_SPACE(CHILD_FDS * sizeof(int))];
@@ -23,10 +25,9 @@ static ssize_t receive(int socket, void *data, size_t room, int *fds, size_t *nf
 	union fd_room control;
 	struct iovec iov = { data, room };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control };
-	size_t most = *nfds;
+	size_t most = nfds ? *nfds : 0, have = 0;
 	ssize_t n;
 
-	*nfds = 0;
 	do
 		n = recvmsg(socket, &m, MSG_CMSG_CLOEXEC);
 	while (n == -1 && errno == EINTR);
@@ -42,12 +43,20 @@ static ssize_t receive(int socket, void *data, size_t room, int *fds, size_t *nf
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof fd, sizeof fd);
-			if (*nfds < most)
-				fds[(*nfds)++] = fd;
+			if (have < most)
+				fds[have++] = fd;
 			else
 				close(fd);
 		}
 	}
+	if (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) {   /* half a message is none; descriptors are lost when we may open no more */
+		while (have)
+			close(fds[--have]);
+		n = -1;
+		errno = m.msg_flags & MSG_TRUNC ? EMSGSIZE : EMFILE;
+	}
+	if (nfds)
+		*nfds = have;
 	return n;
 }
 
@@ -58,8 +67,8 @@ static int transmit(int socket, const void *data, size_t n, const int *fds, size
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t sent;
 
-	if (nfds > CHILD_FDS) {
-		errno = EINVAL;
+	if (n == 0 || n > CHILD_MESSAGE || nfds > CHILD_FDS) {  /* an empty one would read as the end */
+		errno = n > CHILD_MESSAGE ? EMSGSIZE : EINVAL;
 		return -1;
 	}
 	if (nfds) {
@@ -91,12 +100,12 @@ static void ended(struct child *c)
 static void readable(struct io *io, short revents)
 {
 	struct child *c = owner_of(io, struct child, io);
-	char data[4096];
-	int fds[8];
+	static char data[CHILD_MESSAGE];
+	int fds[CHILD_FDS];
 
 	(void)revents;
 	for (int budget = 64; budget > 0 && c->pid; budget--) {
-		size_t nfds = 8;
+		size_t nfds = CHILD_FDS;
 		ssize_t n = receive(io->fd, data, sizeof data, fds, &nfds);
 
 		if (n == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -112,8 +121,13 @@ static void readable(struct io *io, short revents)
 /* Killed, but perhaps stuck in the kernel (a home that hangs): never waited for, looked at now and then. */
 static pid_t dying[64];
 
+static void look_again(struct timer *t);
+static struct timer look_timer = { .expired = look_again };
+
 static void reap(pid_t newcomer)
 {
+	bool left = false;
+
 	for (size_t i = 0; i < sizeof dying / sizeof *dying; i++) {
 		if (!dying[i]) {
 			dying[i] = newcomer;
@@ -121,21 +135,41 @@ static void reap(pid_t newcomer)
 		}
 		if (dying[i] && waitpid(dying[i], NULL, WNOHANG) != 0)
 			dying[i] = 0;
+		left |= dying[i] != 0;
 	}
+	if (left)
+		timer_set(&look_timer, LOOK_AGAIN_MS);
+}
+
+static void look_again(struct timer *t)
+{
+	(void)t;
+	reap(0);
+}
+
+static void close_from(int first)
+{
+	long most = sysconf(_SC_OPEN_MAX);
+
+	if (close_range((unsigned)first, ~0u, 0) == 0)
+		return;
+	for (int fd = first; fd < most; fd++)           /* Linux before 5.9 */
+		close(fd);
 }
 
 /* In the child: nothing it is born with stays but the socket (now 3) and 0, 1, 2. A session's descriptor
  * kept here would hold the peer's connection open. */
 static void clean_birth(int socket)
 {
+	/* A terminal or a service manager signals the whole group: that is for the parent, and the socket tells us when to end. */
+	static const int not_ours[] = { SIGHUP, SIGINT, SIGTERM, SIGALRM, SIGUSR1, SIGUSR2, SIGPIPE };
+
 	loop_after_fork();
 	if (socket != 3)
 		dup2(socket, 3);
-	close_range(4, ~0u, 0);
-	signal(SIGPIPE, SIG_IGN);
-	signal(SIGINT, SIG_IGN);        /* a ^C at the terminal is the parent's to handle */
-	signal(SIGHUP, SIG_IGN);
-	signal(SIGTERM, SIG_IGN);       /* sent to the whole group when a service stops: the socket tells us when to end */
+	close_from(4);
+	for (size_t i = 0; i < sizeof not_ours / sizeof *not_ours; i++)
+		signal(not_ours[i], SIG_IGN);
 }
 
 int child_start(struct child *c, int (*main)(int, void *), void *arg)
@@ -144,6 +178,7 @@ int child_start(struct child *c, int (*main)(int, void *), void *arg)
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1)
 		return -1;
+	signal(SIGCHLD, SIG_DFL);       /* inherited as "ignore", pids would be used anew before we know: kill() must hit ours */
 	reap(0);
 	c->pid = fork();
 	if (c->pid == -1) {
@@ -155,6 +190,7 @@ int child_start(struct child *c, int (*main)(int, void *), void *arg)
 		return -1;
 	}
 	if (c->pid == 0) {
+		close(pair[0]);         /* it may be 0, 1 or 2 when we were started without them */
 		clean_birth(pair[1]);
 		_exit(main(3, arg));
 	}

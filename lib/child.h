@@ -6,26 +6,29 @@
 
 #include "lib/loop.h"
 
-enum { CHILD_FDS = 250, CHILD_MESSAGE = 65536 };                /* most descriptors and octets in one message */
+enum { CHILD_FDS = 250, CHILD_MESSAGE = 65536 };                /* most descriptors and octets in one message; at least one octet */
 
 struct child {
 	pid_t pid;                                              /* 0: not running */
 	struct io io;
 	const char *name;                                       /* for the log */
-	/* A message came; fds (nfds of them) are the receiver's to close. */
+	/* A message came; fds (nfds of them) are the receiver's to close. May stop the child, not free it. */
 	void (*message)(struct child *, const void *, size_t n, int *fds, size_t nfds);
-	void (*gone)(struct child *);                           /* it has ended and been reaped; may start it again */
+	void (*gone)(struct child *);                           /* it has ended, or nothing sane comes from it; may start it again */
 };
 
 /* Forks. The child runs main(socket, arg) and exits with its result; it holds none of the loop's watchers.
  * It must end when the socket does. It has no descriptor but the socket and 0, 1, 2: what it needs is sent to it; it does not log.
  * 0 or -1 with errno. */
 int child_start(struct child *, int (*main)(int socket, void *arg), void *arg);
-/* One message with descriptors (copies go over; yours stay yours). 0 or -1 with errno (EAGAIN: its queue is full). */
+/* One message with descriptors (copies go over; yours stay yours). 0 or -1 with errno (EAGAIN: its queue is full;
+ * EMSGSIZE, EINVAL: more than a message holds, or nothing). */
 int child_send(struct child *, const void *, size_t n, const int *fds, size_t nfds);
-void child_stop(struct child *);                                /* closes the socket and kills; gone() is not called */
+/* Closes the socket and kills, at once: a child that hangs in the kernel is not waited for. gone() is not called. */
+void child_stop(struct child *);
 
-/* In the child. Octets received; 0 when the parent is gone; -1 with errno. *nfds: room before, received after. */
+/* In the child. Octets received; 0 when the parent is gone; -1 with errno (EMSGSIZE: more came than there is room for;
+ * EMFILE: the descriptors with it could not be taken). *nfds: room before, received after; those beyond it are closed. */
 ssize_t child_receive(int socket, void *, size_t room, int *fds, size_t *nfds);
 int child_reply(int socket, const void *, size_t n);            /* 0 or -1 with errno */
 

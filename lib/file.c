@@ -19,13 +19,18 @@ static int sys_link(int from_dir, const char *from, int to_dir, const char *to)
 	return linkat(from_dir, from, to_dir, to, 0);
 }
 
-/* link() + unlink() where the file system knows no RENAME_NOREPLACE: a crash between them leaves two names, which
- * recovery takes for one entry. */
-static int rename_by_link(int from_dir, const char *from, int to_dir, const char *to)
+int file_rename_by_link(int from_dir, const char *from, int to_dir, const char *to)
 {
-	if (linkat(from_dir, from, to_dir, to, 0) == -1)
+	int saved;
+
+	if (file_sys.link(from_dir, from, to_dir, to) == -1)
 		return -1;
-	return unlinkat(from_dir, from, 0);
+	if (file_sys.unlink(from_dir, from) == 0 || errno == ENOENT)
+		return 0;
+	saved = errno;
+	file_sys.unlink(to_dir, to);    /* a rename that failed has changed nothing */
+	errno = saved;
+	return -1;
 }
 
 static int sys_rename(int from_dir, const char *from, int to_dir, const char *to)
@@ -34,7 +39,7 @@ static int sys_rename(int from_dir, const char *from, int to_dir, const char *to
 		return 0;
 	if (errno != EINVAL && errno != ENOSYS)
 		return -1;
-	return rename_by_link(from_dir, from, to_dir, to);
+	return file_rename_by_link(from_dir, from, to_dir, to);
 }
 
 static int sys_unlink(int dir, const char *name)
@@ -119,6 +124,7 @@ ssize_t file_pread(int fd, void *out, size_t n, off_t at)
 int file_read_all(int dir, const char *name, struct buf *out)
 {
 	int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NOCTTY), saved;
+	size_t before = out->n;
 
 	if (fd == -1)
 		return -1;
@@ -151,6 +157,7 @@ int file_read_all(int dir, const char *name, struct buf *out)
 fail:
 	saved = errno;
 	close(fd);
+	out->n = before;
 	errno = saved;
 	return -1;
 }
@@ -176,8 +183,8 @@ int file_mkdirs(const char *path, mode_t mode)
 	char part[4096];
 	size_t n = strlen(path);
 
-	if (n >= sizeof part) {
-		errno = ENAMETOOLONG;
+	if (n == 0 || n >= sizeof part) {
+		errno = n ? ENAMETOOLONG : ENOENT;
 		return -1;
 	}
 	memcpy(part, path, n + 1);

@@ -21,12 +21,16 @@ struct file_calls {
 };
 extern struct file_calls file_sys;                              /* the kernel's, unless a test changed it */
 
+/* What rename() does where the file system knows no RENAME_NOREPLACE: link() + unlink(). A crash between them leaves two
+ * names, which recovery takes for one entry. */
+int file_rename_by_link(int from_dir, const char *from, int to_dir, const char *to);
+
 /* All of it, over short writes and EINTR. 0 or -1 with errno. */
 int file_write(int fd, const void *, size_t);
 int file_pwrite(int fd, const void *, size_t, off_t);
 /* Exactly n octets at `at` unless the file ends before. Octets read, or -1 with errno. */
 ssize_t file_pread(int fd, void *, size_t n, off_t at);
-/* Whole small file into out (up to out->max). 0 or -1 with errno (EFBIG: too large). */
+/* Adds a whole small file to out (up to out->max). 0 or -1 with errno (EFBIG: too large) and out is as before. */
 int file_read_all(int dir, const char *name, struct buf *out);
 /* mkdir that is content when the directory is there already. 0 or -1 with errno. */
 int file_mkdir(int dir, const char *name, mode_t mode);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/buf.h"
@@ -35,7 +36,7 @@ static bool plain(struct str s)
 	return s.n > 0;
 }
 
-static void add_value(struct buf *line, struct str s)
+static void add_text(struct buf *line, struct str s)
 {
 	if (s.n > VALUE_MAX)
 		s.n = VALUE_MAX;
@@ -55,6 +56,22 @@ static void add_value(struct buf *line, struct str s)
 			buf_printf(line, "\\x%02x", (unsigned char)c);
 	}
 	buf_char(line, '"');
+}
+
+/* The whole field or, when the line is full, nothing of it: half a field could be read as another one. */
+static void add_field(struct buf *line, const struct log_field *f)
+{
+	size_t before = line->n;
+
+	buf_printf(line, " %s=", f->key);
+	if (f->is_number)
+		buf_printf(line, "%lld", f->number);
+	else
+		add_text(line, f->text);
+	if (!line->bad)
+		return;
+	line->n = before;
+	line->bad = false;
 }
 
 static void put(enum log_level level, struct buf *line)
@@ -85,13 +102,8 @@ void log_event(enum log_level level, const char *event, const struct log_field *
 		buf_printf(&line, "<%d>", syslog_level[level]);
 	buf_printf(&line, "%s %s", level_name[level], event);
 	for (; f->key; f++) {
-		if (!f->is_number && f->text.n == 0)
-			continue;
-		buf_printf(&line, " %s=", f->key);
-		if (f->is_number)
-			buf_printf(&line, "%lld", f->number);
-		else
-			add_value(&line, f->text);
+		if (f->is_number || f->text.n > 0)
+			add_field(&line, f);
 	}
 	line.max = 0;           /* the line end always fits */
 	put(level, &line);
@@ -107,6 +119,19 @@ void log_text(enum log_level level, const char *event, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	log_event(level, event, LF(L_TEXT("msg", text)));
+}
+
+/* systemd names the device and inode of its journal's socket; it stays in the environment when stderr goes elsewhere. */
+static bool is_journal(int fd)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char mine[64];
+	struct stat st;
+
+	if (!stream || fstat(fd, &st) == -1)
+		return false;
+	snprintf(mine, sizeof mine, "%ju:%ju", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
+	return strcmp(mine, stream) == 0;
 }
 
 static int open_file(const char *name)
@@ -132,7 +157,7 @@ int log_open(const char *where)
 	path = copy;
 	target = fd;
 	to_syslog = strcmp(where, "syslog") == 0;
-	journal = !file && !to_syslog && getenv("JOURNAL_STREAM") && !isatty(fd);
+	journal = !file && !to_syslog && is_journal(fd);
 	if (to_syslog)
 		openlog("fardel", SYSLOG_PID, SYSLOG_MAIL);
 	return 0;

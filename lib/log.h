@@ -1,5 +1,6 @@
 /* One line of key=value pairs per event. Values that are not plain words are
- * quoted; anything outside printable ASCII is escaped, and a value is cut at 512 octets. */
+ * quoted; anything outside printable ASCII is escaped, and a value is cut at 512 octets. A field that
+ * would make the line longer than 4096 octets is left out. */
 #ifndef LIB_LOG_H
 #define LIB_LOG_H
 

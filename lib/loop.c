@@ -20,10 +20,12 @@ static int *holes;                      /* stack of free places below npolls */
 static size_t nholes;
 
 static struct heap timers;
+static struct heap ripe;                /* those that are run in this turn */
 static struct task *first_task, **last_task = &first_task;
+static struct task mark;                /* the last one of this turn */
 static struct turn_end *turn_ends;
 
-static msec now_ms;
+static msec now_ms, advanced;           /* advanced: milliseconds of the virtual clock that are no second yet */
 static int64_t now_wall;
 static bool clock_taken, clock_is_virtual, stopping;
 
@@ -61,18 +63,17 @@ void loop_virtual_clock(int64_t wall)
 	clock_is_virtual = clock_taken = true;
 	now_wall = wall;
 	now_ms = 1000;
+	advanced = 0;
 }
 
 void loop_advance(msec by)
 {
-	static msec rest;
-
 	if (!clock_is_virtual || by <= 0)
 		return;
 	now_ms += by;
-	rest += by;
-	now_wall += rest / 1000;
-	rest %= 1000;
+	advanced += by;
+	now_wall += advanced / 1000;
+	advanced %= 1000;
 }
 
 /* ---- descriptors */
@@ -132,25 +133,39 @@ void io_forget(struct io *io)
 
 /* ---- timers */
 
-void timer_set(struct timer *t, msec after)
+static void put_timer(struct heap *h, struct heap_node *x, msec at)
 {
-	if (!heap_put(&timers, &t->node, loop_now() + (after > 0 ? after : 0)))
+	if (!heap_put(h, x, at))
 		abort();        /* a deadline that is never met is worse than a restart: everything accepted is on disk */
 }
 
-void timer_stop(struct timer *t) { heap_remove(&timers, &t->node); }
+void timer_stop(struct timer *t)
+{
+	size_t i = t->node.pos;
+
+	heap_remove(i && i <= ripe.n && ripe.at[i - 1] == &t->node ? &ripe : &timers, &t->node);
+}
+
+void timer_set(struct timer *t, msec after)
+{
+	timer_stop(t);
+	put_timer(&timers, &t->node, loop_now() + (after > 0 ? after : 0));
+}
+
 bool timer_armed(const struct timer *t) { return t->node.pos != 0; }
 
+/* Those that are due are put apart first: one that is set again for "at once" waits for the next turn. */
 static void run_timers(void)
 {
-	/* those that are set again meanwhile for "at once" wait for the next turn */
-	for (size_t budget = timers.n; budget > 0; budget--) {
-		struct heap_node *x = heap_top(&timers);
-		struct timer *t;
+	struct heap_node *x;
 
-		if (!x || x->key > now_ms)
-			return;
-		t = owner_of(x, struct timer, node);
+	while ((x = heap_top(&timers)) && x->key <= now_ms) {
+		heap_remove(&timers, x);
+		put_timer(&ripe, x, x->key);
+	}
+	while ((x = heap_top(&ripe))) {
+		struct timer *t = owner_of(x, struct timer, node);
+
 		timer_stop(t);
 		t->expired(t);
 	}
@@ -187,8 +202,6 @@ static void run_tasks(void)
 {
 	/* A mark ends this turn's tasks: what is posted from here on waits for the next turn, so that no two tasks can keep
 	 * the loop from poll() by posting each other. */
-	static struct task mark;
-
 	task_post(&mark);
 	while (first_task != &mark) {
 		struct task *t = first_task;
@@ -202,6 +215,9 @@ static void run_tasks(void)
 
 void loop_at_turn_end(struct turn_end *e)
 {
+	for (struct turn_end *x = turn_ends; x; x = x->next)
+		if (x == e)
+			return;
 	e->next = turn_ends;
 	turn_ends = e;
 }
@@ -333,8 +349,9 @@ void loop_after_fork(void)
 		signal_pipe[0] = signal_pipe[1] = -1;
 	}
 	npolls = nholes = 0;
-	timers.n = 0;
+	timers.n = ripe.n = 0;
 	first_task = NULL;
 	last_task = &first_task;
+	mark.posted = false;            /* the fork may have come from a task */
 	turn_ends = NULL;
 }

@@ -46,7 +46,7 @@ struct turn_end {
 	struct turn_end *next;
 	void (*run)(struct turn_end *);
 };
-void loop_at_turn_end(struct turn_end *);       /* stays until the loop ends */
+void loop_at_turn_end(struct turn_end *);       /* stays until the loop ends; twice is once */
 
 /* ---- signals: handler runs from the loop, never inside the signal */
 void loop_on_signal(int signo, void (*handler)(int signo));

@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 /* Small requests are served from a block, so that an id costs no system call of its own. */
 static unsigned char pool[256];
 static size_t left;
+static pid_t owner;                     /* a forked child must not serve what its parent will serve, too */
 
 static void from_kernel(unsigned char *p, size_t n)
 {
@@ -31,9 +33,10 @@ void rand_bytes(void *out, size_t n)
 		from_kernel(p, n);
 		return;
 	}
-	if (left < n) {
+	if (left < n || owner != getpid()) {
 		from_kernel(pool, sizeof pool);
 		left = sizeof pool;
+		owner = getpid();
 	}
 	for (size_t i = 0; i < n; i++) {
 		p[i] = pool[--left];

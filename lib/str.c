@@ -77,7 +77,7 @@ bool str_word(struct str *rest, struct str *word)
 	start = i;
 	while (i < rest->n && !is_blank(rest->p[i]))
 		i++;
-	*word = (struct str){ rest->p + start, i - start };
+	*word = str_from((struct str){ rest->p, i }, start);
 	*rest = str_from(*rest, i);
 	return word->n > 0;
 }

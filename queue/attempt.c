@@ -62,7 +62,7 @@ static bool is_plus(const struct entry *e)
 	return strcmp(e->dest, "+") == 0;
 }
 
-/* Is this recipient's delivery this entry's business? */
+/* Is this recipient's delivery this entry's business? r->mine says so while it is open. */
 static bool covers(const struct entry *e, const struct rcpt *r)
 {
 	char token[DEST_MAX + 1];
@@ -119,6 +119,7 @@ static void close_attempt(struct attempt *a)
 		free(k);
 	}
 	slot_give(a);
+	attempt_gone(a);
 	task_cancel(&a->write);
 	timer_stop(&a->again);
 	if (a->stuck)
@@ -127,20 +128,30 @@ static void close_attempt(struct attempt *a)
 	nopen--;
 	mail_free(a->mail);
 	buf_free(&a->lines);
-	if (a->entry)
-		a->entry->attempt = NULL;
+	buf_free(&a->linked);
+	a->entry->attempt = NULL;
 	free(a);
-	plan_soon();
+}
+
+/* Tried again soon, in memory only: nothing was said to anybody. */
+static void later(struct entry *e, int64_t seconds)
+{
+	e->state = ENTRY_SCHEDULED;
+	schedule_at(e, loop_wall() + seconds);
 }
 
 /* The entry stays in the queue under its name, for its stamp. */
 static void put_back(struct attempt *a)
 {
 	struct entry *e = a->entry;
+	bool nothing_new = !e->domain && !a->moved;
 
 	close_attempt(a);
 	e->state = ENTRY_SCHEDULED;
-	schedule_entry(e);
+	if (nothing_new && e->next <= loop_wall())
+		later(e, TROUBLE_AGAIN_S);      /* its ways are all blocked: not to be opened again and again for that */
+	else
+		schedule_entry(e);
 }
 
 static void forget_entry(struct attempt *a)
@@ -174,13 +185,6 @@ static int unlink_entry(const struct entry *e)
 
 	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
 	return file_sys.unlink(queue.cur, name);
-}
-
-/* Tried again soon, in memory only: nothing was said to anybody. */
-static void later(struct entry *e, int64_t seconds)
-{
-	e->state = ENTRY_SCHEDULED;
-	schedule_at(e, loop_wall() + seconds);
 }
 
 /* ---- opening */
@@ -262,6 +266,12 @@ static struct bundle *new_bundle(struct attempt *a, struct dest *d)
 	return b;
 }
 
+static void end_bundle(struct bundle *b)
+{
+	list_remove(&b->x->attempt->bundles, &b->x->mine);
+	free_bundle(b);
+}
+
 static bool bundle_add(struct bundle *b, struct rcpt *r)
 {
 	if ((b->n & (b->n - 1)) == 0) {         /* full at every power of two */
@@ -297,6 +307,24 @@ static struct dest *dest_of_rcpt(const struct rcpt *r, const struct rcpt *last, 
 	return dest_for(r->to.addr.domain);
 }
 
+/* The bundle of this attempt that the recipient belongs into. A destination that is not shared by transaction has one for each
+ * domain. NULL: no memory. */
+static struct bundle *bundle_for(struct attempt *a, struct dest *d, const struct rcpt *r)
+{
+	struct bundle *b = d->gather;
+
+	if (b && (d->way.shared || str_eq_nocase(b->rcpt[0]->to.addr.domain, r->to.addr.domain)))
+		return b;
+	for (struct node *x = b ? list_first(&a->bundles) : NULL; x; x = list_next(&a->bundles, x)) {
+		struct bundle *other = owner_of(x, struct bundle_private, mine)->bundle;
+
+		if (other->dest == d && str_eq_nocase(other->rcpt[0]->to.addr.domain, r->to.addr.domain))
+			return d->gather = other;
+	}
+	return d->gather = new_bundle(a, d);
+}
+
+/* What goes to a destination that is down is left where it is: when the rest is settled it gets names of its own. */
 static void gather(struct attempt *a)
 {
 	struct rcpt *last = NULL;
@@ -306,21 +334,19 @@ static void gather(struct attempt *a)
 		struct rcpt *r = &a->mail->rcpt[i];
 		struct bundle *b;
 
-		if (r->state != RCPT_OPEN || !covers(a->entry, r))
+		if (r->state != RCPT_OPEN || !r->mine)
 			continue;
 		d = dest_of_rcpt(r, last, d);
 		last = r;
-		if (!d)
+		b = d && !d->down ? bundle_for(a, d, r) : NULL;
+		if (!b)
 			continue;               /* no memory: it stays open and is deferred without a word */
-		b = d->gather;
-		if (!b) {
-			b = new_bundle(a, d);
-			if (!b)
-				continue;
-			d->gather = b;
+		if (!bundle_add(b, r) && b->n == 0) {
+			d->gather = NULL;
+			end_bundle(b);
+		} else if (b->n == 1) {
 			lay_ready(b, !is_plus(a->entry));
 		}
-		bundle_add(b, r);
 	}
 }
 
@@ -341,11 +367,12 @@ static void forget_gather(struct attempt *a)
 static void write_task(struct task *);
 static void try_again(struct timer *);
 
-static void read_events(struct attempt *a)
+static void read_rcpts(struct attempt *a)
 {
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
 		struct rcpt *r = &a->mail->rcpt[i];
 
+		r->mine = covers(a->entry, r);
 		if (r->state != RCPT_FAILED)
 			continue;
 		r->event = event_of(a->entry, r->by);
@@ -379,7 +406,7 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	list_init(&a->bundles);
 	list_push(&open_attempts, &a->open);
 	nopen++;
-	read_events(a);
+	read_rcpts(a);
 	if (!look_only) {
 		gather(a);
 		forget_gather(a);
@@ -404,12 +431,6 @@ static bool move_for_attempt(struct attempt *a)
 	a->moved = true;
 	slot_take(a);
 	return true;
-}
-
-static void end_bundle(struct bundle *b)
-{
-	list_remove(&b->x->attempt->bundles, &b->x->mine);
-	free_bundle(b);
 }
 
 static void drop_bundle(struct bundle *b)
@@ -501,15 +522,19 @@ static void log_result(const struct attempt *a, const struct rcpt *r, const stru
 		L_TEXT("words", words)));
 }
 
+static bool said_before(const struct rcpt *r, const char *words, const char *host)
+{
+	return str_eq(r->words, str_of(words)) && str_eq(r->host, str_of(host && *host ? host : NULL));
+}
+
 static void say_of(struct attempt *a, struct rcpt *r, const struct result *res)
 {
 	char words[REPLY_TEXT + 24];
 
 	words_of(res->reply, words);
-	r->unchanged = str_eq(r->words, str_of(words)) && str_eq(r->host, str_of(res->host));
 	r->when = loop_wall();
 	r->status = keep(a, res->reply->enhanced[0] ? res->reply->enhanced : result_status[res->what]);
-	if (r->unchanged)
+	if (said_before(r, words, res->host))
 		return;
 	r->host = keep(a, res->host);
 	r->words = keep(a, words);
@@ -545,12 +570,16 @@ static void defer(struct bundle *b, struct rcpt *r, const struct result *res)
 {
 	struct bundle_private *p = b->x;
 
+	char words[REPLY_TEXT + 24];
+
 	if (!p->deferred) {
 		p->deferred = true;
 		p->why = *res->reply;
 		str_copy(p->host, sizeof p->host, str_of(res->host));
 	}
 	r->deferred = true;
+	words_of(&p->why, words);       /* what the destination's line will say: does it say so already? */
+	r->unchanged = said_before(r, words, p->host);
 	say_of(p->attempt, r, res);
 }
 
@@ -569,7 +598,7 @@ void queue_result(struct bundle *b, size_t i, const struct result *given)
 	if (res.blame == BLAME_SELF && res.what == RESULT_FAILED)
 		res.what = RESULT_DEFERRED;     /* a fault of ours is never a final one */
 	p->self |= res.blame == BLAME_SELF;
-	p->failed_dest |= res.blame == BLAME_DEST;
+	p->failed_dest |= res.blame == BLAME_DEST && res.what == RESULT_DEFERRED;
 	if (res.what == RESULT_DEFERRED) {
 		defer(b, r, &res);
 	} else {
@@ -676,34 +705,37 @@ static void unstick(struct attempt *a)
 /* 0, or -1 with errno: what was half written is cut off again. */
 static int write_lines(struct attempt *a)
 {
+	if (a->lines.bad)
+		abort();        /* as timer_set(): a start reads what is on disk; going on with a line lost would repeat deliveries */
 	if (a->lines.n == 0)
 		return 0;
 	if (journal_append(a->mail, a->lines.p, a->lines.n) == -1)
 		return -1;
-	a->unsynced = true;
 	buf_clear(&a->lines);
+	if (sync_marks(a->mail->fd, &a->round) == -1)
+		log_event(LOG_WARN, "cannot-sync-soon", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("error", strerror(errno))));
 	return 0;
 }
 
-/* At the end of the turn, unless the bundle ended in it and the file is gone. */
-static void write_task(struct task *t)
+/* What was put off to the end of the turn, or refused by our disk. */
+static void go_on(struct attempt *a)
 {
-	struct attempt *a = owner_of(t, struct attempt, write);
-
-	if (write_lines(a) == -1)
+	if (!a->bundles.n)
+		settle(a);
+	else if (write_lines(a) == -1)
 		stuck(a, "a result in the journal");
 	else
 		unstick(a);
 }
 
+static void write_task(struct task *t)
+{
+	go_on(owner_of(t, struct attempt, write));
+}
+
 static void try_again(struct timer *t)
 {
-	struct attempt *a = owner_of(t, struct attempt, again);
-
-	if (a->bundles.n)
-		write_task(&a->write);
-	else
-		settle(a);
+	go_on(owner_of(t, struct attempt, again));
 }
 
 /* ---- reports */
@@ -727,47 +759,26 @@ static unsigned unreported(const struct attempt *a)
 	return lowest;
 }
 
-/* A commit or a sync that an attempt waits for. */
-struct promise {
-	struct attempt *attempt;        /* NULL: it has been closed meanwhile */
-};
-
-static struct promise *promise_make(struct attempt *a)
+/* A commit or a sync has come out as ok. While one is awaited, the attempt stays open. False: it is stuck. */
+static bool awaited(struct attempt *a, bool ok, const char *what)
 {
-	struct promise *p = malloc(sizeof *p);
-
-	if (!p)
-		return NULL;
-	p->attempt = a;
-	a->promise = p;
-	return p;
-}
-
-/* The attempt when the promise was kept, else NULL (and it is stuck, or gone). */
-static struct attempt *promise_kept(struct promise *p, bool ok, const char *what)
-{
-	struct attempt *a = p->attempt;
-
-	free(p);
-	if (!a)
-		return NULL;
-	a->promise = NULL;
+	a->awaits = false;
 	if (ok)
-		return a;
+		return true;
 	errno = EIO;
 	stuck(a, what);
-	return NULL;
+	return false;
 }
 
 static void report_committed(void *arg, bool ok)
 {
-	struct attempt *a = promise_kept(arg, ok, "a report");
+	struct attempt *a = arg;
 	char by[NAME_ROOM];
 
-	if (!a)
+	if (!awaited(a, ok, "a report"))
 		return;
 	if (a->reporting == DELAY_EVENT) {
-		a->mail->delay_told = true;
+		a->mail->delay_told = a->entry->msg->delay_told = true;
 		journal_line(&a->lines, loop_wall(), "delayed", STR(""), STR(""), NULL, NULL);
 	} else {
 		event_print(by, a->entry, a->reporting);
@@ -779,18 +790,36 @@ static void report_committed(void *arg, bool ok)
 	settle(a);
 }
 
+static bool all_ascii(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)p[i] >= 0x80)
+			return false;
+	return true;
+}
+
+static bool report_envelope(const struct attempt *a, const struct buf *text, struct envelope *env)
+{
+	const struct addr *to = &a->mail->from.addr;
+	struct sender nobody = { .body = BODY_8BITMIME };
+	struct recipient back = { .addr = *to };
+
+	nobody.has_body = !all_ascii(text->p, text->n);
+	nobody.smtputf8 = !all_ascii(to->local.p, to->local.n) || !all_ascii(to->domain.p, to->domain.n);
+	return envelope_origin(env, "report about %s", a->entry->msg->id) && envelope_sender(env, &nobody) && envelope_rcpt(env, &back);
+}
+
 static struct draft *report_draft(struct attempt *a, enum report_kind kind, unsigned event)
 {
+	int64_t next = a->entry->next > loop_wall() ? a->entry->next : 0;
 	struct envelope env = { 0 };
-	struct sender nobody = { 0 };
-	struct recipient back = { .addr = a->mail->from.addr };
 	struct buf text = { 0 };
 	struct draft *d = NULL;
 	char id[ID_MAX];
 
-	id_of_report(id, a->entry->msg->id, a->entry->dest, event);
-	if (envelope_origin(&env, "report about %s", a->entry->msg->id) && envelope_sender(&env, &nobody) && envelope_rcpt(&env, &back) &&
-	    queue.conf.report(queue.conf.arg, kind, a->mail, event, a->entry->next, &text))
+	/* one delay notice tells of the whole message */
+	id_of_report(id, a->entry->msg->id, kind == REPORT_DELAYED ? "+" : a->entry->dest, event);
+	if (queue.conf.report(queue.conf.arg, kind, a->mail, event, next, &text) && report_envelope(a, &text, &env))
 		d = queue_draft(&env, id);
 	if (d && draft_write(d, text.p, text.n) == -1) {
 		draft_abort(d);
@@ -806,20 +835,23 @@ static struct draft *report_draft(struct attempt *a, enum report_kind kind, unsi
 static void send_report(struct attempt *a, enum report_kind kind, unsigned event)
 {
 	struct draft *d = report_draft(a, kind, event);
-	struct promise *p = d ? promise_make(a) : NULL;
 
-	if (!p) {
-		draft_abort(d);
+	if (!d) {
 		stuck(a, "a report");
 		return;
 	}
+	slot_take(a);           /* killed between commit and note, the next start notes it before the report can have left */
+	a->awaits = true;
 	a->reporting = event;
-	queue_commit(d, report_committed, p);
+	a->entry->msg->delay_told |= kind == REPORT_DELAYED;
+	queue_commit(d, report_committed, a);
 }
 
 static bool delay_is_due(const struct attempt *a)
 {
-	if (!queue.conf.delay_notice || a->mail->delay_told || !clock_is_sane() || a->mail->from.addr.local.n == 0)
+	bool told = a->mail->delay_told || (a->entry->msg->delay_told && a->reporting != DELAY_EVENT);
+
+	if (!queue.conf.delay_notice || told || !clock_is_sane() || a->mail->from.addr.local.n == 0)
 		return false;
 	if (loop_wall() - a->mail->arrived < queue.conf.delay_notice)
 		return false;
@@ -827,7 +859,7 @@ static bool delay_is_due(const struct attempt *a)
 		const struct rcpt *r = &a->mail->rcpt[i];
 
 		/* RFC 3461 4.1: NOTIFY without DELAY means no delay notice; not said: we may */
-		if (r->state == RCPT_OPEN && covers(a->entry, r) && wants(r, NOTIFY_DELAY))
+		if (r->state == RCPT_OPEN && r->mine && wants(r, NOTIFY_DELAY))
 			return true;
 	}
 	return false;
@@ -839,23 +871,37 @@ static bool expired(const struct attempt *a)
 {
 	int64_t from = a->mail->release > a->mail->arrived ? a->mail->release : a->mail->arrived;
 
-	return clock_is_sane() && loop_wall() - from > queue.conf.lifetime && a->entry->tries > 0;
+	/* A machine that was off for a week shall try first. What waits behind a dead destination has been tried by its probes. */
+	return clock_is_sane() && loop_wall() - from > queue.conf.lifetime && (a->entry->tries > 0 || dest_is_failing(a->entry));
+}
+
+/* The last that was heard: by the recipient, or by others that went the same way. */
+static struct str last_words(const struct attempt *a, const struct rcpt *r, char room[REPLY_TEXT + 24])
+{
+	if (r->words.n)
+		return r->words;
+	if (!dest_is_failing(a->entry))
+		return STR("none");
+	words_of(&a->entry->domain->dest->last, room);
+	return str_of(room);
 }
 
 static void give_up(struct attempt *a)
 {
 	struct reply why = { .enhanced = "5.4.7" };
-	char host[400];
+	char host[400], room[REPLY_TEXT + 24];
 
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
 		struct rcpt *r = &a->mail->rcpt[i];
 		struct result res = { .what = RESULT_FAILED, .reply = &why, .host = host };
+		struct str last;
 
-		if (r->state != RCPT_OPEN || !covers(a->entry, r))
+		if (r->state != RCPT_OPEN || !r->mine)
 			continue;
 		str_copy(host, sizeof host, r->host);
+		last = last_words(a, r, room);
 		snprintf(why.text, sizeof why.text, "given up after %" PRId64 " hours in the queue; the last answer was: %.*s",
-			(loop_wall() - a->mail->arrived) / 3600, (int)(r->words.n < 400 ? r->words.n : 400), r->words.n ? r->words.p : "none");
+			(loop_wall() - a->mail->arrived) / 3600, (int)(last.n < 400 ? last.n : 400), last.p);
 		mark(a, r, &res);
 		say_of(a, r, &res);
 		tell(a, r, &res);
@@ -871,6 +917,7 @@ struct group {
 	struct way way;
 	struct rcpt *first;
 	bool together;
+	bool tried;                     /* in this attempt */
 };
 struct split {
 	struct group *group;
@@ -888,12 +935,15 @@ static void split_free(struct split *s)
 static void split_add(struct split *s, struct rcpt *r)
 {
 	struct group *g = &s->group[s->n];
-	struct map_node *other;
+	struct map_node *other = map_get(&s->domains, r->to.addr.domain);
 
-	if (map_get(&s->domains, r->to.addr.domain))
+	if (other) {
+		owner_of(other, struct group, by_domain)->tried |= r->deferred;
 		return;
+	}
 	queue.conf.way(queue.conf.arg, r->to.addr.domain, &g->way);
 	g->first = r;
+	g->tried = r->deferred;
 	if (!map_put(&s->domains, &g->by_domain, r->to.addr.domain))
 		return;
 	s->n++;
@@ -925,7 +975,7 @@ static bool split_make(struct attempt *a, struct split *s)
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
 		struct rcpt *r = &a->mail->rcpt[i];
 
-		if (r->state == RCPT_OPEN && covers(a->entry, r))
+		if (r->state == RCPT_OPEN && r->mine)
 			split_add(s, r);
 	}
 	return true;
@@ -933,16 +983,34 @@ static bool split_make(struct attempt *a, struct split *s)
 
 static void links_durable(void *arg, bool ok)
 {
-	struct attempt *a = promise_kept(arg, ok, "the names of its destinations");
+	struct attempt *a = arg;
 
-	if (!a)
+	if (!awaited(a, ok, "the names of its destinations"))
 		return;
-	a->links_made = true;
+	buf_str(&a->lines, buf_view(&a->linked));
+	buf_clear(&a->linked);
 	settle(a);
 }
 
-/* Makes up to LINKS_A_TURN names. False: links are refused here, "+" goes on standing for all. */
-static bool make_links(struct attempt *a, const struct split *s)
+/* The name for one destination of a "+": one that was not tried loses no time and no attempt. */
+static void name_apart(const struct attempt *a, const struct group *g, char name[NAME_ROOM], char token[DEST_MAX + 1])
+{
+	const struct entry *e = a->entry;
+	bool as_before = a->moved && !g->tried;
+
+	dest_token(g->first->to.addr.domain, token);
+	entry_print(name, as_before ? loop_wall() : e->next, false, as_before ? a->old_tries : e->tries, e->msg->id, token);
+}
+
+static void no_longer_mine(struct attempt *a, struct str domain)
+{
+	for (size_t i = 0; i < a->mail->nrcpt; i++)
+		if (str_eq(a->mail->rcpt[i].to.addr.domain, domain))
+			a->mail->rcpt[i].mine = false;
+}
+
+/* Makes up to LINKS_A_TURN names. 0: links are refused here, "+" goes on standing for all. */
+static size_t make_links(struct attempt *a, const struct split *s)
 {
 	struct entry *e = a->entry;
 	char from[NAME_ROOM], to[NAME_ROOM], token[DEST_MAX + 1];
@@ -952,33 +1020,31 @@ static bool make_links(struct attempt *a, const struct split *s)
 	for (size_t i = 0; i < s->n && made < LINKS_A_TURN; i++) {
 		if (s->group[i].together)
 			continue;
-		dest_token(s->group[i].first->to.addr.domain, token);
-		entry_print(to, e->next, false, e->tries, e->msg->id, token);
+		name_apart(a, &s->group[i], to, token);
 		if (file_sys.link(queue.cur, from, queue.cur, to) == -1 && errno != EEXIST)
-			return false;
+			break;
 		if (!index_name(to, true))
-			return false;
-		journal_line(&a->lines, loop_wall(), "linked", str_of(token), STR(""), NULL, NULL);
+			break;
+		no_longer_mine(a, s->group[i].first->to.addr.domain);
+		journal_line(&a->linked, loop_wall(), "linked", str_of(token), STR(""), NULL, NULL);
 		made++;
 	}
-	return true;
+	a->links_made |= made > 0;
+	return made;
 }
 
 /* One destination is left: its name takes the place of "+". */
-static void become(struct attempt *a, const struct rcpt *r)
+static void become(struct attempt *a, const struct group *g)
 {
 	struct entry *e = a->entry;
 	char from[NAME_ROOM], to[NAME_ROOM], token[DEST_MAX + 1];
 
-	dest_token(r->to.addr.domain, token);
+	name_apart(a, g, to, token);
 	entry_print(from, e->next, false, e->tries, e->msg->id, e->dest);
-	entry_print(to, e->next, false, e->tries, e->msg->id, token);
 	if (file_sys.rename(queue.cur, from, queue.cur, to) == -1) {
 		put_back(a);            /* "+" does as well */
 		return;
 	}
-	if (a->unsynced)
-		sync_marks(a->mail->fd);
 	index_name(to, true);
 	forget_entry(a);
 }
@@ -988,7 +1054,7 @@ static void become(struct attempt *a, const struct rcpt *r)
 static bool has_open(const struct attempt *a)
 {
 	for (size_t i = 0; i < a->mail->nrcpt; i++)
-		if (a->mail->rcpt[i].state == RCPT_OPEN && covers(a->entry, &a->mail->rcpt[i]))
+		if (a->mail->rcpt[i].state == RCPT_OPEN && a->mail->rcpt[i].mine)
 			return true;
 	return false;
 }
@@ -1007,6 +1073,7 @@ static void remove_entry(struct attempt *a)
 		}
 		index_scan_soon();
 	}
+	sync_names();
 	log_event(LOG_DEBUG, "removed", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("dest", a->entry->dest)));
 	forget_entry(a);
 }
@@ -1060,49 +1127,77 @@ static void mend_stamp(struct attempt *a)
 		index_scan_soon();
 }
 
+/* Now that the file was read: does all that is open go one way? Then the entry waits there from now on, unopened. */
+static void learn_way(struct attempt *a)
+{
+	const struct rcpt *first = NULL, *last = NULL;
+	struct way one, other;
+
+	for (size_t i = 0; !a->entry->domain && i < a->mail->nrcpt; i++) {
+		const struct rcpt *r = &a->mail->rcpt[i];
+
+		if (r->state != RCPT_OPEN || !r->mine || (last && str_eq(last->to.addr.domain, r->to.addr.domain)))
+			continue;
+		last = r;
+		queue.conf.way(queue.conf.arg, r->to.addr.domain, first ? &other : &one);
+		if (first && strcmp(one.key, other.key) != 0)
+			return;
+		if (!first)
+			first = r;
+	}
+	if (first)
+		index_learn(a->entry, first->to.addr.domain);
+}
+
 static void stay(struct attempt *a)
 {
-	if (a->unsynced && sync_marks(a->mail->fd) == -1)
-		log_event(LOG_WARN, "cannot-sync-soon", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("error", strerror(errno))));
+	learn_way(a);
 	put_back(a);
 }
 
-/* Something is still to be delivered: under which name? */
-static void keep_in_queue(struct attempt *a)
+/* Something is still to be delivered: under which name? unreportable: "+" must stay for those that failed. */
+static void keep_in_queue(struct attempt *a, bool unreportable)
 {
 	struct split s;
-	struct promise *p;
 
-	if (!is_plus(a->entry) || a->links_refused || !split_make(a, &s)) {
+	if (!is_plus(a->entry) || !split_make(a, &s)) {
 		stay(a);
 		return;
 	}
-	if (s.n == 1 && !a->links_made) {
-		become(a, s.group[0].first);
-	} else if (s.apart == 0) {
-		stay(a);
-	} else if (!(p = promise_make(a))) {
-		stay(a);
-	} else if (!make_links(a, &s)) {
-		a->promise = NULL;
-		free(p);
-		stay(a);
+	if (s.n == 1 && !a->links_made && !unreportable) {
+		become(a, &s.group[0]);
+	} else if (s.apart && make_links(a, &s)) {
+		a->awaits = true;
+		sync_dir(links_durable, a);
 	} else {
-		sync_dir(links_durable, p);
+		stay(a);
 	}
 	split_free(&s);
 }
 
+/* Has the message other names, which will read the journal? */
+static bool has_siblings(const struct attempt *a)
+{
+	return a->entry->sibling || a->entry->msg->entries != a->entry;
+}
+
 static void settle(struct attempt *a)
 {
+	bool nobody = a->mail->from.addr.local.n == 0, done;
 	unsigned event;
 
-	if (a->promise)
+	if (a->awaits)
 		return;
+	if (a->linked.n) {              /* names were made; before they are durable nothing may rely on them */
+		a->awaits = true;
+		sync_dir(links_durable, a);
+		return;
+	}
 	if (expired(a))
 		give_up(a);
 	event = unreported(a);
-	if (!has_open(a) && !event && !a->links_made) {
+	done = !has_open(a);
+	if (done && !event && !has_siblings(a)) {
 		remove_entry(a);        /* all is done: the name goes, so what is left to write need not be written */
 		return;
 	}
@@ -1110,15 +1205,15 @@ static void settle(struct attempt *a)
 		stuck(a, "a result in the journal");
 		return;
 	}
-	if (event && a->mail->from.addr.local.n == 0) {
+	if (event && nobody && done) {
 		set_aside_unreportable(a);
 		return;
 	}
-	if (event) {
+	if (event && !nobody) {
 		send_report(a, REPORT_FAILED, event);
 		return;
 	}
-	if (!has_open(a)) {             /* all have names of their own now, durable and noted */
+	if (done) {
 		remove_entry(a);
 		return;
 	}
@@ -1127,14 +1222,13 @@ static void settle(struct attempt *a)
 		return;
 	}
 	unstick(a);
-	if (loop_wall() - a->mail->arrived >= queue.conf.delay_notice)
-		a->entry->msg->delay_seen = true;
+	a->entry->msg->delay_seen = clock_is_sane() && loop_wall() - a->mail->arrived > queue.conf.delay_notice;
 	uncount(a);
 	mend_stamp(a);
-	keep_in_queue(a);
+	keep_in_queue(a, event > 0);
 }
 
-/* ---- the process ends: everything open is as after a crash */
+/* ---- the process ends: everything open is as after a crash. The intake closes next, and calls nobody who waits for it. */
 
 void attempts_close(void)
 {
@@ -1147,9 +1241,9 @@ void attempts_close(void)
 
 		if (write_lines(a) == -1)
 			log_event(LOG_ERROR, "cannot-record", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("error", strerror(errno))));
-		if (a->promise)
-			a->promise->attempt = NULL;
 		drop_unstarted(a);
+		while ((x = list_first(&a->bundles)))
+			end_bundle(owner_of(x, struct bundle_private, mine)->bundle);
 		close_attempt(a);
 	}
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -174,10 +175,11 @@ static bool line_parse(struct str text, struct line *out)
 
 	if (!str_cut_last(&check, '~', &rest) || check.n != 4)
 		return false;
-	snprintf(want, sizeof want, "%04x", rest.n ? check_of(rest.p, rest.n - 1) : 0);
-	if (rest.n == 0 || !str_eq(check, str_of(want)))
+	if (rest.n == 0 || rest.p[--rest.n] != ' ')     /* the blank before ~ */
 		return false;
-	rest.n--;                       /* the blank before ~ */
+	snprintf(want, sizeof want, "%04x", check_of(rest.p, rest.n));
+	if (!str_eq(check, str_of(want)))
+		return false;
 	if (!str_cut(&rest, ' ', &when) || !str_number(when, INT64_MAX, &n))
 		return false;
 	out->when = (int64_t)n;
@@ -199,12 +201,48 @@ static struct rcpt *rcpt_of(struct mail *m, struct str who)
 	return &m->rcpt[n - 1];
 }
 
-static bool rcpt_at(const struct rcpt *r, struct str dest)
-{
-	char token[DEST_MAX + 1];
+/* Recipients by destination: with a thousand of each, a line must not look at every recipient. */
+struct places {
+	struct map map;
+	struct place {
+		struct map_node node;           /* in the map: the first of its destination */
+		struct place *same;             /* the next of it */
+		char token[DEST_MAX + 1];
+	} *at;                                  /* as mail->rcpt */
+};
 
-	dest_token(r->to.addr.domain, token);
-	return str_eq(str_of(token), dest);
+static bool places_make(struct places *p, const struct mail *m)
+{
+	*p = (struct places){ .at = calloc(m->nrcpt, sizeof *p->at) };
+	for (size_t i = 0; p->at && i < m->nrcpt; i++) {
+		struct place *new = &p->at[i];
+		struct map_node *x;
+
+		dest_token(m->rcpt[i].to.addr.domain, new->token);
+		x = map_get(&p->map, str_of(new->token));
+		if (x) {
+			struct place *first = owner_of(x, struct place, node);
+
+			new->same = first->same;
+			first->same = new;
+		} else if (!map_put(&p->map, &new->node, str_of(new->token))) {
+			return false;
+		}
+	}
+	return p->at != NULL;
+}
+
+static void places_free(struct places *p)
+{
+	map_free(&p->map);
+	free(p->at);
+}
+
+static struct place *places_first(const struct places *p, struct str dest)
+{
+	struct map_node *x = map_get(&p->map, dest);
+
+	return x ? owner_of(x, struct place, node) : NULL;
 }
 
 static void say(struct rcpt *r, const struct line *l)
@@ -215,7 +253,28 @@ static void say(struct rcpt *r, const struct line *l)
 	r->words = l->words;
 }
 
-static void apply_line(struct mail *m, const struct line *l)
+static void apply_to_dest(struct mail *m, const struct places *places, const struct line *l)
+{
+	bool linked = str_eq(l->what, STR("linked"));
+
+	for (const struct place *p = places_first(places, l->who); p; p = p->same) {
+		struct rcpt *r = &m->rcpt[p - places->at];
+
+		if (linked)
+			r->linked = true;
+		else if (r->state == RCPT_OPEN)
+			say(r, l);
+	}
+}
+
+static void apply_report(struct mail *m, const struct line *l)
+{
+	for (size_t i = 0; i < m->nrcpt; i++)
+		if (m->rcpt[i].state == RCPT_FAILED && str_eq(m->rcpt[i].by, l->by))
+			m->rcpt[i].reported = true;
+}
+
+static void apply_line(struct mail *m, const struct places *places, const struct line *l)
 {
 	struct rcpt *r = rcpt_of(m, l->who);
 
@@ -223,43 +282,42 @@ static void apply_line(struct mail *m, const struct line *l)
 		r->state = l->what.p[0] == 'd' ? RCPT_DELIVERED : RCPT_FAILED;
 		r->by = l->by;
 		say(r, l);
-		return;
-	}
-	if (str_eq(l->what, STR("delayed"))) {
+	} else if (str_eq(l->what, STR("deferred")) || str_eq(l->what, STR("linked"))) {
+		apply_to_dest(m, places, l);
+	} else if (str_eq(l->what, STR("reported"))) {
+		apply_report(m, l);
+	} else if (str_eq(l->what, STR("delayed"))) {
 		m->delay_told = true;
-		return;
-	}
-	for (size_t i = 0; i < m->nrcpt; i++) {
-		r = &m->rcpt[i];
-		if (str_eq(l->what, STR("deferred")) && r->state == RCPT_OPEN && rcpt_at(r, l->who))
-			say(r, l);
-		else if (str_eq(l->what, STR("linked")) && rcpt_at(r, l->who))
-			r->linked = true;
-		else if (str_eq(l->what, STR("reported")) && r->state == RCPT_FAILED && str_eq(r->by, l->by))
-			r->reported = true;
 	}
 }
 
-/* Applies all whole lines; what is not a line of ours is passed over. Returns octets up to the last line end. */
-static size_t apply_journal(struct mail *m, char *p, size_t n)
+/* Applies all whole lines; what is not a line of ours is passed over. *whole: octets up to the last line end. False: no memory. */
+static bool apply_journal(struct mail *m, char *p, size_t n, size_t *whole)
 {
 	struct str rest = { p, n }, text;
-	size_t whole = 0, bad = 0;
+	struct places places;
+	size_t bad = 0;
 
+	*whole = 0;
+	if (n == 0)
+		return true;
+	if (!places_make(&places, m)) {
+		places_free(&places);
+		return false;
+	}
 	while (str_cut(&rest, '\n', &text)) {
 		struct line l;
 
-		whole = (size_t)(rest.p - p);
+		*whole = (size_t)(rest.p - p);
 		if (line_parse(text, &l))
-			apply_line(m, &l);
+			apply_line(m, &places, &l);
 		else
 			bad++;
 	}
-	if (rest.n == 0 && n && p[n - 1] == '\n')
-		whole = n;
+	places_free(&places);
 	if (bad)
 		log_event(LOG_WARN, "journal-lines-unreadable", LF(L_TEXT("id", m->id), L_NUM("lines", (long long)bad)));
-	return whole;
+	return true;
 }
 
 /* ---- envelope */
@@ -472,7 +530,10 @@ static const char *read_mail(struct mail *m, bool writable, bool verify)
 	if (why)
 		return errno == ENOMEM ? why : damaged(why);
 	merge_duplicates(m);
-	whole = apply_journal(m, m->text.p + journal, m->text.n - journal);
+	if (!apply_journal(m, m->text.p + journal, m->text.n - journal, &whole)) {
+		errno = ENOMEM;
+		return "no memory";
+	}
 	m->end = end + (off_t)whole;
 	if (writable && m->end < st.st_size && file_sys.ftruncate(m->fd, m->end) == -1)
 		return strerror(errno);
@@ -570,41 +631,73 @@ int journal_append(struct mail *m, const char *lines, size_t n)
 	return -1;
 }
 
+bool file_in_use(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	bool used = fd != -1 && flock(fd, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK;
+
+	if (fd != -1)
+		close(fd);
+	return used;
+}
+
 /* ---- bad/ */
 
-static void write_why(const char *name, const char *why)
+static int write_why(const char *name, const char *as, const char *why)
 {
-	char file[NAME_ROOM + 8], stamp[40];
+	char file[NAME_ROOM + 24], stamp[40];
 	struct buf text = { 0 };
-	int fd;
+	int fd, failed;
 
-	snprintf(file, sizeof file, "%.240s.why", name);
+	snprintf(file, sizeof file, "%s.why", as);
 	fd = file_sys.open(queue.bad, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (fd == -1)
-		return;
+		return -1;
 	buf_printf(&text, "%s was set aside at %s:\n%s\n\nMend it and move it back, or delete both files.\n", name,
 		clock_rfc3339(loop_wall(), stamp), why);
-	if (file_write(fd, text.p, text.n) == -1)
-		log_text(LOG_WARN, "bad", "cannot write bad/%s: %s", file, strerror(errno));
+	failed = file_write(fd, text.p, text.n);
 	buf_free(&text);
 	close(fd);
+	return failed;
+}
+
+static void remove_why(const char *as)
+{
+	char file[NAME_ROOM + 24];
+	int saved = errno;
+
+	snprintf(file, sizeof file, "%s.why", as);
+	file_sys.unlink(queue.bad, file);
+	errno = saved;
+}
+
+/* The reason comes first: a file that is found in bad/ always has one. 0 or -1 with errno; as: under which name. */
+static int move_to_bad(int dir, const char *name, const char *why, char as[NAME_ROOM + 16])
+{
+	snprintf(as, NAME_ROOM + 16, "%.235s", name);
+	for (unsigned i = 1; i < 1000; i++) {
+		if (faccessat(queue.bad, as, F_OK, AT_SYMLINK_NOFOLLOW) == -1) {
+			if (write_why(name, as, why) == 0 && file_sys.rename(dir, name, queue.bad, as) == 0)
+				return 0;
+			remove_why(as);
+			return -1;
+		}
+		snprintf(as, NAME_ROOM + 16, "%.235s.%u", name, i);
+	}
+	errno = EEXIST;
+	return -1;
 }
 
 bool queue_set_aside(int dir, const char *name, const char *why)
 {
 	char as[NAME_ROOM + 16];
 
-	snprintf(as, sizeof as, "%.235s", name);
-	for (unsigned i = 1; file_sys.rename(dir, name, queue.bad, as) == -1; i++) {
+	if (move_to_bad(dir, name, why, as) == -1) {
 		if (errno == ENOENT)
 			return true;
-		if (errno != EEXIST || i > 1000) {
-			log_event(LOG_ERROR, "cannot-set-aside", LF(L_TEXT("file", name), L_TEXT("reason", why), L_TEXT("error", strerror(errno))));
-			return false;
-		}
-		snprintf(as, sizeof as, "%.235s.%u", name, i);
+		log_event(LOG_ERROR, "cannot-set-aside", LF(L_TEXT("file", name), L_TEXT("reason", why), L_TEXT("error", strerror(errno))));
+		return false;
 	}
-	write_why(as, why);
 	log_event(LOG_ERROR, "set-aside", LF(L_TEXT("file", name), L_TEXT("now", as), L_TEXT("reason", why)));
 	return true;
 }

@@ -19,11 +19,14 @@ enum {
 	SCAN_SMALL = 1000,              /* names; a larger queue's pass takes longer in proportion, up to an hour */
 	SCAN_LONGEST_MS = 3600000,
 	LOOK_EVERY_MS = 10000,          /* for delay notices and the end of the lifetime */
-	LOOK_AFTER_MAX = 20             /* messages opened for that in one turn */
+	LOOK_AFTER_MAX = 20,            /* messages opened for that in one turn */
+	LOOK_AGAIN_S = 3600,            /* an entry that a look has not changed */
+	ADOPT_AGAIN_MS = 1000           /* in in/: still being made durable by whoever took it in */
 };
 
 static struct map messages, domains;
 static size_t entries;
+static struct timespec seen_mtime;      /* of cur/ when the last pass began */
 
 /* ---- entries */
 
@@ -142,6 +145,15 @@ void index_drop(struct entry *e)
 	free(e);
 }
 
+void index_learn(struct entry *e, struct str domain)
+{
+	if (e->domain)
+		return;
+	e->domain = domain_get(domain);
+	if (e->domain)
+		e->domain->entries++;
+}
+
 static void take_stamp(struct entry *e, const struct entry_name *n)
 {
 	unschedule_entry(e);
@@ -164,14 +176,31 @@ static void remove_name(const char *gone, const char *stays)
 		queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one is kept in the queue.");
 }
 
-struct entry *index_name(const char *name, bool checked)
+/* Written by hand ("0.3.ID.example.org"): it gets the form under which we shall look for it. False: it could not. */
+static bool mend_form(const char *name, const char *form)
+{
+	if (strcmp(name, form) == 0 || file_sys.rename(queue.cur, name, queue.cur, form) == 0)
+		return true;
+	if (errno == EEXIST) {
+		remove_name(name, form);
+		return true;
+	}
+	if (errno != ENOENT)
+		log_event(LOG_ERROR, "cannot-rename", LF(L_TEXT("file", name), L_TEXT("error", strerror(errno))));
+	return false;
+}
+
+struct entry *index_name(const char *given, bool checked)
 {
 	struct entry_name n;
 	struct message *m;
 	struct entry *e;
-	char known[NAME_ROOM];
+	char known[NAME_ROOM], name[NAME_ROOM];
 
-	if (!entry_parse(name, &n))
+	if (!entry_parse(given, &n))
+		return NULL;
+	entry_print(name, n.next, n.held, n.tries, n.id, n.dest.p);
+	if (!mend_form(given, name))
 		return NULL;
 	m = index_message(str_of(n.id));
 	e = m ? entry_find(m, n.dest) : NULL;
@@ -198,7 +227,9 @@ struct entry *index_name(const char *name, bool checked)
 		if (e->state != ENTRY_OPEN)
 			remove_name(known, name);
 	}
-	if (e->state != ENTRY_OPEN)             /* an open one is settled when its attempt ends */
+	if (e->state == ENTRY_OPEN)
+		seen_mtime = (struct timespec){ 0 };    /* met again when its attempt has ended */
+	else
 		take_stamp(e, &n);
 	return e;
 }
@@ -209,7 +240,8 @@ static DIR *scan;
 static uint32_t pass;
 static bool scan_wanted, pass_complete;
 static struct timer scan_timer, look_timer;
-static struct timespec seen_mtime;
+static void adopt_again(struct timer *);
+static struct timer adopt_timer = { .expired = adopt_again };
 static struct watch in_watch;
 
 static DIR *open_again(int dir)
@@ -246,13 +278,14 @@ static struct entry *met(const char *name)
 
 static bool old_enough(const struct entry *e)
 {
-	int64_t age = loop_wall() - id_arrival(e->msg->id);
+	int64_t now = loop_wall(), age = now - id_arrival(e->msg->id);
 
-	if (e->state != ENTRY_SCHEDULED && e->state != ENTRY_WAITING)
+	if ((e->state != ENTRY_SCHEDULED && e->state != ENTRY_WAITING) || now < (int64_t)e->looked + LOOK_AGAIN_S)
 		return false;
-	if (e->next > loop_wall() + 2 * queue.conf.retry_max)
+	if (e->next > now + 2 * queue.conf.retry_max)
 		return true;            /* a clock that was wrong once? */
-	return (age > queue.conf.lifetime && e->tries > 0) || (queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
+	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e))) ||
+		(queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
 }
 
 /* Entries that a whole pass did not meet have been removed by hand. */
@@ -435,6 +468,10 @@ void adopt_in(void)
 
 		if (hidden(x->d_name))
 			continue;
+		if (file_in_use(queue.in, x->d_name)) {
+			timer_set(&adopt_timer, ADOPT_AGAIN_MS);
+			continue;
+		}
 		if (!entry_parse(x->d_name, &n)) {
 			queue_set_aside(queue.in, x->d_name, "The name is not of the form <next>.<tries>.<id>.<destination>.");
 			continue;
@@ -447,6 +484,12 @@ void adopt_in(void)
 			log_event(LOG_ERROR, "cannot-take-from-in", LF(L_TEXT("file", x->d_name), L_TEXT("error", strerror(errno))));
 	}
 	closedir(d);
+}
+
+static void adopt_again(struct timer *t)
+{
+	(void)t;
+	adopt_in();
 }
 
 static void in_changed(struct watch *w)
@@ -477,6 +520,7 @@ void index_close(void)
 
 	timer_stop(&scan_timer);
 	timer_stop(&look_timer);
+	timer_stop(&adopt_timer);
 	watch_stop(&in_watch);
 	if (scan)
 		closedir(scan);

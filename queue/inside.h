@@ -49,13 +49,19 @@ void journal_line(struct buf *out, int64_t now, const char *what, struct str who
 /* Whole lines, behind the last whole line. 0, or -1 with errno and nothing is appended. */
 int journal_append(struct mail *, const char *lines, size_t n);
 
+/* Somebody is at work on it: who writes a draft, or delivers a message, holds its lock (flock). */
+bool file_in_use(int dir, const char *name);
+
 /* ---- intake (queue/intake.c): drafts and making things durable */
 
 int intake_open(void);                          /* 0 or -1 with errno */
 void intake_close(void);
 bool intake_knows(const char *id);              /* a draft with this id is waiting to become durable */
-/* What was appended to fd becomes durable within a second. The descriptor is duplicated. 0 or -1 with errno. */
-int sync_marks(int fd);
+/* What was appended to fd becomes durable within a second. The descriptor is duplicated, once for each round: *round is the
+ * caller's, 0 at first. 0 or -1 with errno. */
+int sync_marks(int fd, unsigned *round);
+/* A name went from cur/: that becomes durable within a second. */
+void sync_names(void);
 /* Runs done() after the next sync of cur/ (links made before now are durable then); ok false: it failed. */
 void sync_dir(void (*done)(void *arg, bool ok), void *arg);
 /* Marks that could not be written: intake is refused while any is held. */
@@ -73,6 +79,7 @@ struct message {
 	bool checked;                   /* its size and checksum were seen to be right since the start, or we wrote it */
 	bool suspect;                   /* was being tried when the program died */
 	bool delay_seen;                /* no delay notice is due any more */
+	bool delay_told;                /* one is in the queue, or on its way there */
 };
 struct domain {
 	struct map_node node;           /* key: the domain */
@@ -89,7 +96,7 @@ enum entry_state {
 struct entry {
 	struct message *msg;
 	struct entry *sibling;
-	struct domain *domain;          /* NULL: blind ("+" or a token): the file says where to */
+	struct domain *domain;          /* NULL: blind ("+" or a token): the file says where to, and it was not read yet or says several ways */
 	struct heap_node due;           /* key: next */
 	struct node wait;
 	struct list *waits_in;          /* ENTRY_WAITING */
@@ -98,6 +105,7 @@ struct entry {
 	unsigned tries;
 	enum entry_state state;
 	uint32_t seen;                  /* the last scan that met it */
+	uint32_t looked;                /* Unix seconds of the last look_after() */
 	char dest[];                    /* as in the name */
 };
 /* Takes a name found in cur/ (or made by us) into the index; one that is known is updated to the later stamp.
@@ -107,6 +115,7 @@ struct message *index_message(struct str id);   /* or NULL */
 struct entry *entry_find(const struct message *, struct str dest);      /* or NULL */
 void index_drop(struct entry *);                /* its file is gone (state must not be ENTRY_OPEN) */
 void entry_name_of(const struct entry *, char name[NAME_ROOM]);
+void index_learn(struct entry *, struct str domain);    /* all that is open of a blind entry goes the way of this domain */
 size_t index_size(void);
 int index_read(void);                           /* all of cur/ at start; 0 or -1 with errno */
 void index_scan_soon(void);                     /* look at cur/ from the beginning, now */
@@ -125,7 +134,8 @@ struct dest {
 	struct list waiting;            /* entries that are due, not open */
 	struct list ready;              /* bundles of open messages */
 	struct bundle *gather;          /* the bundle being made by the attempt that is being opened */
-	unsigned couriers;              /* connections at work */
+	struct list idle;               /* couriers that have nothing to do and keep their connection */
+	unsigned couriers;              /* connections, the idle ones too */
 	unsigned window;                /* connections allowed now: grows with success */
 	unsigned failures;              /* in a row; 0: up */
 	bool down;                      /* until `back` expires; then one probe at a time */
@@ -142,6 +152,8 @@ void dest_hold(struct dest *);
 void dest_release(struct dest *);               /* NULL is fine */
 void dest_went(struct dest *, const struct reply *failed);      /* a bundle ended: NULL: there was a conversation */
 void dest_is_runnable(struct dest *);
+bool dest_is_failing(const struct entry *);     /* the last try of anything where it goes came to no conversation */
+void attempt_gone(const struct attempt *);
 void plan_soon(void);                           /* places are free or work has come */
 int64_t back_off(unsigned tries);               /* seconds to wait after that many tries, with chance */
 void count_deferred(void);
@@ -158,19 +170,20 @@ struct attempt {
 	bool moved;                     /* the entry has its next stamp: something was tried */
 	bool self, counts;              /* a fault of ours stood in the way; something else was tried: only then it counts */
 	bool stuck;                     /* our disk refuses something: intake is held */
-	bool unsynced;                  /* lines were written and not synced */
-	bool links_made, links_refused;
+	bool links_made;
+	unsigned round;                 /* of marks: sync_marks() */
 	unsigned old_tries;             /* before it was moved */
 	struct list bundles;            /* not settled yet */
 	size_t started;                 /* of them, with a courier */
 	unsigned event;                 /* for failures of this attempt */
 	struct buf lines;               /* journal lines not written yet */
+	struct buf linked;              /* lines that may be written when the names they tell of are durable */
 	struct task write;              /* writes them at the end of the turn */
 	struct timer again;             /* what our disk refused is tried again */
 	struct kept *kept;              /* words that results point to */
 	size_t slot;                    /* in the lock file, 0: none */
 	unsigned reporting;             /* event of the report being committed */
-	struct promise *promise;        /* a commit or a sync that is awaited, or NULL */
+	bool awaits;                    /* a commit or a sync, which will call */
 };
 struct bundle_private {
 	struct bundle *bundle;

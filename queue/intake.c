@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "lib/child.h"
@@ -107,8 +108,7 @@ struct draft {
 	struct node node;
 	struct map_node known;
 	bool in_map;
-	struct task early;              /* done() without a round */
-	bool early_ok;
+	struct task early;              /* done(false) without a round */
 };
 
 static struct map committing;           /* drafts between queue_commit() and done(), by id */
@@ -161,13 +161,27 @@ uint64_t draft_size(const struct draft *d)
 	return d->size;
 }
 
+/* A new file, locked until it is durable: another process neither sweeps it away nor adopts it before that. */
+static int open_work(const char *id)
+{
+	int flags = O_RDWR | O_CREAT | O_EXCL;
+	int fd = file_sys.open(queue.work, id, flags, 0600);
+
+	/* the leftover of a draft with a given id, which could not be removed then? */
+	if (fd == -1 && errno == EEXIST && !file_in_use(queue.work, id) && file_sys.unlink(queue.work, id) == 0)
+		fd = file_sys.open(queue.work, id, flags, 0600);
+	if (fd != -1)
+		flock(fd, LOCK_EX | LOCK_NB);
+	return fd;
+}
+
 /* Writes the buffer out. The first line stays blank until all is known. */
 static int draft_flush(struct draft *d)
 {
 	size_t skip = 0;
 
 	if (d->fd == -1) {
-		d->fd = file_sys.open(queue.work, d->id, O_RDWR | O_CREAT | O_EXCL, 0600);
+		d->fd = open_work(d->id);
 		if (d->fd == -1)
 			goto fail;
 		skip = FILE_LINE;
@@ -197,6 +211,12 @@ int draft_write(struct draft *d, const void *p, size_t n)
 	return d->buf.n >= DRAFT_BLOCK ? draft_flush(d) : 0;
 }
 
+static void discard_work(struct draft *d)
+{
+	if (d->fd != -1)
+		file_sys.unlink(queue.work, d->id);
+}
+
 static void draft_free(struct draft *d)
 {
 	if (d->fd != -1)
@@ -209,8 +229,7 @@ void draft_abort(struct draft *d)
 {
 	if (!d)
 		return;
-	if (d->fd != -1)
-		file_sys.unlink(queue.work, d->id);
+	discard_work(d);
 	draft_free(d);
 }
 
@@ -250,6 +269,8 @@ struct waiter {                         /* for the directory alone */
 };
 
 static struct list drafts, marks, waiters;      /* for the next round */
+static struct list failing;                     /* drafts whose done(false) is posted */
+static unsigned round_number = 1;               /* of the next round */
 static struct {
 	bool running;
 	msec began;
@@ -336,18 +357,22 @@ static void draft_end(struct draft *d, bool ok)
 	no_longer_committing(d);
 	if (!ok && d->name[0])
 		file_sys.unlink(target_dir(), d->name);
-	if (ok && queue.conf.schedule)
+	if (ok && d->name[0] && queue.conf.schedule)
 		index_name(d->name, true);
 	draft_free(d);
 	done(arg, ok);
 }
 
-static void end_marks(struct list *l)
+/* errors NULL: nothing is known. A mark that may be lost means a delivery that may be repeated after a power cut. */
+static void end_marks(struct list *l, const int32_t *errors)
 {
 	struct node *x;
 
-	while ((x = list_shift(l))) {
+	for (size_t i = 0; (x = list_shift(l)); i++) {
 		struct unsynced *u = owner_of(x, struct unsynced, node);
+
+		if (errors && errors[i])
+			log_event(LOG_ERROR, "marks-not-durable", LF(L_TEXT("error", strerror(errors[i]))));
 
 		close(u->fd);
 		free(u);
@@ -372,7 +397,7 @@ static void round_end(const struct answer *a)
 		list_push(&mine_drafts, x);
 	while ((x = list_shift(&flying.waiters)))
 		list_push(&mine_waiters, x);
-	end_marks(&flying.marks);
+	end_marks(&flying.marks, a ? a->error + flying.ndrafts : NULL);
 	flying.running = false;
 	while ((x = list_shift(&mine_drafts))) {
 		struct draft *d = owner_of(x, struct draft, node);
@@ -454,6 +479,7 @@ static size_t board(int fds[ROUND_MAX])
 		timer_stop(&marks_timer);
 	flying.running = true;
 	flying.began = loop_now();
+	round_number++;
 	return n;
 }
 
@@ -492,25 +518,20 @@ static void turn(struct task *t)
 }
 static struct task turn_soon = { .run = turn };
 
-static void early_end(struct task *t)
+static void fail_now(struct task *t)
 {
 	struct draft *d = owner_of(t, struct draft, early);
 
-	if (d->early_ok) {      /* the message is there already: nothing of this draft is wanted */
-		no_longer_committing(d);
-		d->done(d->arg, true);
-		draft_free(d);
-		return;
-	}
+	list_remove(&failing, &d->node);
 	draft_end(d, false);
 }
 
-static void end_early(struct draft *d, bool ok)
+/* done(false), but not from inside. */
+static void fail_soon(struct draft *d)
 {
-	if (d->fd != -1 && !d->name[0])
-		file_sys.unlink(queue.work, d->id);
-	d->early = (struct task){ .run = early_end };
-	d->early_ok = ok;
+	discard_work(d);
+	d->early = (struct task){ .run = fail_now };
+	list_push(&failing, &d->node);
 	task_post(&d->early);
 }
 
@@ -525,20 +546,40 @@ static int move_in(struct draft *d)
 	return -1;
 }
 
+/* A message with this id is in cur/. Perhaps a crash came between its name and its sync: it is synced before it is called
+ * taken. 0 or -1 with errno. */
+static int board_existing(struct draft *d, const struct message *m)
+{
+	char name[NAME_ROOM];
+	int fd;
+
+	entry_name_of(m->entries, name);
+	fd = file_sys.open(queue.cur, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	if (fd == -1)
+		return -1;
+	discard_work(d);
+	if (d->fd != -1)
+		close(d->fd);
+	d->fd = fd;
+	return 0;
+}
+
 void queue_commit(struct draft *d, void (*done)(void *, bool), void *arg)
 {
-	bool known = intake_knows(d->id) || index_message(str_of(d->id));
+	const struct message *there = index_message(str_of(d->id));
+	bool ok;
 
 	d->done = done;
 	d->arg = arg;
-	d->in_map = map_put(&committing, &d->known, str_of(d->id));
-	if (!d->in_map || known) {
-		end_early(d, known);
+	if (intake_knows(d->id)) {              /* whoever comes again shall come when that one is settled */
+		fail_soon(d);
 		return;
 	}
-	if (draft_complete(d) == -1 || move_in(d) == -1) {
+	d->in_map = map_put(&committing, &d->known, str_of(d->id));
+	ok = d->in_map && (there ? board_existing(d, there) == 0 : draft_complete(d) == 0 && move_in(d) == 0);
+	if (!ok) {
 		log_event(LOG_ERROR, "commit-failed", LF(L_TEXT("id", d->id), L_TEXT("error", strerror(errno))));
-		end_early(d, false);
+		fail_soon(d);
 		return;
 	}
 	list_push(&drafts, &d->node);
@@ -584,10 +625,19 @@ static void marks_are_due(struct timer *t)
 	marks_due = true;
 }
 
-int sync_marks(int fd)
+void sync_names(void)
 {
-	struct unsynced *u = calloc(1, sizeof *u);
+	if (!timer_armed(&marks_timer))
+		timer_set(&marks_timer, MARKS_AFTER_MS);
+}
 
+int sync_marks(int fd, unsigned *round)
+{
+	struct unsynced *u;
+
+	if (*round == round_number)
+		return 0;               /* the next round takes it anyway */
+	u = calloc(1, sizeof *u);
 	if (!u)
 		return -1;
 	u->fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
@@ -596,8 +646,8 @@ int sync_marks(int fd)
 		return -1;
 	}
 	list_push(&marks, &u->node);
-	if (!timer_armed(&marks_timer))
-		timer_set(&marks_timer, MARKS_AFTER_MS);
+	*round = round_number;
+	sync_names();
 	return 0;
 }
 
@@ -620,6 +670,7 @@ int intake_open(void)
 	list_init(&drafts);
 	list_init(&marks);
 	list_init(&waiters);
+	list_init(&failing);
 	list_init(&flying.drafts);
 	list_init(&flying.marks);
 	list_init(&flying.waiters);
@@ -640,6 +691,7 @@ static void forget_drafts(struct list *l)
 	while ((x = list_shift(l))) {
 		struct draft *d = owner_of(x, struct draft, node);
 
+		task_cancel(&d->early);
 		no_longer_committing(d);
 		draft_free(d);
 	}
@@ -661,8 +713,9 @@ void intake_close(void)
 	timer_stop(&helper_timer);
 	forget_drafts(&drafts);
 	forget_drafts(&flying.drafts);
-	end_marks(&marks);
-	end_marks(&flying.marks);
+	forget_drafts(&failing);
+	end_marks(&marks, NULL);
+	end_marks(&flying.marks, NULL);
 	forget_waiters(&waiters);
 	forget_waiters(&flying.waiters);
 	flying.running = marks_due = false;

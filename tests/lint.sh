@@ -70,6 +70,7 @@ verdict "indented by blanks" "$(grep -nE '^ +[^ *]' $sources)"
 # shellcheck disable=SC2086
 verdict "unbounded string calls" "$(grep -nE '[^_[:alnum:]](strcpy|strcat|sprintf|vsprintf|gets|strtok|alloca)[[:space:]]*\(' $sources)"
 verdict "shell syntax" "$(for f in $(ours -name '*.sh') .ci/run; do sh -n "$f" 2>&1 || echo "$f"; done)"
+verdict "documentation" "$(sh tests/doc.sh 2>&1)"
 
 for cc in gcc clang; do
 	if ! command -v $cc >/dev/null 2>&1; then

@@ -5,9 +5,11 @@
  *   -n N  -s N     so many messages, over so many sessions at a time
  *   -a FILE        gets the token of every message answered 250, and "? TOKEN" when the connection broke after its data
  *   -b             one octet at a time, each in a packet of its own, a little apart
+ *   -e MS          a pause behind every message
  *   -k             goes on, on a new connection, when the old one breaks or is refused
  *   -T TEXT        tokens begin so
  *   -w SECONDS     gives up after (60)
+ * SIGTERM: no further message is begun; those that are on their way get their answer.
  * Exit 0: everything was answered 250. Else the first other answer is on stderr. */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -20,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -29,11 +32,14 @@
 enum { MOST = 256, WINDOW = 100, PAUSE_MS = 20 };
 
 static const char *from = "sender@inject.test", *rcpt[MOST], *token_prefix = "t";
-static unsigned port, nrcpt, repeat = 1, messages = 1, sessions = 1, seconds = 60;
+static unsigned port, nrcpt, repeat = 1, messages = 1, sessions = 1, seconds = 60, pause_ms;
 static bool slowly, stubborn;
 static int ack_fd = -1;
 static const char *content;
 static size_t content_size;
+
+static volatile sig_atomic_t enough;
+static pid_t *children;
 
 static FILE *in;
 static int fd = -1;
@@ -51,6 +57,14 @@ static void give_up(int signo)
 	(void)signo;
 	if (write(2, text, sizeof text - 1)) {}
 	_exit(1);
+}
+
+static void stop(int signo)
+{
+	enough = 1;
+	for (unsigned i = 0; children && i < sessions; i++)
+		if (children[i] > 0)
+			kill(children[i], signo);
 }
 
 /* ---- octets; false: the connection is lost */
@@ -217,22 +231,26 @@ static void session(unsigned number)
 {
 	unsigned count = messages / sessions + (number < messages % sessions);
 
+	children = NULL;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	alarm(seconds);
 	while (!meet())
 		lost();
-	for (unsigned i = 0; i < count; ) {
+	for (unsigned i = 0; i < count && !enough; ) {
 		char token[64];
 		bool over, well;
 
 		snprintf(token, sizeof token, "%.40s-%u-%u", token_prefix, number, i);
 		well = message(token, &over);
 		i += over;
-		while (!well) {
+		if (pause_ms)
+			nap(pause_ms);
+		while (!well && !enough) {
 			lost();
 			well = meet();
 		}
 	}
-	if (line("QUIT"))
+	if (in && line("QUIT"))
 		answer();
 	exit(0);
 }
@@ -262,7 +280,7 @@ static void options(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "p:f:t:R:m:n:s:a:bkT:w:")) != -1) {
+	while ((c = getopt(argc, argv, "p:f:t:R:m:n:s:a:e:bkT:w:")) != -1) {
 		switch (c) {
 		case 'p': port = (unsigned)atoi(optarg); break;
 		case 'f': from = optarg; break;
@@ -272,6 +290,7 @@ static void options(int argc, char **argv)
 		case 'n': messages = (unsigned)atoi(optarg); break;
 		case 's': sessions = (unsigned)atoi(optarg); break;
 		case 'a': ack_fd = open(optarg, O_WRONLY | O_CREAT | O_APPEND, 0600); break;
+		case 'e': pause_ms = (unsigned)atoi(optarg); break;
 		case 'b': slowly = true; break;
 		case 'k': stubborn = true; break;
 		case 'T': token_prefix = optarg; break;
@@ -290,13 +309,14 @@ int main(int argc, char **argv)
 	int status, result = 0;
 
 	options(argc, argv);
+	children = calloc(sessions, sizeof *children);
 	signal(SIGALRM, give_up);
-	for (unsigned i = 0; i < sessions; i++) {
-		pid_t child = fork();
-
-		if (child == 0)
+	signal(SIGTERM, stop);          /* interrupts nothing: glibc restarts */
+	for (unsigned i = 0; i < sessions && children; i++) {
+		children[i] = fork();
+		if (children[i] == 0)
 			session(i);
-		if (child == -1)
+		if (children[i] == -1)
 			result = 1;
 	}
 	while (wait(&status) != -1 || errno == EINTR)

@@ -165,6 +165,7 @@ static void session(int fd)
 	while (read_line(line)) {
 		note("%s", line);
 		if (!strncasecmp(line, "EHLO", 4)) {
+			say("250-sink.test");
 			for (int i = 0; i < nkeywords; i++)
 				say("250-%s", keyword[i]);
 			say("250-PIPELINING\r\n250-8BITMIME\r\n250-ENHANCEDSTATUSCODES\r\n250 SIZE");

@@ -1,0 +1,146 @@
+# The commands, as programs and people use them.
+
+text() { printf 'From: me@elsewhere.test\nTo: user@here.test\nCc: Sender <sender@here.test>\nBcc: secret@here.test\nSubject: %s\n\nHello\n' "$1"; }
+
+it sendmail_as_programs_call_it "sendmail with -t, -f, -r, -F, -i, -oi and what scripts pass besides"
+sendmail_as_programs_call_it() {
+	serve here
+	mailboxes here secret dots plain who
+	# -t: recipients from the header, Bcc gone
+	text one | must "-t" send here -t -i
+	for user in user sender secret; do within 20 "the one for $user" arrived here $user 1; done
+	must "Bcc is gone" [ "$(grep -ci '^bcc:' "$(mail here user)")" = 0 ]
+	# as PHP and cron do
+	printf 'Subject: two\n\nfirst\n.\nlast\n' | must "-oi" send here -oi -oem -odq -f bounce@here.test dots@here.test
+	within 20 "the one with a dot" arrived here dots 1
+	has '^last' "$(mail here dots)"
+	has '^Return-Path: <bounce@here.test>' "$(mail here dots)"
+	printf 'Subject: three\n\nfirst\n.\nlast\n' | must "-r" send here -r other@here.test -F 'Ann Other' -- plain
+	within 20 "the one that ends at the dot" arrived here plain 1
+	must "a dot ends it" [ "$(grep -c '^last' "$(mail here plain)")" = 0 ]
+	has '^Return-Path: <other@here.test>' "$(mail here plain)"
+	has '^From: .*Ann Other' "$(mail here plain)"
+	has '^To:\|^Message-I[dD]:' "$(mail here plain)"
+	has '^Date:' "$(mail here plain)"
+	printf 'Subject: four\n\nx\n' | must "argv[0]" sh -c 'ln -s "$1" "$2/sendmail" && exec "$2/sendmail" -C "$2/here.conf" -bm -v -f "<>" who@here.test >/dev/null' - "$fardel" "$T"
+	within 20 "the one from nobody" arrived here who 1
+	has '^Return-Path: <>' "$(mail here who)"
+	drained here
+}
+
+it sendmail_exit_codes "sendmail says 64 for a wrong call, 65 for a wrong address, 75 when nothing can be queued"
+sendmail_exit_codes() {
+	config here
+	mailboxes here user
+	status_is 64 send here </dev/null 2>/dev/null
+	printf 'Subject: x\n\nx\n' >"$T/mail"
+	status_is 65 send here 'a@@b' <"$T/mail" 2>/dev/null
+	printf 'Subject: x\n\nx\n' | status_is 64 send here -bd user 2>/dev/null
+	: >"$T/here.queue.file"
+	sed "s|^queue = .*|queue = $T/here.queue.file|" "$T/here.conf" >"$T/broken.conf"
+	status_is 75 send broken user <"$T/mail" 2>/dev/null
+}
+
+it sendmail_speaks_smtp "sendmail -bs is a session; -q delivers what waits; -bp and mailq list it"
+sendmail_speaks_smtp() {
+	config here
+	mailboxes here user
+	printf 'EHLO me\r\nMAIL FROM:<a@here.test>\r\nRCPT TO:<user@here.test>\r\nDATA\r\nSubject: x\r\n\r\nx\r\n.\r\nQUIT\r\n' |
+		send here -bs >"$T/said" 2>"$T/bs.log"
+	has '^221 ' "$T/said"
+	must "one line for each reply" [ "$(grep -c '^250 2\.[01]\.' "$T/said")" -ge 3 ]
+	send here -bp >"$T/list"
+	has '^-Queue ID-' "$T/list"
+	has 'user@here.test' "$T/list"
+	has '^-- 1 Kbytes in 1 Request\.' "$T/list"
+	"$fardel" mailq -c "$T/here.conf" | cmp - "$T/list" || fail "mailq says something else"
+	must "-q" send here -q 2>"$T/q.log"
+	within 1 "the message" arrived here user 1
+	must "empty" [ "$(send here -bp)" = "Mail queue is empty" ]
+}
+
+it check_finds_the_line "check names file and line of what is wrong, and the nearest setting; exit 78"
+check_finds_the_line() {
+	config here
+	mailboxes here postmaster
+	must "a good one" "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
+	echo 'retry_frist = 5m' >>"$T/here.conf"
+	lines=$(wc -l <"$T/here.conf")
+	status_is 78 "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
+	has "here.conf:$lines:.*retry_first" "$T/said"
+	status_is 78 "$fardel" serve -c "$T/here.conf" >"$T/said" 2>&1
+	has "here.conf:$lines:" "$T/said"
+	sed '$d' "$T/here.conf" >"$T/two.conf"
+	echo 'queue_lifetime = 5 apples' >>"$T/two.conf"
+	status_is 78 "$fardel" check -c "$T/two.conf" >"$T/said" 2>&1
+	has "two.conf:$lines:" "$T/said"
+	status_is 78 "$fardel" check -c "$T/none.conf" >"$T/said" 2>&1
+	has "none.conf" "$T/said"
+	sed '$d' "$T/here.conf" >"$T/three.conf"
+	"$fardel" config -c "$T/three.conf" -o 'retry_max = 7s' | grep -q '^retry_max = 7s' || fail "-o does not count"
+	FARDEL_RETRY_MAX=8s "$fardel" config -c "$T/three.conf" | grep -q '^retry_max = 8s' || fail "the environment does not count"
+}
+
+it second_server_is_told "a second serve on the same queue ends with 75 and names the first"
+second_server_is_told() {
+	serve here
+	first=$pid
+	free_port
+	sed "s|^listen = .*|listen = smtp://127.0.0.1:$port|" "$T/here.conf" >"$T/two.conf"
+	status_is 75 "$fardel" serve -c "$T/two.conf" 2>"$T/said"
+	has "$first" "$T/said"
+	must "the first still takes mail" inject -p "$(port_of here)" -t user@here.test
+	within 20 "the message" arrived here user 1
+}
+
+it queue_by_hand "mv reschedules, rm drops, both noticed without the daemon being told"
+queue_by_hand() {
+	sink there -r 'u=450 4.2.0 not now'
+	first=$pid
+	there=$port
+	serve here "route = there.test smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	must "two messages" inject -p "$(port_of here)" -t user@there.test -n 2
+	within 20 "both put off" put_off 2
+	end "$first"
+	mkdir "$T/again"
+	begin again "$tools/sink" -p "$there" "$T/again"
+	cd "$T/here.queue/cur" || fail "no cur"
+	set -- *
+	rm "$1"
+	mv "$2" "$(date +%s).${2#*.}"
+	within 25 "an empty queue" queue_empty here
+	must "the one that was moved" took again 1
+}
+put_off() { [ "$(ls "$T/here.queue/cur" | grep -c '^[0-9]*\.1\.')" = "$1" ] && [ "$(grep -c ' deferred ' "$T/here.log")" -ge "$1" ]; }
+
+it any_stamp_by_hand "mv to a name that begins with 0. makes a message due, as every stamp of the past does"
+any_stamp_by_hand() {
+	sink there -r 'u=450 4.2.0 not now'
+	first=$pid
+	there=$port
+	serve here "route = there.test smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	must "a message" inject -p "$(port_of here)" -t user@there.test
+	within 20 "it is put off" put_off 1
+	end "$first"
+	mkdir "$T/again"
+	begin again "$tools/sink" -p "$there" "$T/again"
+	said_port again
+	cd "$T/here.queue/cur" || fail "no cur"
+	for name in *; do mv "$name" "0.${name#*.}"; done
+	status_is 0 flush here
+	drained here 5
+	must "it is there" took again 1
+}
+
+it demo_runs_twice "make run ONCE=1 works on a fresh tree and on the one it has made"
+demo_runs_twice() {
+	mkdir -p "$T/tree/demo"
+	ln -s "$fardel" "$T/tree/fardel"
+	set -- $("$tools/ports" 2)
+	sed "s/127\.0\.0\.1:2525/127.0.0.1:$1/; s/127\.0\.0\.1:2600/127.0.0.1:$2/" demo/run.sh >"$T/tree/demo/run.sh"
+	for turn in 1 2; do
+		ONCE=1 timeout 60 sh "$T/tree/demo/run.sh" >"$T/said" 2>&1 || fail "turn $turn: $(tail -n 3 "$T/said")"
+		has 'nrcpt=3' "$T/said"
+	done
+	within 5 "the servers are gone" nobody_left
+}

@@ -1,0 +1,941 @@
+/* The queue as a whole: how mail enters, who is tried when and with whom, and what hands may do in the directory. */
+#include "queue/inside.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/queue_rig.h"
+
+Suite *queue_suite(void);
+
+#define ANSWERS(...) rig_answers((const struct rig_answer[]){ __VA_ARGS__ }, sizeof (const struct rig_answer[]){ __VA_ARGS__ } / sizeof(struct rig_answer))
+#define LATER { "", RESULT_DEFERRED, BLAME_RCPT, 450, "later" }
+#define DOWN { "", RESULT_DEFERRED, BLAME_DEST, 0, "connection refused" }
+
+static void set_up(void)
+{
+	rig_open();
+}
+
+static void tear_down(void)
+{
+	rig_close();
+}
+
+static void take_only(void)
+{
+	rig_crash();
+	rig.conf.deliver = false;
+	rig_start();
+}
+
+static void deliver_again(void)
+{
+	rig_crash();
+	rig.conf.deliver = true;
+	rig_start();
+}
+
+/* ---- taking in */
+
+START_TEST(one_destination_is_in_the_name_and_several_are_a_plus)
+{
+	static const struct {
+		const char *to, *cur;
+	} rows[] = {
+		{ "b@one.example", "0 one.example" },
+		{ "b@one.example c@one.example d@ONE.Example", "0 one.example" },
+		{ "b@one.example c@two.example", "0 +" },
+		{ "b@[192.0.2.1]", "0 [192.0.2.1]" },
+	};
+
+	take_only();
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		ck_assert(rig_put("a@s.example", rows[i].to));
+		ck_assert_str_eq(rig_cur(), rows[i].cur);
+		ck_assert_uint_eq(rig_count("work"), 0);
+		ck_assert_uint_eq(queue_entries(), i + 1);
+		rig_rm(rig_name(rows[i].cur + 2));
+	}
+}
+END_TEST
+
+START_TEST(a_draft_that_is_given_up_leaves_nothing)
+{
+	struct envelope e = { 0 };
+	struct sender s = { .addr = { STR("a"), STR("s.example") } };
+	struct recipient r = { .addr = { STR("b"), STR("x.example") } };
+	char block[40000];
+	struct draft *d;
+
+	memset(block, 'x', sizeof block);
+	ck_assert(envelope_sender(&e, &s) && envelope_rcpt(&e, &r));
+	for (int blocks = 0; blocks < 3; blocks++) {
+		d = queue_draft(&e, NULL);
+		for (int i = 0; i < blocks; i++)
+			ck_assert_int_eq(draft_write(d, block, sizeof block), 0);
+		ck_assert_uint_eq(draft_size(d), blocks * sizeof block);
+		draft_abort(d);
+		ck_assert_uint_eq(rig_count("work"), 0);
+	}
+	draft_abort(NULL);
+	ck_assert_str_eq(rig_cur(), "");
+	envelope_free(&e);
+}
+END_TEST
+
+START_TEST(a_large_message_is_delivered_octet_for_octet)
+{
+	size_t n = 3 << 20;
+	char *body = malloc(n + 1);
+
+	for (size_t i = 0; i < n; i++)
+		body[i] = i % 71 == 69 ? '\r' : i % 71 == 70 ? '\n' : (char)('a' + i % 23);
+	body[n] = 0;
+	ck_assert(rig_put_body("a@s.example", "b@x.example", body, NULL, 0));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nsent, 1);
+	ck_assert_int_eq(strcmp(rig.sent[0].body, body), 0);
+	free(body);
+}
+END_TEST
+
+START_TEST(an_empty_message_is_delivered)
+{
+	ck_assert(rig_put_body("a@s.example", "b@x.example", "", NULL, 0));
+	rig_run(1);
+	ck_assert_uint_eq(rig_times("b@x.example"), 1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(an_id_that_is_there_already_is_taken_once)
+{
+	take_only();
+	ck_assert(rig_put_body("a@s.example", "b@x.example", rig_body, "6b0c3d50a1b2c3d4e5f60718", 0));
+	ck_assert(rig_put_body("a@s.example", "b@x.example", rig_body, "6b0c3d50a1b2c3d4e5f60718", 0));
+	ck_assert_str_eq(rig_cur(), "0 x.example");
+	ck_assert_uint_eq(rig_count("work"), 0);
+}
+END_TEST
+
+static int outcome[2] = { -1, -1 };
+static void note_outcome(void *arg, bool ok)
+{
+	*(int *)arg = ok;
+}
+
+static struct draft *simple_draft(const char *id)
+{
+	struct envelope e = { 0 };
+	struct sender s = { .addr = { STR("a"), STR("s.example") } };
+	struct recipient r = { .addr = { STR("b"), STR("x.example") } };
+	struct draft *d;
+
+	ck_assert(envelope_sender(&e, &s) && envelope_rcpt(&e, &r));
+	d = queue_draft(&e, id);
+	ck_assert_ptr_nonnull(d);
+	ck_assert_int_eq(draft_write(d, rig_body, strlen(rig_body)), 0);
+	envelope_free(&e);
+	return d;
+}
+
+START_TEST(an_id_committed_twice_in_one_round_is_one_message)
+{
+	take_only();
+	outcome[0] = outcome[1] = -1;
+	queue_commit(simple_draft("6b0c3d50a1b2c3d4e5f60718"), note_outcome, &outcome[0]);
+	queue_commit(simple_draft("6b0c3d50a1b2c3d4e5f60718"), note_outcome, &outcome[1]);
+	ck_assert_int_eq(outcome[0], -1);
+	rig_turn();
+	ck_assert_int_eq(outcome[0], 1);
+	ck_assert_int_ne(outcome[1], -1);
+	ck_assert_str_eq(rig_cur(), "0 x.example");
+	ck_assert_uint_eq(rig_count("work"), 0);
+	ck_assert(queue_committed());
+}
+END_TEST
+
+START_TEST(a_crash_in_mid_commit_calls_nobody_back)
+{
+	outcome[0] = outcome[1] = -1;
+	queue_commit(simple_draft("6b0c3d50a1b2c3d4e5f60718"), note_outcome, &outcome[0]);
+	queue_commit(simple_draft("6b0c3d50a1b2c3d4e5f60718"), note_outcome, &outcome[1]);
+	rig_crash();
+	rig_turn();
+	rig_start();
+	rig_run(1);
+	ck_assert_int_eq(outcome[0], -1);
+	ck_assert_int_eq(outcome[1], -1);
+}
+END_TEST
+
+START_TEST(nothing_is_tried_before_its_release)
+{
+	ck_assert(rig_put_body("a@s.example", "b@x.example", rig_body, NULL, RIG_WALL + 1000));
+	ck_assert_int_eq(strncmp(rig_name("x.example"), "1796001000.0.", 13), 0);
+	rig_run(990);
+	ck_assert_uint_eq(rig.nsent, 0);
+	rig_run(20);
+	ck_assert_uint_eq(rig.nsent, 1);
+}
+END_TEST
+
+START_TEST(what_waits_in_in_is_adopted)
+{
+	take_only();
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	{
+		char name[NAME_ROOM];
+
+		snprintf(name, sizeof name, "%s", rig_name("x.example"));
+		ck_assert_int_eq(renameat(queue.cur, name, queue.in, name), 0);
+	}
+	rig_write("in", "nonsense", "x", 1);
+	deliver_again();
+	rig_run(2);
+	ck_assert_uint_eq(rig_times("b@x.example"), 1);
+	ck_assert_uint_eq(rig_count("in"), 0);
+	ck_assert_uint_eq(rig_count("bad"), 2);
+}
+END_TEST
+
+START_TEST(a_message_still_being_written_elsewhere_is_left_alone)
+{
+	char name[NAME_ROOM];
+	int fd;
+
+	rig_write("work", "another-process", "half", 4);
+	fd = openat(queue.work, "another-process", O_RDONLY | O_CLOEXEC);
+	ck_assert(flock(fd, LOCK_EX | LOCK_NB) == 0);
+	entry_print(name, RIG_WALL, false, 0, "6b0c3d50a1b2c3d4e5f60718", "x.example");
+	ck_assert_int_eq(linkat(queue.work, "another-process", queue.in, name, 0), 0);
+	rig_crash();
+	rig_start();
+	rig_run(5);
+	ck_assert_uint_eq(rig_count("work"), 1);
+	ck_assert_uint_eq(rig_count("in"), 1);
+	close(fd);
+	rig_run(5);
+	ck_assert_uint_eq(rig_count("in"), 0);
+	rig_crash();
+	rig_start();
+	ck_assert_uint_eq(rig_count("work"), 0);
+}
+END_TEST
+
+START_TEST(work_is_swept_at_the_start)
+{
+	for (int i = 0; i < 150; i++) {
+		char name[20];
+
+		snprintf(name, sizeof name, "left-%d", i);
+		rig_write("work", name, "x", 1);
+	}
+	rig_crash();
+	rig_start();
+	ck_assert_uint_eq(rig_count("work"), 0);
+}
+END_TEST
+
+START_TEST(two_processes_do_not_schedule_one_queue)
+{
+	char why[300], pid[40];
+	char path[300];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/lock", rig.dir);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	rig_crash();
+	ck_assert(flock(fd, LOCK_EX | LOCK_NB) == 0);
+	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), -1);
+	ck_assert_int_eq(errno, EWOULDBLOCK);
+	snprintf(pid, sizeof pid, "pid %ld", (long)getpid());
+	ck_assert_msg(strstr(why, pid) != NULL, "%s", why);
+	close(fd);
+	rig_start();
+}
+END_TEST
+
+/* ---- bundles */
+
+START_TEST(fifty_recipients_at_four_domains_are_four_transactions)
+{
+	struct buf to = { 0 };
+
+	for (int i = 0; i < 200; i++)
+		buf_printf(&to, "u%d@d%d.example ", i, i % 4);
+	ck_assert(rig_put("a@s.example", buf_cstr(&to)));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nsent, 4);
+	for (int i = 0; i < 200; i++) {
+		char who[40];
+
+		snprintf(who, sizeof who, "u%d@d%d.example", i, i % 4);
+		ck_assert_uint_eq(rig_got(who), 1);
+	}
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(queue_entries(), 0);
+	buf_free(&to);
+}
+END_TEST
+
+START_TEST(a_shared_way_is_one_transaction)
+{
+	ck_assert(rig_put("a@s.example", "b@1.relay.example c@2.relay.example d@3.relay.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig_times("b@1.relay.example c@2.relay.example d@3.relay.example"), 1);
+	ck_assert(rig.sent[0].mixed);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_shared_connection_is_no_shared_transaction)
+{
+	ck_assert(rig_put("a@s.example", "b@1.pool.example c@2.pool.example d@1.pool.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nsent, 2);
+	ck_assert_uint_eq(rig_times("b@1.pool.example d@1.pool.example"), 1);
+	ck_assert_uint_eq(rig_times("c@2.pool.example"), 1);
+}
+END_TEST
+
+START_TEST(what_a_mixed_transaction_refuses_is_tried_again_at_once_per_domain)
+{
+	ANSWERS({ "c@2.relay.example", RESULT_FAILED, BLAME_RCPT, 550, "no such user" },
+		{ "@3.relay.example", RESULT_DEFERRED, BLAME_RCPT, 450, "later" });
+	ck_assert(rig_put("a@s.example", "b@1.relay.example c@2.relay.example d@3.relay.example e@3.relay.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig_times("b@1.relay.example c@2.relay.example d@3.relay.example e@3.relay.example"), 1);
+	ck_assert_uint_eq(rig_times("c@2.relay.example"), 1);
+	ck_assert_uint_eq(rig_times("d@3.relay.example e@3.relay.example"), 1);
+	ck_assert_uint_eq(rig_got("b@1.relay.example"), 1);
+	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 1);
+	ck_assert_str_eq(rig_cur(), "1 3.relay.example");
+}
+END_TEST
+
+START_TEST(a_waiting_message_leaves_on_the_same_connection)
+{
+	rig.by_hand = true;
+	for (int i = 0; i < 6; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 2);        /* an unknown destination gets two connections */
+	rig_finish(0, true);
+	ck_assert_uint_eq(rig.nheld, 2);
+	while (rig.nheld) {
+		rig_finish(0, true);
+		rig_turn();
+	}
+	ck_assert_uint_eq(rig.nsent, 6);
+	ck_assert(rig.most <= 4);
+	ck_assert_uint_eq(rig.running, 0);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(no_more_couriers_run_than_are_allowed)
+{
+	rig_crash();
+	rig.conf.couriers = 3;
+	rig_start();
+	for (int i = 0; i < 40; i++) {
+		char to[40];
+
+		snprintf(to, sizeof to, "b@d%d.example", i);
+		ck_assert(rig_put("a@s.example", to));
+	}
+	rig_run(5);
+	ck_assert_uint_eq(rig.nsent, 40);
+	ck_assert(rig.most <= 3);
+}
+END_TEST
+
+START_TEST(couriers_may_end_in_any_order)
+{
+	for (unsigned order = 0; order < 64; order++) {
+		rig.by_hand = true;
+		ANSWERS({ "@a.example", order & 1 ? RESULT_DEFERRED : RESULT_DELIVERED, order & 2 ? BLAME_DEST : BLAME_RCPT, 450, "x" },
+			{ "@b.example", order & 4 ? RESULT_FAILED : RESULT_DELIVERED, BLAME_RCPT, 550, "x" });
+		ck_assert(rig_put("a@s.example", "1@a.example 2@b.example 3@c.example"));
+		ck_assert(rig_put("a@s.example", "1@a.example"));
+		ck_assert(rig_put("a@s.example", "2@b.example 3@c.example"));
+		rig_run(1);
+		for (int i = 0; rig.nheld && i < 40; i++) {
+			rig_finish((order >> 3) % rig.nheld, i & 1);
+			if (order & 8)
+				rig_turn();
+		}
+		rig.by_hand = false;
+		rig_run(3 * 3600);
+		ANSWERS({ "none", RESULT_DELIVERED, BLAME_RCPT, 250, "x" });
+		rig_run(6 * 3600);
+		ck_assert_msg(strcmp(rig_cur(), "") == 0, "order %u: %s", order, rig_cur());
+		ck_assert_uint_eq(rig.running, 0);
+	}
+}
+END_TEST
+
+START_TEST(a_queue_that_is_closed_in_any_state_opens_again)
+{
+	ANSWERS(LATER);
+	for (int state = 0; state < 6; state++) {
+		rig.by_hand = state & 1;
+		ck_assert(rig_put("a@s.example", "1@a.example 2@b.example 3@1.relay.example 4@2.relay.example"));
+		rig_run(state * 200);
+		rig_crash();
+		rig.by_hand = false;
+		rig_start();
+	}
+	ANSWERS({ "none", RESULT_DELIVERED, BLAME_RCPT, 250, "x" });
+	rig_run(6 * 3600);
+	ck_assert_str_eq(rig_cur(), "");
+	for (int i = 1; i <= 2; i++) {
+		char who[40];
+
+		snprintf(who, sizeof who, "%d@%s.example", i, i == 1 ? "a" : "b");
+		ck_assert_uint_ge(rig_got(who), 6);
+	}
+}
+END_TEST
+
+/* ---- time */
+
+START_TEST(the_stamp_moves_before_the_attempt)
+{
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 1);
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+	ck_assert(atoll(rig_name("x.example")) >= RIG_WALL + 270);
+	rig_finish(0, false);
+	rig_run(1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(back_off_doubles_within_its_bounds)
+{
+	static const int64_t want[] = { 300, 600, 1200, 2400, 3600, 3600, 3600 };
+	bool differs = false;
+
+	for (size_t tries = 1; tries <= sizeof want / sizeof *want; tries++) {
+		int64_t first = back_off((unsigned)tries);
+
+		for (int i = 0; i < 200; i++) {
+			int64_t s = back_off((unsigned)tries);
+
+			ck_assert_int_ge(s, want[tries - 1] * 9 / 10);
+			ck_assert_int_le(s, want[tries - 1] * 11 / 10);
+			differs |= s != first;
+		}
+	}
+	ck_assert(differs);
+	ck_assert_int_le(back_off(1000000), 3960);
+	ck_assert_int_ge(back_off(0), 1);
+}
+END_TEST
+
+START_TEST(a_deferred_message_is_tried_again_in_growing_intervals)
+{
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(6 * 3600);
+	ck_assert_uint_ge(rig.nsent, 8);
+	ck_assert_uint_le(rig.nsent, 11);
+	for (size_t i = 2; i < 5; i++)
+		ck_assert_int_gt(rig.sent[i].when - rig.sent[i - 1].when, rig.sent[i - 1].when - rig.sent[i - 2].when);
+	ck_assert_str_eq(rig.sent[0].to, "b@x.example");
+}
+END_TEST
+
+/* ---- destinations that are down */
+
+START_TEST(a_dead_destination_is_probed_by_one_and_the_others_keep_their_names)
+{
+	ANSWERS(DOWN);
+	rig_crash();
+	rig.transport.couriers = 1;
+	rig_start();
+	for (int i = 0; i < 10; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nsent, 1);
+	ck_assert_uint_eq(rig.most, 1);
+	ck_assert_str_eq(rig_cur(), "0 x.example, 0 x.example, 0 x.example, 0 x.example, 0 x.example, 0 x.example, 0 x.example, "
+		"0 x.example, 0 x.example, 1 x.example");
+	ck_assert_uint_eq(queue_due(), 0);
+	ck_assert_uint_ge(queue_deferred(), 9);
+	rig_run(400);
+	ck_assert_uint_eq(rig.nsent, 2);
+	rig_answers(NULL, 0);
+	rig_run(800);
+	ck_assert_uint_eq(rig.nsent, 12);
+	ck_assert_int_le(rig.sent[11].when - rig.sent[2].when, 330);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(many_messages_for_a_dead_shared_way_cost_nothing_while_they_wait)
+{
+	unsigned turns = 0;
+
+	ANSWERS(DOWN);
+	for (int i = 0; i < 300; i++)
+		ck_assert(rig_put("a@s.example", "b@1.relay.example c@2.relay.example"));
+	rig_run(2);
+	for (msec end = loop_now() + 100000; loop_now() < end; turns++) {
+		ck_assert_msg(turns < 2000, "the loop does not come to rest");
+		loop_turn(end - loop_now());
+	}
+	ck_assert_uint_le(rig.nsent, 4);
+	rig_answers(NULL, 0);
+	rig_run(2 * 3600);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_le(rig.nsent, 306);
+}
+END_TEST
+
+START_TEST(a_dead_destination_stops_no_other)
+{
+	ANSWERS({ "@dead.example", RESULT_DEFERRED, BLAME_DEST, 0, "connection refused" },
+		{ "@1.relay.example", RESULT_DEFERRED, BLAME_DEST, 0, "connection refused" });
+	for (int i = 0; i < 250; i++) {
+		ck_assert(rig_put("a@s.example", "b@dead.example c@alive.example"));
+		ck_assert(rig_put("a@s.example", "b@1.relay.example c@2.relay.example"));
+	}
+	rig_run(10);
+	ck_assert_uint_eq(rig_got("c@alive.example"), 250);
+	ck_assert(rig_put("a@s.example", "d@alive.example e@other.example"));
+	rig_run(2);
+	ck_assert_uint_eq(rig_got("d@alive.example"), 1);
+	ck_assert_uint_eq(rig_got("e@other.example"), 1);
+}
+END_TEST
+
+START_TEST(a_wake_up_probes_a_dead_destination_at_once)
+{
+	ANSWERS(DOWN);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	ck_assert(rig_put("a@s.example", "c@x.example"));
+	ck_assert(rig_put("a@s.example", "d@x.example"));
+	rig_run(1);
+	rig_answers(NULL, 0);
+	queue_wake();
+	rig_run(1);
+	ck_assert_uint_eq(rig_got("d@x.example"), 1);
+	ck_assert_int_eq(queue_poke(rig.dir), 0);
+	rig_run(1);
+}
+END_TEST
+
+START_TEST(a_destination_that_nobody_waits_for_is_forgotten)
+{
+	ANSWERS(DOWN);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	rig_rm(rig_name("x.example"));
+	rig_run(7200);
+	ck_assert_uint_eq(queue_entries(), 0);
+	rig_answers(NULL, 0);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* ---- hands in the directory */
+
+START_TEST(a_name_moved_to_now_is_tried_now_however_it_is_written)
+{
+	static const char *const rows[] = { "0.1.%s.x.example", "1796000000.0.%s.x.example", "00000000000001.007.%s.x.example", "5.1.%s.x.example" };
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char to[NAME_ROOM];
+		size_t before = rig.nsent + 1;
+
+		ANSWERS(LATER);
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		rig_run(1);
+		ck_assert_uint_eq(rig.nsent, before);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+		snprintf(to, sizeof to, rows[i], rig_id);
+#pragma GCC diagnostic pop
+		rig_mv(rig_name("x.example"), to);
+		rig_answers(NULL, 0);
+		rig_run(12);
+		ck_assert_msg(rig.nsent == before + 1, "%s", to);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+START_TEST(a_name_moved_later_is_tried_later)
+{
+	char to[NAME_ROOM];
+
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	entry_print(to, RIG_WALL + 3000, false, 1, rig_id, "x.example");
+	rig_mv(rig_name("x.example"), to);
+	rig_run(2900);
+	ck_assert_uint_eq(rig.nsent, 1);
+	rig_run(110);
+	ck_assert_uint_eq(rig.nsent, 2);
+}
+END_TEST
+
+START_TEST(a_name_removed_is_a_message_dropped)
+{
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	rig_rm(rig_name("x.example"));
+	rig_run(12);
+	ck_assert_uint_eq(queue_entries(), 1);
+	rig_rm(rig_name("x.example"));
+	rig_run(3600);
+	ck_assert_uint_eq(queue_entries(), 0);
+	ck_assert_uint_eq(rig.nsent, 2);
+	ck_assert_uint_eq(rig_count("bad"), 0);
+}
+END_TEST
+
+START_TEST(a_name_removed_while_it_is_tried_stays_away)
+{
+	static const enum result_kind ends[] = { RESULT_DELIVERED, RESULT_DEFERRED };
+
+	for (size_t i = 0; i < 2; i++) {
+		ANSWERS({ "", ends[i], BLAME_RCPT, 250, "x" });
+		rig.by_hand = true;
+		ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+		rig_run(1);
+		ck_assert_uint_eq(rig.nheld, 2);
+		rig_rm(rig_name("+"));
+		rig_run(15);
+		rig_finish(0, false);
+		rig_finish(0, false);
+		rig.by_hand = false;
+		rig_run(3600);
+		ck_assert_str_eq(rig_cur(), "");
+		ck_assert_uint_eq(queue_entries(), 0);
+		ck_assert_uint_eq(rig.nsent, 2 * i + 2);
+	}
+}
+END_TEST
+
+START_TEST(a_name_moved_while_it_is_tried_is_found_again)
+{
+	char to[NAME_ROOM];
+
+	for (int delivered = 0; delivered < 2; delivered++) {
+		size_t before = rig.nsent;
+
+		ANSWERS({ "", delivered ? RESULT_DELIVERED : RESULT_DEFERRED, BLAME_RCPT, 250, "x" });
+		rig.by_hand = true;
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		rig_run(1);
+		entry_print(to, 0, false, 7, rig_id, "x.example");
+		rig_mv(rig_name("x.example"), to);
+		rig_run(15);
+		rig_finish(0, false);
+		rig.by_hand = false;
+		rig_answers(NULL, 0);
+		rig_run(25);
+		ck_assert_str_eq(rig_cur(), "");
+		ck_assert_uint_eq(rig.nsent - before, delivered ? 1 : 2);
+	}
+}
+END_TEST
+
+START_TEST(a_held_name_waits_until_it_is_let_go)
+{
+	char to[NAME_ROOM];
+
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	entry_print(to, RIG_WALL, true, 0, rig_id, "x.example");
+	rig_mv(rig_name("x.example"), to);
+	rig_run(10 * 86400);
+	ck_assert_str_eq(rig_cur(), "H x.example");
+	ck_assert_uint_eq(rig.nsent, 1);
+	rig_crash();
+	rig_start();
+	rig_run(86400);
+	ck_assert_uint_eq(rig.nsent, 1);
+	rig_answers(NULL, 0);
+	snprintf(to, sizeof to, "0.0.%s.x.example", rig_id);
+	rig_mv(rig_name("x.example"), to);
+	rig_run(12);
+	ck_assert_uint_eq(rig_times("b@x.example"), 2);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(of_two_names_for_one_entry_the_later_stamp_stays)
+{
+	for (int copy = 0; copy < 2; copy++) {
+		char name[NAME_ROOM], later[NAME_ROOM], earlier[NAME_ROOM], id[ID_MAX];
+
+		take_only();
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		snprintf(id, sizeof id, "%s", rig_id);
+		snprintf(name, sizeof name, "%s", rig_name("x.example"));
+		entry_print(later, RIG_WALL + 5000, false, 3, id, "x.example");
+		entry_print(earlier, RIG_WALL + 2000, false, 2, id, "x.example");
+		if (copy) {
+			const char *text = rig_read("cur", name);
+
+			rig_write("cur", later, text, strlen(text));
+			rig_write("cur", earlier, text, strlen(text));
+		} else {
+			ck_assert_int_eq(linkat(queue.cur, name, queue.cur, later, 0), 0);
+			ck_assert_int_eq(linkat(queue.cur, name, queue.cur, earlier, 0), 0);
+		}
+		rig_crash();
+		rig_start();
+		rig_run(12);
+		ck_assert_str_eq(rig_cur(), "3 x.example");
+		ck_assert_uint_eq(queue_entries(), 1);
+		ck_assert_uint_eq(rig_count("bad"), copy ? 4 : 0);
+		rig_rm(later);
+		rig_run(12);
+	}
+}
+END_TEST
+
+START_TEST(a_name_that_cannot_be_read_goes_to_bad)
+{
+	rig_write("cur", "README", "what is this?", 13);
+	rig_run(12);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_ptr_nonnull(strstr(rig_read("bad", "README.why"), "not of the form"));
+	rig_write("cur", "README", "again", 5);
+	rig_run(12);
+	ck_assert_str_eq(rig_read("bad", "README"), "what is this?");
+	ck_assert_str_eq(rig_read("bad", "README.1"), "again");
+}
+END_TEST
+
+/* ---- suspects */
+
+START_TEST(what_was_tried_at_a_crash_is_tried_last_and_alone)
+{
+	char bad[ID_MAX];
+
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "killer@x.example"));
+	snprintf(bad, sizeof bad, "%s", rig_id);
+	rig_run(1);
+	rig_crash();
+	rig_start();
+	rig_mv(rig_name("x.example"), ({ static char to[NAME_ROOM]; snprintf(to, sizeof to, "0.1.%s.x.example", bad); to; }));
+	queue_wake();
+	for (int i = 0; i < 5; i++)
+		ck_assert(rig_put("a@s.example", "good@y.example"));
+	rig_run(15);
+	ck_assert_uint_eq(rig.nheld, 2);
+	while (rig.nheld && strcmp(rig.held[0]->mail->id, bad) != 0) {
+		ck_assert_str_ne(rig.held[rig.nheld - 1]->mail->id, bad);
+		rig_finish(0, true);
+		rig_turn();
+	}
+	ck_assert_uint_eq(rig_got("good@y.example"), 5);
+	ck_assert_uint_eq(rig.nheld, 1);
+	ck_assert(rig_put("a@s.example", "next@z.example"));
+	ck_assert(rig_put("a@s.example", "next@z.example two@w.example"));
+	rig_run(5);
+	ck_assert_uint_eq(rig.nheld, 1);
+	rig_finish(0, false);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 3);
+	while (rig.nheld)
+		rig_finish(0, false);
+	rig_run(1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_suspect_for_a_dead_destination_holds_up_nobody)
+{
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "killer@x.example"));
+	rig_run(1);
+	rig_crash();
+	rig.by_hand = false;
+	ANSWERS({ "@x.example", RESULT_DEFERRED, BLAME_DEST, 0, "connection refused" });
+	rig_start();
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(500);
+	ck_assert(rig_put("a@s.example", "b@y.example"));
+	rig_run(5);
+	ck_assert_uint_eq(rig_got("b@y.example"), 1);
+	rig_answers(NULL, 0);
+	rig_run(7200);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* ---- size */
+
+static double seconds(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+}
+
+START_TEST(a_thousand_recipients_are_settled_together)
+{
+	struct buf to = { 0 };
+
+	ANSWERS({ "@d1.example", RESULT_DEFERRED, BLAME_RCPT, 450, "later" }, { "@d2.example", RESULT_FAILED, BLAME_RCPT, 550, "no" });
+	for (int i = 0; i < 1000; i++)
+		buf_printf(&to, "u%d@d%d.example ", i, i % 10);
+	ck_assert(rig_put("a@s.example", buf_cstr(&to)));
+	rig_run(5);
+	ck_assert_uint_eq(rig.nsent, 11);       /* ten and the report */
+	ck_assert_uint_eq(rig.settled[RESULT_DELIVERED], 801);
+	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 100);
+	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 1);
+	ck_assert_str_eq(rig_cur(), "1 d1.example");
+	buf_free(&to);
+}
+END_TEST
+
+START_TEST(a_thousand_domains_that_must_wait_get_names_of_their_own)
+{
+	struct buf to = { 0 };
+	double began = seconds();
+
+	ANSWERS(LATER);
+	for (int i = 0; i < 1000; i++)
+		buf_printf(&to, "u@d%d.example ", i);
+	ck_assert(rig_put("a@s.example", buf_cstr(&to)));
+	rig_run(30);
+	ck_assert_uint_eq(rig.nsent, 1000);
+	ck_assert_uint_eq(rig_count("cur"), 1000);
+	rig_answers(NULL, 0);
+	rig_run(1200);
+	ck_assert_uint_eq(rig.nsent, 2000);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_msg(seconds() - began < 30, "%.1f s", seconds() - began);
+	buf_free(&to);
+}
+END_TEST
+
+START_TEST(two_thousand_messages_pass_quickly)
+{
+	double began = seconds();
+
+	for (int i = 0; i < 2000; i++)
+		ck_assert(rig_put("a@s.example", i & 1 ? "b@x.example" : "b@x.example c@y.example"));
+	rig_run(5);
+	ck_assert_uint_eq(rig_got("b@x.example"), 2000);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_msg(seconds() - began < 30, "%.1f s", seconds() - began);
+}
+END_TEST
+
+START_TEST(a_hundred_thousand_entries_fit_in_forty_megabytes)
+{
+#if defined __SANITIZE_ADDRESS__
+	return;
+#endif
+	size_t before = mallinfo2().uordblks, used;
+	double began, took;
+
+	take_only();
+	for (int i = 0; i < 100000; i++) {
+		char name[NAME_ROOM], id[ID_MAX], dest[DEST_MAX];
+
+		id_make(id, RIG_WALL);
+		snprintf(dest, sizeof dest, "domain-%d.example.org", i);
+		entry_print(name, RIG_WALL + 3600 + i % 5000, false, 1, id, dest);
+		ck_assert_ptr_nonnull(index_name(name, true));
+	}
+	used = mallinfo2().uordblks - before;
+	ck_assert_msg(used < 40 << 20, "%zu octets each", used / 100000);
+	rig.conf.deliver = true;
+	began = seconds();
+	rig_run(60);
+	took = seconds() - began;
+	ck_assert_msg(took < 10, "a minute of waiting took %.2f s", took);
+}
+END_TEST
+
+Suite *queue_suite(void)
+{
+	Suite *s = suite_create("queue");
+	TCase *t = tcase_create("taking in"), *b = tcase_create("bundles"), *w = tcase_create("time and destinations"),
+		*h = tcase_create("hands in the directory"), *z = tcase_create("size");
+
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, one_destination_is_in_the_name_and_several_are_a_plus);
+	tcase_add_test(t, a_draft_that_is_given_up_leaves_nothing);
+	tcase_add_test(t, a_large_message_is_delivered_octet_for_octet);
+	tcase_add_test(t, an_empty_message_is_delivered);
+	tcase_add_test(t, an_id_that_is_there_already_is_taken_once);
+	tcase_add_test(t, an_id_committed_twice_in_one_round_is_one_message);
+	tcase_add_test(t, a_crash_in_mid_commit_calls_nobody_back);
+	tcase_add_test(t, nothing_is_tried_before_its_release);
+	tcase_add_test(t, what_waits_in_in_is_adopted);
+	tcase_add_test(t, a_message_still_being_written_elsewhere_is_left_alone);
+	tcase_add_test(t, work_is_swept_at_the_start);
+	tcase_add_test(t, two_processes_do_not_schedule_one_queue);
+	suite_add_tcase(s, t);
+	tcase_add_checked_fixture(b, set_up, tear_down);
+	tcase_add_test(b, fifty_recipients_at_four_domains_are_four_transactions);
+	tcase_add_test(b, a_shared_way_is_one_transaction);
+	tcase_add_test(b, a_shared_connection_is_no_shared_transaction);
+	tcase_add_test(b, what_a_mixed_transaction_refuses_is_tried_again_at_once_per_domain);
+	tcase_add_test(b, a_waiting_message_leaves_on_the_same_connection);
+	tcase_add_test(b, no_more_couriers_run_than_are_allowed);
+	tcase_add_test(b, couriers_may_end_in_any_order);
+	tcase_add_test(b, a_queue_that_is_closed_in_any_state_opens_again);
+	suite_add_tcase(s, b);
+	tcase_add_checked_fixture(w, set_up, tear_down);
+	tcase_add_test(w, the_stamp_moves_before_the_attempt);
+	tcase_add_test(w, back_off_doubles_within_its_bounds);
+	tcase_add_test(w, a_deferred_message_is_tried_again_in_growing_intervals);
+	tcase_add_test(w, a_dead_destination_is_probed_by_one_and_the_others_keep_their_names);
+	tcase_add_test(w, many_messages_for_a_dead_shared_way_cost_nothing_while_they_wait);
+	tcase_add_test(w, a_dead_destination_stops_no_other);
+	tcase_add_test(w, a_wake_up_probes_a_dead_destination_at_once);
+	tcase_add_test(w, a_destination_that_nobody_waits_for_is_forgotten);
+	tcase_add_test(w, what_was_tried_at_a_crash_is_tried_last_and_alone);
+	tcase_add_test(w, a_suspect_for_a_dead_destination_holds_up_nobody);
+	suite_add_tcase(s, w);
+	tcase_add_checked_fixture(h, set_up, tear_down);
+	tcase_add_test(h, a_name_moved_to_now_is_tried_now_however_it_is_written);
+	tcase_add_test(h, a_name_moved_later_is_tried_later);
+	tcase_add_test(h, a_name_removed_is_a_message_dropped);
+	tcase_add_test(h, a_name_removed_while_it_is_tried_stays_away);
+	tcase_add_test(h, a_name_moved_while_it_is_tried_is_found_again);
+	tcase_add_test(h, a_held_name_waits_until_it_is_let_go);
+	tcase_add_test(h, of_two_names_for_one_entry_the_later_stamp_stays);
+	tcase_add_test(h, a_name_that_cannot_be_read_goes_to_bad);
+	suite_add_tcase(s, h);
+	tcase_add_checked_fixture(z, set_up, tear_down);
+	tcase_add_test(z, a_thousand_recipients_are_settled_together);
+	tcase_add_test(z, a_thousand_domains_that_must_wait_get_names_of_their_own);
+	tcase_add_test(z, two_thousand_messages_pass_quickly);
+	tcase_add_test(z, a_hundred_thousand_entries_fit_in_forty_megabytes);
+	suite_add_tcase(s, z);
+	return s;
+}

@@ -31,6 +31,7 @@ enum {
 	CLOSE_MS = 30000,               /* for our last words to leave */
 	LINGER_MS = 2000,               /* for the peer to read them */
 	LINGER_MAX = 1 << 20,           /* octets it may still send meanwhile */
+	DATA_RATE = 1000,               /* octets that buy a message another second, so that an honest slow line gets there */
 	EVICT_MS = 10000,               /* idle this long, a session may have to make place */
 	EVICT_LOOK = 32,                /* sessions looked at for it */
 	FACTS_A_RCPT = 40,              /* questions that one recipient may raise */
@@ -217,9 +218,11 @@ static void await_command(struct session *s)
 	set_deadline(s, idle_ms(s));
 }
 
+/* Octets that will be thrown away, since there are too many of them, buy no time. */
 static void await_data(struct session *s)
 {
-	msec left = s->data_end - loop_now();
+	uint64_t bought = too_large(s, s->octets) ? s->config->message_size : s->octets;
+	msec left = s->data_end + (msec)(bought * 1000 / DATA_RATE) - loop_now();
 
 	set_deadline(s, left < idle_ms(s) ? left : idle_ms(s));
 }
@@ -744,8 +747,8 @@ static bool read_data(struct session *s)
 	}
 	stream_take(&s->stream, used);
 	touch(s);
-	await_data(s);
 	take_body(s, buf_view(&body));
+	await_data(s);
 	if (s->undot.ended)
 		end_of_data(s);
 	else if (too_large(s, s->octets / 8) && s->octets > DISCARD_SLACK)

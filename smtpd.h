@@ -12,7 +12,7 @@ struct smtpd_config {
 	unsigned sessions_max;                  /* in all. 0: 2000; lowered to what descriptors allow */
 	unsigned sessions_per_address;          /* 0: no limit (loopback never has one) */
 	unsigned hops_max;                      /* Received fields, 0: 100 */
-	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message */
+	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message, and 1 s more for each 1000 octets of it */
 	/* Decides on a recipient; must be set. WAIT: run again from the top when facts have come. REFUSE: why is the reply. */
 	enum verdict (*rcpt)(void *arg, const struct subject *, struct facts *, const struct recipient *, struct reply *why);
 	void *arg;

@@ -5,33 +5,76 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
+#include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
 #include "deliver/maildir.h"
 
-static int make(const struct settings *set, const char *name)
+/* The path of a user's mailbox. 0, or an exit status after a complaint. */
+static int find_path(const struct settings *set, const char *name, char path[PATH_MAX])
 {
-	char user[LOCAL_MAX + 1], path[PATH_MAX];
-	struct stat st;
-	bool there;
+	char user[LOCAL_MAX + 1];
 
 	if (!maildir_user(str_of(name), user)) {
 		fprintf(stderr, "fardel mkmailbox: \"%s\" can be no user's name: only a-z 0-9 . _ + -, not beginning with a dot\n", name);
 		return EX_DATAERR;
 	}
-	if (!maildir_path(str_of(set->mailbox), user, path, sizeof path)) {
-		fprintf(stderr, "%s: mailbox: the path for %s becomes too long. Choose a shorter one.\n",
-			conf_where(&set->conf, "mailbox"), user);
-		return EX_CONFIG;
-	}
+	if (maildir_path(str_of(set->mailbox), user, path, PATH_MAX))
+		return 0;
+	fprintf(stderr, "%s: mailbox: the path for %s becomes too long. Choose a shorter one.\n", conf_where(&set->conf, "mailbox"), user);
+	return EX_CONFIG;
+}
+
+static int cannot_make(const char *path)
+{
+	fprintf(stderr, "fardel mkmailbox: cannot make %s: %s.%s\n", path, strerror(errno),
+		errno == EACCES || errno == EPERM ? " Run it as root with user set, or as the account that owns what is above it." : "");
+	return EX_CANTCREAT;
+}
+
+static int make(const struct settings *set, const char *name)
+{
+	char path[PATH_MAX];
+	struct stat st;
+	bool there;
+	int status = find_path(set, name, path);
+
+	if (status)
+		return status;
 	there = stat(path, &st) == 0;
-	if (maildir_make(path) == -1) {
-		fprintf(stderr, "fardel mkmailbox: %s: %s\n", path, strerror(errno));
-		return EX_CANTCREAT;
-	}
+	if (maildir_make(path) == -1)
+		return cannot_make(path);
 	printf("%s %s\n", path, there ? "is there" : "made");
 	return EX_OK;
+}
+
+/* As root, with `user` set: mailboxes must be that account's. Root makes only what the account cannot, and the rest is done as the
+ * account, so that nothing it has put into its directories can lead root astray. */
+static int become_user(const struct settings *set, int users, char **name)
+{
+	struct account a;
+	char path[PATH_MAX], text[512];
+	const char *why;
+	int status = EX_OK;
+
+	if (!set->user || geteuid() != 0)
+		return EX_OK;
+	if ((why = account_find(set->user, &a))) {
+		fprintf(stderr, "%s: user = %s %s\n", conf_where(&set->conf, "user"), set->user, why);
+		return EX_CONFIG;
+	}
+	for (int i = 0; i < users && status == EX_OK; i++) {
+		status = find_path(set, name[i], path);
+		if (status == EX_OK && account_make_first(&a, path) == -1)
+			status = cannot_make(path);
+	}
+	if (status == EX_OK && account_settle(&a, text, sizeof text) == -1) {
+		fprintf(stderr, "fardel mkmailbox: %s\n", text);
+		status = EX_NOPERM;
+	}
+	return status;
 }
 
 int cmd_mkmailbox(int argc, char **argv)
@@ -59,6 +102,8 @@ int cmd_mkmailbox(int argc, char **argv)
 	}
 	if (!settings_load(&set, &a))
 		status = settings_complain(&set);
+	else
+		status = become_user(&set, users, argv + 1);
 	for (int i = 0; i < users && status == EX_OK; i++)
 		status = make(&set, argv[1 + i]);
 	settings_free(&set);

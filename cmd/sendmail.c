@@ -2,6 +2,7 @@
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +11,9 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cmd/account.h"
 #include "cmd/fardel.h"
+#include "cmd/handover.h"
 #include "cmd/settings.h"
 #include "cmd/submit.h"
 #include "parse.h"
@@ -24,6 +27,8 @@ struct options {
 	enum mode mode;
 	const char *file;               /* -C or -c */
 	bool verbose;
+	bool flush;                     /* -q: unless there is something else to do */
+	bool says_send;                 /* -bm */
 	struct submit_config submit;
 	struct passwd *self;
 };
@@ -78,7 +83,7 @@ static const char *take_file(struct options *o, const char *value)
 static const char *take_flush(struct options *o, const char *value)
 {
 	(void)value;
-	o->mode = MODE_FLUSH;
+	o->flush = true;
 	return NULL;
 }
 
@@ -89,6 +94,7 @@ static const char *take_mode(struct options *o, const char *value)
 	};
 
 	o->mode = MODE_NOT_OURS;
+	o->says_send = value[0] == 'm';
 	for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)
 		if (value[0] == modes[i].letter)
 			o->mode = modes[i].mode;
@@ -245,16 +251,85 @@ static void name_of_account(struct options *o, char *out, size_t size)
 	out[n] = '\0';
 }
 
-/* Root's mail must be readable by the daemon: be who owns the queue. 0 or -1 with errno. */
-static int become_owner(const char *queue)
+static int not_that_account(const char *name, const char *why)
 {
-	struct stat st;
+	fprintf(stderr, "sendmail: cannot queue as %s: %s; nothing is queued\n", name, why);
+	return -1;
+}
 
-	if (geteuid() != 0 || stat(queue, &st) == -1 || st.st_uid == 0)
+/* Root's mail must be readable by the daemon: be who owns the queue, or will own it. 0, or -1 after a complaint. */
+static int become_owner(const struct settings *set)
+{
+	struct account a;
+	struct stat st;
+	const char *why;
+	char text[512];
+
+	if (geteuid() != 0)
 		return 0;
-	if (setgroups(0, NULL) == -1 || setgid(st.st_gid) == -1)
-		return -1;
-	return setuid(st.st_uid);
+	if (set->user) {
+		if ((why = account_find(set->user, &a)))
+			return not_that_account(set->user, why);
+		if (account_make_first(&a, set->queue) == -1)
+			return not_that_account(set->user, strerror(errno));
+		return account_settle(&a, text, sizeof text) == -1 ? not_that_account(set->user, text) : 0;
+	}
+	if (stat(set->queue, &st) == -1 || st.st_uid == 0)
+		return 0;
+	if (setgroups(0, NULL) == -1 || setgid(st.st_gid) == -1 || setuid(st.st_uid) == -1)
+		return not_that_account("the owner of the queue", strerror(errno));
+	return 0;
+}
+
+/* Told to end while the text is awaited: what was written so far must go. Signals come only in wait_for_text(). */
+static volatile sig_atomic_t told_to_end;
+static sigset_t usual_signals;
+
+static void on_end(int signo)
+{
+	(void)signo;
+	told_to_end = 1;
+}
+
+static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
+
+static void catch_signals(void)
+{
+	struct sigaction act = { .sa_handler = on_end }, old;
+	sigset_t held;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&held);
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		sigaction(ends[i], NULL, &old);
+		if (old.sa_handler == SIG_IGN)          /* nohup */
+			continue;
+		sigaction(ends[i], &act, NULL);
+		sigaddset(&held, ends[i]);
+	}
+	sigprocmask(SIG_BLOCK, &held, &usual_signals);
+}
+
+static void release_signals(void)
+{
+	struct sigaction old;
+
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+		sigaction(ends[i], NULL, &old);
+		if (old.sa_handler == on_end)
+			signal(ends[i], SIG_DFL);
+	}
+	sigprocmask(SIG_SETMASK, &usual_signals, NULL);
+}
+
+/* False: we are to end. */
+static bool wait_for_text(void)
+{
+	struct pollfd p = { .fd = STDIN_FILENO, .events = POLLIN };
+
+	while (!told_to_end && ppoll(&p, 1, NULL, &usual_signals) == -1 && errno == EINTR)
+		;
+	return !told_to_end;
 }
 
 struct waiting {
@@ -269,7 +344,7 @@ static void committed(void *arg, bool ok)
 	w->ok = ok;
 }
 
-static int commit(struct draft *d, const struct options *o)
+static int commit(struct draft *d, bool say)
 {
 	struct waiting w = { 0 };
 	char id[ID_MAX];
@@ -284,26 +359,29 @@ static int commit(struct draft *d, const struct options *o)
 		fprintf(stderr, "sendmail: the message could not be written durably: it is not queued; try again later\n");
 		return EX_TEMPFAIL;
 	}
-	if (o->verbose)
+	if (say)
 		printf("queued as %s\n", id);
 	return EX_OK;
 }
 
-static int send_message(const struct options *o)
+/* From standard input into the queue that is open. */
+static int take_message(const struct options *o, bool say)
 {
 	struct submission *s = submit_open(&o->submit, STDIN_FILENO);
-	enum verdict v;
+	enum verdict v = WAIT;
 	int status;
 
 	if (!s) {
 		fprintf(stderr, "sendmail: out of memory: try again later\n");
 		return EX_TEMPFAIL;
 	}
-	do
+	while (v == WAIT && wait_for_text())
 		v = submit_step(s);
-	while (v == WAIT);
 	if (v == ACCEPT) {
-		status = commit(submit_draft(s), o);
+		status = commit(submit_draft(s), say);
+	} else if (v == WAIT) {
+		status = EX_TEMPFAIL;
+		fprintf(stderr, "sendmail: told to end before the message was read to its end: nothing is sent\n");
 	} else {
 		status = submit_status(s);
 		fprintf(stderr, "sendmail: %s\n", submit_why(s));
@@ -312,7 +390,9 @@ static int send_message(const struct options *o)
 	return status;
 }
 
-static int open_queue(const struct settings *set)
+enum opened { QUEUE_OPEN, QUEUE_DENIED, QUEUE_FAILED };
+
+static enum opened open_queue(const struct settings *set)
 {
 	const struct queue_config q = {
 		.dir = set->queue, .inline_sync = true, .message_size = set->message_size,
@@ -322,28 +402,45 @@ static int open_queue(const struct settings *set)
 	struct reply busy;
 	char why[512] = "";
 
-	if (become_owner(set->queue) == -1) {
-		fprintf(stderr, "sendmail: cannot become the owner of %s: %s; nothing is queued\n", set->queue, strerror(errno));
-		return EX_TEMPFAIL;
-	}
+	if (become_owner(set) == -1)
+		return QUEUE_FAILED;
 	if (queue_open(&q, why, sizeof why) == -1) {
-		bool denied = errno == EACCES || errno == EPERM;
-
-		fprintf(stderr, "sendmail: cannot queue in %s: %s. %s\n", set->queue, why[0] ? why : strerror(errno),
-			denied ? "Send as the user who owns the queue, or over SMTP to the daemon." : "`fardel check` tells more.");
-		return EX_TEMPFAIL;
+		/* EROFS: a service that may write nowhere. */
+		if (errno == EACCES || errno == EPERM || errno == EROFS)
+			return QUEUE_DENIED;
+		fprintf(stderr, "sendmail: cannot queue in %s: %s. `fardel check` tells more.\n", set->queue, why[0] ? why : strerror(errno));
+		return QUEUE_FAILED;
 	}
 	if (queue_accepting(&busy))
-		return 0;
+		return QUEUE_OPEN;
 	fprintf(stderr, "sendmail: no mail is taken now: %s\n", busy.text);
 	queue_close();
-	return EX_TEMPFAIL;
+	return QUEUE_FAILED;
+}
+
+static int queue_message(const struct options *o)
+{
+	int status = take_message(o, o->verbose);
+
+	queue_close();
+	return status;
+}
+
+static int hand_over_message(const struct options *o, const struct settings *set)
+{
+	int status = handover_begin(set);
+
+	if (status == 0)
+		status = take_message(o, false);
+	if (status == 0)
+		status = handover_send(set, o->verbose, release_signals);
+	handover_end();
+	return status;
 }
 
 static int send_with(struct options *o, const struct settings *set)
 {
 	char name[256];
-	int status;
 
 	if (!o->submit.full_name) {
 		name_of_account(o, name, sizeof name);
@@ -352,11 +449,13 @@ static int send_with(struct options *o, const struct settings *set)
 	o->submit.hostname = set->hostname;
 	o->submit.origin = set->origin;
 	o->submit.message_size = set->message_size;
-	if ((status = open_queue(set)) != 0)
-		return status;
-	status = send_message(o);
-	queue_close();
-	return status;
+	catch_signals();
+	switch (open_queue(set)) {
+	case QUEUE_OPEN: return queue_message(o);
+	case QUEUE_DENIED: return hand_over_message(o, set);
+	case QUEUE_FAILED: break;
+	}
+	return EX_TEMPFAIL;
 }
 
 /* Another command with our configuration file. */
@@ -379,6 +478,11 @@ int cmd_sendmail(int argc, char **argv)
 
 	if ((first = take_options(&o, argc, argv)) == -1)
 		return EX_USAGE;
+	o.submit.rcpt = (const char *const *)(argv + first);
+	o.submit.nrcpt = (size_t)(argc - first);
+	/* -q beside a message is what cron jobs of old write: the message counts, a server that runs looks after the queue. */
+	if (o.flush && o.mode == MODE_SEND && !o.says_send && !o.submit.header_rcpts && o.submit.nrcpt == 0)
+		o.mode = MODE_FLUSH;
 	switch (o.mode) {
 	case MODE_SESSION: return hand_over(sendmail_modes.inetd, "inetd", o.file);
 	case MODE_FLUSH: return hand_over(sendmail_modes.flush, "flush", o.file);
@@ -390,8 +494,6 @@ int cmd_sendmail(int argc, char **argv)
 	o.submit.uid = getuid();
 	o.self = getpwuid(getuid());
 	o.submit.user = o.self ? o.self->pw_name : NULL;
-	o.submit.rcpt = (const char *const *)(argv + first);
-	o.submit.nrcpt = (size_t)(argc - first);
 	if (o.submit.nrcpt == 0 && !o.submit.header_rcpts) {
 		fprintf(stderr, "sendmail: no recipient: name one behind the options, or use -t\n");
 		return EX_USAGE;

@@ -51,6 +51,8 @@ static const struct conf_row rows[] = {
 	/* RFC 5321 4.5.3.1.7: at least 64 kB must be taken. */
 	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(message_size), .preset = "35M", .min = 65536, .max = (uint64_t)1 << 40, .help =
 		"The largest message that is taken, in octets." },
+	{ .name = "sessions_per_address", .kind = CONF_NUMBER, .offset = AT(sessions_per_address), .preset = "100", .max = 100000, .help =
+		"How many connections one client address (IPv6: one /64 network) may have at a time. Loopback addresses have no limit. 0: nobody has." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
@@ -61,8 +63,13 @@ static const struct conf_row rows[] = {
 		"The sender is told once when a message has waited this long. 0: never." },
 	{ .name = "deliver", .kind = CONF_YESNO, .offset = AT(deliver), .preset = "yes", .help =
 		"no: mail is taken and kept, nothing is sent or delivered." },
+	{ .name = "user", .kind = CONF_TEXT, .offset = AT(user), .example = "fardel", .help =
+		"The account that does the work: who starts as root becomes it as soon as the ports are open.\n"
+		"It owns the queue and the mailboxes. When it is not set: whoever starts the program, root too." },
 	{ .name = "log", .kind = CONF_TEXT, .offset = AT(log), .preset = "stderr", .help =
 		"Where the log goes: stderr, syslog or the path of a file." },
+	{ .name = "log_level", .kind = CONF_TEXT, .offset = AT(log_level_text), .preset = "info", .help =
+		"How much is logged: error, warn, info or debug (every line of every SMTP conversation)." },
 };
 
 /* ---- addresses */
@@ -255,6 +262,7 @@ static void make_listen(struct settings *s)
 
 		on->text = l->item[i].text;
 		on->where = l->item[i].where;
+		on->fd = -1;
 		if (wrong)
 			conf_complain(&s->conf, on->where, "listen: \"%s\" %s", on->text, wrong);
 		else
@@ -411,6 +419,22 @@ static void check_texts(struct settings *s)
 			"postmaster = %s can be no user's name. Write one of a-z 0-9 . _ + - that does not begin with a dot.", s->postmaster);
 }
 
+static void make_log_level(struct settings *s)
+{
+	static const struct {
+		const char *name;
+		enum log_level level;
+	} levels[] = { { "error", LOG_ERROR }, { "warn", LOG_WARN }, { "info", LOG_INFO }, { "debug", LOG_DEBUG } };
+
+	for (size_t i = 0; i < sizeof levels / sizeof *levels; i++)
+		if (s->log_level_text && !strcmp(s->log_level_text, levels[i].name)) {
+			s->log_level = levels[i].level;
+			return;
+		}
+	conf_complain(&s->conf, conf_where(&s->conf, "log_level"), "log_level = %s is no level. Write error, warn, info or debug.",
+		s->log_level_text ? s->log_level_text : "");
+}
+
 /* Who says one of the two means it: the preset of the other gives way. */
 static void check_retries(struct settings *s)
 {
@@ -493,6 +517,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	if (conf_ok(&s->conf))
 		make_origin(s);
 	check_texts(s);
+	make_log_level(s);
 	check_retries(s);
 	check_resolvers(s);
 	return conf_ok(&s->conf);

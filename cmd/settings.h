@@ -7,6 +7,7 @@
 
 #include "deliver/route.h"
 #include "lib/conf.h"
+#include "lib/log.h"
 
 enum listen_kind { LISTEN_SMTP };
 struct listen_on {
@@ -15,6 +16,7 @@ struct listen_on {
 	socklen_t len;
 	const char *text;               /* as written, for the log and for complaints */
 	const char *where;              /* "fardel.conf:3" */
+	int fd;                         /* -1; of whoever opens it */
 };
 
 struct network {                        /* addresses that share their first `bits` bits; IPv4 is kept as ::ffff:a.b.c.d */
@@ -42,7 +44,9 @@ struct settings {
 	const char *mailbox;
 	const char *postmaster;         /* or NULL */
 	const char *resolver;           /* or NULL: resolv.conf */
-	const char *log;
+	const char *log, *log_level_text;
+	const char *user;               /* or NULL: keep the uid we have */
+	unsigned sessions_per_address;  /* 0: no limit */
 	unsigned smtp_port;
 	uint64_t message_size;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
@@ -53,6 +57,7 @@ struct settings {
 	size_t nlisten;
 	struct listen_on *listen;
 	struct networks relay_from;
+	enum log_level log_level;
 	struct routes routes;           /* with local domains and smtp_port */
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */
 

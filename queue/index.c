@@ -476,9 +476,10 @@ void adopt_in(void)
 			queue_set_aside(queue.in, x->d_name, "The name is not of the form <next>.<tries>.<id>.<destination>.");
 			continue;
 		}
-		if (file_sys.rename(queue.in, x->d_name, queue.cur, x->d_name) == 0)
+		if (file_sys.rename(queue.in, x->d_name, queue.cur, x->d_name) == 0) {
+			log_event(LOG_INFO, "taken-in", LF(L_TEXT("id", n.id), L_TEXT("from", "in/"), L_STR("dest", n.dest)));
 			index_name(x->d_name, false);
-		else if (errno == EEXIST)
+		} else if (errno == EEXIST)
 			queue_set_aside(queue.in, x->d_name, "A file of this name is in cur/ already.");
 		else if (errno != ENOENT)
 			log_event(LOG_ERROR, "cannot-take-from-in", LF(L_TEXT("file", x->d_name), L_TEXT("error", strerror(errno))));

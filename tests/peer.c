@@ -1,6 +1,7 @@
 /* The scripted peer. It shares nothing with the code under test but the loop and the buffers. */
 #include "tests/peer.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -518,6 +519,15 @@ struct peer *peer_new_tcp(const char *script)
 	struct sockaddr_in loopback = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 
 	return listen_on(script, (struct sockaddr *)&loopback, sizeof loopback);
+}
+
+struct peer *peer_new_at(const char *script, const char *address, unsigned port)
+{
+	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+
+	if (inet_pton(AF_INET, address, &at.sin_addr) != 1)
+		abort();
+	return listen_on(script, (struct sockaddr *)&at, sizeof at);
 }
 
 const struct sockaddr *peer_address(const struct peer *p, socklen_t *len)

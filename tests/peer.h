@@ -33,6 +33,8 @@ struct peer;
 struct peer *peer_new(const char *script);
 /* The same on TCP, 127.0.0.1 and a port of the kernel's choice. */
 struct peer *peer_new_tcp(const char *script);
+/* ... and on an address of its own, as several hosts of one domain share a port. */
+struct peer *peer_new_at(const char *script, const char *address, unsigned port);
 const struct sockaddr *peer_address(const struct peer *, socklen_t *);
 void peer_message(struct peer *, struct str message);
 void peer_octets(struct peer *);                /* each octet leaves in a write and a turn of its own */

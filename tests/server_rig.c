@@ -16,8 +16,8 @@
 
 enum { QUIET_TURNS = 6 };                       /* nothing new in so many turns: nothing will come */
 
-unsigned rig_questions;
-bool rig_mute;
+unsigned site_questions;
+bool site_mute;
 
 static char dir[200];
 
@@ -44,10 +44,10 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 {
 	(void)source;
 	(void)kind;
-	rig_questions++;
+	site_questions++;
 	ck_assert(nasked < ASKED_MAX && str_copy(asked_for[nasked], sizeof asked_for[0], name));
 	asked[nasked++] = ticket;
-	if (!rig_mute)
+	if (!site_mute)
 		task_post(&answers);
 }
 static struct fact_source source = { .ask = ask };
@@ -73,7 +73,7 @@ static enum verdict rcpt(void *arg, const struct subject *who, struct facts *fac
 	return str_eq(to->addr.local, STR("no")) ? REFUSE : ACCEPT;
 }
 
-struct smtpd_config rig_config;
+struct smtpd_config site_config;
 
 /* ---- beginning and end */
 
@@ -90,9 +90,9 @@ static void start(bool inline_sync)
 	const char *tmp = getenv("TMPDIR");
 	char why[300] = "";
 
-	rig_config = (struct smtpd_config){ .hostname = "mx.example.org", .message_size = 100000, .rcpt = rcpt };
-	rig_questions = 0;
-	rig_mute = false;
+	site_config = (struct smtpd_config){ .hostname = "mx.example.org", .message_size = 100000, .rcpt = rcpt };
+	site_questions = 0;
+	site_mute = false;
 	snprintf(dir, sizeof dir, "%s/fardel-rig.XXXXXX", tmp ? tmp : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	queue = (struct queue_config){ .dir = dir, .inline_sync = inline_sync, .retry_first = 60, .retry_max = 3600,
@@ -101,11 +101,11 @@ static void start(bool inline_sync)
 	loop_virtual_clock(1795424400);
 	ck_assert_msg(queue_open(&queue, why, sizeof why) == 0, "%s", why);
 	facts_source(FACT_MAILBOX, &source);
-	smtpd_configure(&rig_config);
+	smtpd_configure(&site_config);
 }
 
-void rig_start(void) { start(true); }
-void rig_start_with_helper(void) { start(false); }
+void site_start(void) { start(true); }
+void site_start_with_helper(void) { start(false); }
 
 static void remove_all(int at, const char *name)
 {
@@ -126,7 +126,7 @@ static void remove_all(int at, const char *name)
 	unlinkat(at, name, AT_REMOVEDIR);
 }
 
-void rig_stop(void)
+void site_stop(void)
 {
 	for (int i = 0; i < 400 && smtpd_sessions(); i++) {
 		loop_turn(0);
@@ -142,22 +142,22 @@ void rig_stop(void)
 
 /* ---- clients */
 
-void rig_adopt(struct rig_client *c, int fd)
+void site_adopt(struct site_client *c, int fd)
 {
-	*c = (struct rig_client){ .fd = fd };
+	*c = (struct site_client){ .fd = fd };
 	ck_assert_int_ne(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), -1);
 }
 
-void rig_connect(struct rig_client *c)
+void site_connect(struct site_client *c)
 {
 	int sv[2];
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
-	rig_adopt(c, sv[0]);
+	site_adopt(c, sv[0]);
 	ck_assert_int_eq(smtpd_session(sv[1], sv[1], NULL), 0);
 }
 
-void rig_hang_up(struct rig_client *c)
+void site_hang_up(struct site_client *c)
 {
 	if (c->fd != -1)
 		close(c->fd);
@@ -166,7 +166,7 @@ void rig_hang_up(struct rig_client *c)
 }
 
 /* True: something came. */
-static bool take(struct rig_client *c)
+static bool take(struct site_client *c)
 {
 	char text[65536];
 	ssize_t n = c->fd == -1 || c->ended ? -1 : read(c->fd, text, sizeof text);
@@ -178,7 +178,7 @@ static bool take(struct rig_client *c)
 	return n > 0;
 }
 
-void rig_listen(struct rig_client *c)
+void site_listen(struct site_client *c)
 {
 	for (int quiet = 0; quiet < QUIET_TURNS; quiet++) {
 		loop_turn(0);
@@ -187,13 +187,13 @@ void rig_listen(struct rig_client *c)
 	}
 }
 
-void rig_turn(void)
+void site_turn(void)
 {
 	for (int i = 0; i < QUIET_TURNS; i++)
 		loop_turn(0);
 }
 
-void rig_send(struct rig_client *c, const void *p, size_t n)
+void site_send(struct site_client *c, const void *p, size_t n)
 {
 	const char *at = p;
 
@@ -213,9 +213,9 @@ void rig_send(struct rig_client *c, const void *p, size_t n)
 	ck_assert_msg(!n, "the server does not read");
 }
 
-void rig_say(struct rig_client *c, const char *text) { rig_send(c, text, strlen(text)); }
+void site_say(struct site_client *c, const char *text) { site_send(c, text, strlen(text)); }
 
-bool rig_line(struct rig_client *c, char *line, size_t size)
+bool site_line(struct site_client *c, char *line, size_t size)
 {
 	struct str rest = buf_view(&c->got), head;
 
@@ -231,7 +231,7 @@ bool rig_line(struct rig_client *c, char *line, size_t size)
 	return true;
 }
 
-bool rig_match(const char *pattern, const char *text)
+bool site_match(const char *pattern, const char *text)
 {
 	const char *star = NULL, *mark = NULL;
 
@@ -254,25 +254,25 @@ bool rig_match(const char *pattern, const char *text)
 	return !*pattern;
 }
 
-void rig_expect(struct rig_client *c, const char *pattern)
+void site_expect(struct site_client *c, const char *pattern)
 {
 	char line[600];
 
-	rig_listen(c);
-	ck_assert_msg(rig_line(c, line, sizeof line), "expected %s, but nothing came%s", pattern, c->ended ? " and it ended" : "");
-	ck_assert_msg(rig_match(pattern, line), "expected %s, got %s", pattern, line);
+	site_listen(c);
+	ck_assert_msg(site_line(c, line, sizeof line), "expected %s, but nothing came%s", pattern, c->ended ? " and it ended" : "");
+	ck_assert_msg(site_match(pattern, line), "expected %s, got %s", pattern, line);
 }
 
-void rig_expect_nothing(struct rig_client *c)
+void site_expect_nothing(struct site_client *c)
 {
-	rig_listen(c);
+	site_listen(c);
 	ck_assert_msg(!c->got.n, "expected nothing, got " STR_FMT, STR_ARG(buf_view(&c->got)));
 	ck_assert_msg(!c->ended, "the server ended the connection");
 }
 
-void rig_expect_end(struct rig_client *c)
+void site_expect_end(struct site_client *c)
 {
-	rig_listen(c);
+	site_listen(c);
 	ck_assert_msg(!c->got.n, "expected the end, got " STR_FMT, STR_ARG(buf_view(&c->got)));
 	ck_assert_msg(c->ended, "expected the end, but the connection stays");
 }
@@ -329,7 +329,7 @@ static size_t walk(const char *place, const char *text, struct buf *envelope, st
 	return n;
 }
 
-size_t rig_messages(void)
+size_t site_messages(void)
 {
 	size_t n = 0;
 
@@ -338,7 +338,7 @@ size_t rig_messages(void)
 	return n;
 }
 
-bool rig_message(const char *text, struct buf *envelope, struct buf *message)
+bool site_message(const char *text, struct buf *envelope, struct buf *message)
 {
 	for (size_t i = 0; i < sizeof places / sizeof places[0]; i++)
 		if (walk(places[i], text, envelope, message))
@@ -346,4 +346,4 @@ bool rig_message(const char *text, struct buf *envelope, struct buf *message)
 	return false;
 }
 
-size_t rig_drafts(void) { return walk("work", NULL, NULL, NULL); }
+size_t site_drafts(void) { return walk("work", NULL, NULL, NULL); }

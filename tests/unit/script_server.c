@@ -35,7 +35,7 @@ Suite *script_server_suite(void);
 enum mode { AS_WRITTEN, OCTET_BY_OCTET, IN_ONE_WRITE, MODES };
 
 struct play {
-	struct rig_client client;
+	struct site_client client;
 	enum mode mode;
 	bool begun;
 	struct buf unsaid;              /* IN_ONE_WRITE: what the client will have said before the next pause */
@@ -72,7 +72,7 @@ static void set(struct play *p, const char *text)
 	if (sscanf(text, "%39s %llu", name, &value) != 2)
 		at_fault(p, "not a setting", text);
 	for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {
-		char *to = (char *)&rig_config + settings[i].at;
+		char *to = (char *)&site_config + settings[i].at;
 
 		if (strcmp(settings[i].name, name))
 			continue;
@@ -114,18 +114,18 @@ static void unescape(struct play *p, const char *text, struct buf *out)
 static void begin(struct play *p)
 {
 	if (!p->begun)
-		rig_connect(&p->client);
+		site_connect(&p->client);
 	p->begun = true;
 }
 
 static void say_now(struct play *p, struct str text)
 {
 	if (p->mode != OCTET_BY_OCTET) {
-		rig_send(&p->client, text.p, text.n);
+		site_send(&p->client, text.p, text.n);
 		return;
 	}
 	for (size_t i = 0; i < text.n; i++)
-		rig_send(&p->client, text.p + i, 1);
+		site_send(&p->client, text.p + i, 1);
 }
 
 static void say(struct play *p, unsigned times, const char *text, const char *end)
@@ -148,10 +148,10 @@ static void hear_now(struct play *p, const char *pattern)
 {
 	char line[600];
 
-	rig_listen(&p->client);
-	if (!rig_line(&p->client, line, sizeof line))
+	site_listen(&p->client);
+	if (!site_line(&p->client, line, sizeof line))
 		at_fault(p, "nothing came, expected", pattern);
-	if (rig_match(pattern, line))
+	if (site_match(pattern, line))
 		return;
 	fprintf(stderr, "expected: %s\n", pattern);
 	at_fault(p, "the server said", line);
@@ -194,10 +194,10 @@ static void check_queue(struct play *p, const char *text)
 {
 	char found[40];
 
-	rig_listen(&p->client);
-	if (rig_drafts())
+	site_listen(&p->client);
+	if (site_drafts())
 		at_fault(p, "a draft is left over", text);
-	snprintf(found, sizeof found, "%zu", rig_messages());
+	snprintf(found, sizeof found, "%zu", site_messages());
 	if (strcmp(found, text))
 		at_fault(p, "messages in the queue", found);
 }
@@ -208,7 +208,7 @@ static void check_message(struct play *p, const char *text, bool wanted)
 	bool found;
 
 	unescape(p, text, &what);
-	if (!rig_message(*p->key ? p->key : NULL, &envelope, &message))
+	if (!site_message(*p->key ? p->key : NULL, &envelope, &message))
 		at_fault(p, "no such message", p->key);
 	found = memmem(message.p, message.n, what.p, what.n) || memmem(envelope.p, envelope.n, what.p, what.n);
 	if (found != wanted) {
@@ -222,7 +222,7 @@ static void check_message(struct play *p, const char *text, bool wanted)
 
 static void check_end(struct play *p, bool wanted)
 {
-	rig_listen(&p->client);
+	site_listen(&p->client);
 	if (p->client.got.n)
 		at_fault(p, "more was said than expected", buf_cstr(&p->client.got));
 	if (p->client.ended != wanted)
@@ -236,7 +236,7 @@ static void advance(struct play *p, const char *text)
 		loop_advance(ms < 500 ? ms : 500);
 		loop_turn(0);
 	}
-	rig_listen(&p->client);
+	site_listen(&p->client);
 }
 
 static void perform(struct play *p, char verb, unsigned times, const char *text)
@@ -286,7 +286,7 @@ static void play(const char *path, enum mode mode)
 	struct str rest, line;
 
 	ck_assert_msg(file_read_all(AT_FDCWD, path, &script) == 0, "%s cannot be read", path);
-	rig_start();
+	site_start();
 	rest = buf_view(&script);
 	while (str_cut(&rest, '\n', &line)) {
 		p.line++;
@@ -294,11 +294,11 @@ static void play(const char *path, enum mode mode)
 	}
 	p.line++;
 	catch_up(&p);
-	rig_listen(&p.client);
+	site_listen(&p.client);
 	if (p.client.got.n)
 		at_fault(&p, "more was said than expected", buf_cstr(&p.client.got));
-	rig_hang_up(&p.client);
-	rig_stop();
+	site_hang_up(&p.client);
+	site_stop();
 	buf_free(&p.unsaid);
 	buf_free(&p.unheard);
 	buf_free(&script);

@@ -25,44 +25,44 @@ static const char envelope[] = "EHLO client.example\r\nMAIL FROM:<a@b.example>\r
 static const char whole[] = "EHLO client.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<wait@example.org>\r\n"
 	"RCPT TO:<no@example.org>\r\nDATA\r\nSubject: x\r\n\r\nbody\r\n..\r\n.\r\nNOOP\r\nQUIT\r\n";
 
-static void expect_ehlo(struct rig_client *c)
+static void expect_ehlo(struct site_client *c)
 {
 	for (int i = 0; i < 5; i++)
-		rig_expect(c, "250-*");
-	rig_expect(c, "250 LIMITS*");
+		site_expect(c, "250-*");
+	site_expect(c, "250 LIMITS*");
 }
 
-static void begin_data(struct rig_client *c)
+static void begin_data(struct site_client *c)
 {
-	rig_connect(c);
-	rig_expect(c, "220 *");
-	rig_say(c, envelope);
+	site_connect(c);
+	site_expect(c, "220 *");
+	site_say(c, envelope);
 	expect_ehlo(c);
-	rig_expect(c, "250 2.1.0 *");
-	rig_expect(c, "250 2.1.5 *");
-	rig_say(c, "DATA\r\n");
-	rig_expect(c, "354 *");
+	site_expect(c, "250 2.1.0 *");
+	site_expect(c, "250 2.1.5 *");
+	site_say(c, "DATA\r\n");
+	site_expect(c, "354 *");
 }
 
 /* The session is still good: a whole message goes through it. */
-static void send_one(struct rig_client *c)
+static void send_one(struct site_client *c)
 {
-	rig_say(c, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n");
-	rig_expect(c, "250 2.1.0 *");
-	rig_expect(c, "250 2.1.5 *");
-	rig_expect(c, "354 *");
-	rig_say(c, "Subject: after\r\n\r\n.\r\n");
-	rig_expect(c, "250 2.0.0 *");
+	site_say(c, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n");
+	site_expect(c, "250 2.1.0 *");
+	site_expect(c, "250 2.1.5 *");
+	site_expect(c, "354 *");
+	site_say(c, "Subject: after\r\n\r\n.\r\n");
+	site_expect(c, "250 2.0.0 *");
 }
 
-static void body(struct rig_client *c, size_t octets)
+static void body(struct site_client *c, size_t octets)
 {
 	static char line[80];
 
 	memset(line, 'x', 78);
 	memcpy(line + 78, "\r\n", 2);
 	for (size_t n = 0; n < octets; n += sizeof line)
-		rig_send(c, line, sizeof line);
+		site_send(c, line, sizeof line);
 }
 
 /* ---- the disk */
@@ -87,9 +87,9 @@ START_TEST(a_disk_that_fails_during_data_is_told_at_the_end_of_data)
 		int error;
 		const char *reply;
 	} rows[] = { { ENOSPC, "452 4.3.1 *" }, { EDQUOT, "452 4.3.1 *" }, { EIO, "451 4.3.0 *" } };
-	struct rig_client c;
+	struct site_client c;
 
-	rig_start();
+	site_start();
 	for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
 		struct file_calls saved = file_sys;
 
@@ -97,39 +97,96 @@ START_TEST(a_disk_that_fails_during_data_is_told_at_the_end_of_data)
 		disk_error = rows[i].error;
 		file_sys.write = no_write;
 		body(&c, 80000);
-		rig_expect_nothing(&c);
+		site_expect_nothing(&c);
 		file_sys = saved;
-		rig_say(&c, "MAIL FROM:<x@b.example>\r\n.\r\n");
-		rig_expect(&c, rows[i].reply);
-		ck_assert_uint_eq(rig_messages(), i);
-		ck_assert_uint_eq(rig_drafts(), 0);
+		site_say(&c, "MAIL FROM:<x@b.example>\r\n.\r\n");
+		site_expect(&c, rows[i].reply);
+		ck_assert_uint_eq(site_messages(), i);
+		ck_assert_uint_eq(site_drafts(), 0);
 		send_one(&c);
-		rig_say(&c, "QUIT\r\n");
-		rig_expect(&c, "221 *");
-		rig_hang_up(&c);
+		site_say(&c, "QUIT\r\n");
+		site_expect(&c, "221 *");
+		site_hang_up(&c);
 	}
-	rig_stop();
+	site_stop();
 }
 END_TEST
 
 START_TEST(what_is_not_durable_is_not_accepted)
 {
-	struct rig_client c;
+	struct site_client c;
 	struct file_calls saved = file_sys;
 
-	rig_start();
+	site_start();
 	begin_data(&c);
 	disk_error = EIO;
 	file_sys.fdatasync = no_sync;
-	rig_say(&c, "Subject: x\r\n\r\n.\r\nNOOP\r\n");
-	rig_expect(&c, "451 4.3.0 *");
-	rig_expect(&c, "250 2.0.0 Ok");
+	site_say(&c, "Subject: x\r\n\r\n.\r\nNOOP\r\n");
+	site_expect(&c, "451 4.3.0 *");
+	site_expect(&c, "250 2.0.0 Ok");
 	file_sys = saved;
-	ck_assert_uint_eq(rig_messages(), 0);
+	ck_assert_uint_eq(site_messages(), 0);
 	send_one(&c);
-	ck_assert_uint_eq(rig_messages(), 1);
-	rig_hang_up(&c);
-	rig_stop();
+	ck_assert_uint_eq(site_messages(), 1);
+	site_hang_up(&c);
+	site_stop();
+}
+END_TEST
+
+/* ---- slow lines */
+
+START_TEST(a_message_that_keeps_coming_has_all_the_time_that_its_octets_buy)
+{
+	static const struct {
+		size_t octets;          /* every 50 s */
+		bool taken;
+	} rows[] = { { 100000, true }, { 50400, true }, { 40000, false }, { 80, false } };
+	struct site_client c;
+	size_t taken = 0;
+
+	site_start();
+	site_config.idle_s = 60;
+	site_config.data_s = 100;
+	site_config.message_size = 8 << 20;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		begin_data(&c);
+		for (int n = 0; n < 20 && !c.ended; n++) {
+			body(&c, rows[i].octets);
+			site_listen(&c);
+			loop_advance(50000);
+			site_listen(&c);
+		}
+		if (rows[i].taken) {
+			site_say(&c, ".\r\n");
+			site_expect(&c, "250 2.0.0 *");
+			taken++;
+		} else {
+			site_expect(&c, "421 4.4.2 *");
+		}
+		site_hang_up(&c);
+		ck_assert_uint_eq(site_messages(), taken);
+	}
+	site_stop();
+}
+END_TEST
+
+START_TEST(octets_over_the_size_limit_buy_no_time)
+{
+	struct site_client c;
+
+	site_start();
+	site_config.idle_s = 60;
+	site_config.data_s = 100;
+	site_config.message_size = 100000;
+	begin_data(&c);
+	for (int n = 0; n < 4; n++) {           /* 100 s and what 100000 octets buy are over then */
+		site_expect_nothing(&c);
+		body(&c, 100000);
+		loop_advance(55000);
+	}
+	site_expect(&c, "421 4.4.2 *");
+	site_hang_up(&c);
+	site_stop();
 }
 END_TEST
 
@@ -137,91 +194,91 @@ END_TEST
 
 START_TEST(a_client_may_vanish_after_any_octet)
 {
-	rig_start();
+	site_start();
 	for (size_t n = 0; n <= strlen(whole); n++) {
-		struct rig_client c;
+		struct site_client c;
 
-		rig_connect(&c);
-		rig_send(&c, whole, n);
-		rig_hang_up(&c);
+		site_connect(&c);
+		site_send(&c, whole, n);
+		site_hang_up(&c);
 		for (int i = 0; i < 100 && smtpd_sessions(); i++)
 			loop_turn(0);
 		ck_assert_msg(!smtpd_sessions(), "after %zu octets", n);
-		ck_assert_uint_eq(rig_drafts(), 0);
+		ck_assert_uint_eq(site_drafts(), 0);
 	}
 	/* At most those messages are there whose end of data had come. */
-	ck_assert_uint_le(rig_messages(), strlen("NOOP\r\nQUIT\r\n") + 1);
-	rig_stop();
+	ck_assert_uint_le(site_messages(), strlen("NOOP\r\nQUIT\r\n") + 1);
+	site_stop();
 }
 END_TEST
 
 START_TEST(a_client_that_does_not_wait_for_the_commit_leaves_its_message)
 {
-	struct rig_client c;
+	struct site_client c;
 
-	rig_start();
+	site_start();
 	for (int i = 0; i < 3; i++) {
-		rig_connect(&c);
-		rig_expect(&c, "220 *");
+		site_connect(&c);
+		site_expect(&c, "220 *");
 		/* all in one turn: the replies cannot be written while the commit is on its way */
 		ck_assert_int_eq(write(c.fd, envelope, strlen(envelope)), (ssize_t)strlen(envelope));
 		ck_assert_int_eq(write(c.fd, "DATA\r\nx\r\n.\r\n", 12), 12);
-		rig_hang_up(&c);
+		site_hang_up(&c);
 		for (int t = 0; t < 100 && smtpd_sessions(); t++)
 			loop_turn(0);
 		ck_assert_uint_eq(smtpd_sessions(), 0);
 	}
-	ck_assert_uint_eq(rig_messages(), 3);
-	rig_stop();
+	ck_assert_uint_eq(site_messages(), 3);
+	site_stop();
 }
 END_TEST
 
 START_TEST(facts_that_do_not_come_cost_one_recipient)
 {
-	struct rig_client c;
+	struct site_client c;
 
-	rig_start();
-	rig_config.idle_s = 60;
-	rig_mute = true;
-	rig_connect(&c);
-	rig_expect(&c, "220 *");
-	rig_say(&c, "HELO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<wait@example.org>\r\nRCPT TO:<c@example.org>\r\n");
-	rig_expect(&c, "250 *");
-	rig_expect(&c, "250 2.1.0 *");
-	rig_expect_nothing(&c);
-	ck_assert_uint_eq(rig_questions, 1);
+	site_start();
+	site_config.idle_s = 60;
+	site_mute = true;
+	site_connect(&c);
+	site_expect(&c, "220 *");
+	site_say(&c, "HELO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<wait@example.org>\r\nRCPT TO:<c@example.org>\r\n");
+	site_expect(&c, "250 *");
+	site_expect(&c, "250 2.1.0 *");
+	site_expect_nothing(&c);
+	ck_assert_uint_eq(site_questions, 1);
 	loop_advance(61000);
-	rig_expect(&c, "451 4.4.3 *");
-	rig_expect(&c, "250 2.1.5 *");
-	rig_hang_up(&c);
-	rig_stop();
+	site_expect(&c, "451 4.4.3 *");
+	site_expect(&c, "250 2.1.5 *");
+	site_hang_up(&c);
+	site_stop();
 }
 END_TEST
 
 START_TEST(a_client_may_vanish_while_facts_are_awaited)
 {
-	struct rig_client c;
+	struct site_client c;
 
-	rig_start();
-	rig_config.idle_s = 60;
-	rig_mute = true;
-	rig_connect(&c);
-	rig_say(&c, "HELO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<wait@example.org>\r\n");
-	ck_assert_uint_eq(rig_questions, 1);
-	rig_hang_up(&c);
-	rig_stop();
+	site_start();
+	site_config.idle_s = 60;
+	site_mute = true;
+	site_connect(&c);
+	site_say(&c, "HELO x.example\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<wait@example.org>\r\n");
+	ck_assert_uint_eq(site_questions, 1);
+	site_hang_up(&c);
+	site_stop();
 }
 END_TEST
 
 START_TEST(a_client_that_never_reads_is_not_served_for_ever)
 {
 	static const char rcpt[] = "RCPT TO:<c@example.org>\r\n";
-	struct rig_client c;
+	struct site_client c;
 	size_t sent = 0;
 
-	rig_start();
-	rig_connect(&c);
-	rig_say(&c, "HELO x.example\r\nMAIL FROM:<a@b.example>\r\n");
+	site_start();
+	site_connect(&c);
+	site_say(&c, "HELO x.example\r\nMAIL FROM:<a@b.example>\r\n");
 	for (int idle = 0; idle < 50; ) {
 		ssize_t w = send(c.fd, rcpt, strlen(rcpt), MSG_NOSIGNAL);
 
@@ -236,68 +293,68 @@ START_TEST(a_client_that_never_reads_is_not_served_for_ever)
 		loop_turn(0);
 	}
 	ck_assert_uint_eq(smtpd_sessions(), 0);
-	rig_hang_up(&c);
-	rig_stop();
+	site_hang_up(&c);
+	site_stop();
 }
 END_TEST
 
 START_TEST(a_line_without_end_is_cut_off)
 {
 	static char much[65536];
-	struct rig_client c;
+	struct site_client c;
 	size_t sent = 0;
 
 	memset(much, 'x', sizeof much);
-	rig_start();
-	rig_connect(&c);
-	rig_expect(&c, "220 *");
+	site_start();
+	site_connect(&c);
+	site_expect(&c, "220 *");
 	while (sent < 64 << 20 && !c.ended) {
-		rig_send(&c, much, sizeof much);
+		site_send(&c, much, sizeof much);
 		sent += sizeof much;
 	}
 	ck_assert_uint_lt(sent, 8 << 20);
-	rig_expect(&c, "500 5.5.2 *");
-	rig_expect(&c, "421 4.7.0 *");
-	rig_hang_up(&c);
-	rig_stop();
+	site_expect(&c, "500 5.5.2 *");
+	site_expect(&c, "421 4.7.0 *");
+	site_hang_up(&c);
+	site_stop();
 }
 END_TEST
 
 START_TEST(far_too_much_data_ends_the_session)
 {
-	struct rig_client c;
+	struct site_client c;
 	static char much[1 << 20];
 
 	memset(much, 'x', sizeof much);
-	rig_start();
-	rig_config.message_size = 1000;
+	site_start();
+	site_config.message_size = 1000;
 	begin_data(&c);
 	for (int i = 0; i < 80 && !c.ended; i++)
-		rig_send(&c, much, sizeof much);
-	rig_expect(&c, "421 4.7.0 *");
-	rig_hang_up(&c);
-	ck_assert_uint_eq(rig_messages(), 0);
-	rig_stop();
+		site_send(&c, much, sizeof much);
+	site_expect(&c, "421 4.7.0 *");
+	site_hang_up(&c);
+	ck_assert_uint_eq(site_messages(), 0);
+	site_stop();
 }
 END_TEST
 
 START_TEST(a_client_that_does_not_close_is_not_waited_for)
 {
-	struct rig_client c;
+	struct site_client c;
 
-	rig_start();
-	rig_connect(&c);
-	rig_expect(&c, "220 *");
-	rig_say(&c, "QUIT\r\n");
-	rig_expect(&c, "221 *");
-	rig_say(&c, "and more\r\n");
-	rig_expect_end(&c);
+	site_start();
+	site_connect(&c);
+	site_expect(&c, "220 *");
+	site_say(&c, "QUIT\r\n");
+	site_expect(&c, "221 *");
+	site_say(&c, "and more\r\n");
+	site_expect_end(&c);
 	ck_assert_uint_eq(smtpd_sessions(), 1);
 	loop_advance(3000);
-	rig_turn();
+	site_turn();
 	ck_assert_uint_eq(smtpd_sessions(), 0);
-	rig_hang_up(&c);
-	rig_stop();
+	site_hang_up(&c);
+	site_stop();
 }
 END_TEST
 
@@ -322,7 +379,7 @@ static void start_gated(void)
 	atomic_init(gate, 0);
 	real_sync = file_sys.fdatasync;
 	file_sys.fdatasync = gated_sync;
-	rig_start_with_helper();
+	site_start_with_helper();
 }
 
 /* Lets n files pass, and waits for the helper to say so. */
@@ -338,55 +395,55 @@ static void open_gate(int n)
 
 static void stop_gated(void)
 {
-	rig_stop();
+	site_stop();
 	file_sys.fdatasync = real_sync;
 	munmap(gate, sizeof *gate);
 }
 
 START_TEST(nothing_is_answered_before_the_commit_and_replies_keep_their_order)
 {
-	struct rig_client c;
+	struct site_client c;
 
 	start_gated();
 	begin_data(&c);
-	rig_say(&c, "Subject: x\r\n\r\n.\r\nNOOP\r\nMAIL FROM:<b@b.example>\r\nQUIT\r\n");
-	rig_expect_nothing(&c);
+	site_say(&c, "Subject: x\r\n\r\n.\r\nNOOP\r\nMAIL FROM:<b@b.example>\r\nQUIT\r\n");
+	site_expect_nothing(&c);
 	loop_advance(50000);
-	rig_expect_nothing(&c);
+	site_expect_nothing(&c);
 	open_gate(1);
-	rig_expect(&c, "250 2.0.0 Queued as *");
-	rig_expect(&c, "250 2.0.0 Ok");
-	rig_expect(&c, "250 2.1.0 *");
-	rig_expect(&c, "221 *");
-	ck_assert_uint_eq(rig_messages(), 1);
-	rig_hang_up(&c);
+	site_expect(&c, "250 2.0.0 Queued as *");
+	site_expect(&c, "250 2.0.0 Ok");
+	site_expect(&c, "250 2.1.0 *");
+	site_expect(&c, "221 *");
+	ck_assert_uint_eq(site_messages(), 1);
+	site_hang_up(&c);
 	stop_gated();
 }
 END_TEST
 
 START_TEST(a_client_may_vanish_while_its_commit_is_pending)
 {
-	struct rig_client c;
+	struct site_client c;
 
 	start_gated();
 	/* one ends well-behaved, of the other the replies cannot be written any more */
 	begin_data(&c);
-	rig_say(&c, "Subject: x\r\n\r\n.\r\n");
-	rig_expect_nothing(&c);
-	rig_hang_up(&c);
-	rig_turn();
+	site_say(&c, "Subject: x\r\n\r\n.\r\n");
+	site_expect_nothing(&c);
+	site_hang_up(&c);
+	site_turn();
 	ck_assert_uint_eq(smtpd_sessions(), 1);
-	rig_connect(&c);
-	rig_expect(&c, "220 *");
+	site_connect(&c);
+	site_expect(&c, "220 *");
 	ck_assert_int_eq(write(c.fd, envelope, strlen(envelope)), (ssize_t)strlen(envelope));
 	ck_assert_int_eq(write(c.fd, "DATA\r\nx\r\n.\r\n", 12), 12);
-	rig_hang_up(&c);
-	rig_turn();
+	site_hang_up(&c);
+	site_turn();
 	ck_assert_uint_eq(smtpd_sessions(), 2);         /* closed, but kept for done() */
 	open_gate(2);
-	rig_turn();
+	site_turn();
 	ck_assert_uint_eq(smtpd_sessions(), 0);
-	ck_assert_uint_eq(rig_messages(), 2);
+	ck_assert_uint_eq(site_messages(), 2);
 	stop_gated();
 }
 END_TEST
@@ -395,32 +452,32 @@ END_TEST
 
 START_TEST(one_flood_does_not_keep_others_waiting)
 {
-	struct rig_client loud, quiet;
+	struct site_client loud, quiet;
 	char flood[6 * 5000];
 
-	rig_start();
+	site_start();
 	for (size_t i = 0; i < sizeof flood; i += 6)
 		memcpy(flood + i, "NOOP\r\n", 6);
-	rig_connect(&loud);
-	rig_connect(&quiet);
-	rig_expect(&loud, "220 *");
-	rig_expect(&quiet, "220 *");
+	site_connect(&loud);
+	site_connect(&quiet);
+	site_expect(&loud, "220 *");
+	site_expect(&quiet, "220 *");
 	ck_assert_int_eq(write(loud.fd, flood, sizeof flood), sizeof flood);
 	ck_assert_int_eq(write(quiet.fd, "NOOP\r\n", 6), 6);
 	for (int i = 0; i < 3; i++)
 		loop_turn(0);
 	ck_assert_int_gt(read(quiet.fd, flood, sizeof flood), 0);
 	ck_assert_int_lt(read(loud.fd, flood, sizeof flood), 4 * 50 * (ssize_t)strlen("250 2.0.0 Ok\r\n"));
-	rig_hang_up(&loud);
-	rig_hang_up(&quiet);
-	rig_stop();
+	site_hang_up(&loud);
+	site_hang_up(&quiet);
+	site_stop();
 }
 END_TEST
 
 START_TEST(a_thousand_sessions_are_served)
 {
 	enum { MANY = 1000 };
-	static struct rig_client c[MANY];
+	static struct site_client c[MANY];
 	struct rlimit r;
 	size_t n = MANY;
 
@@ -429,15 +486,15 @@ START_TEST(a_thousand_sessions_are_served)
 	setrlimit(RLIMIT_NOFILE, &r);
 	if (r.rlim_max != RLIM_INFINITY && r.rlim_max < 2 * MANY + 100)
 		n = (size_t)r.rlim_max / 2 - 50;
-	rig_start();
+	site_start();
 	for (size_t i = 0; i < n; i++)
-		rig_connect(&c[i]);
-	rig_turn();
+		site_connect(&c[i]);
+	site_turn();
 	ck_assert_uint_eq(smtpd_sessions(), n);
 	for (size_t i = 0; i < n; i++)
 		ck_assert_int_eq(write(c[i].fd, whole, strlen(whole)), (ssize_t)strlen(whole));
-	rig_turn();
-	rig_turn();
+	site_turn();
+	site_turn();
 	for (size_t i = 0; i < n; i++) {
 		char text[2000];
 		ssize_t got = read(c[i].fd, text, sizeof text - 1);
@@ -446,10 +503,10 @@ START_TEST(a_thousand_sessions_are_served)
 		text[got] = '\0';
 		ck_assert_ptr_nonnull(strstr(text, "\r\n250 2.0.0 Queued"));
 		ck_assert_ptr_nonnull(strstr(text, "\r\n221 2.0.0 "));
-		rig_hang_up(&c[i]);
+		site_hang_up(&c[i]);
 	}
-	ck_assert_uint_eq(rig_messages(), n);
-	rig_stop();
+	ck_assert_uint_eq(site_messages(), n);
+	site_stop();
 }
 END_TEST
 
@@ -461,22 +518,22 @@ START_TEST(a_session_on_given_descriptors_tells_its_end_once)
 	int in[2], out[2];
 	char text[500];
 
-	rig_start();
+	site_start();
 	ended_calls = 0;
 	ck_assert_int_eq(pipe(in), 0);
 	ck_assert_int_eq(pipe(out), 0);
 	ck_assert_int_eq(smtpd_session(in[0], out[1], on_ended), 0);
 	ck_assert_int_eq(write(in[1], "QUIT\r\n", 6), 6);
-	rig_turn();
+	site_turn();
 	ck_assert_int_eq(ended_calls, 0);               /* our half has ended, the other not yet */
 	ck_assert_int_gt(read(out[0], text, sizeof text), 20);
 	ck_assert_int_eq(read(out[0], text, sizeof text), 0);
 	close(in[1]);
-	rig_turn();
+	site_turn();
 	ck_assert_int_eq(ended_calls, 1);
 	ck_assert_uint_eq(smtpd_sessions(), 0);
 	close(out[0]);
-	rig_stop();
+	site_stop();
 	ck_assert_int_eq(ended_calls, 1);
 }
 END_TEST
@@ -497,13 +554,13 @@ static struct sockaddr_in listen_on(struct in_addr addr)
 	return a;
 }
 
-static void dial(struct rig_client *c, const struct sockaddr_in *a)
+static void dial(struct site_client *c, const struct sockaddr_in *a)
 {
 	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	ck_assert_int_ne(fd, -1);
 	ck_assert_int_eq(connect(fd, (const struct sockaddr *)a, sizeof *a), 0);
-	rig_adopt(c, fd);
+	site_adopt(c, fd);
 }
 
 static const struct in_addr *loopback(void)
@@ -516,38 +573,38 @@ static const struct in_addr *loopback(void)
 
 START_TEST(places_are_limited_and_idle_sessions_make_place)
 {
-	struct rig_client a, b, c, d;
+	struct site_client a, b, c, d;
 	struct sockaddr_in at;
 
-	rig_start();
-	rig_config.sessions_max = 2;
+	site_start();
+	site_config.sessions_max = 2;
 	at = listen_on(*loopback());
 	dial(&a, &at);
-	rig_expect(&a, "220 *");
+	site_expect(&a, "220 *");
 	dial(&b, &at);
-	rig_expect(&b, "220 *");
-	rig_say(&a, "HELO a.example\r\nMAIL FROM:<a@b.example>\r\n");      /* in a transaction: stays */
-	rig_expect(&a, "250 *");
-	rig_expect(&a, "250 2.1.0 *");
+	site_expect(&b, "220 *");
+	site_say(&a, "HELO a.example\r\nMAIL FROM:<a@b.example>\r\n");      /* in a transaction: stays */
+	site_expect(&a, "250 *");
+	site_expect(&a, "250 2.1.0 *");
 	dial(&c, &at);
-	rig_expect(&c, "421 4.3.2 *");
-	rig_expect_end(&c);
-	rig_expect_nothing(&b);
+	site_expect(&c, "421 4.3.2 *");
+	site_expect_end(&c);
+	site_expect_nothing(&b);
 	loop_advance(11000);
 	dial(&d, &at);
-	rig_expect(&d, "421 4.3.2 *");                  /* its place is not free yet */
-	rig_expect(&b, "421 4.3.2 *");
-	rig_hang_up(&b);
-	rig_hang_up(&c);
-	rig_hang_up(&d);
-	rig_turn();
+	site_expect(&d, "421 4.3.2 *");                  /* its place is not free yet */
+	site_expect(&b, "421 4.3.2 *");
+	site_hang_up(&b);
+	site_hang_up(&c);
+	site_hang_up(&d);
+	site_turn();
 	dial(&c, &at);
-	rig_expect(&c, "220 *");
-	rig_expect_nothing(&a);
-	rig_hang_up(&a);
-	rig_hang_up(&c);
+	site_expect(&c, "220 *");
+	site_expect_nothing(&a);
+	site_hang_up(&a);
+	site_hang_up(&c);
 	smtpd_stop();
-	rig_stop();
+	site_stop();
 }
 END_TEST
 
@@ -573,58 +630,58 @@ static bool own_address(struct in_addr *out)
 
 START_TEST(sessions_of_one_address_are_limited_but_not_those_of_this_machine)
 {
-	struct rig_client a, b, c;
+	struct site_client a, b, c;
 	struct in_addr own;
 	struct sockaddr_in at;
 
-	rig_start();
-	rig_config.sessions_per_address = 1;
+	site_start();
+	site_config.sessions_per_address = 1;
 	at = listen_on(*loopback());
 	dial(&a, &at);
 	dial(&b, &at);
-	rig_expect(&a, "220 *");
-	rig_expect(&b, "220 *");
-	rig_hang_up(&a);
-	rig_hang_up(&b);
+	site_expect(&a, "220 *");
+	site_expect(&b, "220 *");
+	site_hang_up(&a);
+	site_hang_up(&b);
 	if (own_address(&own)) {
 		at = listen_on(own);
 		dial(&a, &at);
-		rig_expect(&a, "220 *");
+		site_expect(&a, "220 *");
 		dial(&b, &at);
-		rig_expect(&b, "421 4.7.0 *");
-		rig_expect_end(&b);
-		rig_hang_up(&a);
-		rig_turn();
+		site_expect(&b, "421 4.7.0 *");
+		site_expect_end(&b);
+		site_hang_up(&a);
+		site_turn();
 		dial(&c, &at);
-		rig_expect(&c, "220 *");
-		rig_hang_up(&b);
-		rig_hang_up(&c);
+		site_expect(&c, "220 *");
+		site_hang_up(&b);
+		site_hang_up(&c);
 	}
 	smtpd_stop();
-	rig_stop();
+	site_stop();
 }
 END_TEST
 
 START_TEST(the_trace_names_the_clients_address)
 {
-	struct rig_client c;
+	struct site_client c;
 	struct sockaddr_in at;
 	struct buf head = { 0 }, message = { 0 };
 
-	rig_start();
+	site_start();
 	at = listen_on(*loopback());
 	dial(&c, &at);
-	rig_expect(&c, "220 *");
-	rig_say(&c, "HELO [192.0.2.7]\r\n");
-	rig_expect(&c, "250 *");
+	site_expect(&c, "220 *");
+	site_say(&c, "HELO [192.0.2.7]\r\n");
+	site_expect(&c, "250 *");
 	send_one(&c);
-	ck_assert(rig_message("Received: from [192.0.2.7] ([127.0.0.1])\r\n\tby mx.example.org with SMTP id ", &head, &message));
-	ck_assert(rig_message("FROM [192.0.2.7] [127.0.0.1] SMTP\n", &head, &message));
+	ck_assert(site_message("Received: from [192.0.2.7] ([127.0.0.1])\r\n\tby mx.example.org with SMTP id ", &head, &message));
+	ck_assert(site_message("FROM [192.0.2.7] [127.0.0.1] SMTP\n", &head, &message));
 	buf_free(&head);
 	buf_free(&message);
-	rig_hang_up(&c);
+	site_hang_up(&c);
 	smtpd_stop();
-	rig_stop();
+	site_stop();
 }
 END_TEST
 
@@ -656,57 +713,57 @@ static void give_back_fds(const int *fds, size_t n, const struct rlimit *before)
 START_TEST(without_descriptors_accepting_pauses_and_goes_on)
 {
 	static int fds[3000];
-	struct rig_client a, b, c;
+	struct site_client a, b, c;
 	struct sockaddr_in at;
 	struct rlimit before;
 	size_t n;
 
-	rig_start();
+	site_start();
 	at = listen_on(*loopback());
 	dial(&a, &at);
-	rig_expect(&a, "220 *");
+	site_expect(&a, "220 *");
 	dial(&b, &at);
 	n = take_all_fds(fds, sizeof fds / sizeof fds[0], &before);
-	rig_listen(&b);
+	site_listen(&b);
 	ck_assert_uint_eq(b.got.n, 0);
-	rig_say(&a, "NOOP\r\n");                        /* others are served meanwhile */
-	rig_expect(&a, "250 2.0.0 *");
+	site_say(&a, "NOOP\r\n");                        /* others are served meanwhile */
+	site_expect(&a, "250 2.0.0 *");
 	give_back_fds(fds, n, &before);
 	dial(&c, &at);
-	rig_expect_nothing(&c);                         /* not watched: nothing spins */
+	site_expect_nothing(&c);                         /* not watched: nothing spins */
 	loop_advance(1001);
-	rig_expect(&c, "220 *");
-	rig_hang_up(&a);
-	rig_hang_up(&b);
-	rig_hang_up(&c);
+	site_expect(&c, "220 *");
+	site_hang_up(&a);
+	site_hang_up(&b);
+	site_hang_up(&c);
 	smtpd_stop();
-	rig_stop();
+	site_stop();
 }
 END_TEST
 
 START_TEST(a_stop_ends_idle_sessions_and_lets_messages_finish)
 {
-	struct rig_client idle, busy, late;
+	struct site_client idle, busy, late;
 
-	rig_start();
-	rig_connect(&idle);
-	rig_expect(&idle, "220 *");
+	site_start();
+	site_connect(&idle);
+	site_expect(&idle, "220 *");
 	begin_data(&busy);
-	rig_say(&busy, "Subject: x\r\n");
+	site_say(&busy, "Subject: x\r\n");
 	smtpd_stop();
-	rig_expect(&idle, "421 4.3.2 *");
-	rig_expect_nothing(&busy);
-	rig_say(&busy, "\r\n.\r\n");
-	rig_expect(&busy, "250 2.0.0 *");
-	rig_expect(&busy, "421 4.3.2 *");
-	rig_connect(&late);
-	rig_expect(&late, "220 *");
-	rig_expect(&late, "421 4.3.2 *");
-	rig_hang_up(&idle);
-	rig_hang_up(&busy);
-	rig_hang_up(&late);
-	ck_assert_uint_eq(rig_messages(), 1);
-	rig_stop();
+	site_expect(&idle, "421 4.3.2 *");
+	site_expect_nothing(&busy);
+	site_say(&busy, "\r\n.\r\n");
+	site_expect(&busy, "250 2.0.0 *");
+	site_expect(&busy, "421 4.3.2 *");
+	site_connect(&late);
+	site_expect(&late, "220 *");
+	site_expect(&late, "421 4.3.2 *");
+	site_hang_up(&idle);
+	site_hang_up(&busy);
+	site_hang_up(&late);
+	ck_assert_uint_eq(site_messages(), 1);
+	site_stop();
 }
 END_TEST
 
@@ -718,27 +775,27 @@ START_TEST(octets_at_random_end_no_server)
 	const char *seed_text = getenv("SEED");
 	unsigned long seed = seed_text ? strtoul(seed_text, NULL, 10) : 20261123;
 	uint64_t x = seed;
-	struct rig_client c;
+	struct site_client c;
 
-	rig_start();
+	site_start();
 	for (int round = 0; round < 300; round++) {
-		rig_connect(&c);
+		site_connect(&c);
 		for (int i = 0; i < 60 && !c.ended; i++) {
 			x = x * 6364136223846793005u + 1442695040888963407u;
-			rig_say(&c, words[(x >> 33) % NWORDS]);
+			site_say(&c, words[(x >> 33) % NWORDS]);
 			if ((x >> 60) == 0)
-				rig_send(&c, "\0", 1);
+				site_send(&c, "\0", 1);
 		}
-		rig_listen(&c);
-		for (char line[600]; rig_line(&c, line, sizeof line); )
+		site_listen(&c);
+		for (char line[600]; site_line(&c, line, sizeof line); )
 			ck_assert_msg(line[0] >= '2' && line[0] <= '5', "seed %lu round %d: %s", seed, round, line);
 		ck_assert_msg(!c.got.n, "seed %lu round %d: half a reply", seed, round);
-		rig_hang_up(&c);
-		rig_turn();
+		site_hang_up(&c);
+		site_turn();
 		ck_assert_uint_eq(smtpd_sessions(), 0);
-		ck_assert_uint_eq(rig_drafts(), 0);
+		ck_assert_uint_eq(site_drafts(), 0);
 	}
-	rig_stop();
+	site_stop();
 }
 END_TEST
 
@@ -750,6 +807,8 @@ Suite *smtpd_suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_disk_that_fails_during_data_is_told_at_the_end_of_data);
 	tcase_add_test(tc, what_is_not_durable_is_not_accepted);
+	tcase_add_test(tc, a_message_that_keeps_coming_has_all_the_time_that_its_octets_buy);
+	tcase_add_test(tc, octets_over_the_size_limit_buy_no_time);
 	tcase_add_test(tc, a_client_may_vanish_after_any_octet);
 	tcase_add_test(tc, a_client_that_does_not_wait_for_the_commit_leaves_its_message);
 	tcase_add_test(tc, facts_that_do_not_come_cost_one_recipient);

@@ -1,0 +1,330 @@
+/* A message of an account that may not open the queue goes over SMTP to the daemon of this host. */
+#include "cmd/handover.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sysexits.h>
+#include <unistd.h>
+
+#include "client.h"
+#include "lib/loop.h"
+#include "queue.h"
+
+enum {
+	CONNECT_S = 10,
+	COMMAND_S = 30,
+	WHOLE_MS = 90000                /* the daemon may take 60 s until a message is durable */
+};
+
+static char place[PATH_MAX];            /* the queue for one message; "" there is none */
+
+static int complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static int complain(int status, const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("sendmail: ", stderr);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	return status;
+}
+
+/* ---- the daemon's address */
+
+static bool is_any(const struct sockaddr_storage *a)
+{
+	if (a->ss_family == AF_INET)
+		return ((const struct sockaddr_in *)a)->sin_addr.s_addr == htonl(INADDR_ANY);
+	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)a)->sin6_addr);
+}
+
+static bool is_loopback(const struct sockaddr_storage *a)
+{
+	if (a->ss_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
+	return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
+}
+
+/* "*" listens on IPv4, too, and there is no host without that loopback address. */
+static void any_to_loopback(struct sockaddr_storage *a, socklen_t *len)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)a;
+	in_port_t port = a->ss_family == AF_INET ? v4->sin_port : ((struct sockaddr_in6 *)a)->sin6_port;
+
+	*a = (struct sockaddr_storage){ 0 };
+	v4->sin_family = AF_INET;
+	v4->sin_port = port;
+	v4->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	*len = sizeof *v4;
+}
+
+const struct listen_on *handover_address(const struct settings *set, struct sockaddr_storage *out, socklen_t *len)
+{
+	const struct listen_on *on = set->listen;
+
+	if (set->nlisten == 0)
+		return NULL;
+	for (size_t i = 0; i < set->nlisten; i++) {
+		/* relay_from has the loopback addresses unless somebody has taken them out. */
+		if (!is_any(&set->listen[i].addr) && !is_loopback(&set->listen[i].addr))
+			continue;
+		on = &set->listen[i];
+		break;
+	}
+	*out = on->addr;
+	*len = on->len;
+	if (is_any(out))
+		any_to_loopback(out, len);
+	return on;
+}
+
+/* ---- the queue for one message */
+
+int handover_begin(const struct settings *set)
+{
+	const char *above = getenv("TMPDIR");
+	struct queue_config q = {
+		.dir = place, .inline_sync = true, .message_size = set->message_size,
+		.retry_first = set->retry_first, .retry_max = set->retry_max, .lifetime = set->queue_lifetime,
+	};
+	struct sockaddr_storage addr;
+	struct reply busy;
+	socklen_t len;
+	char why[512] = "";
+
+	if (!handover_address(set, &addr, &len))
+		return complain(EX_TEMPFAIL, "the queue %s is not open to you, and listen is empty (%s), so no server can be asked. "
+			"Send as the queue's owner, or set listen; nothing is sent", set->queue, conf_where(&set->conf, "listen"));
+	if (!above || above[0] != '/' || strlen(above) > sizeof place / 2)
+		above = "/tmp";
+	snprintf(place, sizeof place, "%s/fardel-sendmail.XXXXXX", above);
+	if (!mkdtemp(place)) {
+		place[0] = '\0';
+		return complain(EX_TEMPFAIL, "the queue %s is not open to you, and no directory for the message can be made in %s: %s. "
+			"Set TMPDIR to one where you may write; nothing is sent", set->queue, above, strerror(errno));
+	}
+	if (queue_open(&q, why, sizeof why) == -1)
+		return complain(EX_TEMPFAIL, "cannot keep the message in %s for the moment: %s. Set TMPDIR to another directory; nothing is sent",
+			place, why);
+	if (queue_accepting(&busy))
+		return 0;
+	return complain(EX_TEMPFAIL, "cannot keep the message in %s for the moment: %s. Set TMPDIR to another directory; nothing is sent",
+		place, busy.text);
+}
+
+static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
+{
+	(void)st;
+	(void)kind;
+	(void)f;
+	return remove(path) == -1 && errno != ENOENT ? -1 : 0;
+}
+
+void handover_end(void)
+{
+	queue_close();
+	/* Nobody else can have put anything there. */
+	if (place[0] && nftw(place, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == -1)
+		complain(0, "cannot remove %s: %s. Remove it by hand", place, strerror(errno));
+	place[0] = '\0';
+}
+
+/* The only file in in/, opened. NULL after a complaint. */
+static struct mail *read_back(void)
+{
+	int in = openat(queue_dir(), "in", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = in == -1 ? NULL : fdopendir(in);
+	const char *why = NULL;
+	struct mail *m = NULL;
+	struct dirent *x = NULL;
+
+	while (d && (x = readdir(d)) && x->d_name[0] == '.')
+		;
+	if (x)
+		m = mail_read(in, x->d_name, &why);
+	if (!m)
+		complain(0, "cannot read the message again in %s: %s. Nothing is sent; try again later", place, why ? why : strerror(errno));
+	if (d)
+		closedir(d);
+	else if (in != -1)
+		close(in);
+	return m;
+}
+
+/* ---- the conversation */
+
+struct conversation {
+	struct client_job job;
+	const struct recipient **to;
+	const struct listen_on *on;     /* what the daemon listens on */
+	struct client *client;          /* NULL: gone */
+	struct timer limit;
+	bool verbose;
+	bool begun;                     /* the job was given to the client */
+	bool job_over, over;
+	size_t taken;                   /* recipients that the daemon has answered for */
+	int status;
+};
+
+/* What the daemon's refusals are called among programs that run sendmail. The first that fits. */
+static int status_of(const struct reply *r)
+{
+	static const struct {
+		const char *enhanced;
+		int status;
+	} rows[] = {
+		{ "5.1.", EX_NOUSER }, { "5.2.", EX_NOUSER },
+		{ "5.3.4", EX_DATAERR }, { "5.6.", EX_DATAERR },
+		{ "5.7.", EX_NOPERM },
+	};
+
+	if (r->code < 500)
+		return EX_TEMPFAIL;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		if (strncmp(r->enhanced, rows[i].enhanced, strlen(rows[i].enhanced)) == 0)
+			return rows[i].status;
+	return EX_UNAVAILABLE;
+}
+
+/* Of several failures that one which trying again may mend. */
+static void failed(struct conversation *c, int status)
+{
+	if (c->status == 0 || status == EX_TEMPFAIL)
+		c->status = status;
+}
+
+static void got_result(struct client_job *job, size_t i, const struct reply *r)
+{
+	struct conversation *c = owner_of(job, struct conversation, job);
+	struct buf to = { .max = ADDR_MAX };
+
+	print_addr(&to, &job->to[i]->addr);
+	if (r->code >= 200 && r->code < 300) {
+		c->taken++;
+		if (c->verbose)
+			printf("%s: %s\n", buf_cstr(&to), r->text);
+	} else {
+		failed(c, status_of(r));
+		complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
+			r->text, r->code < 500 ? "; try again later" : "");
+	}
+	buf_free(&to);
+}
+
+static void not_sent(struct conversation *c, const char *why)
+{
+	failed(c, EX_TEMPFAIL);
+	complain(0, "cannot hand the message to the server at %s (%s): %s. Is `fardel serve` running? Try again later",
+		c->on->text, c->on->where, why);
+}
+
+static void job_done(struct client_job *job, const struct reply *why, bool untried)
+{
+	struct conversation *c = owner_of(job, struct conversation, job);
+
+	(void)untried;
+	c->job_over = true;
+	if (why)
+		not_sent(c, why->text);
+	client_quit(c->client);
+}
+
+static void ready(struct client *client, void *arg)
+{
+	struct conversation *c = arg;
+
+	if (c->begun)
+		return;
+	c->begun = true;
+	if (!client_send(client, &c->job)) {
+		not_sent(c, "the connection ended");
+		c->over = true;
+	}
+}
+
+static void gone(struct client *client, void *arg, const struct reply *why)
+{
+	struct conversation *c = arg;
+
+	(void)client;
+	c->client = NULL;
+	c->over = true;
+	if (!c->begun)
+		not_sent(c, why->text);
+}
+
+static void time_is_up(struct timer *t)
+{
+	struct conversation *c = owner_of(t, struct conversation, limit);
+
+	if (!c->job_over)
+		not_sent(c, c->begun ? "it did not answer for the whole message within 90 s; it may have it already" : "no greeting within 90 s");
+	c->over = true;
+}
+
+static int converse(struct conversation *c, const struct settings *set, const struct sockaddr_storage *addr, socklen_t len)
+{
+	static const struct client_events events = { .ready = ready, .gone = gone };
+	struct client_config config = { .hostname = set->hostname, .connect_s = CONNECT_S, .command_s = COMMAND_S };
+
+	c->client = client_open(&config, (const struct sockaddr *)addr, len, "localhost", &events, c);
+	if (!c->client) {
+		not_sent(c, strerror(errno));
+		return c->status;
+	}
+	c->limit.expired = time_is_up;
+	timer_set(&c->limit, WHOLE_MS);
+	while (!c->over)
+		loop_turn(-1);
+	timer_stop(&c->limit);
+	if (c->client)
+		client_abort(c->client);
+	if (c->status && c->taken)
+		complain(0, "%zu of %zu recipients will get it all the same", c->taken, c->job.n);
+	return c->status;
+}
+
+static int send_mail(const struct settings *set, const struct mail *m, bool verbose)
+{
+	struct sockaddr_storage addr;
+	socklen_t len;
+	struct conversation c = { .verbose = verbose, .on = handover_address(set, &addr, &len) };
+	int status;
+
+	c.to = calloc(m->nrcpt, sizeof *c.to);
+	if (!c.to)
+		return complain(EX_TEMPFAIL, "out of memory: nothing is sent; try again later");
+	for (size_t i = 0; i < m->nrcpt; i++)
+		c.to[i] = &m->rcpt[i].to;
+	c.job = (struct client_job){
+		.from = &m->from, .n = m->nrcpt, .to = c.to, .fd = m->fd, .at = m->at, .size = m->size, .id = m->id,
+		.result = got_result, .done = job_done,
+	};
+	status = converse(&c, set, &addr, len);
+	free(c.to);
+	return status;
+}
+
+int handover_send(const struct settings *set, bool verbose, void (*removed)(void))
+{
+	struct mail *m = read_back();
+	int status = EX_TEMPFAIL;
+
+	/* From here on the open file is enough: however this ends, nothing is left behind. */
+	handover_end();
+	removed();
+	if (m)
+		status = send_mail(set, m, verbose);
+	mail_free(m);
+	return status;
+}

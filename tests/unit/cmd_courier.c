@@ -1,0 +1,711 @@
+/* Couriers between a real queue and scripted peers: which host is asked next, what is a result, and who is left alone.
+ * mx1 and mx2 of y.test are 127.0.0.1 and 127.0.0.2 at one port. */
+#include <arpa/inet.h>
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cmd/courier.h"
+#include "cmd/report.h"
+#include "dns.h"
+#include "lib/file.h"
+#include "lib/list.h"
+#include "lib/log.h"
+#include "parse.h"
+#include "tests/fakedns.h"
+#include "tests/peer.h"
+
+enum { WALL = 1796000000, TURNS = 200000 };     /* turns: a bound, not a wait */
+
+static const char message[] = "Subject: x\r\n\r\n.dot\r\n";
+
+static char dir[64];
+static unsigned port;
+static struct fakedns dns;
+static char resolver[40];
+static struct route_rule rules[4];
+static struct routes routes;
+static const struct mx_self self = { .hostname = "client.test" };
+static const struct courier_config couriers = { .hostname = "client.test", .routes = &routes, .self = &self };
+static const struct report_config reports = { .hostname = "client.test", .queue_lifetime = 5 * 86400 };
+static struct queue_config conf;
+static struct buf told;                         /* a line for each result */
+static unsigned results, delivered, deferred, failed;
+
+static void settled(void *arg, const struct mail *m, const struct rcpt *r, const struct result *res)
+{
+	static const char *const word[] = { "delivered", "deferred", "failed" };
+	unsigned *const count[] = { &delivered, &deferred, &failed };
+
+	(void)arg;
+	(void)m;
+	if (str_eq(r->to.addr.domain, STR("x.test")))   /* reports go there */
+		return;
+	results++;
+	++*count[res->what];
+	buf_printf(&told, STR_FMT "@" STR_FMT " %s by %s: %d %s %s\n", STR_ARG(r->to.addr.local), STR_ARG(r->to.addr.domain),
+		word[res->what], res->host && *res->host ? res->host : "-", res->reply->code, res->reply->enhanced, res->reply->text);
+}
+
+static void told_holds(const char *words)
+{
+	ck_assert_msg(strstr(buf_cstr(&told), words), "wanted \"%s\" in:\n%s", words, buf_cstr(&told));
+}
+
+/* A port that is free on all addresses of loopback. */
+static unsigned free_port(void)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET };
+	socklen_t len = sizeof a;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	ck_assert(bind(fd, (struct sockaddr *)&a, len) == 0 && getsockname(fd, (struct sockaddr *)&a, &len) == 0);
+	close(fd);
+	return ntohs(a.sin_port);
+}
+
+static void knows(const char *line)
+{
+	ck_assert_msg(!fakedns_add(&dns, line), "%s", line);
+}
+
+static void route(const char *text)
+{
+	char line[200];
+
+	snprintf(line, sizeof line, text, port);
+	ck_assert_msg(!route_parse(str_of(line), &rules[routes.n]), "%s", line);
+	routes.rule = rules;
+	routes.n++;
+}
+
+static void start_dns(void)
+{
+	static struct dns_config d;
+
+	snprintf(resolver, sizeof resolver, "127.0.0.1:%u", dns.port);
+	d = (struct dns_config){ .resolvers = resolver };
+	ck_assert(!dns_start(&d));
+	for (int k = FACT_A; k <= FACT_TLSA; k++)
+		facts_source((enum fact_kind)k, dns_source());
+}
+
+static void start_queue(void)
+{
+	char why[300];
+
+	ck_assert_msg(queue_open(&conf, why, sizeof why) == 0, "%s", why);
+}
+
+static void setup(void)
+{
+	const char *tmp = getenv("TMPDIR"), *log = getenv("TEST_LOG");
+
+	log_open(log ? log : "/dev/null");
+	log_threshold(LOG_DEBUG);
+	loop_virtual_clock(WALL);
+	port = free_port();
+	ck_assert_int_eq(fakedns_open(&dns), 0);
+	knows("y.test MX 10 mx1.test");
+	knows("y.test MX 20 mx2.test");
+	knows("mx1.test A 127.0.0.1");
+	knows("mx2.test A 127.0.0.2");
+	knows("x.test MX 10 mx9.test");
+	knows("mx9.test A 127.0.0.9");          /* nobody is there */
+	start_dns();
+	routes = (struct routes){ .smtp_port = port };
+	courier_configure(&couriers);
+	report_configure(&reports);
+	snprintf(dir, sizeof dir, "%.40s/courier.XXXXXX", tmp ? tmp : "/tmp");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	conf = (struct queue_config){
+		.dir = dir, .schedule = true, .deliver = true, .inline_sync = true, .retry_first = 300, .retry_max = 3600,
+		.lifetime = 5 * 86400, .message_size = 1 << 20, .couriers = 1, .way = courier_way, .report = report_write, .settled = settled,
+	};
+	start_queue();
+}
+
+static void teardown(void)
+{
+	char command[100];
+
+	queue_close();
+	dns_stop();
+	fakedns_close(&dns);
+	buf_free(&told);
+	snprintf(command, sizeof command, "rm -rf %s", dir);
+	ck_assert_int_eq(system(command), 0);
+}
+
+static void turn(void)
+{
+	for (int i = 0; i < 500; i++)
+		loop_turn(0);
+}
+
+/* Turns that take no time until so many results are in. */
+static void await(unsigned n)
+{
+	for (int i = 0; i < TURNS && results < n; i++)
+		loop_turn(0);
+	ck_assert_msg(results >= n, "%u results of %u:\n%s", results, n, buf_cstr(&told));
+	turn();
+	ck_assert_msg(results == n, "%u results, not %u:\n%s", results, n, buf_cstr(&told));
+}
+
+static void committed(void *arg, bool ok)
+{
+	(void)arg;
+	ck_assert(ok);
+}
+
+/* Recipients separated by blanks. */
+static void put(const char *to)
+{
+	struct str rest = str_of(to), word;
+	struct envelope e = { 0 };
+	struct sender from;
+	struct draft *d;
+
+	ck_assert(!parse_mail(STR("FROM:<a@x.test>"), PARAM_ALL, &from).text);
+	ck_assert(envelope_sender(&e, &from));
+	while (str_word(&rest, &word)) {
+		struct buf line = { 0 };
+		struct recipient r;
+
+		buf_printf(&line, "TO:<" STR_FMT ">", STR_ARG(word));
+		ck_assert(!parse_rcpt(buf_view(&line), PARAM_ALL, false, &r).text);
+		ck_assert(envelope_rcpt(&e, &r));
+		buf_free(&line);
+	}
+	d = queue_draft(&e, NULL);
+	envelope_free(&e);
+	ck_assert_ptr_nonnull(d);
+	ck_assert_int_eq(draft_write(d, message, sizeof message - 1), 0);
+	queue_commit(d, committed, NULL);
+}
+
+static struct peer *peer_at(int host, const char *script)
+{
+	char address[20];
+	struct peer *p;
+
+	snprintf(address, sizeof address, "127.0.0.%d", host);
+	p = peer_new_at(script, address, port);
+	peer_message(p, str_of(message));
+	return p;
+}
+
+static void played(struct peer *p)
+{
+	ck_assert_msg(!peer_trouble(p), "%s\n%s", peer_trouble(p), buf_cstr(&told));
+	peer_free(p);
+}
+
+/* Entries in cur/ that have been tried so often, those of x.test left out. */
+static unsigned entries(unsigned tries)
+{
+	char path[100];
+	unsigned n = 0;
+	DIR *d;
+
+	snprintf(path, sizeof path, "%s/cur", dir);
+	d = opendir(path);
+	ck_assert_ptr_nonnull(d);
+	for (struct dirent *e; (e = readdir(d)); ) {
+		struct entry_name name;
+
+		if (e->d_name[0] != '.' && entry_parse(e->d_name, &name) && !str_eq(name.dest, STR("x.test")))
+			n += name.tries == tries;
+	}
+	closedir(d);
+	return n;
+}
+
+#define HELLO "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250 PIPELINING\n"
+#define ENVELOPE(to) "C: MAIL FROM:<a@x.test>\nC: RCPT TO:<" to ">\nC: DATA\n"
+#define TAKES "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 250 2.0.0 taken\n"
+#define BYE "C: QUIT\nS: 221 bye\neof\n"
+
+START_TEST(a_message_goes_to_the_best_host)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES BYE);
+
+	put("b@y.test");
+	await(1);
+	told_holds("b@y.test delivered by mx1.test[127.0.0.1]:");
+	told_holds("250 2.0.0 taken");
+	played(p);
+	ck_assert_uint_eq(entries(0) + entries(1), 0);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+/* ---- the next host */
+
+/* What the best host does; the second one takes the message at once. */
+static const char *const useless[] = {
+	NULL,                           /* nobody listens */
+	"close\n",
+	"S: 220 mx\nclose\n",
+	"S: 421 4.3.2 busy\neof\n",
+	"S: 554 5.3.2 not here\neof\n",
+	"S: nonsense\neof\n",
+	"S: 220 mx\nC: EHLO*\nS: 421 later\neof\n",
+	HELLO "C: MAIL*\nclose\n",
+	HELLO ENVELOPE("b@y.test") "S: 451 later\nS: 503 no\nS: 503 no\n" BYE,
+	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 450 greylisted\nS: 503 no\n" BYE,
+	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 451 later\n" BYE,
+	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 452 full\n" BYE,
+	HELLO ENVELOPE("b@y.test") "S: 421 going down\neof\n",
+};
+
+START_TEST(a_host_that_cannot_now_is_followed_by_the_next_at_once)
+{
+	struct peer *first = useless[_i] ? peer_at(1, useless[_i]) : NULL, *second = peer_at(2, HELLO ENVELOPE("b@y.test") TAKES BYE);
+
+	put("b@y.test");
+	await(1);
+	told_holds("b@y.test delivered by mx2.test[127.0.0.2]:");
+	if (first)
+		played(first);
+	played(second);
+	ck_assert_int_eq(loop_wall() / 60, WALL / 60);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+static const char *const refusals[] = {
+	HELLO ENVELOPE("b@y.test") "S: 550 5.7.1 no\nS: 503 no\nS: 503 no\n" BYE,
+	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 550 5.1.1 no\nS: 503 no\n" BYE,
+	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 554 5.7.1 no\n" BYE,
+	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 5.7.1 no\n" BYE,
+};
+
+START_TEST(a_host_that_says_no_is_followed_by_nobody)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(0x7f000002) };
+	int second = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	struct peer *first = peer_at(1, refusals[_i]);
+
+	ck_assert(bind(second, (struct sockaddr *)&a, sizeof a) == 0 && listen(second, 1) == 0);
+	put("b@y.test");
+	await(1);
+	told_holds("b@y.test failed by mx1.test[127.0.0.1]:");
+	played(first);
+	ck_assert_int_eq(accept(second, NULL, NULL), -1);       /* nobody came */
+	close(second);
+	ck_assert_uint_eq(entries(0) + entries(1), 0);
+}
+END_TEST
+
+START_TEST(who_was_told_no_for_now_is_put_off_in_the_words_of_who_said_it)
+{
+	struct peer *first = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 450 4.7.1 greylisted\nS: 503 no\n" BYE);
+
+	put("b@y.test");                /* and nobody is at the second host */
+	await(1);
+	told_holds("b@y.test deferred by mx1.test[127.0.0.1]:");
+	told_holds("450 4.7.1 greylisted");
+	played(first);
+	ck_assert_uint_eq(entries(1), 1);
+}
+END_TEST
+
+START_TEST(a_greeting_of_5xx_is_no_result)
+{
+	struct peer *first = peer_at(1, "S: 554 5.3.2 not here\neof\n"), *second = peer_at(2, "S: 554 5.3.2 neither\neof\n");
+
+	put("b@y.test");
+	await(1);
+	told_holds("b@y.test deferred by mx2.test[127.0.0.2]:");
+	told_holds(": 0 4.3.2 no host of the destination talks to us; the last said: 554 greeting: neither");
+	played(first);
+	played(second);
+}
+END_TEST
+
+START_TEST(only_those_without_a_result_are_asked_for_at_the_next_host)
+{
+	struct peer *first = peer_at(1, HELLO "C: MAIL*\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: RCPT TO:<d@y.test>\nC: DATA\n"
+		"S: 250 ok\nS: 250 ok\nS: 450 later\nS: 550 no\nS: 354 go\nM:\nS: 250 taken\n" BYE);
+	struct peer *second = peer_at(2, HELLO ENVELOPE("c@y.test") TAKES BYE);
+
+	put("b@y.test c@y.test d@y.test");
+	await(3);
+	told_holds("b@y.test delivered by mx1");
+	told_holds("c@y.test delivered by mx2");
+	told_holds("d@y.test failed by mx1");
+	played(first);
+	played(second);
+}
+END_TEST
+
+START_TEST(a_connection_lost_behind_the_final_dot_is_put_off_and_named)
+{
+	struct peer *p;
+
+	knows("z.test MX 10 mx1.test");
+	p = peer_at(1, HELLO ENVELOPE("b@z.test") "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nclose\n");
+	put("b@z.test");
+	await(1);
+	told_holds("b@z.test deferred by mx1.test[127.0.0.1]:");
+	told_holds("connection lost after the final dot");
+	told_holds("may have the message already");
+	played(p);
+	ck_assert_uint_eq(entries(1), 1);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+/* ---- one connection, many messages */
+
+START_TEST(messages_for_one_destination_share_a_connection)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") TAKES
+		ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") TAKES BYE);
+
+	for (int i = 0; i < 5; i++)
+		put("b@y.test");
+	await(5);
+	ck_assert_uint_eq(delivered, 5);
+	played(p);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_refused_message_does_not_end_the_connection_for_the_next)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 550 no\nS: 503 no\nS: 503 no\n"
+		"C: RSET\n" ENVELOPE("b@y.test") "S: 250 ok\n" TAKES BYE);
+
+	put("b@y.test");
+	put("b@y.test");
+	await(2);
+	ck_assert_uint_eq(failed, 1);
+	ck_assert_uint_eq(delivered, 1);
+	played(p);
+}
+END_TEST
+
+#define MAILMAX "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250-LIMITS MAILMAX=1\nS: 250 PIPELINING\n"
+
+START_TEST(behind_mailmax_a_new_connection_is_made_at_once)
+{
+	struct peer *p = peer_at(1, MAILMAX ENVELOPE("b@y.test") TAKES BYE MAILMAX ENVELOPE("b@y.test") TAKES BYE
+		MAILMAX ENVELOPE("b@y.test") TAKES BYE);
+
+	for (int i = 0; i < 3; i++)
+		put("b@y.test");
+	await(3);
+	ck_assert_uint_eq(delivered, 3);
+	ck_assert_int_eq(loop_wall(), WALL);
+	played(p);
+}
+END_TEST
+
+START_TEST(limits_may_take_a_connection_for_each_recipient)
+{
+	static const char one[] = "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250-LIMITS MAILMAX=1 RCPTMAX=1\nS: 250 PIPELINING\n"
+		"C: MAIL*\nC: RCPT*\nC: DATA\n" TAKES BYE;
+	struct buf script = { 0 }, to = { 0 };
+	struct peer *p;
+
+	for (int i = 0; i < 20; i++) {
+		buf_puts(&script, one);
+		buf_printf(&to, "user%d@y.test ", i);
+	}
+	p = peer_at(1, buf_cstr(&script));
+	put(buf_cstr(&to));
+	await(20);
+	ck_assert_uint_eq(delivered, 20);
+	ck_assert_int_eq(loop_wall(), WALL);
+	played(p);
+	buf_free(&script);
+	buf_free(&to);
+}
+END_TEST
+
+START_TEST(a_connection_that_ends_between_two_messages_is_made_anew)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES "close\n" HELLO ENVELOPE("b@y.test") TAKES BYE);
+
+	put("b@y.test");
+	put("b@y.test");
+	await(2);
+	ck_assert_uint_eq(delivered, 2);
+	played(p);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(after_a_detour_the_best_host_is_tried_first_again)
+{
+	struct peer *first = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 451 later\nS: 503 no\nS: 503 no\n" BYE
+		HELLO ENVELOPE("b@y.test") TAKES BYE);
+	struct peer *second = peer_at(2, HELLO ENVELOPE("b@y.test") TAKES BYE);
+
+	put("b@y.test");
+	put("b@y.test");
+	await(2);
+	told_holds("delivered by mx2");
+	told_holds("delivered by mx1");
+	played(first);
+	played(second);
+}
+END_TEST
+
+/* ---- mixed transactions */
+
+#define MIXED "C: MAIL*\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@z.test>\nC: DATA\n"
+
+static const struct { const char *script, *c; } mixed[] = {
+	/* one of them is refused: once more, alone */
+	{ HELLO MIXED "S: 250 ok\nS: 250 ok\nS: 550 no\nS: 354 go\nM:\nS: 250 taken\n"
+		ENVELOPE("c@z.test") "S: 250 ok\nS: 550 really not\nS: 503 no\n" BYE, "c@z.test failed" },
+	{ HELLO MIXED "S: 250 ok\nS: 250 ok\nS: 450 later\nS: 354 go\nM:\nS: 250 taken\n"
+		ENVELOPE("c@z.test") TAKES BYE, "c@z.test delivered" },
+};
+
+START_TEST(what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection)
+{
+	struct peer *p;
+
+	route("* smtp://127.0.0.1:%u");
+	p = peer_at(1, mixed[_i].script);
+	put("b@y.test c@z.test");
+	await(2);
+	told_holds("b@y.test delivered by");
+	told_holds(mixed[_i].c);
+	played(p);
+	ck_assert_int_eq(loop_wall(), WALL);
+}
+END_TEST
+
+START_TEST(a_mixed_transaction_refused_as_a_whole_is_tried_by_domain)
+{
+	struct peer *p;
+
+	route("* smtp://127.0.0.1:%u");
+	p = peer_at(1, HELLO MIXED "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 policy\n"
+		"C: RSET\nC: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 250 taken\n"
+		"C: MAIL*\nC: RCPT*\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 policy\n" BYE);
+	put("b@y.test c@z.test");
+	await(2);
+	ck_assert_uint_eq(delivered, 1);
+	ck_assert_uint_eq(failed, 1);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_mixed_refusal_is_not_carried_to_another_host)
+{
+	struct peer *p;
+
+	knows("relay.test A 127.0.0.1");
+	knows("relay.test A 127.0.0.2");        /* nobody there: asking it would put c off */
+	route("* smtp://relay.test:%u");
+	p = peer_at(1, HELLO MIXED "S: 250 ok\nS: 250 ok\nS: 550 no\nS: 354 go\nM:\nS: 250 taken\n"
+		ENVELOPE("c@z.test") "S: 250 ok\nS: 550 no\nS: 503 no\n" BYE);
+	put("b@y.test c@z.test");
+	await(2);
+	told_holds("b@y.test delivered by");
+	told_holds("c@z.test failed by");
+	played(p);
+}
+END_TEST
+
+START_TEST(lmtp_gives_each_recipient_its_own_result)
+{
+	struct peer *p;
+
+	route("y.test lmtp://127.0.0.1:%u");
+	p = peer_at(1, "S: 220 mx\nC: LHLO client.test\nS: 250-mx\nS: 250 PIPELINING\n"
+		"C: MAIL*\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: DATA\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\n"
+		"S: 250 stored\nS: 452 4.2.2 full\n" BYE);
+	put("b@y.test c@y.test");
+	await(2);
+	told_holds("b@y.test delivered by");
+	told_holds("c@y.test deferred by");
+	told_holds("452 4.2.2 full");
+	played(p);
+}
+END_TEST
+
+/* ---- destinations that cannot be reached */
+
+START_TEST(a_dead_destination_is_probed_by_one_message_and_the_others_leave_with_it)
+{
+	struct peer *p;
+
+	conf.couriers = 1;
+	for (int i = 0; i < 4; i++)
+		put("b@y.test");
+	await(1);
+	told_holds("connect to mx2.test[127.0.0.2]:");
+	ck_assert_uint_eq(entries(1), 1);
+	ck_assert_uint_eq(entries(0), 3);
+	ck_assert(queue_drained());
+	p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") TAKES
+		ENVELOPE("b@y.test") TAKES BYE);
+	for (int i = 0; i < TURNS && delivered < 4; i++)
+		loop_turn(1000);
+	ck_assert_uint_eq(delivered, 4);
+	ck_assert_uint_eq(deferred, 1);
+	ck_assert_int_le(loop_wall(), WALL + 700);
+	played(p);
+}
+END_TEST
+
+static const struct { const char *domain, *records[2], *words; } hopeless[] = {
+	{ "gone.test", { NULL }, "b@gone.test failed by -: 550 5.1.2 the domain gone.test does not exist" },
+	{ "null.test", { "null.test MX 0 ." }, "b@null.test failed by -: 556 5.1.10 the domain null.test does not accept mail" },
+	{ "void.test", { "void.test TXT \"x\"" }, "b@void.test failed by -: 550 5.4.4 the domain void.test has neither" },
+};
+
+START_TEST(a_domain_that_cannot_get_mail_is_reported_at_once)
+{
+	char to[50];
+
+	for (int i = 0; i < 2 && hopeless[_i].records[i]; i++)
+		knows(hopeless[_i].records[i]);
+	snprintf(to, sizeof to, "b@%s", hopeless[_i].domain);
+	put(to);
+	await(1);
+	told_holds(hopeless[_i].words);
+	ck_assert_uint_eq(entries(0) + entries(1), 0);
+	ck_assert_uint_eq(queue_entries(), 1);          /* the report, for x.test */
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_domain_that_cannot_be_looked_up_waits_and_counts)
+{
+	knows("odd.test SERVFAIL");
+	put("b@odd.test");
+	for (int i = 0; i < TURNS && !results; i++)
+		loop_turn(100);
+	await(1);
+	told_holds("b@odd.test deferred by -: 451 4.4.3 cannot look up the mail hosts of odd.test");
+	ck_assert_uint_eq(entries(1), 1);
+}
+END_TEST
+
+START_TEST(without_a_resolver_nothing_is_counted_as_an_attempt)
+{
+	fakedns_close(&dns);
+	put("b@y.test");
+	put("b@z.test");
+	for (int i = 0; i < TURNS && results < 2; i++)
+		loop_turn(100);
+	await(2);
+	ck_assert_uint_eq(deferred, 2);
+	ck_assert_uint_eq(entries(0), 2);
+	ck_assert_uint_eq(entries(1), 0);
+	memset(&dns, 0, sizeof dns);
+	ck_assert_int_eq(fakedns_open(&dns), 0);        /* for teardown */
+}
+END_TEST
+
+static unsigned descriptors(void)
+{
+	unsigned n = 0;
+	DIR *d = opendir("/proc/self/fd");
+
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+START_TEST(couriers_of_dead_destinations_leave_nothing_behind)
+{
+	unsigned before;
+	char line[60];
+
+	queue_close();
+	conf.couriers = 20;
+	start_queue();
+	turn();
+	before = descriptors();
+	for (int i = 0; i < 30; i++) {
+		snprintf(line, sizeof line, "d%d.test MX 10 mx9.test", i);
+		knows(line);
+		snprintf(line, sizeof line, "b@d%d.test", i);
+		put(line);
+		snprintf(line, sizeof line, "c@d%d.test", i);
+		put(line);
+	}
+	await(30);
+	ck_assert_uint_eq(deferred, 30);
+	ck_assert(queue_drained());
+	ck_assert_uint_eq(descriptors(), before);
+}
+END_TEST
+
+/* ---- ways */
+
+static const struct { const char *domain, *key, *transport; bool shared; } ways[] = {
+	{ "y.test", "mx y.test", "smtp", false },
+	{ "relayed.test", "smtp://relay.test:25", "smtp", true },
+	{ "also.relayed.test", "smtp://relay.test:25", "smtp", true },
+	{ "home.test", "local home.test", "local", false },
+	{ "", "local ", "local", false },
+};
+
+START_TEST(a_domain_has_a_way)
+{
+	static struct str homes[] = { { "home.test", 9 } };
+	struct way w;
+
+	routes.local = homes;
+	routes.nlocal = 1;
+	route("relayed.test smtp://relay.test");
+	route(".relayed.test smtp://relay.test:25");
+	courier_way(NULL, str_of(ways[_i].domain), &w);
+	ck_assert_str_eq(w.key, ways[_i].key);
+	ck_assert_str_eq(w.transport->name, ways[_i].transport);
+	ck_assert(w.shared == ways[_i].shared);
+}
+END_TEST
+
+#define ROWS(table) (int)(sizeof(table) / sizeof *(table))
+
+Suite *cmd_courier_suite(void);
+Suite *cmd_courier_suite(void)
+{
+	Suite *s = suite_create("cmd_courier");
+	TCase *t = tcase_create("couriers");
+
+	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, a_message_goes_to_the_best_host);
+	tcase_add_loop_test(t, a_host_that_cannot_now_is_followed_by_the_next_at_once, 0, ROWS(useless));
+	tcase_add_loop_test(t, a_host_that_says_no_is_followed_by_nobody, 0, ROWS(refusals));
+	tcase_add_test(t, who_was_told_no_for_now_is_put_off_in_the_words_of_who_said_it);
+	tcase_add_test(t, a_greeting_of_5xx_is_no_result);
+	tcase_add_test(t, only_those_without_a_result_are_asked_for_at_the_next_host);
+	tcase_add_test(t, a_connection_lost_behind_the_final_dot_is_put_off_and_named);
+	tcase_add_test(t, messages_for_one_destination_share_a_connection);
+	tcase_add_test(t, a_refused_message_does_not_end_the_connection_for_the_next);
+	tcase_add_test(t, behind_mailmax_a_new_connection_is_made_at_once);
+	tcase_add_test(t, limits_may_take_a_connection_for_each_recipient);
+	tcase_add_test(t, a_connection_that_ends_between_two_messages_is_made_anew);
+	tcase_add_test(t, after_a_detour_the_best_host_is_tried_first_again);
+	tcase_add_loop_test(t, what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection, 0, ROWS(mixed));
+	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);
+	tcase_add_test(t, a_mixed_refusal_is_not_carried_to_another_host);
+	tcase_add_test(t, lmtp_gives_each_recipient_its_own_result);
+	tcase_add_test(t, a_dead_destination_is_probed_by_one_message_and_the_others_leave_with_it);
+	tcase_add_loop_test(t, a_domain_that_cannot_get_mail_is_reported_at_once, 0, ROWS(hopeless));
+	tcase_add_test(t, a_domain_that_cannot_be_looked_up_waits_and_counts);
+	tcase_add_test(t, without_a_resolver_nothing_is_counted_as_an_attempt);
+	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
+	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));
+	suite_add_tcase(s, t);
+	return s;
+}

@@ -18,6 +18,7 @@ enum {
 	COURIERS_REMOTE = 10,           /* connections to one destination */
 	COURIERS_LOCAL = 4,
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
+	IDLE_MS = 2000,                 /* a connection with nothing to do is kept for what may still come */
 	HOSTS_ASKED = 2                 /* for one bundle: hosts that were asked to the end and put us off */
 };
 
@@ -49,6 +50,8 @@ struct courier {
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
 	unsigned tried, asked;          /* for this bundle */
 	struct line *line;
+	struct idle idle;               /* while there is nothing to do */
+	struct timer patience;
 	bool met;                       /* this courier has had a conversation */
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
@@ -106,6 +109,8 @@ static void courier_end(struct courier *c)
 {
 	struct dest *d = c->dest;
 
+	queue_not_idle(d, &c->idle);
+	timer_stop(&c->patience);
 	facts_free(c->facts);
 	leave_host(c);
 	free(c->hosts);
@@ -150,17 +155,34 @@ static void bundle_fails(struct courier *c, enum blame blame, const struct reply
 	bundle_ends(c, &(struct result){ .what = RESULT_DEFERRED, .blame = blame, .reply = why, .host = c->last_host });
 }
 
-/* The next bundle over the same connection, or goodbye. from_best: with the best host again, on a new connection. */
+static void say_goodbye(struct courier *c)
+{
+	if (c->line)
+		client_quit(c->line->client);   /* gone() ends the courier */
+	else
+		courier_end(c);
+}
+
+static void nothing_came(struct timer *t)
+{
+	struct courier *c = owner_of(t, struct courier, patience);
+
+	queue_not_idle(c->dest, &c->idle);
+	say_goodbye(c);
+}
+
+/* The next bundle over the same connection, or a little patience, or goodbye. from_best: with the best host again, on a
+ * new connection. */
 static void go_on(struct courier *c, bool from_best)
 {
 	struct bundle *b = queue_next(c->dest);
 
-	if (!b && c->line) {
-		client_quit(c->line->client);   /* gone() ends the courier */
+	if (!b && line_usable(c) && !from_best && queue_idle(c->dest, &c->idle)) {
+		timer_set(&c->patience, IDLE_MS);
 		return;
 	}
 	if (!b) {
-		courier_end(c);
+		say_goodbye(c);
 		return;
 	}
 	if (!take_bundle(c, b)) {
@@ -176,6 +198,14 @@ static void go_on(struct courier *c, bool from_best)
 	if (from_best)
 		c->at = 0;
 	connect_next(c);
+}
+
+static void something_came(struct idle *i)
+{
+	struct courier *c = owner_of(i, struct courier, idle);
+
+	timer_stop(&c->patience);
+	go_on(c, false);
 }
 
 /* ---- sending */
@@ -389,6 +419,8 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	c->dest = b->dest;
 	c->look.run = look_for_hosts;
+	c->idle.wanted = something_came;
+	c->patience.expired = nothing_came;
 	c->seed = rand_u64();
 	route_find(config->routes, str_of(dest_domain(b->dest)), &c->route);
 	c->hosts = calloc(1, sizeof *c->hosts);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -173,7 +174,8 @@ static void remove_name(const char *gone, const char *stays)
 	if (a.st_ino == b.st_ino)
 		file_sys.unlink(queue.cur, gone);
 	else
-		queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one is kept in the queue.");
+		queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one "
+			"is kept in the queue.");
 }
 
 /* Written by hand ("0.3.ID.example.org"): it gets the form under which we shall look for it. False: it could not. */
@@ -265,7 +267,8 @@ static struct entry *met(const char *name)
 	struct entry *e;
 
 	if (!entry_parse(name, &n)) {
-		queue_set_aside(queue.cur, name, "The name is not of the form <next>.<tries>.<id>.<destination>, so it is not known when and where to the file is due.");
+		queue_set_aside(queue.cur, name, "The name is not of the form <next>.<tries>.<id>.<destination>, so it is not known when and "
+			"where to the file is due.");
 		return NULL;
 	}
 	if (intake_knows(n.id))
@@ -509,8 +512,7 @@ void index_open(void)
 	timer_set(&scan_timer, SCAN_EVERY_MS);
 	look_timer.expired = look;
 	timer_set(&look_timer, LOOK_EVERY_MS);
-	str_copy(path, sizeof path - 4, str_of(queue.conf.dir));
-	strcat(path, "/in");
+	snprintf(path, sizeof path, "%s/in", queue.conf.dir);
 	if (watch_start(&in_watch, queue.in, path, in_changed) == -1)
 		log_text(LOG_WARN, "queue", "cannot watch %s: %s", path, strerror(errno));
 }

@@ -141,7 +141,7 @@ struct draft *queue_draft(const struct envelope *e, const char *id)
 	else
 		id_make(d->id, loop_wall());
 	if (e->several)
-		strcpy(d->dest, "+");
+		str_copy(d->dest, sizeof d->dest, STR("+"));
 	else
 		dest_token(str_of(e->domain), d->dest);
 	if (put_head(d, e))

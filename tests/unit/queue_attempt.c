@@ -12,7 +12,8 @@
 
 Suite *queue_attempt_suite(void);
 
-#define ANSWERS(...) rig_answers((const struct rig_answer[]){ __VA_ARGS__ }, sizeof (const struct rig_answer[]){ __VA_ARGS__ } / sizeof(struct rig_answer))
+#define ROWS(...) ((const struct rig_answer[]){ __VA_ARGS__ })
+#define ANSWERS(...) rig_answers(ROWS(__VA_ARGS__), sizeof ROWS(__VA_ARGS__) / sizeof(struct rig_answer))
 #define LATER(who) { who, RESULT_DEFERRED, BLAME_RCPT, 450, "later" }
 #define NEVER(who) { who, RESULT_FAILED, BLAME_RCPT, 550, "no such user" }
 
@@ -487,11 +488,14 @@ static const struct story {
 	unsigned bad;
 } stories[] = {
 	{ "a@s.example", "b@x.example", { { .who = NULL } }, { "b@x.example" }, 0, 0 },
-	{ "a@s.example", "b@x.example c@x.example d@y.example", { LATER("c@x.example") }, { "b@x.example", "c@x.example", "d@y.example" }, 0, 0 },
-	{ "a@s.example", "b@x.example c@y.example d@z.example", { LATER("@x.example"), LATER("@y.example") }, { "b@x.example", "c@y.example", "d@z.example" }, 0, 0 },
+	{ "a@s.example", "b@x.example c@x.example d@y.example", { LATER("c@x.example") },
+	  { "b@x.example", "c@x.example", "d@y.example" }, 0, 0 },
+	{ "a@s.example", "b@x.example c@y.example d@z.example", { LATER("@x.example"), LATER("@y.example") },
+	  { "b@x.example", "c@y.example", "d@z.example" }, 0, 0 },
 	{ "a@s.example", "b@x.example c@y.example", { NEVER("@x.example") }, { "c@y.example" }, 1, 0 },
 	{ "a@s.example", "b@x.example c@x.example d@y.example", { NEVER("b@x.example"), LATER("@y.example") }, { "c@x.example", "d@y.example" }, 1, 0 },
-	{ "a@s.example", "b@1.relay.example c@2.relay.example d@x.example", { NEVER("b@1.relay.example"), LATER("@2.relay.example") }, { "c@2.relay.example", "d@x.example" }, 1, 0 },
+	{ "a@s.example", "b@1.relay.example c@2.relay.example d@x.example", { NEVER("b@1.relay.example"), LATER("@2.relay.example") },
+	  { "c@2.relay.example", "d@x.example" }, 1, 0 },
 	{ "", "b@x.example c@y.example", { NEVER("b@x.example"), LATER("@y.example") }, { "c@y.example" }, 0, 2 },
 };
 enum { STORIES = sizeof stories / sizeof *stories };

@@ -1,6 +1,7 @@
 /* The queue: opening it, who is tried when, and bundles by destination. What lies behind:
  * queue/name.c (names), queue/file.c (files), queue/intake.c (drafts and commits),
- * queue/index.c (what is in cur/), queue/attempt.c (one entry being tried). */
+ * queue/index.c (what is in cur/), queue/attempt.c (one entry being tried),
+ * queue/settle.c (where it goes afterwards). */
 #include "queue/inside.h"
 
 #include <errno.h>
@@ -466,7 +467,7 @@ void count_deferred(void)
 
 size_t queue_deferred(void)
 {
-	size_t n = deferred;
+	size_t n = deferred + intake_holds();
 
 	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
 		struct dest *d = owner_of(x, struct dest, node);
@@ -482,7 +483,7 @@ size_t queue_due(void)
 	size_t n;
 
 	take_due();
-	n = blind.n + suspects.n + attempts_open() + couriers - idle;
+	n = blind.n + suspects.n + attempts_open() - intake_holds() + couriers - idle;
 	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x)) {
 		struct dest *d = owner_of(x, struct dest, node);
 

@@ -191,7 +191,8 @@ void queue_leave(struct dest *);
 void queue_wake(void);                          /* look at cur/, in/ for changes by hand now, and treat every waiting destination as due for a try */
 /* Wakes the process that schedules this queue, as queue_wake() does there. 0 or -1 with errno (ENXIO, ENOENT: there is none). */
 int queue_poke(const char *dir);
-/* How many entries are due now or being tried (flush ends at 0); deferred: bundles deferred since the start. */
+/* How many entries are due now or being tried, without those that our disk keeps from being recorded (flush ends at 0);
+ * deferred: what was put off since the start, waits for a destination that is down, or cannot be recorded. */
 size_t queue_due(void);
 size_t queue_deferred(void);
 size_t queue_entries(void);

@@ -66,6 +66,7 @@ void sync_names(void);
 void sync_dir(void (*done)(void *arg, bool ok), void *arg);
 /* Marks that could not be written: intake is refused while any is held. */
 void intake_hold(int by);
+unsigned intake_holds(void);                    /* attempts that are stuck */
 
 /* Names in a directory that do not begin with a dot, at most `room`. Returns how many. */
 size_t list_names(int dir, char names[][NAME_ROOM], size_t room);
@@ -205,5 +206,34 @@ size_t attempts_open(void);
 /* Makes room: settles the oldest attempt that only waits for busy destinations. False: there is none. */
 bool attempt_park_one(void);
 void attempts_close(void);
+
+/* ---- between queue/attempt.c and queue/settle.c */
+
+enum { DELAY_EVENT = 1000000 };                 /* a delay notice: no failure has this number */
+
+bool clock_is_sane(void);                       /* false: a board without a clock; nothing expires, nothing is reported late */
+bool entry_is_plus(const struct entry *);
+/* Renames the entry. 0 or -1 with errno; ENOENT: somebody has moved or removed it. */
+int entry_restamp(struct entry *, int64_t next, unsigned tries);
+int entry_unlink(const struct entry *);         /* 0 or -1 with errno */
+void event_print(char by[NAME_ROOM], const struct entry *, unsigned event);                 /* "<dest>.<event>" */
+void rcpt_print(struct buf *out, const struct attempt *, const struct rcpt *);             /* "3<b@y>" */
+void words_of(const struct reply *, char words[REPLY_TEXT + 24]);      /* "550 5.1.1 no such user" or our own words */
+
+/* A final result: state, event and journal line. attempt_say() keeps the words, attempt_tell() logs them and tells who waits. */
+void attempt_mark(struct attempt *, struct rcpt *, const struct result *);
+void attempt_say(struct attempt *, struct rcpt *, const struct result *);
+void attempt_tell(const struct attempt *, const struct rcpt *, const struct result *);
+/* Journal lines to the file. 0, or -1 with errno: none is lost, the file is as before. */
+int attempt_write(struct attempt *);
+/* Our disk refuses `what`: intake is held, and all is tried again in a few seconds, until it is unstuck. */
+void attempt_is_stuck(struct attempt *, const char *what);
+void attempt_is_unstuck(struct attempt *);
+/* Both end the attempt: the entry stays in the queue under its name; or its file is gone. */
+void attempt_put_back(struct attempt *);
+void attempt_forget_entry(struct attempt *);
+/* No bundle is left, or what was waited for has come about: brings the entry where it belongs. Runs from the top each time. */
+void attempt_settle(struct attempt *);
+bool attempt_expired(const struct attempt *);   /* its lifetime is over */
 
 #endif

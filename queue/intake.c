@@ -617,6 +617,11 @@ void intake_hold(int by)
 	holds = (unsigned)((int)holds + by);
 }
 
+unsigned intake_holds(void)
+{
+	return holds;
+}
+
 /* ---- marks and directories */
 
 static void marks_are_due(struct timer *t)

@@ -1,0 +1,503 @@
+/* Where an entry goes when its attempt is over: reports, the end of its lifetime, names for destinations that must wait. */
+#include "queue/inside.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/file.h"
+#include "lib/log.h"
+
+enum { LINKS_A_TURN = 64 };
+
+/* ---- reports */
+
+static bool wants(const struct rcpt *r, unsigned what)
+{
+	return r->to.notify == 0 || (r->to.notify & what);
+}
+
+/* The lowest event of this entry that is not reported yet; 0: none. */
+static unsigned unreported(const struct attempt *a)
+{
+	unsigned lowest = 0;
+
+	for (size_t i = 0; i < a->mail->nrcpt; i++) {
+		const struct rcpt *r = &a->mail->rcpt[i];
+
+		if (r->state == RCPT_FAILED && r->event && !r->reported && wants(r, NOTIFY_FAILURE) && (!lowest || r->event < lowest))
+			lowest = r->event;
+	}
+	return lowest;
+}
+
+/* A commit or a sync has come out as ok. While one is awaited, the attempt stays open. False: it is stuck. */
+static bool awaited(struct attempt *a, bool ok, const char *what)
+{
+	a->awaits = false;
+	if (ok)
+		return true;
+	errno = EIO;
+	attempt_is_stuck(a, what);
+	return false;
+}
+
+static void report_committed(void *arg, bool ok)
+{
+	struct attempt *a = arg;
+	char by[NAME_ROOM];
+
+	if (!awaited(a, ok, "a report"))
+		return;
+	if (a->reporting == DELAY_EVENT) {
+		a->mail->delay_told = a->entry->msg->delay_told = true;
+		journal_line(&a->lines, loop_wall(), "delayed", STR(""), STR(""), NULL, NULL);
+	} else {
+		event_print(by, a->entry, a->reporting);
+		journal_line(&a->lines, loop_wall(), "reported", STR(""), str_of(by), NULL, NULL);
+		for (size_t i = 0; i < a->mail->nrcpt; i++)
+			if (a->mail->rcpt[i].event == a->reporting)
+				a->mail->rcpt[i].reported = true;
+	}
+	attempt_settle(a);
+}
+
+static bool all_ascii(const char *p, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)p[i] >= 0x80)
+			return false;
+	return true;
+}
+
+static bool report_envelope(const struct attempt *a, const struct buf *text, struct envelope *env)
+{
+	const struct addr *to = &a->mail->from.addr;
+	struct sender nobody = { .body = BODY_8BITMIME };
+	struct recipient back = { .addr = *to };
+
+	nobody.has_body = !all_ascii(text->p, text->n);
+	nobody.smtputf8 = !all_ascii(to->local.p, to->local.n) || !all_ascii(to->domain.p, to->domain.n);
+	return envelope_origin(env, "report about %s", a->entry->msg->id) && envelope_sender(env, &nobody) && envelope_rcpt(env, &back);
+}
+
+static struct draft *report_draft(struct attempt *a, enum report_kind kind, unsigned event)
+{
+	int64_t next = a->entry->next > loop_wall() ? a->entry->next : 0;
+	struct envelope env = { 0 };
+	struct buf text = { 0 };
+	struct draft *d = NULL;
+	char id[ID_MAX];
+
+	/* one delay notice tells of the whole message */
+	id_of_report(id, a->entry->msg->id, kind == REPORT_DELAYED ? "+" : a->entry->dest, event);
+	if (queue.conf.report(queue.conf.arg, kind, a->mail, event, next, &text) && report_envelope(a, &text, &env))
+		d = queue_draft(&env, id);
+	if (d && draft_write(d, text.p, text.n) == -1) {
+		draft_abort(d);
+		d = NULL;
+	}
+	if (d)
+		log_event(LOG_INFO, kind == REPORT_FAILED ? "report-failed" : "report-delayed", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("report", id)));
+	buf_free(&text);
+	envelope_free(&env);
+	return d;
+}
+
+static void send_report(struct attempt *a, enum report_kind kind, unsigned event)
+{
+	struct draft *d = report_draft(a, kind, event);
+
+	if (!d) {
+		attempt_is_stuck(a, "a report");
+		return;
+	}
+	slot_take(a);           /* killed between commit and note, the next start notes it before the report can have left */
+	a->awaits = true;
+	a->reporting = event;
+	a->entry->msg->delay_told |= kind == REPORT_DELAYED;
+	queue_commit(d, report_committed, a);
+}
+
+static bool delay_is_due(const struct attempt *a)
+{
+	bool told = a->mail->delay_told || (a->entry->msg->delay_told && a->reporting != DELAY_EVENT);
+
+	if (!queue.conf.delay_notice || told || !clock_is_sane() || a->mail->from.addr.local.n == 0)
+		return false;
+	if (loop_wall() - a->mail->arrived < queue.conf.delay_notice)
+		return false;
+	for (size_t i = 0; i < a->mail->nrcpt; i++) {
+		const struct rcpt *r = &a->mail->rcpt[i];
+
+		/* RFC 3461 4.1: NOTIFY without DELAY means no delay notice; not said: we may */
+		if (r->state == RCPT_OPEN && r->mine && wants(r, NOTIFY_DELAY))
+			return true;
+	}
+	return false;
+}
+
+/* ---- the end of the lifetime */
+
+bool attempt_expired(const struct attempt *a)
+{
+	int64_t from = a->mail->release > a->mail->arrived ? a->mail->release : a->mail->arrived;
+
+	/* A machine that was off for a week shall try first. What waits behind a dead destination has been tried by its probes. */
+	return clock_is_sane() && loop_wall() - from > queue.conf.lifetime && (a->entry->tries > 0 || dest_is_failing(a->entry));
+}
+
+/* The last that was heard: by the recipient, or by others that went the same way. */
+static struct str last_words(const struct attempt *a, const struct rcpt *r, char room[REPLY_TEXT + 24])
+{
+	if (r->words.n)
+		return r->words;
+	if (!dest_is_failing(a->entry))
+		return STR("none");
+	words_of(&a->entry->domain->dest->last, room);
+	return str_of(room);
+}
+
+static void give_up(struct attempt *a)
+{
+	struct reply why = { .enhanced = "5.4.7" };
+	char host[400], room[REPLY_TEXT + 24];
+
+	for (size_t i = 0; i < a->mail->nrcpt; i++) {
+		struct rcpt *r = &a->mail->rcpt[i];
+		struct result res = { .what = RESULT_FAILED, .reply = &why, .host = host };
+		struct str last;
+
+		if (r->state != RCPT_OPEN || !r->mine)
+			continue;
+		str_copy(host, sizeof host, r->host);
+		last = last_words(a, r, room);
+		snprintf(why.text, sizeof why.text, "given up after %" PRId64 " hours in the queue; the last answer was: %.*s",
+			(loop_wall() - a->mail->arrived) / 3600, (int)(last.n < 400 ? last.n : 400), last.p);
+		attempt_mark(a, r, &res);
+		attempt_say(a, r, &res);
+		attempt_tell(a, r, &res);
+	}
+}
+
+/* ---- links: a destination of a "+" that must wait gets a name of its own */
+
+/* What is left open of a "+", domain by domain. Domains that may share a transaction stay together under "+": apart, they
+ * would be sent apart. */
+struct group {
+	struct map_node by_domain, by_key;
+	struct way way;
+	struct rcpt *first;
+	bool together;
+	bool tried;                     /* in this attempt */
+};
+struct split {
+	struct group *group;
+	size_t n, apart;                /* groups; those that want a name of their own */
+	struct map domains, keys;
+};
+
+static void split_free(struct split *s)
+{
+	map_free(&s->domains);
+	map_free(&s->keys);
+	free(s->group);
+}
+
+static void split_add(struct split *s, struct rcpt *r)
+{
+	struct group *g = &s->group[s->n];
+	struct map_node *other = map_get(&s->domains, r->to.addr.domain);
+
+	if (other) {
+		owner_of(other, struct group, by_domain)->tried |= r->deferred;
+		return;
+	}
+	queue.conf.way(queue.conf.arg, r->to.addr.domain, &g->way);
+	g->first = r;
+	g->tried = r->deferred;
+	if (!map_put(&s->domains, &g->by_domain, r->to.addr.domain))
+		return;
+	s->n++;
+	s->apart++;
+	other = g->way.shared ? map_get(&s->keys, str_of(g->way.key)) : NULL;
+	if (!other) {
+		map_put(&s->keys, &g->by_key, str_of(g->way.key));
+		return;
+	}
+	g->together = true;
+	s->apart--;
+	if (!owner_of(other, struct group, by_key)->together) {
+		owner_of(other, struct group, by_key)->together = true;
+		s->apart--;
+	}
+}
+
+/* False: no memory. */
+static bool split_make(struct attempt *a, struct split *s)
+{
+	size_t room = 0;
+
+	*s = (struct split){ 0 };
+	for (size_t i = 0; i < a->mail->nrcpt; i++)
+		room += a->mail->rcpt[i].state == RCPT_OPEN;
+	s->group = calloc(room ? room : 1, sizeof *s->group);
+	if (!s->group)
+		return false;
+	for (size_t i = 0; i < a->mail->nrcpt; i++) {
+		struct rcpt *r = &a->mail->rcpt[i];
+
+		if (r->state == RCPT_OPEN && r->mine)
+			split_add(s, r);
+	}
+	return true;
+}
+
+static void links_durable(void *arg, bool ok)
+{
+	struct attempt *a = arg;
+
+	if (!awaited(a, ok, "the names of its destinations"))
+		return;
+	buf_str(&a->lines, buf_view(&a->linked));
+	buf_clear(&a->linked);
+	attempt_settle(a);
+}
+
+/* The name for one destination of a "+": one that was not tried loses no time and no attempt. */
+static void name_apart(const struct attempt *a, const struct group *g, char name[NAME_ROOM], char token[DEST_MAX + 1])
+{
+	const struct entry *e = a->entry;
+	bool as_before = a->moved && !g->tried;
+
+	dest_token(g->first->to.addr.domain, token);
+	entry_print(name, as_before ? loop_wall() : e->next, false, as_before ? a->old_tries : e->tries, e->msg->id, token);
+}
+
+static void no_longer_mine(struct attempt *a, struct str domain)
+{
+	for (size_t i = 0; i < a->mail->nrcpt; i++)
+		if (str_eq(a->mail->rcpt[i].to.addr.domain, domain))
+			a->mail->rcpt[i].mine = false;
+}
+
+/* Makes up to LINKS_A_TURN names. 0: links are refused here, "+" goes on standing for all. */
+static size_t make_links(struct attempt *a, const struct split *s)
+{
+	struct entry *e = a->entry;
+	char from[NAME_ROOM], to[NAME_ROOM], token[DEST_MAX + 1];
+	size_t made = 0;
+
+	entry_print(from, e->next, false, e->tries, e->msg->id, e->dest);
+	for (size_t i = 0; i < s->n && made < LINKS_A_TURN; i++) {
+		if (s->group[i].together)
+			continue;
+		name_apart(a, &s->group[i], to, token);
+		if (file_sys.link(queue.cur, from, queue.cur, to) == -1 && errno != EEXIST)
+			break;
+		if (!index_name(to, true))
+			break;
+		no_longer_mine(a, s->group[i].first->to.addr.domain);
+		journal_line(&a->linked, loop_wall(), "linked", str_of(token), STR(""), NULL, NULL);
+		made++;
+	}
+	a->links_made |= made > 0;
+	return made;
+}
+
+/* One destination is left: its name takes the place of "+". */
+static void become(struct attempt *a, const struct group *g)
+{
+	struct entry *e = a->entry;
+	char from[NAME_ROOM], to[NAME_ROOM], token[DEST_MAX + 1];
+
+	name_apart(a, g, to, token);
+	entry_print(from, e->next, false, e->tries, e->msg->id, e->dest);
+	if (file_sys.rename(queue.cur, from, queue.cur, to) == -1) {
+		attempt_put_back(a);            /* "+" does as well */
+		return;
+	}
+	index_name(to, true);
+	attempt_forget_entry(a);
+}
+
+/* ---- settling: run from the top whenever something it waited for has come about */
+
+static bool has_open(const struct attempt *a)
+{
+	for (size_t i = 0; i < a->mail->nrcpt; i++)
+		if (a->mail->rcpt[i].state == RCPT_OPEN && a->mail->rcpt[i].mine)
+			return true;
+	return false;
+}
+
+static void remove_entry(struct attempt *a)
+{
+	if (entry_unlink(a->entry) == -1) {
+		int saved = errno;
+
+		/* Moved by hand, perhaps, or our disk refuses: whoever meets the file again shall read that all is done. */
+		attempt_write(a);
+		errno = saved;
+		if (errno != ENOENT) {
+			attempt_is_stuck(a, "that it is done");
+			return;
+		}
+		index_scan_soon();
+	}
+	sync_names();
+	log_event(LOG_DEBUG, "removed", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("dest", a->entry->dest)));
+	attempt_forget_entry(a);
+}
+
+/* A report, or mail without a sender, that cannot be delivered: kept for the postmaster's eyes, never answered. */
+static void set_aside_unreportable(struct attempt *a)
+{
+	struct buf why = { 0 };
+	char name[NAME_ROOM];
+
+	buf_puts(&why, "It could not be delivered, and there is nobody to tell: its sender is <>.\n");
+	for (size_t i = 0; i < a->mail->nrcpt; i++) {
+		const struct rcpt *r = &a->mail->rcpt[i];
+
+		if (r->state != RCPT_FAILED)
+			continue;
+		rcpt_print(&why, a, r);
+		buf_printf(&why, ": " STR_FMT "\n", STR_ARG(r->words));
+	}
+	entry_print(name, a->entry->next, false, a->entry->tries, a->entry->msg->id, a->entry->dest);
+	if (attempt_write(a) == -1 || !queue_set_aside(queue.cur, name, buf_cstr(&why)))
+		attempt_is_stuck(a, "that it is undeliverable");
+	else
+		attempt_forget_entry(a);
+	buf_free(&why);
+}
+
+/* Our own fault counts as no attempt: the name goes back to the tries it had. */
+static void uncount(struct attempt *a)
+{
+	struct entry *e = a->entry;
+
+	if (!a->self || a->counts || !a->moved)
+		return;
+	if (entry_restamp(e, loop_wall() + back_off(1), a->old_tries) == -1 && errno == ENOENT)
+		index_scan_soon();
+	a->self = false;
+}
+
+/* A name whose stamp has passed while it was tried, or that a wrong clock put years away. */
+static void mend_stamp(struct attempt *a)
+{
+	struct entry *e = a->entry;
+	int64_t now = loop_wall();
+	bool passed = a->moved && e->next <= now + 10 && queue.conf.retry_first > 20;
+	bool far = e->next > now + 2 * queue.conf.retry_max && e->next > a->mail->release + 2 * queue.conf.retry_max;
+
+	if (!passed && !far)
+		return;
+	if (entry_restamp(e, now + back_off(e->tries ? e->tries : 1), e->tries) == -1 && errno == ENOENT)
+		index_scan_soon();
+}
+
+/* Now that the file was read: does all that is open go one way? Then the entry waits there from now on, unopened. */
+static void learn_way(struct attempt *a)
+{
+	const struct rcpt *first = NULL, *last = NULL;
+	struct way one, other;
+
+	for (size_t i = 0; !a->entry->domain && i < a->mail->nrcpt; i++) {
+		const struct rcpt *r = &a->mail->rcpt[i];
+
+		if (r->state != RCPT_OPEN || !r->mine || (last && str_eq(last->to.addr.domain, r->to.addr.domain)))
+			continue;
+		last = r;
+		queue.conf.way(queue.conf.arg, r->to.addr.domain, first ? &other : &one);
+		if (first && strcmp(one.key, other.key) != 0)
+			return;
+		if (!first)
+			first = r;
+	}
+	if (first)
+		index_learn(a->entry, first->to.addr.domain);
+}
+
+static void stay(struct attempt *a)
+{
+	learn_way(a);
+	attempt_put_back(a);
+}
+
+/* Something is still to be delivered: under which name? unreportable: "+" must stay for those that failed. */
+static void keep_in_queue(struct attempt *a, bool unreportable)
+{
+	struct split s;
+
+	if (!entry_is_plus(a->entry) || !split_make(a, &s)) {
+		stay(a);
+		return;
+	}
+	if (s.n == 1 && !a->links_made && !unreportable) {
+		become(a, &s.group[0]);
+	} else if (s.apart && make_links(a, &s)) {
+		a->awaits = true;
+		sync_dir(links_durable, a);
+	} else {
+		stay(a);
+	}
+	split_free(&s);
+}
+
+/* Has the message other names, which will read the journal? */
+static bool has_siblings(const struct attempt *a)
+{
+	return a->entry->sibling || a->entry->msg->entries != a->entry;
+}
+
+void attempt_settle(struct attempt *a)
+{
+	bool nobody = a->mail->from.addr.local.n == 0, done;
+	unsigned event;
+
+	if (a->awaits)
+		return;
+	if (a->linked.n) {              /* names were made; before they are durable nothing may rely on them */
+		a->awaits = true;
+		sync_dir(links_durable, a);
+		return;
+	}
+	if (attempt_expired(a))
+		give_up(a);
+	event = unreported(a);
+	done = !has_open(a);
+	if (done && !event && !has_siblings(a)) {
+		remove_entry(a);        /* all is done: the name goes, so what is left to write need not be written */
+		return;
+	}
+	if (attempt_write(a) == -1) {
+		attempt_is_stuck(a, "a result in the journal");
+		return;
+	}
+	if (event && nobody && done) {
+		set_aside_unreportable(a);
+		return;
+	}
+	if (event && !nobody) {
+		send_report(a, REPORT_FAILED, event);
+		return;
+	}
+	if (done) {
+		remove_entry(a);
+		return;
+	}
+	if (delay_is_due(a)) {
+		send_report(a, REPORT_DELAYED, DELAY_EVENT);
+		return;
+	}
+	attempt_is_unstuck(a);
+	a->entry->msg->delay_seen = clock_is_sane() && loop_wall() - a->mail->arrived > queue.conf.delay_notice;
+	uncount(a);
+	mend_stamp(a);
+	keep_in_queue(a, event > 0);
+}

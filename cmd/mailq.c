@@ -211,9 +211,10 @@ static void show_message(struct listing *l, size_t first, size_t end)
 
 static void show_all(struct listing *l)
 {
-	qsort(l->line, l->n, sizeof *l->line, by_id);
-	if (l->n > 0)
+	if (l->n > 0) {
+		qsort(l->line, l->n, sizeof *l->line, by_id);
 		printf("%-25s %8s %20s %s\n", "-Queue ID-", "--Size--", "----Arrival Time----", "-Sender/Recipient-------");
+	}
 	for (size_t first = 0, end; first < l->n; first = end) {
 		for (end = first + 1; end < l->n && !strcmp(l->line[end].entry.id, l->line[first].entry.id); end++)
 			;

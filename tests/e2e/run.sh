@@ -2,6 +2,7 @@
 # End to end: the built program against other people's mail servers and against kill -9, all on loopback, as root or not.
 #   tests/e2e/run.sh [NAME...]      only the cases whose names begin so
 # One line for each case, "N passed, N failed, N skipped" at last; `make e2e` builds what is needed first.
+# PROGRAM=build/asan/fardel tests another variant (make VARIANT=asan build/asan/fardel).
 # A failed case leaves its directory (KEEP=1: every case does) and says where.
 set -u
 LC_ALL=C
@@ -10,7 +11,7 @@ unset CDPATH
 umask 022
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
 cd "$root" || exit 1
-fardel=$root/fardel
+fardel=${PROGRAM:-$root/fardel}
 tools=$root/build/default/e2e
 for name in $(env | sed -n 's/^\(FARDEL_[A-Z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 for program in "$fardel" "$tools/fakedns_main" "$tools/inject"; do
@@ -32,6 +33,7 @@ tidy() {
 	if [ "$running" ]; then
 		kill "$running" 2>/dev/null
 		wait "$running" 2>/dev/null
+		[ "${KEEP:-}" ] || rm -rf "$T"
 	fi
 	rm -rf "$base/bin"
 	rmdir "$base" 2>/dev/null

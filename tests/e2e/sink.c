@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -156,6 +157,7 @@ static void session(int fd)
 	int on = 1;
 
 	alarm(SESSION_S);
+	prctl(PR_SET_PDEATHSIG, SIGKILL);       /* who ends the server ends its sessions */
 	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 	in = fdopen(fd, "r");
 	out = fdopen(dup(fd), "w");

@@ -142,5 +142,6 @@ demo_runs_twice() {
 		ONCE=1 timeout 60 sh "$T/tree/demo/run.sh" >"$T/said" 2>&1 || fail "turn $turn: $(tail -n 3 "$T/said")"
 		has 'nrcpt=3' "$T/said"
 	done
-	within 5 "the servers are gone" nobody_left
+	within 5 "the end of its servers" nobody_in "$T/tree"
 }
+nobody_in() { ! ls -l /proc/[0-9]*/cwd 2>/dev/null | grep -q -- "-> $1"; }

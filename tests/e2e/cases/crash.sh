@@ -43,7 +43,7 @@ killed_while_receiving_and_sending() {
 	drained here 60
 	weigh_after_kills $kills
 	end $server
-	within 10 "helpers of killed servers are gone" nobody_left_but_sink
+	within 10 "the end of the helpers of killed servers" nobody_left_but_sink
 }
 nobody_left_but_sink() { [ -z "$(ours | while read -r p; do grep -qa inject "/proc/$p/cmdline" || grep -qa /e2e/sink "/proc/$p/cmdline" || echo "$p"; done)" ]; }
 

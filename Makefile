@@ -10,6 +10,9 @@
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make lint       layers, style and warnings as errors
 #   make deps       installs what is missing (as root) or says which line does
+#   make install    program, man pages and sample settings below PREFIX; DESTDIR stands before all paths
+#   make install-mta    the same, and what other programs call: sendmail, mailq, newaliases
+#   make uninstall  removes all of that again, settings that were changed excepted
 #   make clean
 #
 # V=1 shows the commands.
@@ -20,6 +23,12 @@ CPPFLAGS =
 LDFLAGS  =
 WARN     = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wwrite-strings
 FUZZ_SECONDS = 20
+
+DESTDIR  =
+PREFIX   = /usr/local
+sbindir  = $(PREFIX)/sbin
+mandir   = $(PREFIX)/share/man
+confdir  = /etc/fardel
 
 VARIANT  = default
 B       := build/$(VARIANT)
@@ -135,12 +144,43 @@ fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
 
+# ---- installing. The settings that are there are never written over: the new sample lies beside them.
+MTA_NAMES = sendmail mailq newaliases
+install: fardel
+	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man8' '$(DESTDIR)$(confdir)'
+	install -m 755 fardel '$(DESTDIR)$(sbindir)/fardel'
+	install -m 644 doc/man/fardel.8 '$(DESTDIR)$(mandir)/man8/fardel.8'
+	install -m 644 doc/man/fardel.conf.5 '$(DESTDIR)$(mandir)/man5/fardel.conf.5'
+	env -i ./fardel config -c /dev/null >'$(DESTDIR)$(confdir)/fardel.conf.sample'
+	chmod 644 '$(DESTDIR)$(confdir)/fardel.conf.sample'
+	test -e '$(DESTDIR)$(confdir)/fardel.conf' || install -m 644 '$(DESTDIR)$(confdir)/fardel.conf.sample' '$(DESTDIR)$(confdir)/fardel.conf'
+
+# Another mail server's file of that name stops it: a package owns it.
+install-mta: install
+	@for name in $(MTA_NAMES); do \
+		at='$(DESTDIR)$(sbindir)'/$$name; \
+		if [ "$$(readlink "$$at")" = fardel ] || { [ ! -e "$$at" ] && [ ! -L "$$at" ]; }; then continue; fi; \
+		echo "$$at is another program's. Remove that one first, or choose another PREFIX" >&2; exit 1; \
+	done
+	for name in $(MTA_NAMES); do ln -sf fardel '$(DESTDIR)$(sbindir)'/$$name || exit 1; done
+	install -m 644 doc/man/sendmail.8 '$(DESTDIR)$(mandir)/man8/sendmail.8'
+
+# A link or page that is not ours stays; so do settings that differ from the sample, and the queue.
+uninstall:
+	for name in $(MTA_NAMES); do \
+		if [ "$$(readlink '$(DESTDIR)$(sbindir)'/$$name)" = fardel ]; then rm -f '$(DESTDIR)$(sbindir)'/$$name; fi; \
+	done
+	if cmp -s doc/man/sendmail.8 '$(DESTDIR)$(mandir)/man8/sendmail.8'; then rm -f '$(DESTDIR)$(mandir)/man8/sendmail.8'; fi
+	if cmp -s '$(DESTDIR)$(confdir)/fardel.conf' '$(DESTDIR)$(confdir)/fardel.conf.sample'; then rm -f '$(DESTDIR)$(confdir)/fardel.conf'; fi
+	rm -f '$(DESTDIR)$(sbindir)/fardel' '$(DESTDIR)$(mandir)/man8/fardel.8' '$(DESTDIR)$(mandir)/man5/fardel.conf.5' '$(DESTDIR)$(confdir)/fardel.conf.sample'
+	if [ -d '$(DESTDIR)$(confdir)' ]; then rmdir '$(DESTDIR)$(confdir)' 2>/dev/null || :; fi
+
 clean:
 	rm -rf build fardel
 
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e asan clang valgrind fuzz fuzzers lint deps clean FORCE
+.PHONY: all objects run unit check e2e asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -7,9 +7,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
 #include "deliver/maildir.h"
@@ -53,6 +55,77 @@ static void note(const struct settings *s, const char *setting, const char *fmt,
 	notes++;
 }
 
+/* ---- the account */
+
+/* Whose rights count: NULL: our own. Root looks with the eyes of `user`. */
+static const struct account *eyes;
+
+static void check_user(const struct settings *s)
+{
+	static struct account account;
+	const char *why;
+
+	eyes = NULL;
+	if (!s->user) {
+		if (geteuid() == 0)
+			note(s, "user", "is empty, so what root starts stays root. Make an account for it, and set user = NAME.");
+		return;
+	}
+	if ((why = account_find(s->user, &account)))
+		error(s, "user", "%s %s", s->user, why);
+	else if (geteuid() == 0)
+		eyes = &account;
+	else if (geteuid() != account.uid)
+		note(s, "user", "%s is another account than this one (uid %lu), whose rights are looked at here. Run check as root, or as %s.",
+			s->user, (unsigned long)geteuid(), s->user);
+}
+
+static unsigned long uid_looked_at(void)
+{
+	return (unsigned long)(eyes ? eyes->uid : geteuid());
+}
+
+/* Makes a file and removes it: rights, access lists, read-only and full disks show in no other way. 0 or an errno. */
+static int try_here(const char *dir)
+{
+	char path[PATH_MAX];
+	int fd, wrong = 0;
+
+	if ((size_t)snprintf(path, sizeof path, "%s/.fardel-check.%ld", dir, (long)getpid()) >= sizeof path)
+		return ENAMETOOLONG;
+	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1)
+		return errno;
+	if (write(fd, "x", 1) != 1)
+		wrong = errno;
+	if (close(fd) == -1 && !wrong)
+		wrong = errno;
+	if (unlink(path) == -1 && !wrong)
+		wrong = errno;
+	return wrong;
+}
+
+/* A trial with the rights of another account, in a child that gives up ours. NULL: as we are. */
+static int try_as(const struct account *as, int (*trial)(const char *path), const char *path)
+{
+	const char *step;
+	int status;
+	pid_t pid;
+
+	if (!as)
+		return trial(path);
+	fflush(stdout);
+	pid = fork();
+	if (pid == -1)
+		return errno;
+	if (pid == 0)
+		_exit(account_become(as, &step) == -1 ? errno : trial(path));
+	while (waitpid(pid, &status, 0) == -1)
+		if (errno != EINTR)
+			return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EPERM;
+}
+
 /* ---- directories */
 
 /* The nearest directory above path that is there, or path itself. False: it does not fit. */
@@ -75,19 +148,24 @@ static bool nearest_directory(const char *path, char *out, size_t size)
 	return true;
 }
 
-/* Can we write in path, or make it? */
+/* Can we write in path, or make it? What is missing root makes, when root starts the program. */
 static void check_directory(const struct settings *s, const char *setting, const char *path)
 {
 	char at[PATH_MAX];
 	struct stat st;
+	bool missing;
+	int wrong;
 
-	if (!nearest_directory(path, at, sizeof at))
+	if (!nearest_directory(path, at, sizeof at)) {
 		error(s, setting, "%s is too long. Choose a shorter path.", path);
-	else if (stat(at, &st) == 0 && !S_ISDIR(st.st_mode))
+		return;
+	}
+	missing = stat(path, &st) == -1;
+	if (stat(at, &st) == 0 && !S_ISDIR(st.st_mode))
 		error(s, setting, "%s is no directory. Choose another path.", at);
-	else if (access(at, W_OK | X_OK) == -1)
-		error(s, setting, "%s: %s for uid %lu. Give it to the user that fardel runs as, or choose another path.",
-			at, strerror(errno), (unsigned long)geteuid());
+	else if ((wrong = try_as(missing ? NULL : eyes, try_here, at)))
+		error(s, setting, "%s: no file can be made there by uid %lu: %s. Give it to that account (chown -R), or choose another path.",
+			at, missing ? (unsigned long)geteuid() : uid_looked_at(), strerror(wrong));
 }
 
 static const char *const queue_parts[] = { "cur", "in", "new", "tmp", "work", "bad" };
@@ -110,6 +188,7 @@ static void check_mailbox(const struct settings *s)
 	char longest[LOCAL_MAX + 1], path[PATH_MAX], above[PATH_MAX];
 	struct stat st;
 	char *slash;
+	int wrong;
 
 	memset(longest, 'x', LOCAL_MAX);
 	longest[LOCAL_MAX] = '\0';
@@ -129,6 +208,10 @@ static void check_mailbox(const struct settings *s)
 		note(s, "mailbox", "%s: %s: no local user exists yet. `fardel mkmailbox USER` makes what is missing.", above, strerror(errno));
 	else if (!S_ISDIR(st.st_mode))
 		error(s, "mailbox", "%s is no directory. Choose another path.", above);
+	/* No error: mailboxes that are there already may be the account's all the same. */
+	else if ((wrong = try_as(eyes, try_here, above)))
+		note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. Mailboxes must belong to that account, and root must make them "
+			"(fardel mkmailbox, with user set).", above, uid_looked_at(), strerror(wrong));
 	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
 		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)
 		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
@@ -234,17 +317,25 @@ static void check_resolver(const struct settings *s)
 
 /* ---- the rest */
 
+static int try_log(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+
+	if (fd == -1)
+		return errno;
+	close(fd);
+	return 0;
+}
+
 static void check_log(const struct settings *s)
 {
-	int fd;
+	int wrong;
 
 	if (!strcmp(s->log, "stderr") || !strcmp(s->log, "syslog"))
 		return;
-	fd = open(s->log, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-	if (fd == -1)
-		error(s, "log", "%s: %s. Choose a path that can be written, stderr or syslog.", s->log, strerror(errno));
-	else
-		close(fd);
+	if ((wrong = try_as(eyes, try_log, s->log)))
+		error(s, "log", "%s: uid %lu cannot write it: %s. Choose a path that can be written, stderr or syslog.",
+			s->log, uid_looked_at(), strerror(wrong));
 }
 
 static void check_names(const struct settings *s)
@@ -265,6 +356,7 @@ int cmd_check(int argc, char **argv)
 	if (status == 0) {
 		errors = notes = 0;
 		printf("configuration: %s\n", set.file ? set.file : "no file; presets, environment and options");
+		check_user(&set);
 		check_names(&set);
 		check_queue(&set);
 		check_mailbox(&set);

@@ -13,6 +13,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cmd/account.h"
 #include "cmd/courier.h"
 #include "cmd/drop.h"
 #include "cmd/fardel.h"
@@ -154,18 +155,66 @@ static void raise_descriptors(void)
 	setrlimit(RLIMIT_NOFILE, &r);
 }
 
+/* Takes -v out of the words, wherever it stands as a word of its own. */
+static bool take_verbose(int *argc, char **argv)
+{
+	int kept = 1;
+	bool found = false;
+
+	for (int i = 1; i < *argc; i++) {
+		bool value = i > 1 && (!strcmp(argv[i - 1], "-c") || !strcmp(argv[i - 1], "-o"));
+
+		if (!value && !strcmp(argv[i], "-v"))
+			found = true;
+		else
+			argv[kept++] = argv[i];
+	}
+	*argc = kept;
+	return found;
+}
+
 static int load(int argc, char **argv)
 {
+	bool verbose = take_verbose(&argc, argv);
 	int status = settings_for_command(&settings, argc, argv);
 
 	if (status)
 		return status;
+	log_threshold(verbose ? LOG_DEBUG : settings.log_level);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
 	raise_descriptors();
-	if (log_open(settings.log) == -1)
-		return complain(EX_CANTCREAT, "cannot open the log %s: %s. Give another one with log = stderr", settings.log, strerror(errno));
 	return 0;
+}
+
+/* Root ends here, when `user` says so: what follows, the log and every file included, is that account's. */
+static int give_up_root(void)
+{
+	struct account a;
+	const char *why;
+	char text[512];
+
+	if (!settings.user)
+		return 0;
+	if ((why = account_find(settings.user, &a)))
+		return complain(EX_CONFIG, "%s: user = %s %s", conf_where(&settings.conf, "user"), settings.user, why);
+	if (geteuid() == 0 && account_make_first(&a, settings.queue) == -1)
+		return complain(EX_CANTCREAT, "cannot make the queue %s for %s: %s. Make it by hand and give it to that account",
+			settings.queue, a.name, strerror(errno));
+	return account_settle(&a, text, sizeof text) == 0 ? 0 : complain(EX_NOPERM, "%s", text);
+}
+
+/* Everything that the account must be able to do is done as the account: then it can be done again later, as after a rotation. */
+static int settle(void)
+{
+	int status = give_up_root();
+
+	if (status)
+		return status;
+	if (log_open(settings.log) == 0)
+		return 0;
+	return complain(EX_CANTCREAT, "cannot open the log %s as uid %lu: %s. Make a file there that belongs to it, or set log = stderr or syslog",
+		settings.log, (unsigned long)geteuid(), strerror(errno));
 }
 
 static int start_mailboxes(bool inline_work)
@@ -205,7 +254,7 @@ static int start_sending(void)
 }
 
 /* The errno of queue_open() stays: EWOULDBLOCK says that somebody else delivers. */
-static int start_queue(bool schedule, bool inline_sync, char *why, size_t size)
+static int open_queue(bool schedule, bool inline_sync, char *why, size_t size)
 {
 	struct queue_config q = {
 		.dir = settings.queue, .schedule = schedule, .deliver = settings.deliver, .inline_sync = inline_sync,
@@ -216,6 +265,16 @@ static int start_queue(bool schedule, bool inline_sync, char *why, size_t size)
 	return queue_open(&q, why, size);
 }
 
+static int no_queue(const char *why)
+{
+	if (errno == EWOULDBLOCK)
+		return complain(EX_TEMPFAIL, "%s. Stop that one first, or give this one another queue", why);
+	if (errno == EACCES || errno == EPERM)
+		return complain(EX_CANTCREAT, "%s. This is uid %lu: give it the queue (chown -R %lu %s), or start as its owner",
+			why, (unsigned long)geteuid(), (unsigned long)geteuid(), settings.queue);
+	return complain(EX_CANTCREAT, "%s. `fardel check` tells more", why);
+}
+
 static int start_drops(void)
 {
 	drop = (struct drop_config){
@@ -223,45 +282,74 @@ static int start_drops(void)
 	};
 	if (drop_start(&drop) == 0)
 		return 0;
-	return complain(EX_OSERR, "cannot watch %s/new: %s", settings.queue, strerror(errno));
+	return complain(EX_OSERR, "cannot watch %s/new: %s. `fardel check` tells more", settings.queue, strerror(errno));
 }
 
 static void start_smtpd(void)
 {
-	smtpd = (struct smtpd_config){ .hostname = settings.hostname, .message_size = settings.message_size, .rcpt = rcpt_rule };
+	smtpd = (struct smtpd_config){
+		.hostname = settings.hostname, .message_size = settings.message_size, .sessions_per_address = settings.sessions_per_address,
+		.rcpt = rcpt_rule,
+	};
 	smtpd_configure(&smtpd);
 }
 
 /* ---- serve */
 
-static int listen_on(const struct listen_on *l)
+static int cannot_listen(const struct listen_on *l)
 {
-	int fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), on = 1;
-	int only_six = !is_any((const struct sockaddr *)&l->addr);      /* "*" is IPv4 as well */
-
-	if (fd == -1)
-		return complain(EX_OSERR, "%s: %s: %s", l->where, l->text, strerror(errno));
-	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (l->addr.ss_family == AF_INET6)
-		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_six, sizeof only_six);
-	if (bind(fd, (const struct sockaddr *)&l->addr, l->len) == 0 && listen(fd, 1024) == 0 && smtpd_listen(fd) == 0) {
-		log_event(LOG_INFO, "listening", LF(L_TEXT("on", l->text)));
-		return 0;
-	}
-	complain(EX_UNAVAILABLE, "%s: cannot listen on %s: %s.%s", l->where, l->text, strerror(errno),
+	return complain(EX_UNAVAILABLE, "%s: cannot listen on %s: %s.%s", l->where, l->text, strerror(errno),
 		errno == EADDRINUSE ? " Another program has it; stop that one or choose another port" :
-		errno == EACCES ? " Ports below 1024 need root or CAP_NET_BIND_SERVICE" : "");
-	close(fd);
-	return EX_UNAVAILABLE;
+		errno == EACCES ? " Ports below 1024 need root or CAP_NET_BIND_SERVICE" :
+		errno == EADDRNOTAVAIL ? " Choose an address of this host, or * for all" : " Choose another address or port");
+}
+
+/* Clients that come before we accept wait in the backlog. */
+static int open_port(struct listen_on *l)
+{
+	int on = 1, only_six = !is_any((const struct sockaddr *)&l->addr);      /* "*" is IPv4 as well */
+
+	l->fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd == -1)
+		return cannot_listen(l);
+	setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (l->addr.ss_family == AF_INET6)
+		setsockopt(l->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only_six, sizeof only_six);
+	if (bind(l->fd, (const struct sockaddr *)&l->addr, l->len) == -1 || listen(l->fd, 1024) == -1)
+		return cannot_listen(l);
+	return 0;
+}
+
+static int open_ports(void)
+{
+	int status = 0;
+
+	for (size_t i = 0; i < settings.nlisten && !status; i++)
+		status = open_port(&settings.listen[i]);
+	return status;
+}
+
+static int accept_on_ports(void)
+{
+	for (size_t i = 0; i < settings.nlisten; i++) {
+		struct listen_on *l = &settings.listen[i];
+
+		if (smtpd_listen(l->fd) == -1)
+			return cannot_listen(l);
+		l->fd = -1;
+		log_event(LOG_INFO, "listening", LF(L_TEXT("on", l->text)));
+	}
+	return 0;
 }
 
 static struct timer stop_timer;
 static struct turn_end stop_watch;
-static bool stopping;
+static bool stopping, stop_now;
 
 static void stop_late(struct timer *t)
 {
 	(void)t;
+	stop_now = true;
 	loop_stop();
 }
 
@@ -275,7 +363,7 @@ static void stop_when_done(struct turn_end *e)
 static void on_stop(int signo)
 {
 	if (stopping) {                 /* asked twice: at once; everything accepted is on disk */
-		loop_stop();
+		stop_late(&stop_timer);
 		return;
 	}
 	stopping = true;
@@ -312,24 +400,22 @@ static void on_signals(void)
 	loop_on_signal(SIGALRM, on_retry);
 }
 
+/* What root is needed for comes first. */
 static int run_server(void)
 {
 	char why[1024];
 	int status;
 
-	if ((status = start_mailboxes(false)) || (status = start_sending()))
+	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()))
 		return status;
 	start_smtpd();
-	for (size_t i = 0; i < settings.nlisten; i++)
-		if ((status = listen_on(&settings.listen[i])))
-			return status;
-	if (start_queue(true, false, why, sizeof why) == -1)
-		return complain(errno == EWOULDBLOCK ? EX_TEMPFAIL : EX_CANTCREAT, "%s", why);
-	if ((status = start_drops()))
+	if (open_queue(true, false, why, sizeof why) == -1)
+		return no_queue(why);
+	if ((status = start_drops()) || (status = accept_on_ports()))
 		return status;
 	on_signals();
 	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", settings.hostname), L_TEXT("queue", settings.queue),
-		L_NUM("entries", (long long)queue_entries())));
+		L_NUM("uid", (long long)geteuid()), L_NUM("entries", (long long)queue_entries())));
 	loop_run();
 	return 0;
 }
@@ -338,13 +424,14 @@ static int cmd_serve(int argc, char **argv)
 {
 	int status = load(argc, argv);
 
-	if (!status)
+	if (!status) {
 		status = run_server();
-	drop_stop();
-	queue_close();
-	maildir_stop();
-	dns_stop();
-	log_text(LOG_INFO, "stopped", "exit status %d", status);
+		drop_stop();
+		queue_close();
+		maildir_stop();
+		dns_stop();
+		log_text(LOG_INFO, "stopped", "exit status %d", status);
+	}
 	settings_free(&settings);
 	return status;
 }
@@ -365,10 +452,11 @@ static int run_session(void)
 
 	if ((status = start_mailboxes(true)))
 		return status;
-	if (start_queue(false, true, why, sizeof why) == -1) {
+	if (open_queue(false, true, why, sizeof why) == -1) {
+		no_queue(why);
 		printf("421 4.3.0 %s cannot take mail now\r\n", settings.hostname);
 		fflush(stdout);
-		return complain(EX_TEMPFAIL, "%s", why);
+		return EX_TEMPFAIL;
 	}
 	start_smtpd();
 	out = dup(1);
@@ -398,6 +486,8 @@ static int load_for_session(int argc, char **argv)
 		close(null);
 	}
 	status = load(argc, argv);
+	if (!status)
+		status = settle();
 	if (!apart && (status || strcmp(settings.log, "stderr") == 0))
 		log_open("syslog");
 	if (status) {
@@ -423,25 +513,38 @@ static int cmd_inetd(int argc, char **argv)
 
 /* ---- flush: deliver what is due, then go */
 
+/* Connections that are kept for a while, and results that are not durable yet. */
+static bool end_couriers(void)
+{
+	msec end = loop_now() + STOP_MS;
+
+	queue_drain();
+	while (!queue_drained() && !stop_now && loop_now() < end)
+		loop_turn(end - loop_now());
+	return queue_drained();
+}
+
 static int run_flush(void)
 {
 	char why[1024];
 	int status;
 
-	if ((status = start_mailboxes(false)) || (status = start_sending()))
+	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()))
 		return status;
-	if (start_queue(true, false, why, sizeof why) == -1) {
+	if (open_queue(true, false, why, sizeof why) == -1) {
 		if (errno != EWOULDBLOCK)
-			return complain(EX_CANTCREAT, "%s", why);
+			return no_queue(why);
 		if (queue_poke(settings.queue) == 0)
 			return 0;
-		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s", why, strerror(errno));
+		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s. Run flush as the account that it runs as, or as root", why, strerror(errno));
 	}
 	if ((status = start_drops()))
 		return status;
 	on_signals();
 	while (!stopping && (!drop_idle() || queue_due() || !queue_committed()))
 		loop_turn(1000);
+	if (!end_couriers())
+		log_text(LOG_WARN, "flush", "deliveries did not come to their end; they are made again at the next flush");
 	return queue_deferred() || stopping ? EX_TEMPFAIL : 0;
 }
 
@@ -494,7 +597,7 @@ static int cmd_version(int argc, char **argv)
 
 static int usage(FILE *to)
 {
-	fprintf(to, "usage: fardel COMMAND [-c FILE] [-o 'name = value'] ...\n\n");
+	fprintf(to, "usage: fardel COMMAND [-c FILE] [-o 'name = value'] ...    (serve, inetd and flush: -v, log everything)\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
 	return EX_USAGE;
@@ -508,8 +611,16 @@ static int cmd_help(int argc, char **argv)
 	return 0;
 }
 
+/* What people try first. */
+static const struct {
+	const char *option, *command;
+} others[] = { { "-h", "help" }, { "--help", "help" }, { "-V", "version" }, { "--version", "version" } };
+
 static const struct command *find(const char *name)
 {
+	for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+		if (strcmp(others[i].option, name) == 0)
+			name = others[i].command;
 	for (size_t i = 0; i < COMMANDS; i++)
 		if (strcmp(commands[i].name, name) == 0)
 			return &commands[i];

@@ -134,6 +134,9 @@ START_TEST(presets_make_a_whole_configuration)
 	ck_assert_int_eq(set.delay_notice, 14400);
 	ck_assert(set.deliver);
 	ck_assert_ptr_null(set.resolver);
+	ck_assert_ptr_null(set.user);
+	ck_assert_int_eq(set.log_level, LOG_INFO);
+	ck_assert_uint_eq(set.sessions_per_address, 100);
 	ck_assert_str_eq(set.origin, "mail.example.org");
 	route_find(&set.routes, STR("mail.example.org"), &way);
 	ck_assert_int_eq(way.kind, ROUTE_LOCAL);
@@ -201,12 +204,29 @@ START_TEST(values_that_cannot_work_are_told)
 		{ "queue =", "-o: queue is empty." },
 		{ "postmaster = a/b", "-o: postmaster = a/b can be no user's name" },
 		{ "resolver = ns.example.org", "-o: resolver: \"ns.example.org\" is no address" },
+		{ "log_level = loud", "-o: log_level = loud is no level. Write error, warn, info or debug." },
+		{ "log_level =", "-o: log_level =  is no level." },
+		{ "sessions_per_address = -1", "-o: sessions_per_address = \"-1\" is not a number." },
 		{ "message_size = 10k", "-o: message_size = 10k is too small." },
 	};
 
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
 		ck_assert_msg(!LOAD(row[i].option), "%s", row[i].option);
 		ck_assert_msg(strstr(errors(), row[i].want) != NULL, "%s: %s", row[i].option, errors());
+		settings_free(&set);
+	}
+}
+END_TEST
+
+START_TEST(log_levels_have_names)
+{
+	static const struct { const char *option; enum log_level want; } row[] = {
+		{ "log_level = error", LOG_ERROR }, { "log_level = warn", LOG_WARN }, { "log_level = info", LOG_INFO }, { "log_level = debug", LOG_DEBUG },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(LOAD(row[i].option), "%s", errors());
+		ck_assert_int_eq(set.log_level, row[i].want);
 		settings_free(&set);
 	}
 }
@@ -266,6 +286,7 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, there_is_always_a_hostname);
 	tcase_add_test(c, one_retry_setting_moves_the_preset_of_the_other);
 	tcase_add_test(c, values_that_cannot_work_are_told);
+	tcase_add_test(c, log_levels_have_names);
 	tcase_add_test(c, the_command_line_takes_c_and_o_glued_or_spaced);
 	tcase_add_test(c, the_environment_names_the_file_and_is_no_setting);
 	suite_add_tcase(s, c);

@@ -662,11 +662,12 @@ static const struct step steps[X_QUIT + 1] = {
 /* ---- replies */
 
 /* The words for what can no longer be known: the peer may have taken the message, but its answer did not come. */
-static const char *doubt(const struct client *c)
+static const char *doubt(struct client *c)
 {
 	/* A stream that failed does not tell how much had left. */
 	if (c->phase != C_DOT || oldest(c) != X_DOT || (c->dot_leaving && !c->stream.error))
 		return "";
+	c->job->doubtful = true;
 	return "; the peer may have the message already, and the next attempt may make a second copy";
 }
 

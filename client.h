@@ -26,6 +26,7 @@ struct client_job {
 	 * was not really asked: MAILMAX is reached, or a connection that has served others ended before MAIL was
 	 * answered. They are due on a new connection at once, it is no failure; there it cannot happen to the first job. */
 	void (*done)(struct client_job *, const struct reply *why, bool untried);
+	bool doubtful;                          /* set before done(): the final dot is out and was not answered; the peer may have it */
 };
 
 struct client_config {

@@ -634,7 +634,8 @@ static int map_slots(void)
 	if (p == MAP_FAILED)
 		return -1;
 	queue.slots = p;
-	return 0;
+	/* A helper that is forked later must not keep the file, and with it the lock, by this mapping. */
+	return madvise(p, sizeof blank, MADV_DONTFORK);
 }
 
 static int take_lock(char *why, size_t size)

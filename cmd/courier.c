@@ -268,7 +268,8 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 		return;
 	}
 	c->asked++;
-	if (wants_other_host(c, !why)) {
+	/* RFC 5321 4.5.3.2.6: who may have the message already is asked again later; another host would deliver it now. */
+	if (!j->doubtful && wants_other_host(c, !why)) {
 		leave_host(c);
 		c->at++;
 		connect_next(c);

@@ -4,6 +4,7 @@
 set -u
 program=$1
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/fardel-unit.XXXXXX") || exit 1
+chmod 711 "$TMPDIR"                # a test may become somebody else
 trap 'chmod -R u+rwX "$TMPDIR" 2>/dev/null; rm -rf "$TMPDIR"' EXIT
 trap 'exit 130' INT TERM HUP
 export TMPDIR

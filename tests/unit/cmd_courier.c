@@ -290,13 +290,21 @@ static const char *const refusals[] = {
 	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 5.7.1 no\n" BYE,
 };
 
-START_TEST(a_host_that_says_no_is_followed_by_nobody)
+/* A second host where nobody is to come. */
+static int silent_host(void)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(0x7f000002) };
-	int second = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+
+	ck_assert(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 1) == 0);
+	return fd;
+}
+
+START_TEST(a_host_that_says_no_is_followed_by_nobody)
+{
+	int second = silent_host();
 	struct peer *first = peer_at(1, refusals[_i]);
 
-	ck_assert(bind(second, (struct sockaddr *)&a, sizeof a) == 0 && listen(second, 1) == 0);
 	put("b@y.test");
 	await(1);
 	told_holds("b@y.test failed by mx1.test[127.0.0.1]:");
@@ -366,6 +374,21 @@ START_TEST(a_connection_lost_behind_the_final_dot_is_put_off_and_named)
 }
 END_TEST
 
+START_TEST(who_may_have_the_message_already_is_followed_by_nobody)
+{
+	int second = silent_host();
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nclose\n");
+
+	put("b@y.test");
+	await(1);
+	told_holds("may have the message already");
+	played(p);
+	ck_assert_int_eq(accept(second, NULL, NULL), -1);
+	close(second);
+	ck_assert_uint_eq(entries(1), 1);
+}
+END_TEST
+
 /* ---- one connection, many messages */
 
 START_TEST(messages_for_one_destination_share_a_connection)
@@ -379,6 +402,35 @@ START_TEST(messages_for_one_destination_share_a_connection)
 	ck_assert_uint_eq(delivered, 5);
 	played(p);
 	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_connection_is_kept_for_what_comes_within_two_seconds)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") TAKES BYE);
+
+	put("b@y.test");
+	await(1);
+	loop_advance(1500);
+	put("b@y.test");
+	await(2);
+	ck_assert_uint_eq(delivered, 2);
+	played(p);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(an_idle_connection_that_the_peer_ends_is_replaced)
+{
+	struct peer *first = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES "close\n");
+
+	put("b@y.test");
+	await(1);
+	played(first);
+	peer_at(1, HELLO ENVELOPE("b@y.test") TAKES BYE);
+	put("b@y.test");
+	await(2);
+	ck_assert_uint_eq(delivered, 2);
 }
 END_TEST
 
@@ -698,7 +750,10 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_greeting_of_5xx_is_no_result);
 	tcase_add_test(t, only_those_without_a_result_are_asked_for_at_the_next_host);
 	tcase_add_test(t, a_connection_lost_behind_the_final_dot_is_put_off_and_named);
+	tcase_add_test(t, who_may_have_the_message_already_is_followed_by_nobody);
 	tcase_add_test(t, messages_for_one_destination_share_a_connection);
+	tcase_add_test(t, a_connection_is_kept_for_what_comes_within_two_seconds);
+	tcase_add_test(t, an_idle_connection_that_the_peer_ends_is_replaced);
 	tcase_add_test(t, a_refused_message_does_not_end_the_connection_for_the_next);
 	tcase_add_test(t, behind_mailmax_a_new_connection_is_made_at_once);
 	tcase_add_test(t, limits_may_take_a_connection_for_each_recipient);

@@ -237,7 +237,7 @@ START_TEST(a_cancelled_task_does_not_run_wherever_it_stands)
 	memmove(want + _i, want + _i + 1, strlen(want + _i));
 	task_post(&x[0].task);          /* appends to an intact list */
 	if (_i == 0)
-		strcpy(want, "bcda");
+		memcpy(want, "bcda", 5);
 	loop_turn(0);
 	saw(want);
 }

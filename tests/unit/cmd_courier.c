@@ -405,16 +405,28 @@ START_TEST(messages_for_one_destination_share_a_connection)
 }
 END_TEST
 
+/* With a single courier in all nobody may keep the place. */
+static void with_room_for_idlers(void)
+{
+	queue_close();
+	conf.couriers = 10;
+	start_queue();
+}
+
 START_TEST(a_connection_is_kept_for_what_comes_within_two_seconds)
 {
 	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") TAKES BYE);
 
+	with_room_for_idlers();
 	put("b@y.test");
 	await(1);
 	loop_advance(1500);
 	put("b@y.test");
 	await(2);
 	ck_assert_uint_eq(delivered, 2);
+	ck_assert(!queue_drained());
+	loop_advance(2500);
+	turn();
 	played(p);
 	ck_assert(queue_drained());
 }
@@ -422,15 +434,20 @@ END_TEST
 
 START_TEST(an_idle_connection_that_the_peer_ends_is_replaced)
 {
-	struct peer *first = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES "close\n");
+	struct peer *first = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES "close\n"), *second;
 
+	with_room_for_idlers();
 	put("b@y.test");
 	await(1);
 	played(first);
-	peer_at(1, HELLO ENVELOPE("b@y.test") TAKES BYE);
+	second = peer_at(2, HELLO ENVELOPE("b@y.test") TAKES BYE);       /* nobody is at the first any more */
 	put("b@y.test");
 	await(2);
 	ck_assert_uint_eq(delivered, 2);
+	queue_drain();
+	turn();
+	played(second);
+	ck_assert(queue_drained());
 }
 END_TEST
 

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lib/list.h"
+#include "lib/tls.h"
 
 static size_t unread(const struct stream *s) { return s->in.n - s->taken; }
 static size_t unsent(const struct stream *s) { return s->out.n - s->sent; }
@@ -22,6 +23,13 @@ static void fail(struct stream *s, int error)
 		s->error = error;
 	buf_free(&s->out);
 	s->sent = 0;
+}
+
+static void fail_saying(struct stream *s, int error, const char *why)
+{
+	if (!s->error)
+		s->why = why;
+	fail(s, error);
 }
 
 static void owe_event(struct stream *s)
@@ -40,12 +48,29 @@ static void watch_one(struct stream *s, struct io *io, short events)
 	}
 }
 
+/* Could octets from the wire be used? TLS may have to send first, and what follows our close_notify is only dropped. */
+static bool has_space(const struct stream *s)
+{
+	size_t n;
+
+	if (!s->tls)
+		return unread(s) < STREAM_IN;
+	return s->shut || (unread(s) < STREAM_IN && tls_space(s->tls, &n));
+}
+
+static bool has_output(const struct stream *s)
+{
+	size_t n;
+
+	return s->tls ? tls_wire(s->tls, &n) != NULL : unsent(s) > 0;
+}
+
 /* Watches for what can be used now and for nothing else. A descriptor that is watched for no event still reports
  * hang-ups, again and again, so it is forgotten instead. */
 static void watch(struct stream *s)
 {
-	bool in = !s->error && !s->eof && !s->paused && unread(s) < STREAM_IN;
-	bool out = !s->error && unsent(s) > 0;
+	bool in = !s->error && !s->eof && !s->paused && has_space(s);
+	bool out = !s->error && has_output(s);
 
 	if (s->io_out.fd == -1) {
 		watch_one(s, &s->io, (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0)));
@@ -74,23 +99,180 @@ static ssize_t put(int fd, const void *p, size_t n)
 	return w == -1 && errno == ENOTSOCK ? write(fd, p, n) : w;
 }
 
+/* Octets that the kernel took, 0: none now, -1: it failed, and so has the stream. */
+static ssize_t send_some(struct stream *s, const void *p, size_t n)
+{
+	int fd = s->io_out.fd == -1 ? s->io.fd : s->io_out.fd;
+	ssize_t w;
+
+	do
+		w = put(fd, p, n);
+	while (w == -1 && errno == EINTR);
+	if (w == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	if (w == -1)
+		fail(s, errno);
+	return w;
+}
+
+/* Octets that came, 0: none now, or the end (`eof`), -1: it failed. */
+static ssize_t receive_some(struct stream *s, void *p, size_t n)
+{
+	ssize_t r;
+
+	do
+		r = read(s->io.fd, p, n);
+	while (r == -1 && errno == EINTR);
+	if (r == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return 0;
+	if (r == -1)
+		fail(s, errno);
+	s->eof = r == 0;
+	return r;
+}
+
+static void keep(struct stream *s, const void *p, size_t n)
+{
+	if (s->taken) {
+		buf_drop(&s->in, s->taken);
+		s->taken = 0;
+	}
+	if (!buf_add(&s->in, p, n))
+		fail(s, ENOMEM);
+}
+
+static void end_half(struct stream *s)
+{
+	if (s->ended)
+		return;
+	s->ended = true;
+	if (s->io_out.fd == -1) {
+		shutdown(s->io.fd, SHUT_WR);
+		return;
+	}
+	/* A pipe ends by being closed; two descriptors may also be one socket (inetd), whose other half goes on. */
+	shutdown(s->io_out.fd, SHUT_WR);
+	io_forget(&s->io_out);
+	close(s->io_out.fd);
+	s->io_out.fd = -1;
+}
+
+/* ---- inside TLS. Each of these does one thing and says whether it could. */
+
+static bool send_records(struct stream *s)
+{
+	size_t n;
+	const unsigned char *p = tls_wire(s->tls, &n);
+	ssize_t w = p ? send_some(s, p, n) : 0;
+
+	if (w > 0)
+		tls_sent(s->tls, (size_t)w);
+	return w > 0;
+}
+
+static bool take_text(struct stream *s)
+{
+	size_t n, room = STREAM_IN - unread(s);
+	const unsigned char *p = room && !s->shut ? tls_text(s->tls, &n) : NULL;
+
+	if (!p)
+		return false;
+	if (n > room)
+		n = room;
+	keep(s, p, n);
+	tls_taken(s->tls, n);
+	return !s->error;
+}
+
+static bool give_text(struct stream *s)
+{
+	size_t n = unsent(s) && s->secure ? tls_put(s->tls, s->out.p + s->sent, unsent(s)) : 0;
+
+	s->sent += n;
+	/* Once for all that is to be said: what is pushed becomes a record. */
+	if (n && !unsent(s))
+		tls_push(s->tls);
+	return n > 0;
+}
+
+static bool receive_records(struct stream *s)
+{
+	size_t n;
+	unsigned char *p = !s->eof && !s->paused ? tls_space(s->tls, &n) : NULL;
+	ssize_t r = p ? receive_some(s, p, n) : 0;
+
+	if (r > 0)
+		tls_came(s->tls, (size_t)r);
+	else if (s->eof && !s->secure)
+		fail_saying(s, ECONNRESET, "the connection ended in the TLS handshake");
+	return r > 0;
+}
+
+/* Behind our close_notify nothing is of interest any more, except that it ends. */
+static void drop_records(struct stream *s)
+{
+	char nothing[4096];
+
+	for (int i = 0; i < STREAM_IN / (int)sizeof nothing && !s->eof; i++)
+		if (receive_some(s, nothing, sizeof nothing) <= 0)
+			break;
+}
+
+/* The peer's close_notify, or a failure: the stream ends with it. */
+static void end_tls(struct stream *s)
+{
+	const char *why = tls_error(s->tls);
+
+	if (why)
+		fail_saying(s, EPROTO, why);
+	else if (!s->secure)
+		fail_saying(s, ECONNRESET, "the connection ended in the TLS handshake");
+	s->eof = true;
+	buf_free(&s->out);
+	s->sent = 0;
+}
+
+/* Turns the engine until it needs the socket, or the owner, or the turn is used up. True: worth an event. */
+static bool pump(struct stream *s, bool readable)
+{
+	bool drained = stream_drained(s), secure = s->secure, eof = s->eof, news = false;
+	int budget = STREAM_IN / 1024;          /* receptions; records of a few octets are no way to own the loop */
+
+	while (!s->error) {
+		if (!s->secure && tls_ready(s->tls))
+			s->secure = true;
+		if (send_records(s))
+			continue;
+		if (take_text(s))
+			news = true;
+		else if (!give_text(s) && !(readable && !s->shut && budget-- > 0 && receive_records(s)))
+			break;
+	}
+	if (!s->error && s->shut && stream_drained(s))
+		end_half(s);
+	if (!s->error && s->shut && readable)
+		drop_records(s);
+	if (!s->error && !s->shut && !eof && tls_over(s->tls))
+		end_tls(s);
+	return news || s->error || s->eof != eof || s->secure != secure || (secure && !drained && stream_drained(s));
+}
+
+/* ---- reading and writing */
+
 /* Writes until all is gone or the kernel takes no more. True when something is worth an event: drained or failed. */
 static bool write_out(struct stream *s)
 {
-	int fd = s->io_out.fd == -1 ? s->io.fd : s->io_out.fd;
-
-	if (s->error || s->shut || !unsent(s))
+	if (s->error)
+		return false;
+	if (s->tls)
+		return pump(s, false);
+	if (s->shut || !unsent(s))
 		return false;
 	while (unsent(s)) {
-		ssize_t w = put(fd, s->out.p + s->sent, unsent(s));
-		if (w == -1 && errno == EINTR)
-			continue;
-		if (w == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return false;
-		if (w == -1) {
-			fail(s, errno);
-			return true;
-		}
+		ssize_t w = send_some(s, s->out.p + s->sent, unsent(s));
+
+		if (w <= 0)
+			return w == -1;
 		s->sent += (size_t)w;
 	}
 	buf_clear(&s->out);
@@ -107,34 +289,24 @@ static bool read_in(struct stream *s)
 
 	if (s->error || s->eof || s->paused || unread(s) >= STREAM_IN)
 		return false;
-	do
-		r = read(s->io.fd, scratch, STREAM_IN - unread(s));
-	while (r == -1 && errno == EINTR);
-	if (r == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
-		return false;
-	if (r == -1) {
-		fail(s, errno);
-		return true;
-	}
-	if (r == 0) {
-		s->eof = true;
-		return true;
-	}
-	if (s->taken) {
-		buf_drop(&s->in, s->taken);
-		s->taken = 0;
-	}
-	if (!buf_add(&s->in, scratch, (size_t)r))
-		fail(s, ENOMEM);
-	return true;
+	r = receive_some(s, scratch, STREAM_IN - unread(s));
+	if (r > 0)
+		keep(s, scratch, (size_t)r);
+	return r > 0 || s->error || s->eof;
 }
 
 static void ready(struct stream *s, bool readable)
 {
-	bool news = write_out(s);
+	bool news;
 
-	if (readable && read_in(s))
-		news = true;
+	if (s->tls) {
+		news = !s->error && pump(s, readable);
+	} else {
+		news = write_out(s);
+		if (readable && read_in(s))
+			news = true;
+	}
+	give_back(s);
 	watch(s);
 	if (news)
 		s->event(s);            /* last: the stream may be gone when it returns */
@@ -200,6 +372,13 @@ void stream_close(struct stream *s)
 {
 	if (!s->event)
 		return;
+	/* The peer is told that this is the end, as far as that can be done at once. */
+	if (s->tls && s->secure && !s->error && !s->shut && stream_drained(s) && !tls_over(s->tls)) {
+		tls_close(s->tls);
+		send_records(s);
+	}
+	tls_free(s->tls);
+	s->tls = NULL;
 	task_cancel(&s->task);
 	io_forget(&s->io);
 	close(s->io.fd);
@@ -222,7 +401,8 @@ void stream_take(struct stream *s, size_t n)
 	s->taken += n < unread(s) ? n : unread(s);
 	if (was_full)
 		watch(s);
-	if (s->taken == s->in.n && s->in.room)
+	/* What was kept back may be inside the engine, where no socket wakes us for it. */
+	if ((s->taken == s->in.n && s->in.room) || (was_full && s->tls))
 		task_post(&s->task);
 }
 
@@ -306,7 +486,7 @@ void stream_again(struct stream *s)
 
 int stream_write(struct stream *s, const void *p, size_t n)
 {
-	if (!s->event || s->shut || s->error) {
+	if (!s->event || s->shut || s->error || (s->tls && s->eof && tls_over(s->tls))) {
 		errno = s->error ? s->error : EPIPE;
 		return -1;
 	}
@@ -368,16 +548,34 @@ void stream_shutdown(struct stream *s)
 	s->shut = true;
 	buf_free(&s->out);
 	s->sent = 0;
-	if (s->io_out.fd == -1) {
-		shutdown(s->io.fd, SHUT_WR);
+	if (s->tls && s->secure && !s->error && !tls_over(s->tls)) {
+		tls_close(s->tls);
+		task_post(&s->task);            /* which sends it, and ends our half behind it */
 		return;
 	}
-	/* A pipe ends by being closed; two descriptors may also be one socket (inetd), whose other half goes on. */
-	shutdown(s->io_out.fd, SHUT_WR);
-	io_forget(&s->io_out);
-	close(s->io_out.fd);
-	s->io_out.fd = -1;
+	end_half(s);
 }
 
 bool stream_full(const struct stream *s) { return unsent(s) >= STREAM_OUT_FULL; }
-bool stream_drained(const struct stream *s) { return unsent(s) == 0; }
+
+bool stream_drained(const struct stream *s)
+{
+	size_t n;
+
+	return unsent(s) == 0 && !(s->tls && !s->error && tls_wire(s->tls, &n));
+}
+
+/* ---- TLS */
+
+int stream_starttls(struct stream *s, struct tls *tls)
+{
+	errno = !s->event || s->shut || s->eof || s->error ? EPIPE : s->tls ? EALREADY : unread(s) || s->skipping ? EPROTO :
+		unsent(s) ? EBUSY : 0;
+	if (errno)
+		return -1;
+	s->tls = tls;
+	task_post(&s->task);                    /* a client speaks first */
+	return 0;
+}
+
+const char *stream_error(const struct stream *s) { return s->why ? s->why : strerror(s->error); }

@@ -1,4 +1,4 @@
-/* Full duplex octets over one or two descriptors, buffered, never blocking.
+/* Full duplex octets over one or two descriptors, plain or inside TLS, buffered, never blocking.
  * Buffers are allocated when first needed and given back when empty. */
 #ifndef LIB_STREAM_H
 #define LIB_STREAM_H
@@ -14,6 +14,8 @@ enum {
 	STREAM_OUT_FULL = 65536         /* stream_full() from here on */
 };
 
+struct tls;
+
 struct stream {
 	struct io io;                   /* reading, and writing when there is one descriptor */
 	struct io io_out;               /* writing, when the descriptors differ (fd -1 otherwise) */
@@ -26,7 +28,11 @@ struct stream {
 	size_t skipped;                 /* octets of it dropped so far: an owner may lose patience */
 	bool due;                       /* event() is owed when the task runs */
 	bool shut;                      /* our half has ended: no more writing */
-	int error;                      /* errno of the failure that ended the stream, 0 while well */
+	int error;                      /* errno of the failure that ended the stream, 0 while well; stream_error() has words */
+	struct tls *tls;                /* from stream_starttls() on; NULL: plain */
+	bool secure;                    /* ... and its handshake is over: `in` and `out` are inside TLS */
+	bool ended;                     /* the socket has been told of the end of our half */
+	const char *why;                /* words for error, when there are better ones than errno's */
 	struct task task;               /* end of the turn: writes, gives buffers back, owed events */
 	void (*event)(struct stream *); /* more input, end of input, output drained, or an error: look and see */
 };
@@ -65,5 +71,12 @@ void stream_flush(struct stream *);
 void stream_shutdown(struct stream *);
 bool stream_full(const struct stream *);                /* the peer does not read: stop producing */
 bool stream_drained(const struct stream *);             /* everything written has left for the kernel */
+
+/* Goes over to TLS and takes the tls; event() when its handshake is over (`secure`) or has failed (`error`). The end of TLS, by
+ * a close_notify or by an error, is the end of the stream: nothing is ever read in clear again. -1 with errno, and the
+ * tls is still the caller's: EPROTO when octets have come that nobody encrypted (what a third party put there would
+ * be taken for the peer's words), EBUSY when ours have not left, EALREADY inside TLS. */
+int stream_starttls(struct stream *, struct tls *);
+const char *stream_error(const struct stream *);        /* words for `error` */
 
 #endif

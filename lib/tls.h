@@ -1,0 +1,64 @@
+/* TLS as octets in and octets out: no descriptor, no clock, no waiting. lib/stream is the usual owner. With lib/x509.c
+ * the only files that know BearSSL's records, so that another library can be put behind this header. What BearSSL gives:
+ * TLS 1.2 alone, ECDHE with RSA and ECDSA certificates; here without renegotiation. */
+#ifndef LIB_TLS_H
+#define LIB_TLS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* ---- what a server shows */
+struct tls_files {                      /* PEM: a chain with the server's own certificate first, and its key */
+	const char *certificate, *key;
+};
+struct tls_server;
+/* Borrows the array and its paths; reads nothing yet. NULL: no memory. Ends when its last connection does. */
+struct tls_server *tls_server_new(const struct tls_files *, size_t n);
+void tls_server_free(struct tls_server *);              /* NULL: nothing */
+/* Reads files that have changed since they were read; the server does so itself before each handshake. A pair that cannot be
+ * used is logged once and the one before stays. False: not all pairs are those of the files; *why names the first that is not. */
+bool tls_server_refresh(struct tls_server *, char *why, size_t size);
+
+struct tls_about {                      /* for those who look before they run */
+	bool names_host;                /* the certificate is for this host */
+	int64_t not_before, not_after;  /* Unix seconds */
+	unsigned rsa_bits;              /* 0: EC */
+};
+/* False: the pair cannot be used, and *why says which file and what is wrong. */
+bool tls_check(const struct tls_files *, const char *host, struct tls_about *, char *why, size_t size);
+
+/* ---- one side of one connection */
+struct tls;
+/* NULL with errno (ENOMEM; ENOENT: no pair can be used). The certificate is chosen by the name that the client asks for
+ * (RFC 6066 3) and by what it can verify; when it asks for no name or for one that we have not, it is the first that it can verify. */
+struct tls *tls_accept(struct tls_server *);
+/* Takes any certificate (RFC 7435). name is asked for, NULL: none. NULL with errno. */
+struct tls *tls_connect(const char *name);
+void tls_free(struct tls *);                            /* NULL: nothing */
+
+/* The wire: where the peer's next octets go (NULL: it takes none now), and what is to be sent (NULL: nothing). */
+unsigned char *tls_space(struct tls *, size_t *n);
+void tls_came(struct tls *, size_t n);
+const unsigned char *tls_wire(struct tls *, size_t *n);
+void tls_sent(struct tls *, size_t n);
+/* The inside: what the peer has said (NULL: nothing), and how much of ours is taken. Who does not take what has come
+ * stops the wire. What was put leaves with tls_push() at the latest. */
+const unsigned char *tls_text(struct tls *, size_t *n);
+void tls_taken(struct tls *, size_t n);
+size_t tls_put(struct tls *, const void *, size_t n);
+void tls_push(struct tls *);
+/* Queues a close_notify; what has come and was not taken is lost. Everything put must have left before. */
+void tls_close(struct tls *);
+
+bool tls_ready(struct tls *);                           /* the handshake is over and was good */
+bool tls_over(struct tls *);                            /* nothing more comes or goes: closed by the peer or failed */
+const char *tls_error(struct tls *);                    /* what failed, in words; NULL: nothing. Valid as long as the tls */
+/* From tls_ready() on. */
+const char *tls_version(const struct tls *);            /* "TLSv1.2" */
+const char *tls_cipher(const struct tls *);             /* IANA's name: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" */
+bool tls_resumed(const struct tls *);
+
+size_t tls_footprint(bool server);                      /* octets that one connection holds from its handshake to its end */
+
+#endif

@@ -1,0 +1,511 @@
+/* PEM, DER as far as names and dates need it, and BearSSL's decoders for the rest. */
+#include "lib/x509.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "lib/list.h"
+
+enum {
+	CHAIN_MAX = 10,
+	/* PKCS#8 of RSA 4096 has 2374 octets. BearSSL 0.6 checks the room for a larger key against the wrong size. */
+	KEY_DER_MAX = 2400,
+	RSA_BITS_MIN = 1024
+};
+
+__attribute__((format(printf, 3, 4)))
+static bool fault(char *why, size_t size, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, size, fmt, ap);
+	va_end(ap);
+	return false;
+}
+
+/* ---- PEM */
+
+struct pem {
+	br_pem_decoder_context decoder;
+	struct buf der;                 /* of the object that is being read */
+	bool inside;
+	char *why;
+	size_t why_size;
+};
+typedef bool pem_object(struct pem *, const char *label, void *arg);    /* false: stop, why is set */
+
+static void keep_der(void *der, const void *p, size_t n)
+{
+	buf_add(der, p, n);
+}
+
+static bool pem_event(struct pem *p, pem_object *object, void *arg)
+{
+	switch (br_pem_decoder_event(&p->decoder)) {
+	case BR_PEM_BEGIN_OBJ:
+		p->inside = true;
+		buf_clear(&p->der);
+		br_pem_decoder_setdest(&p->decoder, keep_der, &p->der);
+		return true;
+	case BR_PEM_END_OBJ:
+		p->inside = false;
+		if (p->der.bad)
+			return fault(p->why, p->why_size, "is too large");
+		return object(p, br_pem_decoder_name(&p->decoder), arg);
+	case BR_PEM_ERROR:
+		return fault(p->why, p->why_size, "is no proper PEM text");
+	}
+	return true;
+}
+
+static bool pem_push(struct pem *p, struct str text, pem_object *object, void *arg)
+{
+	while (text.n) {
+		size_t n = br_pem_decoder_push(&p->decoder, text.p, text.n);
+
+		text = str_from(text, n);
+		if (!pem_event(p, object, arg))
+			return false;
+	}
+	return true;
+}
+
+/* Room for the largest object is there from the start: a buffer that grew would leave copies of a key behind. */
+static bool pem_each(struct str text, pem_object *object, void *arg, char *why, size_t size)
+{
+	struct pem p = { .why = why, .why_size = size, .der.max = text.n + 1 };
+	bool ok;
+
+	if (!buf_reserve(&p.der, text.n + 1))
+		return fault(why, size, "does not fit into memory");
+	br_pem_decoder_init(&p.decoder);
+	/* The decoder wants a line end behind the last line. */
+	ok = pem_push(&p, text, object, arg) && pem_push(&p, STR("\n"), object, arg);
+	if (ok && p.inside)
+		ok = fault(why, size, "ends in the middle of an object");
+	explicit_bzero(p.der.p, p.der.room);
+	explicit_bzero(&p.decoder, sizeof p.decoder);
+	buf_free(&p.der);
+	return ok;
+}
+
+/* ---- DER */
+
+enum {
+	DER_INTEGER = 0x02, DER_OCTETS = 0x04, DER_OID = 0x06, DER_UTC_TIME = 0x17, DER_TIME = 0x18, DER_SEQUENCE = 0x30,
+	DER_SET = 0x31, DER_VERSION = 0xa0, DER_EXTENSIONS = 0xa3, DER_DNS_NAME = 0x82, DER_BOOLEAN = 0x01
+};
+
+/* Takes the next element. False: there is none, or it is broken. */
+static bool der_next(struct str *rest, unsigned *tag, struct str *value)
+{
+	const unsigned char *p = (const unsigned char *)rest->p;
+	size_t at = 2, n;
+
+	if (rest->n < 2 || (p[0] & 0x1f) == 0x1f)
+		return false;
+	n = p[1];
+	if (n & 0x80) {
+		size_t more = n & 0x7f;
+
+		if (more < 1 || more > 4 || rest->n - at < more)
+			return false;
+		for (n = 0; more; more--)
+			n = n << 8 | p[at++];
+	}
+	if (rest->n - at < n)
+		return false;
+	*tag = p[0];
+	*value = (struct str){ rest->p + at, n };
+	*rest = str_from(*rest, at + n);
+	return true;
+}
+
+static bool der_take(struct str *rest, unsigned wanted, struct str *value)
+{
+	unsigned tag;
+
+	return der_next(rest, &tag, value) && tag == wanted;
+}
+
+static int64_t days_before(int64_t year, unsigned month)
+{
+	static const unsigned short sum[] = { 0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334 };
+	int64_t y = year - (month <= 2);        /* years whose 29 February lies behind us */
+
+	return year * 365 - 719528 + y / 4 - y / 100 + y / 400 + 1 + sum[month - 1];
+}
+
+/* RFC 5280 4.1.2.5: YYMMDDHHMMSSZ until 2049, YYYYMMDDHHMMSSZ. */
+static bool read_time(struct str *rest, int64_t *out)
+{
+	struct str t;
+	unsigned tag;
+	uint64_t year, part[5];
+
+	if (!der_next(rest, &tag, &t) || (tag != DER_UTC_TIME && tag != DER_TIME))
+		return false;
+	if (!str_number((struct str){ t.p, tag == DER_TIME ? 4 : 2 }, 9999, &year) || t.n != (tag == DER_TIME ? 15 : 13))
+		return false;
+	t = str_from(t, tag == DER_TIME ? 4 : 2);
+	if (tag == DER_UTC_TIME)
+		year += year < 50 ? 2000 : 1900;
+	for (size_t i = 0; i < 5; i++)
+		if (!str_number((struct str){ t.p + 2 * i, 2 }, i == 0 ? 12 : i == 1 ? 31 : 60, &part[i]))
+			return false;
+	if (part[0] < 1)
+		return false;
+	*out = (days_before((int64_t)year, (unsigned)part[0]) + (int64_t)part[1] - 1) * 86400 + (int64_t)part[2] * 3600 +
+		(int64_t)part[3] * 60 + (int64_t)part[4];
+	return true;
+}
+
+static void add_name(struct x509_pair *pair, struct str name)
+{
+	/* A NUL inside, and anything that no name holds, can only be meant to deceive. */
+	for (size_t i = 0; i < name.n; i++)
+		if (!ascii_print(name.p[i]) || name.p[i] == ' ')
+			return;
+	for (size_t i = 0; i < name.n; i++)
+		buf_char(&pair->names, ascii_lower(name.p[i]));
+	buf_char(&pair->names, '\0');
+}
+
+/* RFC 5280 4.2.1.6. */
+static void read_alternative_names(struct x509_pair *pair, struct str value)
+{
+	struct str names, name;
+	unsigned tag;
+
+	if (!der_take(&value, DER_SEQUENCE, &names))
+		return;
+	while (der_next(&names, &tag, &name))
+		if (tag == DER_DNS_NAME)
+			add_name(pair, name);
+}
+
+static void read_extensions(struct x509_pair *pair, struct str value)
+{
+	static const struct str subject_alt_name = { "\x55\x1d\x11", 3 };
+	struct str list, extension, oid, content;
+	unsigned tag;
+
+	if (!der_take(&value, DER_SEQUENCE, &list))
+		return;
+	while (der_take(&list, DER_SEQUENCE, &extension)) {
+		if (!der_take(&extension, DER_OID, &oid) || !str_eq(oid, subject_alt_name))
+			continue;
+		if (!der_next(&extension, &tag, &content))
+			continue;
+		if (tag == DER_BOOLEAN && !der_next(&extension, &tag, &content))
+			continue;
+		if (tag == DER_OCTETS)
+			read_alternative_names(pair, content);
+	}
+}
+
+/* RFC 6125 6.4.4: the common name counts when there are no others. */
+static void read_common_name(struct x509_pair *pair, struct str subject)
+{
+	static const struct str common_name = { "\x55\x04\x03", 3 };
+	struct str set, attribute, oid, value;
+	unsigned tag;
+
+	while (der_take(&subject, DER_SET, &set))
+		if (der_take(&set, DER_SEQUENCE, &attribute) && der_take(&attribute, DER_OID, &oid) && str_eq(oid, common_name) &&
+		    der_next(&attribute, &tag, &value))
+			add_name(pair, value);
+}
+
+static bool read_details(struct x509_pair *pair, const br_x509_certificate *c)
+{
+	struct str rest = { (const char *)c->data, c->data_len }, body, skipped, subject, validity, element;
+	unsigned tag;
+
+	if (!der_take(&rest, DER_SEQUENCE, &body))
+		return false;
+	rest = body;
+	if (!der_take(&rest, DER_SEQUENCE, &body) || !der_next(&body, &tag, &element))
+		return false;
+	if (tag == DER_VERSION && !der_take(&body, DER_INTEGER, &element))
+		return false;
+	if (!der_take(&body, DER_SEQUENCE, &skipped) || !der_take(&body, DER_SEQUENCE, &skipped) ||        /* signature, issuer */
+	    !der_take(&body, DER_SEQUENCE, &validity) || !der_take(&body, DER_SEQUENCE, &subject) ||
+	    !der_take(&body, DER_SEQUENCE, &skipped))           /* key */
+		return false;
+	if (!read_time(&validity, &pair->not_before) || !read_time(&validity, &pair->not_after))
+		return false;
+	while (der_next(&body, &tag, &element))
+		if (tag == DER_EXTENSIONS)
+			read_extensions(pair, element);
+	if (!pair->names.n)
+		read_common_name(pair, subject);
+	return !pair->names.bad;
+}
+
+/* ---- the chain */
+
+static bool take_certificate(struct pem *p, const char *label, void *arg)
+{
+	struct x509_pair *pair = arg;
+	br_x509_certificate *c;
+
+	if (strcmp(label, "CERTIFICATE") != 0 && strcmp(label, "X509 CERTIFICATE") != 0)
+		return true;                    /* a key in the same file, say */
+	if (pair->n == CHAIN_MAX)
+		return fault(p->why, p->why_size, "holds more than %d certificates", CHAIN_MAX);
+	c = &pair->chain[pair->n];
+	c->data = malloc(p->der.n + 1);
+	if (!c->data)
+		return fault(p->why, p->why_size, "does not fit into memory");
+	memcpy(c->data, p->der.p, p->der.n);
+	c->data_len = p->der.n;
+	pair->n++;
+	return true;
+}
+
+/* ---- the key */
+
+static void keep_rsa(struct x509_pair *pair, const br_rsa_private_key *key)
+{
+	struct { unsigned char **to; const unsigned char *from; size_t n; } part[] = {
+		{ &pair->rsa.p, key->p, key->plen }, { &pair->rsa.q, key->q, key->qlen }, { &pair->rsa.dp, key->dp, key->dplen },
+		{ &pair->rsa.dq, key->dq, key->dqlen }, { &pair->rsa.iq, key->iq, key->iqlen },
+	};
+	unsigned char *at;
+
+	pair->secret_n = key->plen + key->qlen + key->dplen + key->dqlen + key->iqlen;
+	at = pair->secret = malloc(pair->secret_n + 1);
+	if (!at)
+		return;
+	pair->rsa = *key;
+	for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
+		memcpy(at, part[i].from, part[i].n);
+		*part[i].to = at;
+		at += part[i].n;
+	}
+	pair->type = BR_KEYTYPE_RSA;
+}
+
+static void keep_ec(struct x509_pair *pair, const br_ec_private_key *key)
+{
+	pair->secret_n = key->xlen;
+	pair->secret = malloc(pair->secret_n + 1);
+	if (!pair->secret)
+		return;
+	memcpy(pair->secret, key->x, key->xlen);
+	pair->ec = *key;
+	pair->ec.x = pair->secret;
+	pair->type = BR_KEYTYPE_EC;
+}
+
+static bool take_key(struct pem *p, const char *label, void *arg)
+{
+	struct x509_pair *pair = arg;
+	br_skey_decoder_context d;
+	int type;
+
+	if (strcmp(label, "ENCRYPTED PRIVATE KEY") == 0)
+		return fault(p->why, p->why_size, "is encrypted. Write it without a passphrase: openssl pkey -in FILE -out NEWFILE");
+	if (pair->type || (strcmp(label, "RSA PRIVATE KEY") != 0 && strcmp(label, "EC PRIVATE KEY") != 0 &&
+	    strcmp(label, "PRIVATE KEY") != 0))
+		return true;
+	if (p->der.n > KEY_DER_MAX)
+		return fault(p->why, p->why_size, "is too large: RSA keys may have up to 4096 bits");
+	br_skey_decoder_init(&d);
+	br_skey_decoder_push(&d, p->der.p, p->der.n);
+	type = br_skey_decoder_last_error(&d) ? 0 : br_skey_decoder_key_type(&d);
+	if (type == BR_KEYTYPE_RSA)
+		keep_rsa(pair, br_skey_decoder_get_rsa(&d));
+	else if (type == BR_KEYTYPE_EC)
+		keep_ec(pair, br_skey_decoder_get_ec(&d));
+	explicit_bzero(&d, sizeof d);
+	if (!type)
+		return fault(p->why, p->why_size, "is of a kind that cannot be used here. RSA and EC (P-256, P-384, P-521) can");
+	if (!pair->type)
+		return fault(p->why, p->why_size, "does not fit into memory");
+	return true;
+}
+
+/* ---- do they fit together? */
+
+static const unsigned char digest[br_sha256_SIZE] = "any thirty-two octets will do it";
+
+static bool rsa_fits(const struct x509_pair *pair, const br_rsa_public_key *public)
+{
+	unsigned char signature[512], heard[br_sha256_SIZE];
+	size_t n = (pair->rsa.n_bitlen + 7) / 8;
+
+	return n <= sizeof signature && public->nlen <= sizeof signature &&
+		br_rsa_pkcs1_sign_get_default()(BR_HASH_OID_SHA256, digest, sizeof digest, &pair->rsa, signature) &&
+		br_rsa_pkcs1_vrfy_get_default()(signature, n, BR_HASH_OID_SHA256, sizeof heard, public, heard) &&
+		memcmp(heard, digest, sizeof digest) == 0;
+}
+
+static bool ec_fits(const struct x509_pair *pair, const br_ec_public_key *public)
+{
+	unsigned char signature[160];
+	size_t n;
+
+	if (public->curve != pair->ec.curve)
+		return false;
+	n = br_ecdsa_sign_asn1_get_default()(br_ec_get_default(), &br_sha256_vtable, digest, &pair->ec, signature);
+	return n && br_ecdsa_vrfy_asn1_get_default()(br_ec_get_default(), digest, sizeof digest, public, signature, n);
+}
+
+static bool fits(const struct x509_pair *pair, char *why, size_t size)
+{
+	br_x509_decoder_context d;
+	br_x509_pkey *public;
+	bool ok;
+
+	br_x509_decoder_init(&d, NULL, NULL);
+	br_x509_decoder_push(&d, pair->chain[0].data, pair->chain[0].data_len);
+	public = br_x509_decoder_get_pkey(&d);
+	if (!public)
+		return fault(why, size, "the certificate cannot be used: its key is neither RSA nor EC (P-256, P-384, P-521), or it is broken");
+	if (pair->type == BR_KEYTYPE_RSA && pair->rsa.n_bitlen < RSA_BITS_MIN)
+		return fault(why, size, "the key has %lu bits, at least %d are needed", (unsigned long)pair->rsa.n_bitlen, RSA_BITS_MIN);
+	ok = public->key_type == pair->type &&
+		(pair->type == BR_KEYTYPE_RSA ? rsa_fits(pair, &public->key.rsa) : ec_fits(pair, &public->key.ec));
+	return ok || fault(why, size, "the key does not belong to the certificate");
+}
+
+/* ---- pairs */
+
+static bool read_pair(struct x509_pair *pair, struct str chain, struct str key, char *why, size_t size)
+{
+	char detail[200];
+
+	pair->chain = calloc(CHAIN_MAX, sizeof *pair->chain);
+	if (!pair->chain)
+		return fault(why, size, "out of memory");
+	if (!pem_each(chain, take_certificate, pair, detail, sizeof detail))
+		return fault(why, size, "the certificate %s", detail);
+	if (!pair->n)
+		return fault(why, size, "the certificate's file holds no certificate in PEM");
+	if (!pem_each(key, take_key, pair, detail, sizeof detail))
+		return fault(why, size, "the key %s", detail);
+	if (!pair->type)
+		return fault(why, size, "the key's file holds no private key in PEM");
+	if (!fits(pair, why, size))
+		return false;
+	return read_details(pair, &pair->chain[0]) || fault(why, size, "the certificate's names or dates cannot be read");
+}
+
+struct x509_pair *x509_pair_read(struct str chain, struct str key, char *why, size_t size)
+{
+	struct x509_pair *pair = calloc(1, sizeof *pair);
+
+	if (!pair) {
+		fault(why, size, "out of memory");
+		return NULL;
+	}
+	pair->holders = 1;
+	if (read_pair(pair, chain, key, why, size))
+		return pair;
+	x509_pair_drop(pair);
+	return NULL;
+}
+
+struct x509_pair *x509_pair_hold(struct x509_pair *pair)
+{
+	pair->holders++;
+	return pair;
+}
+
+void x509_pair_drop(struct x509_pair *pair)
+{
+	if (!pair || --pair->holders)
+		return;
+	for (size_t i = 0; i < pair->n; i++)
+		free(pair->chain[i].data);
+	free(pair->chain);
+	if (pair->secret)
+		explicit_bzero(pair->secret, pair->secret_n);
+	free(pair->secret);
+	buf_free(&pair->names);
+	free(pair);
+}
+
+static bool name_matches(struct str pattern, struct str name)
+{
+	struct str label;
+
+	if (!str_starts_nocase(pattern, STR("*.")))
+		return str_eq_nocase(pattern, name);
+	return str_cut(&name, '.', &label) && label.n && str_eq_nocase(str_from(pattern, 2), name);
+}
+
+bool x509_pair_is_for(const struct x509_pair *pair, struct str name)
+{
+	struct str rest = buf_view(&pair->names), pattern;
+
+	if (name.n && name.p[name.n - 1] == '.')
+		name.n--;
+	while (name.n && str_cut(&rest, '\0', &pattern))
+		if (name_matches(pattern, name))
+			return true;
+	return false;
+}
+
+/* ---- any certificate will do */
+
+static struct x509_any *any_of(const br_x509_class **c) { return owner_of(c, struct x509_any, vtable); }
+
+static void any_start_chain(const br_x509_class **c, const char *name)
+{
+	(void)name;
+	any_of(c)->seen = 0;
+}
+
+static void any_start_cert(const br_x509_class **c, uint32_t n)
+{
+	struct x509_any *x = any_of(c);
+
+	(void)n;
+	if (x->seen++ == 0)
+		br_x509_decoder_init(&x->first, NULL, NULL);
+}
+
+/* The others are not looked at, so they need no room, however many there are. */
+static void any_append(const br_x509_class **c, const unsigned char *p, size_t n)
+{
+	struct x509_any *x = any_of(c);
+
+	if (x->seen == 1)
+		br_x509_decoder_push(&x->first, p, n);
+}
+
+static void any_end_cert(const br_x509_class **c) { (void)c; }
+
+static unsigned any_end_chain(const br_x509_class **c)
+{
+	struct x509_any *x = any_of(c);
+
+	if (x->seen == 0)
+		return BR_ERR_X509_EMPTY_CHAIN;
+	return (unsigned)br_x509_decoder_last_error(&x->first);
+}
+
+static const br_x509_pkey *any_get_pkey(const br_x509_class *const *c, unsigned *usages)
+{
+	struct x509_any *x = any_of((const br_x509_class **)(uintptr_t)c);
+
+	if (usages)
+		*usages = BR_KEYTYPE_KEYX | BR_KEYTYPE_SIGN;
+	return br_x509_decoder_get_pkey(&x->first);
+}
+
+static const br_x509_class any_class = {
+	sizeof(struct x509_any), any_start_chain, any_start_cert, any_append, any_end_cert, any_end_chain, any_get_pkey
+};
+
+void x509_any_init(struct x509_any *x)
+{
+	x->vtable = &any_class;
+	x->seen = 0;
+}

@@ -69,6 +69,7 @@ struct subject {
 	char peer_text[INET6_ADDRSTRLEN + 8];   /* "192.0.2.1", "IPv6:2001:db8::1" or "local" */
 	char helo[DOMAIN_MAX + 1];
 	bool esmtp;
+	bool tls;                       /* what is said is said inside TLS */
 	bool local;                     /* a local program or an inetd-less pipe: trusted as the user who started us */
 	char sender[ADDR_MAX + 1];      /* "" for <> or before MAIL */
 };

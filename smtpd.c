@@ -18,6 +18,7 @@
 #include "lib/log.h"
 #include "lib/map.h"
 #include "lib/stream.h"
+#include "lib/tls.h"
 #include "mime/transfer.h"
 #include "parse.h"
 #include "queue.h"
@@ -28,6 +29,7 @@ enum {
 	COMMANDS_A_TURN = 50,           /* then the others' turn; octets are bounded by what a stream keeps */
 	ACCEPTS_A_TURN = 64,
 	ACCEPT_PAUSE_MS = 1000,         /* after running out of descriptors */
+	HANDSHAKE_MS = 60000,           /* from STARTTLS to the end of the TLS handshake */
 	CLOSE_MS = 30000,               /* for our last words to leave */
 	LINGER_MS = 2000,               /* for the peer to read them */
 	LINGER_MAX = 1 << 20,           /* octets it may still send meanwhile */
@@ -52,6 +54,8 @@ enum phase {
 	P_ASKING,                       /* a RCPT waits for facts: input waits */
 	P_DATA,                         /* reads a message */
 	P_COMMIT,                       /* it is being made durable: input waits */
+	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
+	P_HANDSHAKE,                    /* TLS has begun */
 	P_CLOSING,                      /* the last reply is on its way out */
 	P_LINGER,                       /* our half has ended; drops what comes until the peer has ended its own */
 	P_DEAD                          /* closed; freed by its end task, or when done() has come */
@@ -97,6 +101,8 @@ struct session {
 	bool broken;                    /* a reply could not be written */
 	size_t lingered;
 	struct subject who;
+	struct tls *tls;                /* while 220 is on its way; from then on the stream has it */
+	const char *tls_version, *cipher;       /* constants, when who.tls */
 
 	/* One transaction: txn_reset() and nobody else puts these back. */
 	struct envelope envelope;
@@ -194,6 +200,12 @@ static struct str addr_text(const struct addr *a)
 	return (struct str){ a->local.p, (size_t)(a->domain.p + a->domain.n - a->local.p) };
 }
 
+/* RFC 3848. HELO has no word for TLS; the tls clause says it all the same. */
+static const char *protocol(const struct session *s)
+{
+	return !s->who.esmtp ? "SMTP" : s->who.tls ? "ESMTPS" : "ESMTP";
+}
+
 static void log_refusal(struct session *s, const char *stage, struct str to, int code, const char *enhanced, const char *text)
 {
 	log_event(LOG_INFO, "rejected", LF(L_TEXT("id", s->id), L_TEXT("stage", stage), L_TEXT("client", s->who.peer_text),
@@ -289,6 +301,8 @@ static void die(struct session *s)
 	log_event(LOG_DEBUG, "disconnected", LF(L_TEXT("client", s->who.peer_text)));
 	timer_stop(&s->timer);
 	stream_close(&s->stream);
+	tls_free(s->tls);
+	s->tls = NULL;
 	leave_guest(s);
 	if (s->committing)
 		return;
@@ -351,19 +365,22 @@ static void verb_helo(struct session *s, struct str arg)
 		reply(s, 250, "", "%s", s->config->hostname);
 }
 
-/* What is announced: a keyword and the number it is followed by. */
+/* What is announced: a keyword and the number it is followed by. The last one has no condition. */
 static uint64_t size_offered(const struct session *s) { return s->config->message_size; }
 static uint64_t rcpt_offered(const struct session *s) { return rcpt_max(s); }
+static bool starttls_offered(const struct session *s) { return s->config->tls && !s->who.tls; }
 
 static const struct keyword {
 	const char *words;
 	uint64_t (*number)(const struct session *);
+	bool (*offered)(const struct session *);        /* NULL: always */
 } keywords[] = {
-	{ "PIPELINING", NULL },                         /* RFC 2920 */
-	{ "SIZE ", size_offered },                      /* RFC 1870; 0 is no limit */
-	{ "8BITMIME", NULL },                           /* RFC 6152 */
-	{ "ENHANCEDSTATUSCODES", NULL },                /* RFC 2034 */
-	{ "LIMITS RCPTMAX=", rcpt_offered },            /* RFC 9422 */
+	{ "PIPELINING", NULL, NULL },                         /* RFC 2920 */
+	{ "SIZE ", size_offered, NULL },                      /* RFC 1870; 0 is no limit */
+	{ "8BITMIME", NULL, NULL },                           /* RFC 6152 */
+	{ "ENHANCEDSTATUSCODES", NULL, NULL },                /* RFC 2034 */
+	{ "STARTTLS", NULL, starttls_offered },         /* RFC 3207 */
+	{ "LIMITS RCPTMAX=", rcpt_offered, NULL },            /* RFC 9422 */
 };
 enum { NKEYWORDS = sizeof keywords / sizeof keywords[0] };
 
@@ -375,6 +392,8 @@ static void verb_ehlo(struct session *s, struct str arg)
 		return;
 	buf_printf(&out, "250-%s\r\n", s->config->hostname);
 	for (size_t i = 0; i < NKEYWORDS; i++) {
+		if (keywords[i].offered && !keywords[i].offered(s))
+			continue;
 		buf_printf(&out, "250%c%s", i + 1 < NKEYWORDS ? '-' : ' ', keywords[i].words);
 		if (keywords[i].number)
 			buf_printf(&out, "%llu", (unsigned long long)keywords[i].number(s));
@@ -416,7 +435,7 @@ static void verb_mail(struct session *s, struct str arg)
 	}
 	s->envelope.text.max = ENVELOPE_MAX;
 	if (!envelope_sender(&s->envelope, &from) ||
-	    !envelope_origin(&s->envelope, "%s [%s] %s", s->who.helo, s->who.peer_text, s->who.esmtp ? "ESMTP" : "SMTP")) {
+	    !envelope_origin(&s->envelope, "%s [%s] %s", s->who.helo, s->who.peer_text, protocol(s))) {
 		txn_reset(s);
 		reply(s, 451, "4.3.0", "Out of memory, try again later");
 		return;
@@ -574,7 +593,9 @@ static bool print_received(struct session *s, struct buf *out)
 
 	buf_printf(out, "Received: from %s (%s%s%s)\r\n", s->who.helo, s->who.local ? "" : "[", s->who.peer_text,
 		s->who.local ? "" : "]");
-	buf_printf(out, "\tby %s with %s id %s", s->config->hostname, s->who.esmtp ? "ESMTP" : "SMTP", s->id);
+	buf_printf(out, "\tby %s with %s id %s", s->config->hostname, protocol(s), s->id);
+	if (s->who.tls)                         /* RFC 8314 4.3 */
+		buf_printf(out, "\r\n\ttls %s (%s)", s->cipher, s->tls_version);
 	if (s->envelope.nrcpt == 1 && s->only_rcpt.n)
 		buf_printf(out, "\r\n\tfor <" STR_FMT ">", STR_ARG(buf_view(&s->only_rcpt)));
 	return buf_printf(out, ";\r\n\t%s\r\n", clock_rfc5322(loop_wall(), date)) && !out->bad;
@@ -674,9 +695,14 @@ static void take_body(struct session *s, struct str body)
 
 static void log_received(struct session *s)
 {
+	char tls[80] = "";
+
+	if (s->who.tls)
+		snprintf(tls, sizeof tls, "%s:%s", s->tls_version, s->cipher);
 	log_event(LOG_INFO, "received", LF(L_TEXT("id", s->id), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
 		L_STR("to", buf_view(&s->only_rcpt)), L_NUM("size", (long long)s->octets), L_NUM("nrcpt", (long long)s->envelope.nrcpt),
-		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("proto", s->who.esmtp ? "ESMTP" : "SMTP")));
+		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("proto", protocol(s)),
+		L_TEXT("tls", tls)));
 }
 
 /* The client may be gone since; the mail is ours all the same. */
@@ -756,6 +782,74 @@ static bool read_data(struct session *s)
 	return true;
 }
 
+/* ---- STARTTLS (RFC 3207) */
+
+static void tls_failed(struct session *s, const char *why)
+{
+	log_event(LOG_INFO, "tls-failed", LF(L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("reason", why)));
+}
+
+/* What somebody put behind STARTTLS in clear must not be taken for the client's words inside TLS. */
+static void refuse_injection(struct session *s)
+{
+	hang_up(s, "4.7.0", "Nothing may follow STARTTLS before its reply");
+}
+
+static void verb_starttls(struct session *s, struct str arg)
+{
+	(void)arg;
+	if (s->who.tls) {
+		say_error(s, 503, "5.5.1", "TLS is active already");
+	} else if (!s->config->tls) {
+		say_error(s, 502, "5.5.1", "TLS is not offered here");
+	} else if (stream_peek(&s->stream).n) {
+		refuse_injection(s);
+	} else if (!(s->tls = tls_accept(s->config->tls))) {
+		tls_failed(s, errno == ENOENT ? "no certificate can be used" : strerror(errno));
+		reply(s, 454, "4.7.0", "TLS is not available now");
+	} else {
+		reply(s, 220, "2.0.0", "Ready to start TLS");
+		stream_flush(&s->stream);
+		s->phase = P_STARTTLS;
+		set_deadline(s, HANDSHAKE_MS);
+	}
+}
+
+static bool begin_tls(struct session *s)
+{
+	if (!stream_drained(&s->stream))
+		return false;
+	if (stream_starttls(&s->stream, s->tls) == -1) {
+		if (errno == EPROTO)
+			refuse_injection(s);
+		else
+			close_session(s);
+		return true;
+	}
+	s->tls = NULL;
+	s->phase = P_HANDSHAKE;
+	return false;
+}
+
+/* RFC 3207 4.2: everything the client has said is forgotten, its name too. */
+static bool await_tls(struct session *s)
+{
+	if (!s->stream.secure)
+		return false;
+	txn_reset(s);
+	s->seen = 0;
+	s->who.helo[0] = '\0';
+	s->who.esmtp = false;
+	s->who.tls = true;
+	s->tls_version = tls_version(s->stream.tls);
+	s->cipher = tls_cipher(s->stream.tls);
+	log_event(LOG_DEBUG, "tls", LF(L_TEXT("client", s->who.peer_text), L_TEXT("version", s->tls_version),
+		L_TEXT("cipher", s->cipher), L_TEXT("resumed", tls_resumed(s->stream.tls) ? "yes" : "no")));
+	touch(s);
+	await_command(s);
+	return true;
+}
+
 /* ---- the other verbs */
 
 static void verb_rset(struct session *s, struct str arg)
@@ -815,6 +909,7 @@ static const struct verb {
 	{ "MAIL", SEEN_HELO, SEEN_MAIL, ARG_MUST, COST_IDLE, verb_mail },
 	{ "RCPT", SEEN_HELO | SEEN_MAIL, 0, ARG_MUST, 0, verb_rcpt },
 	{ "DATA", SEEN_HELO | SEEN_MAIL | SEEN_RCPT, 0, ARG_NONE, 0, verb_data },
+	{ "STARTTLS", SEEN_HELO, SEEN_MAIL, ARG_NONE, COST_IDLE, verb_starttls },
 	{ "RSET", 0, 0, ARG_NONE, COST_IDLE, verb_rset },
 	{ "NOOP", 0, 0, ARG_MAY, COST_IDLE, verb_noop },
 	{ "QUIT", 0, 0, ARG_NONE, 0, verb_quit },
@@ -992,6 +1087,8 @@ static bool step(struct session *s)
 	switch (s->phase) {
 	case P_COMMAND: return read_command(s);
 	case P_DATA: return read_data(s);
+	case P_STARTTLS: return begin_tls(s);
+	case P_HANDSHAKE: return await_tls(s);
 	case P_CLOSING: return close_gently(s);
 	case P_LINGER: return linger(s);
 	case P_ASKING:
@@ -1003,16 +1100,18 @@ static bool step(struct session *s)
 
 static bool input_awaited(const struct session *s)
 {
-	return s->phase == P_COMMAND || s->phase == P_DATA;
+	return s->phase == P_COMMAND || s->phase == P_DATA || s->phase == P_STARTTLS;
 }
 
 /* The peer went without QUIT; worth a line when it had mail for us. */
 static void log_lost(struct session *s)
 {
-	if (s->seen & SEEN_MAIL && !s->committing)
+	if (s->phase == P_HANDSHAKE)
+		tls_failed(s, stream_error(&s->stream));
+	else if (s->seen & SEEN_MAIL && !s->committing)
 		log_event(LOG_INFO, "lost", LF(L_TEXT("id", s->id), L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo),
 			L_TEXT("from", s->who.sender), L_TEXT("during", s->phase == P_DATA ? "DATA" : "envelope"),
-			L_TEXT("error", s->stream.error ? strerror(s->stream.error) : "")));
+			L_TEXT("error", s->stream.error ? stream_error(&s->stream) : "")));
 }
 
 static void work(struct session *s)
@@ -1051,6 +1150,11 @@ static void time_is_up(struct session *s)
 		reply(s, 451, "4.4.3", "The recipient could not be checked in time, try again later");
 		end_question(s);
 		stream_again(&s->stream);
+		break;
+	case P_STARTTLS:
+	case P_HANDSHAKE:
+		tls_failed(s, "the handshake took too long");
+		die(s);
 		break;
 	case P_CLOSING:
 	case P_LINGER:

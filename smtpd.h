@@ -1,9 +1,11 @@
-/* The SMTP server: everything from accept() to queue_commit() (RFC 5321, 1870, 2034, 2920, 6152, 9422). */
+/* The SMTP server: everything from accept() to queue_commit() (RFC 5321, 1870, 2034, 2920, 3207, 6152, 9422). */
 #ifndef SMTPD_H
 #define SMTPD_H
 
 #include "fardel.h"
 #include "lib/facts.h"
+
+struct tls_server;
 
 struct smtpd_config {
 	const char *hostname;
@@ -13,6 +15,7 @@ struct smtpd_config {
 	unsigned sessions_per_address;          /* 0: no limit (loopback never has one) */
 	unsigned hops_max;                      /* Received fields, 0: 100 */
 	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message, and 1 s more for each 1000 octets of it */
+	struct tls_server *tls;                 /* what STARTTLS shows; NULL: it is not offered */
 	/* Decides on a recipient; must be set. WAIT: run again from the top when facts have come. REFUSE: why is the reply. */
 	enum verdict (*rcpt)(void *arg, const struct subject *, struct facts *, const struct recipient *, struct reply *why);
 	void *arg;

@@ -54,7 +54,7 @@ void tls_close(struct tls *);
 bool tls_ready(struct tls *);                           /* the handshake is over and was good */
 bool tls_over(struct tls *);                            /* nothing more comes or goes: closed by the peer or failed */
 const char *tls_error(struct tls *);                    /* what failed, in words; NULL: nothing. Valid as long as the tls */
-/* From tls_ready() on. */
+/* From tls_ready() on. The texts are constants. */
 const char *tls_version(const struct tls *);            /* "TLSv1.2" */
 const char *tls_cipher(const struct tls *);             /* IANA's name: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" */
 bool tls_resumed(const struct tls *);

@@ -163,13 +163,40 @@ void site_hang_up(struct site_client *c)
 		close(c->fd);
 	c->fd = -1;
 	buf_free(&c->got);
+	if (c->wire)
+		wire_free(c->wire);
+	free(c->wire);
+	c->wire = NULL;
+}
+
+void site_starttls(struct site_client *c, const char *name, bool octets)
+{
+	c->wire = calloc(1, sizeof *c->wire);
+	ck_assert_ptr_nonnull(c->wire);
+	*c->wire = (struct wire){ .fd = c->fd, .tls = tls_connect(name), .octets = octets };
+	ck_assert_ptr_nonnull(c->wire->tls);
+	site_listen(c);
+}
+
+static bool take_tls(struct site_client *c)
+{
+	bool moved = !c->ended && wire_turn(c->wire);
+
+	ck_assert(buf_str(&c->got, buf_view(&c->wire->in)));
+	buf_clear(&c->wire->in);
+	c->ended = c->wire->eof;
+	return moved;
 }
 
 /* True: something came. */
 static bool take(struct site_client *c)
 {
 	char text[65536];
-	ssize_t n = c->fd == -1 || c->ended ? -1 : read(c->fd, text, sizeof text);
+	ssize_t n;
+
+	if (c->wire)
+		return take_tls(c);
+	n = c->fd == -1 || c->ended ? -1 : read(c->fd, text, sizeof text);
 
 	if (n > 0)
 		ck_assert(buf_add(&c->got, text, (size_t)n));
@@ -197,6 +224,14 @@ void site_send(struct site_client *c, const void *p, size_t n)
 {
 	const char *at = p;
 
+	if (c->wire) {
+		ck_assert(buf_add(&c->wire->out, p, n));
+		for (int patience = 10000; !wire_drained(c->wire) && !c->ended && patience; patience--) {
+			loop_turn(0);
+			take(c);
+		}
+		return;
+	}
 	for (int patience = 10000; n && patience; patience--) {
 		ssize_t w = send(c->fd, at, n, MSG_NOSIGNAL);
 

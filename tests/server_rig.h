@@ -5,6 +5,7 @@
 #include "lib/buf.h"
 #include "queue.h"
 #include "smtpd.h"
+#include "tests/wire.h"
 
 /* Set before site_start(), or changed before a session begins. Its rcpt rule goes by the local part: "no" is refused for
  * good, "later" for now, "wait" and "wait-no" are asked for first, all others are accepted. */
@@ -20,9 +21,12 @@ struct site_client {
 	int fd;                                 /* -1: we have closed */
 	struct buf got;                         /* what the server said and was not expected yet */
 	bool ended;                             /* the server has ended the connection */
+	struct wire *wire;                      /* NULL: in clear */
 };
 void site_connect(struct site_client *);
 void site_adopt(struct site_client *, int fd);    /* one that is connected already */
+/* Goes over to TLS behind a 220, asking for a server's name (or NULL), one octet a call of the kernel if wanted. */
+void site_starttls(struct site_client *, const char *name, bool octets);
 void site_hang_up(struct site_client *);
 void site_send(struct site_client *, const void *, size_t);
 void site_say(struct site_client *, const char *text);    /* as it is */

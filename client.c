@@ -16,6 +16,7 @@
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/stream.h"
+#include "lib/tls.h"
 #include "mime/transfer.h"
 
 enum {
@@ -24,12 +25,14 @@ enum {
 	LINES_A_TURN = 100,
 	BLOCK = 65536,                  /* octets of a message read at once */
 	CONNECT_S = 30,
+	HANDSHAKE_S = 60,
 	BLOCK_S = 180                   /* RFC 5321 4.5.3.2.5 */
 };
 
 enum phase {
 	C_CONNECT,                      /* connect() is under way */
 	C_HELLO,                        /* greeting, EHLO, HELO or LHLO is awaited */
+	C_TLS,                          /* the TLS handshake is under way */
 	C_IDLE,                         /* ready for a job */
 	C_ENVELOPE,                     /* RSET, MAIL, RCPT and DATA go out and are answered */
 	C_BODY,                         /* the message is being sent */
@@ -40,7 +43,7 @@ enum phase {
 };
 
 /* What a reply answers. */
-enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_RSET, X_MAIL, X_RCPT, X_DATA, X_DOT, X_LONE_DOT, X_QUIT };
+enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_STARTTLS, X_RSET, X_MAIL, X_RCPT, X_DATA, X_DOT, X_LONE_DOT, X_QUIT };
 
 /* What the envelope is to send next. */
 enum next { N_RSET, N_MAIL, N_RCPT, N_DATA, N_NOTHING };
@@ -57,6 +60,9 @@ struct client {
 	const struct client_events *events;
 	void *arg;
 	char peer[DOMAIN_MAX + INET6_ADDRSTRLEN + 16];
+	char host[DOMAIN_MAX + 1];      /* what TLS asks for, "": nothing */
+	char tls[80];                   /* what it came to, "": in clear */
+	bool securing;                  /* STARTTLS was said, and EHLO inside was not answered yet */
 	enum phase phase;
 	struct io dial;                 /* the socket until it is connected */
 	struct stream stream;           /* from then on */
@@ -107,6 +113,7 @@ struct step {
 static const struct step steps[X_QUIT + 1];
 
 static void pump(struct client *);
+static void bad_reply(struct client *, const char *what, struct str text);
 static void send_block(struct client *);
 
 /* ---- the end */
@@ -199,6 +206,8 @@ static unsigned seconds(const struct client *c)
 {
 	if (c->phase == C_CONNECT)
 		return or_else(c->config->connect_s, CONNECT_S);
+	if (c->phase == C_TLS)
+		return or_else(c->config->command_s, HANDSHAKE_S);
 	if (c->phase == C_BODY || c->dot_leaving)
 		return or_else(c->config->command_s, BLOCK_S);
 	if (oldest(c) == X_QUIT)
@@ -209,7 +218,7 @@ static unsigned seconds(const struct client *c)
 /* One time limit for a whole reply, or a whole block, however slowly its octets come or go. */
 static void arm(struct client *c)
 {
-	if (c->phase == C_BODY || c->phase == C_CONNECT || awaiting(c))
+	if (c->phase == C_BODY || c->phase == C_CONNECT || c->phase == C_TLS || awaiting(c))
 		timer_set(&c->timer, (msec)seconds(c) * 1000);
 	else
 		timer_stop(&c->timer);
@@ -280,9 +289,24 @@ static void greeted(struct client *c, const struct reply *r)
 	say_hello(c, c->config->lmtp ? X_LHLO : X_EHLO);
 }
 
+static bool wants_tls(const struct client *c)
+{
+	return c->config->tls != CLIENT_TLS_NO && !c->config->lmtp && !c->tls[0];
+}
+
 static void hello_taken(struct client *c, const struct reply *r)
 {
 	(void)r;
+	if (wants_tls(c) && (c->can.set & CAP_STARTTLS)) {
+		c->securing = true;
+		say(c, X_STARTTLS, STR("STARTTLS"));
+		return;
+	}
+	if (wants_tls(c) && c->config->tls == CLIENT_TLS_MUST) {
+		fail(c, "4.7.4", "not sent in clear: %s does not offer STARTTLS, and TLS is a must", c->peer);
+		return;
+	}
+	c->securing = false;
 	c->phase = C_IDLE;
 	c->ready_due = true;
 	task_post(&c->task);
@@ -297,6 +321,31 @@ static void ehlo_refused(struct client *c, const struct reply *r)
 		end_by_reply(c, steps[X_EHLO].name, r);
 }
 
+static void starttls_taken(struct client *c, const struct reply *r)
+{
+	struct tls *t = tls_connect(c->host[0] ? c->host : NULL);
+
+	(void)r;
+	if (!t || stream_starttls(&c->stream, t) == -1) {
+		fail(c, "4.7.5", "TLS handshake: %s", strerror(errno));
+		tls_free(t);
+		return;
+	}
+	c->phase = C_TLS;
+	arm(c);
+}
+
+/* RFC 3207 4.2: what the peer has announced in clear is forgotten (by say_hello), and asked for again. */
+static void secured(struct client *c)
+{
+	snprintf(c->tls, sizeof c->tls, "%s:%s", tls_version(c->stream.tls), tls_cipher(c->stream.tls));
+	if (stream_peek(&c->stream).n)
+		bad_reply(c, "the peer speaks out of turn behind the TLS handshake: \"", stream_peek(&c->stream));
+	else
+		say_hello(c, X_EHLO);
+}
+
+static void starttls_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_STARTTLS].name, r); }
 static void greeting_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_GREETING].name, r); }
 static void helo_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_HELO].name, r); }
 static void lhlo_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_LHLO].name, r); }
@@ -649,6 +698,7 @@ static const struct step steps[X_QUIT + 1] = {
 	[X_EHLO] = { "EHLO", 300, 250, 250, false, hello_taken, ehlo_refused },
 	[X_HELO] = { "HELO", 300, 250, 250, false, hello_taken, helo_refused },
 	[X_LHLO] = { "LHLO", 300, 250, 250, false, hello_taken, lhlo_refused },
+	[X_STARTTLS] = { "STARTTLS", 120, 220, 220, false, starttls_taken, starttls_refused },
 	[X_RSET] = { "RSET", 300, 200, 299, false, reset, reset_refused },
 	[X_MAIL] = { "MAIL", 300, 200, 299, false, mail_taken, mail_refused },
 	[X_RCPT] = { "RCPT", 300, 200, 299, false, rcpt_taken, rcpt_refused },
@@ -673,9 +723,11 @@ static const char *doubt(struct client *c)
 
 static void lost(struct client *c)
 {
-	const char *cause = c->stream.error ? strerror(c->stream.error) : "closed by the peer";
+	const char *cause = c->stream.error ? stream_error(&c->stream) : "closed by the peer";
 
-	if (c->phase == C_BODY || (c->dot_leaving && !*doubt(c)))
+	if (c->phase == C_TLS)
+		fail(c, "4.7.5", "TLS handshake failed: %s", cause);
+	else if (c->phase == C_BODY || (c->dot_leaving && !*doubt(c)))
 		fail(c, "4.4.2", "connection lost in the middle of the message (%s)", cause);
 	else if (!awaiting(c))
 		fail(c, "4.4.2", "connection lost while idle (%s)", cause);
@@ -692,6 +744,8 @@ static void expired(struct timer *t)
 
 	if (c->phase == C_CONNECT)
 		fail(c, "4.4.1", "connect to %s timed out after %u s", c->peer, s);
+	else if (c->phase == C_TLS)
+		fail(c, "4.7.5", "TLS handshake timed out after %u s", s);
 	else if (c->phase == C_BODY || c->dot_leaving)
 		fail(c, "4.4.2", "the peer did not take the message: a block took more than %u s", s);
 	else if (oldest(c) == X_GREETING)
@@ -844,6 +898,8 @@ static void on_event(struct stream *s)
 		c->dot_leaving = false;
 		arm(c);
 	}
+	if (c->phase == C_TLS && s->secure)
+		secured(c);
 	while (alive(c) && budget > 0 && take_line(c))
 		budget--;
 	if (!alive(c))
@@ -889,6 +945,15 @@ static void dialled(struct io *io, short revents)
 		fail(c, "4.4.1", "connect to %s: %s", c->peer, strerror(error));
 	else
 		connected(c);
+}
+
+/* RFC 6066 3: a name in DNS, no address. */
+static void name_host(struct client *c, const char *host)
+{
+	unsigned char address[16];
+
+	if (!parse_domain(str_of(host), false, false) && inet_pton(AF_INET, host, address) != 1 && inet_pton(AF_INET6, host, address) != 1)
+		str_copy(c->host, sizeof c->host, str_of(host));
 }
 
 static void name_peer(struct client *c, const struct sockaddr *addr, const char *host)
@@ -968,6 +1033,7 @@ struct client *client_open(const struct client_config *config, const struct sock
 	c->timer.expired = expired;
 	c->dial = (struct io){ .fd = -1, .ready = dialled };
 	name_peer(c, addr, host_name ? host_name : "");
+	name_host(c, host_name ? host_name : "");
 	c->dial.fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->dial.fd == -1)
 		goto failed;
@@ -989,6 +1055,8 @@ failed:
 
 const char *client_peer(const struct client *c) { return c->peer; }
 const struct capabilities *client_capabilities(const struct client *c) { return &c->can; }
+const char *client_tls(const struct client *c) { return c->tls; }
+bool client_tls_failed(const struct client *c) { return c->phase == C_OVER && c->securing; }
 
 bool client_usable(const struct client *c)
 {

@@ -1,4 +1,4 @@
-/* SMTP and LMTP client: one connection, many messages, pipelined (RFC 5321, 2033, 2920, 1870, 6152, 3461, 9422).
+/* SMTP and LMTP client: one connection, many messages, pipelined (RFC 5321, 2033, 2920, 1870, 3207, 6152, 3461, 9422).
  * Knows nothing of the queue: it is handed jobs and says what the peer answered. */
 #ifndef CLIENT_H
 #define CLIENT_H
@@ -29,11 +29,15 @@ struct client_job {
 	bool doubtful;                          /* set before done(): the final dot is out and was not answered; the peer may have it */
 };
 
+/* May be: TLS where the peer offers STARTTLS, whatever its certificate says. Must be: a peer without is of no use. */
+enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST };
+
 struct client_config {
 	const char *hostname;                   /* for EHLO */
 	bool lmtp;
+	enum client_tls tls;                    /* not with lmtp */
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
-	 * command_s stands for all that are between connect and final dot. QUIT has 5. */
+	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */
 	unsigned connect_s, command_s, final_s;
 };
 
@@ -55,6 +59,11 @@ struct client *client_open(const struct client_config *, const struct sockaddr *
 /* "mx.example.net[192.0.2.1]:25" */
 const char *client_peer(const struct client *);
 const struct capabilities *client_capabilities(const struct client *);
+/* "TLSv1.2:TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", "" in clear. */
+const char *client_tls(const struct client *);
+/* In gone(): STARTTLS was said and the conversation did not get as far as a good EHLO inside. Another connection that does
+ * without may succeed. */
+bool client_tls_failed(const struct client *);
 /* May be called in ready(), in a job's done() and any time no job runs. Splits into several transactions as RCPTMAX and
  * 452/552 demand (the next one smaller than the one before). False, and nothing is called: the connection is over, busy,
  * or its MAILMAX is reached. */

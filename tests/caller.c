@@ -64,8 +64,7 @@ static void on_ready(struct client *c, void *arg)
 {
 	struct caller *a = arg;
 
-	(void)c;
-	buf_puts(&a->told, "ready\n");
+	buf_puts(&a->told, *client_tls(c) ? "ready inside TLS\n" : "ready\n");
 	send_next(a);
 }
 
@@ -73,9 +72,10 @@ static void on_gone(struct client *c, void *arg, const struct reply *why)
 {
 	struct caller *a = arg;
 
-	(void)c;
 	buf_puts(&a->told, "gone");
 	tell_reply(a, why);
+	if (client_tls_failed(c))
+		buf_puts(&a->told, "tls failed\n");
 	a->client = NULL;
 	a->gone = true;
 }

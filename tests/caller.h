@@ -1,13 +1,14 @@
 /* A caller of the client, for tests: hands over its jobs one after the other, says QUIT behind the last one, and
  * writes down what it is told, one line each:
  *
- *   ready
+ *   ready                                    "ready inside TLS"
  *   b@y.test: 250 2.1.5 taken                a result
  *   done                                     all have results
  *   done: 0 4.4.2 connection lost after ...  the others hear this
  *   untried: ...                             the same, and no failure
  *   left                                     client_send() took a job no more
- *   gone: 221 2.0.0 bye */
+ *   gone: 221 2.0.0 bye
+ *   tls failed                               behind gone: another connection in clear may succeed */
 #ifndef TESTS_CALLER_H
 #define TESTS_CALLER_H
 

@@ -15,6 +15,7 @@
 #include "lib/buf.h"
 #include "lib/list.h"
 #include "lib/loop.h"
+#include "tests/wire.h"
 
 struct peer {
 	struct io listener, io;
@@ -27,6 +28,7 @@ struct peer {
 	unsigned step;                  /* its number */
 	struct str message;
 	struct buf in, out;
+	struct wire *wire;              /* inside TLS; NULL: in clear */
 	bool octets, cut, deaf, asleep, eof, timing, timed_out;
 	unsigned cut_at;
 	size_t dripped;
@@ -104,10 +106,23 @@ static void unescape(struct str s, struct buf *out)
 
 /* ---- the connection */
 
+static void drop_tls(struct peer *p)
+{
+	if (p->wire)
+		wire_free(p->wire);
+	free(p->wire);
+	p->wire = NULL;
+}
+
 static void hang_up(struct peer *p)
 {
 	if (p->io.fd == -1)
 		return;
+	if (p->wire && wire_drained(p->wire)) {
+		tls_close(p->wire->tls);
+		wire_turn(p->wire);
+	}
+	drop_tls(p);
 	io_forget(&p->io);
 	close(p->io.fd);
 	p->io.fd = -1;
@@ -142,7 +157,7 @@ static void watch(struct peer *p)
 		return;
 	if (!p->deaf && !p->asleep && !p->eof)
 		events |= POLLIN;
-	if (p->out.n && !p->octets)
+	if ((p->out.n || (p->wire && !wire_drained(p->wire))) && !p->octets)
 		events |= POLLOUT;
 	if (!events)
 		io_forget(&p->io);
@@ -150,11 +165,31 @@ static void watch(struct peer *p)
 		abort();
 }
 
+/* Once, or until nothing moves any more. What has come inside is there to be heard. */
+static void turn_wire(struct peer *p)
+{
+	bool moved;
+
+	buf_str(&p->wire->out, buf_view(&p->out));
+	buf_clear(&p->out);
+	p->wire->octets = p->octets;
+	do
+		moved = wire_turn(p->wire);
+	while (moved && !p->octets);
+	buf_str(&p->in, buf_view(&p->wire->in));
+	buf_clear(&p->wire->in);
+	p->eof = p->wire->eof;
+	if (p->octets && (moved || !wire_drained(p->wire)))
+		task_post(&p->play);
+}
+
 static void flush(struct peer *p)
 {
 	size_t n = p->octets ? 1 : p->out.n;
 	ssize_t w;
 
+	if (p->io.fd != -1 && p->wire)
+		turn_wire(p);
 	if (p->io.fd == -1 || !p->out.n)
 		return;
 	w = send(p->io.fd, p->out.p, n, MSG_NOSIGNAL);
@@ -173,6 +208,10 @@ static void receive(struct peer *p)
 
 	if (!room)
 		abort();
+	if (p->wire) {
+		turn_wire(p);
+		return;
+	}
 	n = read(p->io.fd, room, 65536);
 	if (n > 0)
 		p->in.n += (size_t)n;
@@ -330,6 +369,29 @@ static bool drip(struct peer *p, struct str args)
 	return over;
 }
 
+static bool go_secure(struct peer *p, struct str unused)
+{
+	(void)unused;
+	if (p->out.n)
+		return false;
+	if (p->in.n)
+		trouble(p, "the client says something in clear first");
+	p->wire = calloc(1, sizeof *p->wire);
+	if (!p->wire)
+		abort();
+	*p->wire = (struct wire){ .fd = p->io.fd, .tls = tls_accept(wire_server()) };
+	return true;
+}
+
+static bool go_clear(struct peer *p, struct str unused)
+{
+	(void)unused;
+	if (p->out.n || !wire_drained(p->wire))
+		return false;
+	drop_tls(p);
+	return true;
+}
+
 static bool go_deaf(struct peer *p, struct str unused)
 {
 	(void)unused;
@@ -340,7 +402,7 @@ static bool go_deaf(struct peer *p, struct str unused)
 static bool close_now(struct peer *p, struct str unused)
 {
 	(void)unused;
-	if (p->out.n)
+	if (p->out.n || (p->wire && !wire_drained(p->wire)))
 		return false;
 	hang_up(p);
 	return true;
@@ -376,6 +438,8 @@ static const struct verb {
 	{ "quiet", stay_quiet, true },
 	{ "wait", wait_for, false },
 	{ "drip", drip, false },
+	{ "tls", go_secure, false },
+	{ "unmask", go_clear, false },
 	{ "deaf", go_deaf, false },
 	{ "shut", shut_half, false },
 	{ "close", close_now, false },

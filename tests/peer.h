@@ -11,6 +11,8 @@
  *   quiet                  the client sends nothing for a second
  *   wait 60                does nothing for so many seconds, not even read
  *   drip 60 220 mx\r\n     sends one octet every 60 seconds
+ *   tls                    goes over to TLS as a server behind what it has said; the client is to do the same
+ *   unmask                 what follows is sent and read in clear again
  *   deaf                   reads no more
  *   shut                   ends its half of the connection
  *   close                  closes the connection

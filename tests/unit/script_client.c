@@ -3,6 +3,7 @@
  * A file has three parts, separated by lines of "--". The first sets up:
  *   # a comment; the first one is the promise, with its RFC section
  *   lmtp                         LHLO instead of EHLO
+ *   tls                          STARTTLS where it is offered; "tls must" takes nothing less
  *   whole                        not octet by octet: what the promise is about would look different
  *   keep                         no QUIT behind the last job
  *   FROM:<a@x.test> RET=HDRS     begins a job
@@ -60,6 +61,12 @@ static bool set_whole(struct conversation *v, struct str line)
 	return v->whole = true;
 }
 
+static bool set_tls(struct conversation *v, struct str line)
+{
+	v->caller.config.tls = str_eq(line, STR("tls must")) ? CLIENT_TLS_MUST : CLIENT_TLS_MAY;
+	return true;
+}
+
 static bool set_keep(struct conversation *v, struct str line)
 {
 	(void)line;
@@ -97,6 +104,7 @@ static bool set_octets(struct conversation *v, struct str line)
 static const struct { const char *word; bool (*set)(struct conversation *, struct str); } setups[] = {
 	{ "#", NULL },
 	{ "lmtp", set_lmtp },
+	{ "tls", set_tls },
 	{ "whole", set_whole },
 	{ "keep", set_keep },
 	{ "FROM:", add_from },

@@ -95,6 +95,7 @@ struct result {                         /* what became of a recipient */
 	enum blame blame;
 	const struct reply *reply;      /* code 0: words of ours */
 	const char *host;               /* "mx.example.net[192.0.2.1]:25", or NULL */
+	const char *tls;                /* how it went there, for the log: "TLSv1.2:TLS_ECDHE_..."; NULL or "": in clear */
 };
 
 /* A way to bring mail somewhere. The queue calls deliver() with the first bundle of a new courier (one connection, say);

@@ -315,6 +315,73 @@ static void check_resolver(const struct settings *s)
 		printf("resolver %s answers\n", text);
 }
 
+/* ---- TLS */
+
+enum { EXPIRES_SOON_S = 7 * 86400, RSA_SLOW_BITS = 3072 };
+
+/* A complaint about one of several pairs stands where that one was written. */
+static void tls_say(const struct settings *s, size_t i, const char *kind, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+static void tls_say(const struct settings *s, size_t i, const char *kind, const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("%s: %s: tls_certificate: ", s->certificate_text.item[i].where, kind);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+	*(strcmp(kind, "error") == 0 ? &errors : &notes) += 1;
+}
+
+static void check_dates(const struct settings *s, size_t i, const struct tls_about *about)
+{
+	int64_t now = clock_wall_s();
+	char date[40];
+
+	if (about->not_before > now)
+		tls_say(s, i, "note", "%s is valid from %s on only. Look at the clock of this machine, or at the certificate.", s->tls[i].certificate,
+			clock_rfc3339(about->not_before, date));
+	else if (about->not_after <= now)
+		tls_say(s, i, "note", "%s has expired at %s: careful clients refuse it. Renew it.", s->tls[i].certificate,
+			clock_rfc3339(about->not_after, date));
+	else if (about->not_after - now < EXPIRES_SOON_S)
+		tls_say(s, i, "note", "%s expires at %s. Renew it.", s->tls[i].certificate, clock_rfc3339(about->not_after, date));
+}
+
+static void check_pair(const struct settings *s, size_t i, bool *named)
+{
+	const struct tls_files *f = &s->tls[i];
+	struct tls_about about;
+	char why[700];
+	struct stat st;
+
+	if (!tls_check(f, s->hostname, &about, why, sizeof why)) {
+		tls_say(s, i, "error", "%s.", why);
+		return;
+	}
+	*named = *named || about.names_host;
+	check_dates(s, i, &about);
+	if (about.rsa_bits > RSA_SLOW_BITS)
+		tls_say(s, i, "note", "%s has an RSA key of %u bits: each new session stops all others for some 15 ms. EC P-256 or RSA 2048 is enough.",
+			f->certificate, about.rsa_bits);
+	if (stat(f->key, &st) == 0 && st.st_mode & (S_IWGRP | S_IROTH | S_IWOTH))
+		tls_say(s, i, "note", "%s can be read or changed by others. chmod 640 or stricter.", f->key);
+}
+
+static void check_tls(const struct settings *s)
+{
+	bool named = false;
+	unsigned before = errors;
+
+	if (s->ntls == 0)
+		note(s, "tls_certificate", "is empty: STARTTLS is not offered.");
+	for (size_t i = 0; i < s->ntls; i++)
+		check_pair(s, i, &named);
+	if (s->ntls && !named && errors == before)
+		note(s, "tls_certificate", "none is for %s: careful clients refuse it. Get one with that name.", s->hostname);
+}
+
 /* ---- the rest */
 
 static int try_log(const char *path)
@@ -361,6 +428,7 @@ int cmd_check(int argc, char **argv)
 		check_queue(&set);
 		check_mailbox(&set);
 		check_listens(&set);
+		check_tls(&set);
 		check_resolver(&set);
 		check_log(&set);
 		if (errors)

@@ -8,6 +8,7 @@
 
 #include "cmd/local.h"
 #include "client.h"
+#include "deliver/clear.h"
 #include "lib/facts.h"
 #include "lib/list.h"
 #include "lib/log.h"
@@ -23,7 +24,7 @@ enum {
 };
 
 static const struct courier_config *config;
-static struct client_config smtp_client, lmtp_client;
+static struct client_config smtp_client, clear_client, lmtp_client;
 
 /* A connection. One that the courier has left lives on until its QUIT is answered (RFC 5321 4.1.1.10). */
 struct line {
@@ -219,7 +220,7 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 {
 	struct courier *c = courier_of(j);
 	size_t k = c->index[i];
-	struct result r = { .reply = reply, .host = client_peer(c->line->client) };
+	struct result r = { .reply = reply, .host = client_peer(c->line->client), .tls = client_tls(c->line->client) };
 
 	if (reply->code >= 200 && reply->code < 300) {
 		r.what = RESULT_DELIVERED;
@@ -311,6 +312,16 @@ static void client_is_ready(struct client *client, void *arg)
 	send_bundle(l->courier);
 }
 
+/* TLS is there to keep listeners out, not to keep mail back: the same address again, in clear. */
+static void without_tls(struct courier *c, struct client *client, const struct reply *why)
+{
+	log_event(LOG_INFO, "tls-failed", LF(L_TEXT("relay", client_peer(client)), L_NUM("code", why->code), L_TEXT("reason", why->text)));
+	clear_note((const struct sockaddr *)&c->hosts->at[c->at].addr);
+	c->line = NULL;
+	c->tried--;
+	connect_next(c);
+}
+
 static void client_is_gone(struct client *client, void *arg, const struct reply *why)
 {
 	struct line *l = arg;
@@ -319,6 +330,10 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	free(l);
 	if (!c)
 		return;
+	if (c->bundle && client_tls_failed(client) && config->tls == CLIENT_TLS_MAY) {
+		without_tls(c, client, why);
+		return;
+	}
 	remember(c, client_peer(client), why);
 	c->line = NULL;
 	if (!c->bundle) {               /* after our QUIT */
@@ -344,15 +359,22 @@ static void no_host(struct courier *c)
 	courier_end(c);
 }
 
+static const struct client_config *way_to(const struct courier *c, const struct sockaddr *addr)
+{
+	if (c->route.kind == ROUTE_LMTP)
+		return &lmtp_client;
+	return config->tls == CLIENT_TLS_MAY && clear_noted(addr) ? &clear_client : &smtp_client;
+}
+
 static bool connect_to(struct courier *c, const struct mx_address *a)
 {
-	const struct client_config *how = c->route.kind == ROUTE_LMTP ? &lmtp_client : &smtp_client;
+	const struct sockaddr *addr = (const struct sockaddr *)&a->addr;
 	struct line *l = calloc(1, sizeof *l);
 
 	if (!l)
 		return false;
 	l->courier = c;
-	l->client = client_open(how, (const struct sockaddr *)&a->addr, a->len, a->host, &events, l);
+	l->client = client_open(way_to(c, addr), addr, a->len, a->host, &events, l);
 	if (!l->client) {
 		free(l);
 		return false;
@@ -438,7 +460,8 @@ static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .
 void courier_configure(const struct courier_config *c)
 {
 	config = c;
-	smtp_client = (struct client_config){ .hostname = c->hostname };
+	smtp_client = (struct client_config){ .hostname = c->hostname, .tls = c->tls };
+	clear_client = (struct client_config){ .hostname = c->hostname };
 	lmtp_client = (struct client_config){ .hostname = c->hostname, .lmtp = true };
 }
 

@@ -2,6 +2,7 @@
 #ifndef CMD_COURIER_H
 #define CMD_COURIER_H
 
+#include "client.h"
 #include "deliver/mx.h"
 #include "queue.h"
 
@@ -9,6 +10,7 @@ struct courier_config {                 /* borrowed */
 	const char *hostname;
 	const struct routes *routes;
 	const struct mx_self *self;
+	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };
 void courier_configure(const struct courier_config *);
 /* For struct queue_config.way: which key and transport for a domain. arg is not used. */

@@ -23,6 +23,7 @@
 #include "dns.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/tls.h"
 #include "parse.h"
 #include "queue.h"
 #include "smtpd.h"
@@ -37,6 +38,7 @@ static struct courier_config courier;
 static struct report_config report;
 static struct drop_config drop;
 static struct mx_self self;
+static struct tls_server *tls;
 static char fallback[4096];
 
 /* ---- rules that connect modules */
@@ -246,7 +248,8 @@ static int start_sending(void)
 	for (int k = FACT_A; k <= FACT_TLSA; k++)
 		facts_source((enum fact_kind)k, dns_source());
 	self = (struct mx_self){ .hostname = settings.hostname, .is_own = is_own };
-	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self };
+	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self,
+		.tls = settings.tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings.tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
 	report = (struct report_config){ .hostname = settings.hostname, .queue_lifetime = settings.queue_lifetime };
 	report_configure(&report);
@@ -285,11 +288,27 @@ static int start_drops(void)
 	return complain(EX_OSERR, "cannot watch %s/new: %s. `fardel check` tells more", settings.queue, strerror(errno));
 }
 
+/* A daemon that begins with a certificate that cannot be used would be noticed too late. One session of a super-server reads
+ * it when it is asked for TLS, and says 454 if it must. */
+static int start_tls(bool now)
+{
+	char why[700];
+
+	if (!settings.ntls)
+		return 0;
+	tls = tls_server_new(settings.tls, settings.ntls);
+	if (!tls)
+		return complain(EX_OSERR, "out of memory");
+	if (!now || tls_server_refresh(tls, why, sizeof why))
+		return 0;
+	return complain(EX_CONFIG, "tls_certificate: %s", why);
+}
+
 static void start_smtpd(void)
 {
 	smtpd = (struct smtpd_config){
 		.hostname = settings.hostname, .message_size = settings.message_size, .sessions_per_address = settings.sessions_per_address,
-		.rcpt = rcpt_rule,
+		.rcpt = rcpt_rule, .tls = tls,
 	};
 	smtpd_configure(&smtpd);
 }
@@ -406,7 +425,8 @@ static int run_server(void)
 	char why[1024];
 	int status;
 
-	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()))
+	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
+	    (status = start_tls(true)))
 		return status;
 	start_smtpd();
 	if (open_queue(true, false, why, sizeof why) == -1)
@@ -450,7 +470,7 @@ static int run_session(void)
 	char why[1024];
 	int status, out;
 
-	if ((status = start_mailboxes(true)))
+	if ((status = start_mailboxes(true)) || (status = start_tls(false)))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);
@@ -507,6 +527,7 @@ static int cmd_inetd(int argc, char **argv)
 		status = run_session();
 	queue_close();
 	maildir_stop();
+	tls_server_free(tls);
 	settings_free(&settings);
 	return status;
 }

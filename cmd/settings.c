@@ -61,6 +61,15 @@ static const struct conf_row rows[] = {
 		"How long a message is tried before it goes back to its sender." },
 	{ .name = "delay_notice", .kind = CONF_DURATION, .offset = AT(delay_notice), .preset = "4h", .max = 86400 * 365, .help =
 		"The sender is told once when a message has waited this long. 0: never." },
+	{ .name = "tls_certificate", .kind = CONF_LIST, .offset = AT(certificate_text), .example = "/etc/fardel/tls/fullchain.pem", .help =
+		"What STARTTLS shows: the file of a certificate and what is above it, in PEM. May be repeated, for other names or another\n"
+		"kind of key; each with its own tls_key, in the same order. Without any, STARTTLS is not offered." },
+	{ .name = "tls_key", .kind = CONF_LIST, .offset = AT(key_text), .example = "/etc/fardel/tls/privkey.pem", .help =
+		"The file of the private key: RSA of 1024 to 4096 bits or EC (P-256, P-384, P-521), in PEM, without a passphrase.\n"
+		"Both files are read again when they have changed; the pair read before stays in use until the new one fits together." },
+	{ .name = "tls_out", .kind = CONF_TEXT, .offset = AT(tls_out_text), .preset = "may", .help =
+		"TLS when mail is sent. may: where the other host offers it and it works, else in clear. no: never. must: mail waits\n"
+		"for hosts that cannot. Certificates of other hosts are not checked." },
 	{ .name = "deliver", .kind = CONF_YESNO, .offset = AT(deliver), .preset = "yes", .help =
 		"no: mail is taken and kept, nothing is sent or delivered." },
 	{ .name = "user", .kind = CONF_TEXT, .offset = AT(user), .example = "fardel", .help =
@@ -398,6 +407,31 @@ static void make_origin(struct settings *s)
 	s->origin = s->computed[1];
 }
 
+static void make_tls(struct settings *s)
+{
+	const struct conf_list *c = &s->certificate_text, *k = &s->key_text;
+
+	if (c->n != k->n)
+		conf_complain(&s->conf, conf_where(&s->conf, c->n > k->n ? "tls_certificate" : "tls_key"),
+			"there are %zu tls_certificate and %zu tls_key. Write one tls_key for each tls_certificate, in the same order.", c->n, k->n);
+	else if ((s->tls = make_array(s, c->n, sizeof *s->tls)))
+		for (; s->ntls < c->n; s->ntls++)
+			s->tls[s->ntls] = (struct tls_files){ .certificate = c->item[s->ntls].text, .key = k->item[s->ntls].text };
+}
+
+static void make_tls_out(struct settings *s)
+{
+	static const char *const words[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (str_eq_nocase(str_of(s->tls_out_text), str_of(words[i]))) {
+			s->tls_out = (enum tls_out)i;
+			return;
+		}
+	conf_complain(&s->conf, conf_where(&s->conf, "tls_out"), "tls_out = \"%s\" is not known. Write may, no or must.",
+		s->tls_out_text ? s->tls_out_text : "");
+}
+
 static void need_text(struct settings *s, const char *name, const char *value, const char *remedy)
 {
 	if (!value)
@@ -514,6 +548,8 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_relay(s);
 	make_routes(s);
 	make_local(s);
+	make_tls(s);
+	make_tls_out(s);
 	if (conf_ok(&s->conf))
 		make_origin(s);
 	check_texts(s);
@@ -529,6 +565,7 @@ void settings_free(struct settings *s)
 	free(s->relay_from.net);
 	free(s->routes.rule);
 	free(s->local);
+	free(s->tls);
 	conf_end(&s->conf);
 	*s = (struct settings){ 0 };
 }

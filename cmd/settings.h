@@ -8,6 +8,7 @@
 #include "deliver/route.h"
 #include "lib/conf.h"
 #include "lib/log.h"
+#include "lib/tls.h"
 
 enum listen_kind { LISTEN_SMTP };
 struct listen_on {
@@ -36,6 +37,8 @@ const char *listen_parse(struct str, struct listen_on *);
 /* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53": an address with port 53 or the one said. */
 bool resolver_parse(struct str, struct sockaddr_storage *, socklen_t *);
 
+enum tls_out { TLS_OUT_NO, TLS_OUT_MAY, TLS_OUT_MUST };
+
 struct settings {
 	/* ---- set by the rows of cmd/settings.c */
 	const char *hostname;           /* always set; lower case not enforced */
@@ -47,11 +50,12 @@ struct settings {
 	const char *log, *log_level_text;
 	const char *user;               /* or NULL: keep the uid we have */
 	unsigned sessions_per_address;  /* 0: no limit */
+	const char *tls_out_text;
 	unsigned smtp_port;
 	uint64_t message_size;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	bool deliver;
-	struct conf_list listen_text, local_text, relay_text, route_text;
+	struct conf_list listen_text, local_text, relay_text, route_text, certificate_text, key_text;
 
 	/* ---- made from them */
 	size_t nlisten;
@@ -59,6 +63,9 @@ struct settings {
 	struct networks relay_from;
 	enum log_level log_level;
 	struct routes routes;           /* with local domains and smtp_port */
+	size_t ntls;
+	struct tls_files *tls;
+	enum tls_out tls_out;
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */
 
 	struct conf conf;               /* rows, origins and complaints */

@@ -513,7 +513,7 @@ static void log_result(const struct attempt *a, const struct rcpt *r, const stru
 
 	words_of(res->reply, words);
 	log_event(res->what == RESULT_FAILED ? LOG_WARN : LOG_INFO, result_word[res->what], LF(
-		L_TEXT("id", a->entry->msg->id), L_STR("to", to), L_TEXT("relay", res->host),
+		L_TEXT("id", a->entry->msg->id), L_STR("to", to), L_TEXT("relay", res->host), L_TEXT("tls", res->tls),
 		L_NUM("delay", loop_wall() - a->mail->arrived), L_NUM("tries", a->entry->tries),
 		L_TEXT("words", words)));
 }

@@ -232,6 +232,27 @@ START_TEST(log_levels_have_names)
 }
 END_TEST
 
+START_TEST(certificates_and_keys_come_in_pairs)
+{
+	ck_assert_msg(LOAD("tls_certificate = /a", "tls_key = /b", "tls_certificate = /c c", "tls_key = /d"), "%s", errors());
+	ck_assert_uint_eq(set.ntls, 2);
+	ck_assert_str_eq(set.tls[1].certificate, "/c c");
+	ck_assert_str_eq(set.tls[1].key, "/d");
+	ck_assert_int_eq(set.tls_out, TLS_OUT_MAY);
+	settings_free(&set);
+	ck_assert(LOAD("tls_out = MUST"));
+	ck_assert_int_eq(set.tls_out, TLS_OUT_MUST);
+	settings_free(&set);
+	ck_assert(!LOAD("tls_certificate = /a"));
+	ck_assert_ptr_nonnull(strstr(errors(), "there are 1 tls_certificate and 0 tls_key"));
+	settings_free(&set);
+	ck_assert(!LOAD("tls_certificate = /a", "tls_key = /b", "tls_key = /c"));
+	settings_free(&set);
+	ck_assert(!LOAD("tls_out = sometimes"));
+	ck_assert_ptr_nonnull(strstr(errors(), "Write may, no or must."));
+}
+END_TEST
+
 START_TEST(the_command_line_takes_c_and_o_glued_or_spaced)
 {
 	char *argv[] = { (char[]){ "serve" }, (char[]){ "-c" }, (char[]){ "f1" }, (char[]){ "-olog = stderr" }, (char[]){ "-o" },
@@ -287,6 +308,7 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, one_retry_setting_moves_the_preset_of_the_other);
 	tcase_add_test(c, values_that_cannot_work_are_told);
 	tcase_add_test(c, log_levels_have_names);
+	tcase_add_test(c, certificates_and_keys_come_in_pairs);
 	tcase_add_test(c, the_command_line_takes_c_and_o_glued_or_spaced);
 	tcase_add_test(c, the_environment_names_the_file_and_is_no_setting);
 	suite_add_tcase(s, c);

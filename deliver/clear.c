@@ -1,0 +1,79 @@
+/* A ring of addresses with the time until which they count. Lost at a restart: the price is one more failed handshake. */
+#include "deliver/clear.h"
+
+#include <netinet/in.h>
+#include <string.h>
+
+#include "lib/loop.h"
+
+enum {
+	ROOM = 512,
+	HOUR_MS = 3600 * 1000
+};
+
+struct noted {
+	struct sockaddr_in6 addr;       /* or an IPv4 address in its place; zeros: none */
+	msec until;
+};
+static struct noted ring[ROOM];
+static size_t next;
+
+/* Address and port, and nothing that differs between two calls. False: no internet address. */
+static bool key(const struct sockaddr *sa, struct sockaddr_in6 *out)
+{
+	memset(out, 0, sizeof *out);
+	if (sa->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const void *)sa;
+
+		out->sin6_family = AF_INET;
+		out->sin6_port = in->sin_port;
+		memcpy(&out->sin6_addr, &in->sin_addr, sizeof in->sin_addr);
+		return true;
+	}
+	if (sa->sa_family != AF_INET6)
+		return false;
+	out->sin6_family = AF_INET6;
+	out->sin6_port = ((const struct sockaddr_in6 *)(const void *)sa)->sin6_port;
+	out->sin6_addr = ((const struct sockaddr_in6 *)(const void *)sa)->sin6_addr;
+	return true;
+}
+
+static struct noted *find(const struct sockaddr *sa)
+{
+	struct sockaddr_in6 k;
+
+	if (!key(sa, &k))
+		return NULL;
+	for (size_t i = 0; i < ROOM; i++)
+		if (memcmp(&ring[i].addr, &k, sizeof k) == 0)
+			return &ring[i];
+	return NULL;
+}
+
+void clear_note(const struct sockaddr *sa)
+{
+	struct noted *n = find(sa);
+	struct sockaddr_in6 k;
+
+	if (!key(sa, &k))
+		return;
+	if (!n) {
+		n = &ring[next];
+		next = (next + 1) % ROOM;
+	}
+	n->addr = k;
+	n->until = loop_now() + HOUR_MS;
+}
+
+bool clear_noted(const struct sockaddr *sa)
+{
+	const struct noted *n = find(sa);
+
+	return n && loop_now() < n->until;
+}
+
+void clear_forget_all(void)
+{
+	memset(ring, 0, sizeof ring);
+	next = 0;
+}

@@ -1,0 +1,88 @@
+/* Which addresses are called in clear, and how long. */
+#include "deliver/clear.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/loop.h"
+
+Suite *deliver_clear_suite(void);
+
+static struct sockaddr_storage ss;
+
+static const struct sockaddr *address(const char *text, unsigned port)
+{
+	struct sockaddr_in *v4 = (struct sockaddr_in *)&ss;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)&ss;
+
+	memset(&ss, 0, sizeof ss);
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons((uint16_t)port);
+	} else if (inet_pton(AF_INET6, text, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons((uint16_t)port);
+	} else {
+		ss.ss_family = AF_UNIX;
+	}
+	return (const struct sockaddr *)&ss;
+}
+
+static void begin(void)
+{
+	loop_virtual_clock(1795424400);
+	clear_forget_all();
+}
+
+START_TEST(an_address_is_remembered_for_an_hour)
+{
+	ck_assert(!clear_noted(address("192.0.2.1", 25)));
+	clear_note(address("192.0.2.1", 25));
+	clear_note(address("2001:db8::1", 25));
+	ck_assert(clear_noted(address("192.0.2.1", 25)) && clear_noted(address("2001:db8::1", 25)));
+	ck_assert(!clear_noted(address("192.0.2.2", 25)) && !clear_noted(address("192.0.2.1", 587)));
+	loop_advance(3599 * 1000);
+	ck_assert(clear_noted(address("192.0.2.1", 25)));
+	loop_advance(1000);
+	ck_assert(!clear_noted(address("192.0.2.1", 25)));
+	clear_note(address("192.0.2.1", 25));
+	ck_assert(clear_noted(address("192.0.2.1", 25)));
+}
+END_TEST
+
+START_TEST(the_first_give_way_to_the_last)
+{
+	char text[20];
+
+	for (int i = 0; i < 1000; i++) {
+		snprintf(text, sizeof text, "10.0.%d.%d", i / 250, i % 250);
+		clear_note(address(text, 25));
+		clear_note(address(text, 25));  /* again is no second one */
+	}
+	ck_assert(!clear_noted(address("10.0.0.0", 25)));
+	ck_assert(clear_noted(address("10.0.3.249", 25)));
+	ck_assert(clear_noted(address("10.0.2.0", 25)));
+}
+END_TEST
+
+START_TEST(a_local_socket_is_no_host)
+{
+	clear_note(address("/run/lmtp", 0));
+	ck_assert(!clear_noted(address("/run/lmtp", 0)));
+}
+END_TEST
+
+Suite *deliver_clear_suite(void)
+{
+	Suite *s = suite_create("deliver_clear");
+	TCase *t = tcase_create("clear");
+
+	tcase_add_checked_fixture(t, begin, NULL);
+	tcase_add_test(t, an_address_is_remembered_for_an_hour);
+	tcase_add_test(t, the_first_give_way_to_the_last);
+	tcase_add_test(t, a_local_socket_is_no_host);
+	suite_add_tcase(s, t);
+	return s;
+}

@@ -1,0 +1,195 @@
+/* Couriers and TLS: what happens between the queue and a host that offers it. */
+#include "cmd/courier.h"
+
+#include <arpa/inet.h>
+#include <check.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "deliver/clear.h"
+#include "lib/log.h"
+#include "lib/loop.h"
+#include "tests/peer.h"
+
+Suite *cmd_courier_tls_suite(void);
+
+static char dir[200];
+static struct routes routes;
+static struct route_rule rule;
+static struct courier_config config;
+static struct mx_self self;
+static struct buf told;                         /* one line a result */
+
+static void settled(void *arg, const struct mail *m, const struct rcpt *r, const struct result *res)
+{
+	static const char *const words[] = { "delivered", "deferred", "failed" };
+
+	(void)arg;
+	(void)m;
+	(void)r;
+	buf_printf(&told, "%s %s %s\n", words[res->what], res->tls && *res->tls ? "inside" : "in clear", res->reply->text);
+}
+
+static bool is_own(const struct sockaddr *a)
+{
+	(void)a;
+	return false;
+}
+
+/* A queue whose mail all goes to this peer. */
+static void start(const struct peer *p, enum client_tls tls)
+{
+	static struct queue_config queue;
+	const char *tmp = getenv("TMPDIR");
+	char text[100], why[300] = "";
+	socklen_t len;
+	const struct sockaddr_in *in = (const void *)peer_address(p, &len);
+
+	snprintf(text, sizeof text, "* smtp://127.0.0.1:%u", (unsigned)ntohs(in->sin_port));
+	ck_assert_ptr_null(route_parse(str_of(text), &rule));
+	routes = (struct routes){ .rule = &rule, .n = 1, .smtp_port = 25 };
+	self = (struct mx_self){ .hostname = "client.test", .is_own = is_own };
+	config = (struct courier_config){ .hostname = "client.test", .routes = &routes, .self = &self, .tls = tls };
+	courier_configure(&config);
+	snprintf(dir, sizeof dir, "%s/fardel-courier.XXXXXX", tmp ? tmp : "/tmp");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	log_threshold(LOG_ERROR);
+	queue = (struct queue_config){ .dir = dir, .schedule = true, .deliver = true, .inline_sync = true, .retry_first = 3600,
+		.retry_max = 3600, .lifetime = 86400, .message_size = 1 << 20, .couriers = 4, .way = courier_way, .settled = settled };
+	ck_assert_msg(queue_open(&queue, why, sizeof why) == 0, "%s", why);
+	clear_forget_all();
+	buf_clear(&told);
+}
+
+static void committed(void *arg, bool ok)
+{
+	ck_assert(ok);
+	*(bool *)arg = true;
+}
+
+static const struct str message = { "Subject: x\r\n\r\nx\r\n", 17 };
+
+/* Puts a message in and turns the loop until its recipient has been told. */
+static void deliver(void)
+{
+	static struct envelope e;
+	struct sender from;
+	struct recipient to;
+	struct draft *d;
+	size_t before = told.n;
+	bool done = false;
+
+	memset(&e, 0, sizeof e);
+	ck_assert_ptr_null(parse_mail(STR("FROM:<a@x.test>"), PARAM_ALL, &from).text);
+	ck_assert_ptr_null(parse_rcpt(STR("TO:<b@y.test>"), PARAM_ALL, false, &to).text);
+	ck_assert(envelope_sender(&e, &from) && envelope_origin(&e, "test") && envelope_rcpt(&e, &to));
+	d = queue_draft(&e, NULL);
+	ck_assert_ptr_nonnull(d);
+	ck_assert_int_eq(draft_write(d, message.p, message.n), 0);
+	queue_commit(d, committed, &done);
+	envelope_free(&e);
+	for (int i = 0; i < 5000 && (!done || told.n == before); i++)
+		loop_turn(10);
+	ck_assert(done);
+	for (int i = 0; i < 50; i++)            /* for the courier's QUIT */
+		loop_turn(10);
+}
+
+static void remove_all(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *e;
+
+	while (d && (e = readdir(d))) {
+		char below[600];
+
+		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
+			continue;
+		snprintf(below, sizeof below, "%s/%s", path, e->d_name);
+		if (unlink(below) == -1)
+			remove_all(below);
+	}
+	if (d)
+		closedir(d);
+	rmdir(path);
+}
+
+static void stop(void)
+{
+	queue_drain();
+	for (int i = 0; i < 1000 && !queue_drained(); i++)
+		loop_turn(1000);
+	queue_close();
+	remove_all(dir);
+	buf_free(&told);
+}
+
+static void with_a_virtual_clock(void) { loop_virtual_clock(1796000000); }
+
+#define HELLO "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250 STARTTLS\n"
+#define SECURE "C: STARTTLS\nS: 220 go\ntls\nC: EHLO client.test\nS: 250 mx\n"
+#define MAIL "C: MAIL*\nS: 250 ok\nC: RCPT*\nS: 250 ok\nC: DATA\nS: 354 go\nM:\nS: 250 2.0.0 taken\nC: QUIT\nS: 221 bye\nclose\n"
+
+static const struct { enum client_tls tls; const char *script, *told; } rows[] = {
+	{ CLIENT_TLS_MAY, HELLO SECURE MAIL, "delivered inside taken\n" },
+	{ CLIENT_TLS_MUST, HELLO SECURE MAIL, "delivered inside taken\n" },
+	{ CLIENT_TLS_NO, HELLO MAIL, "delivered in clear taken\n" },
+	/* Refused, and broken in all ways: the same address again, in clear. */
+	{ CLIENT_TLS_MAY, HELLO "C: STARTTLS\nS: 454 4.7.0 not now\nclose\n" HELLO MAIL, "delivered in clear taken\n" },
+	{ CLIENT_TLS_MAY, HELLO "C: STARTTLS\nS: 502 5.5.1 what\nclose\n" HELLO MAIL, "delivered in clear taken\n" },
+	{ CLIENT_TLS_MAY, HELLO "C: STARTTLS\nS: 220 go\ntake 5\nS: garbage\nclose\n" HELLO MAIL, "delivered in clear taken\n" },
+	{ CLIENT_TLS_MAY, HELLO "C: STARTTLS\nS: 220 go\nclose\n" HELLO MAIL, "delivered in clear taken\n" },
+	{ CLIENT_TLS_MAY, HELLO "C: STARTTLS\nclose\n" HELLO MAIL, "delivered in clear taken\n" },
+	{ CLIENT_TLS_MAY, HELLO "C: STARTTLS\nS: 220 go\ntls\nC: EHLO*\nS: 421 no\nclose\n" HELLO MAIL, "delivered in clear taken\n" },
+	/* Nothing goes in clear where TLS is a must. */
+	{ CLIENT_TLS_MUST, HELLO "C: STARTTLS\nS: 454 4.7.0 not now\nclose\n", "deferred in clear STARTTLS: not now\n" },
+	{ CLIENT_TLS_MUST, HELLO "C: STARTTLS\nS: 220 go\ntake 5\nW: \\x15\\x03\\x03\\x00\\x02\\x02\\x46\nclose\n",
+		"deferred in clear TLS handshake failed: peer offers only TLS 1.3, this build has up to 1.2\n" },
+};
+
+START_TEST(mail_goes_the_way_that_was_wanted)
+{
+	struct peer *p = peer_new_tcp(rows[_i].script);
+
+	peer_message(p, message);
+	start(p, rows[_i].tls);
+	deliver();
+	ck_assert_msg(!peer_trouble(p), "%s; told: %s", peer_trouble(p), buf_cstr(&told));
+	ck_assert_str_eq(buf_cstr(&told), rows[_i].told);
+	stop();
+	peer_free(p);
+}
+END_TEST
+
+START_TEST(an_address_that_tls_fails_with_is_left_in_peace_for_an_hour)
+{
+	struct peer *p = peer_new_tcp(HELLO "C: STARTTLS\nS: 454 4.7.0 not now\nclose\n" HELLO MAIL HELLO MAIL HELLO SECURE MAIL);
+
+	peer_message(p, message);
+	start(p, CLIENT_TLS_MAY);
+	deliver();
+	deliver();
+	loop_advance(3600 * 1000);
+	deliver();
+	ck_assert_msg(!peer_trouble(p), "%s", peer_trouble(p));
+	ck_assert_str_eq(buf_cstr(&told), "delivered in clear taken\ndelivered in clear taken\ndelivered inside taken\n");
+	stop();
+	peer_free(p);
+}
+END_TEST
+
+Suite *cmd_courier_tls_suite(void)
+{
+	Suite *s = suite_create("cmd_courier_tls");
+	TCase *t = tcase_create("tls");
+
+	tcase_add_checked_fixture(t, with_a_virtual_clock, NULL);
+	tcase_add_loop_test(t, mail_goes_the_way_that_was_wanted, 0, sizeof rows / sizeof *rows);
+	tcase_add_test(t, an_address_that_tls_fails_with_is_left_in_peace_for_an_hour);
+	suite_add_tcase(s, t);
+	return s;
+}

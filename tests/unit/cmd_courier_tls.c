@@ -95,8 +95,8 @@ static void deliver(void)
 	for (int i = 0; i < 5000 && (!done || told.n == before); i++)
 		loop_turn(10);
 	ck_assert(done);
-	for (int i = 0; i < 50; i++)            /* for the courier's QUIT */
-		loop_turn(10);
+	for (int i = 0; i < 200; i++)           /* for the courier to leave */
+		loop_turn(1000);
 }
 
 static void remove_all(const char *path)

@@ -452,6 +452,7 @@ static int cmd_serve(int argc, char **argv)
 		dns_stop();
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
 	}
+	tls_server_free(tls);
 	settings_free(&settings);
 	return status;
 }

@@ -54,6 +54,7 @@ struct mail {
 	off_t size;                     /* its octets: CRLF lines, exactly as it will be sent */
 	off_t end;                      /* of the journal */
 	int64_t arrived;
+	int64_t first_sane;             /* first time in the journal that was no clock before it was set; 0: none */
 	int64_t release;                /* not before, or 0 */
 	bool has_sender;
 	struct sender from;
@@ -87,6 +88,7 @@ struct dest;
 enum result_kind { RESULT_DELIVERED, RESULT_DEFERRED, RESULT_FAILED };
 enum blame {
 	BLAME_RCPT,                     /* the peer spoke of this recipient or message */
+	BLAME_TALK,                     /* the conversation failed, or the whole transaction was put off: no word about recipients */
 	BLAME_DEST,                     /* no conversation came about: destination down, its other mail waits */
 	BLAME_SELF                      /* fault of our side: counts as no attempt */
 };

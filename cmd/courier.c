@@ -134,16 +134,31 @@ static bool take_bundle(struct courier *c, struct bundle *b)
 	return false;
 }
 
+/* All were given the same words: it is the transaction that was put off, and asking again in pieces would only press. */
+static bool put_off_as_one(const struct courier *c)
+{
+	const struct bundle *b = c->bundle;
+
+	for (size_t i = 0; i < b->n; i++) {
+		if (!c->put_off || !c->put_off[i] || !c->put_off[0])
+			return false;
+		if (c->put_off[i]->reply.code != c->put_off[0]->reply.code || strcmp(c->put_off[i]->reply.text, c->put_off[0]->reply.text) != 0)
+			return false;
+	}
+	return true;
+}
+
 /* Everything that the bundle's recipients were told goes to the queue; rest is for those who were told nothing. */
 static void bundle_ends(struct courier *c, const struct result *rest)
 {
 	struct bundle *b = c->bundle;
+	enum blame blame = put_off_as_one(c) || rest->blame == BLAME_TALK ? BLAME_TALK : BLAME_RCPT;
 
 	for (size_t i = 0; c->put_off && i < b->n; i++) {
 		struct put_off *p = c->put_off[i];
 
 		if (p)
-			queue_result(b, i, &(struct result){ .what = RESULT_DEFERRED, .reply = &p->reply, .host = p->host });
+			queue_result(b, i, &(struct result){ .what = RESULT_DEFERRED, .blame = blame, .reply = &p->reply, .host = p->host });
 	}
 	forget_answers(c);
 	c->bundle = NULL;
@@ -276,7 +291,7 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 		connect_next(c);
 		return;
 	}
-	bundle_fails(c, BLAME_RCPT, &c->last);
+	bundle_fails(c, why ? BLAME_TALK : BLAME_RCPT, &c->last);
 	go_on(c, c->asked > 1 || why);
 }
 
@@ -355,7 +370,7 @@ static void no_host(struct courier *c)
 		reply_set(&why, 0, "4.4.1", "no host of the destination could be reached");
 	if (why.code >= 500)
 		reply_set(&why, 0, "4.3.2", "no host of the destination talks to us; the last said: %d %s", c->last.code, c->last.text);
-	bundle_fails(c, c->met ? BLAME_RCPT : BLAME_DEST, &why);
+	bundle_fails(c, c->met ? BLAME_TALK : BLAME_DEST, &why);
 	courier_end(c);
 }
 

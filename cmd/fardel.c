@@ -119,9 +119,21 @@ static bool is_interface(const struct sockaddr *a)
 	return found;
 }
 
-/* An MX address that we listen on ourselves is a loop (RFC 5321 5.1). */
+static bool is_loopback(const struct sockaddr *a)
+{
+	const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
+
+	if (a->sa_family == AF_INET)
+		return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
+	return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
+}
+
+/* An MX address that we listen on ourselves is a loop (RFC 5321 5.1). So is this machine's inside when the world's port is
+ * meant: no public domain gets its mail there. */
 static bool is_own(const struct sockaddr *a)
 {
+	if (settings.smtp_port == 25 && (is_loopback(a) || is_any(a)))
+		return true;
 	for (size_t i = 0; i < settings.nlisten; i++) {
 		const struct sockaddr *l = (const struct sockaddr *)&settings.listen[i].addr;
 

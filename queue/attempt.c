@@ -16,7 +16,10 @@
 enum {
 	LOCKED_AGAIN_S = 30,            /* a delivery child of an earlier process still has the message */
 	TROUBLE_AGAIN_S = 60,           /* the file cannot be opened or moved for now */
-	STUCK_AGAIN_MS = 5000           /* our disk refuses a mark */
+	STUCK_AGAIN_MS = 5000,          /* our disk refuses a mark; doubled each time */
+	STUCK_LONGEST_MS = 60000,
+	CLOCK_LEAP_S = 86400,
+	CLOCK_DISTRUST_MS = 3600000
 };
 
 /* Words that results point to for the rest of the attempt. */
@@ -48,9 +51,23 @@ static struct str keep(struct attempt *a, const char *text)
 	return (struct str){ k->text, n };
 }
 
+/* A leap is a difference between what the two clocks of the machine have counted. A first setting is none. */
 bool clock_is_sane(void)
 {
-	return loop_wall() > 1790000000;        /* September 2026: earlier is a board without a clock */
+	static int64_t last;
+	static msec distrusted_until;
+	int64_t apart = loop_wall() - loop_now() / 1000, leap = last ? apart - last : 0;
+
+	if (loop_wall() < CLOCK_SANE) {
+		last = 0;
+		return false;
+	}
+	last = apart;
+	if (leap > CLOCK_LEAP_S || leap < -CLOCK_LEAP_S) {
+		log_text(LOG_ERROR, "clock", "it has leapt by %" PRId64 " hours; nothing expires and nothing is reported for an hour", leap / 3600);
+		distrusted_until = loop_now() + CLOCK_DISTRUST_MS;
+	}
+	return loop_now() >= distrusted_until;
 }
 
 bool entry_is_plus(const struct entry *e)
@@ -216,6 +233,19 @@ static bool locked_by_others(const struct mail *m)
 	return false;
 }
 
+/* A name by hand may have a destination that the envelope knows nothing of: it must not pass for one that is done. */
+static bool concerns_somebody(const struct entry *e, const struct mail *m)
+{
+	char token[DEST_MAX + 1];
+
+	for (size_t i = 0; i < m->nrcpt && !entry_is_plus(e); i++) {
+		dest_token(m->rcpt[i].to.addr.domain, token);
+		if (strcmp(token, e->dest) == 0)
+			return true;
+	}
+	return entry_is_plus(e);
+}
+
 static struct mail *open_mail(struct entry *e)
 {
 	char name[NAME_ROOM];
@@ -232,6 +262,13 @@ static struct mail *open_mail(struct entry *e)
 		mail_free(m);
 		errno = EBADMSG;
 		could_not_open(e, "The id in the file's name is not the id in its envelope.");
+		return NULL;
+	}
+	if (!concerns_somebody(e, m)) {
+		mail_free(m);
+		errno = EBADMSG;
+		could_not_open(e, "No recipient of the message is at the destination in the file's name. Give it the name it had, or one with + for "
+			"the destination, and move it back to cur/.");
 		return NULL;
 	}
 	if (!e->msg->checked && locked_by_others(m)) {
@@ -514,12 +551,14 @@ static void log_result(const struct attempt *a, const struct rcpt *r, const stru
 	words_of(res->reply, words);
 	log_event(res->what == RESULT_FAILED ? LOG_WARN : LOG_INFO, result_word[res->what], LF(
 		L_TEXT("id", a->entry->msg->id), L_STR("to", to), L_TEXT("relay", res->host), L_TEXT("tls", res->tls),
-		L_NUM("delay", loop_wall() - a->mail->arrived), L_NUM("tries", a->entry->tries),
+		L_NUM("delay", loop_wall() > a->mail->arrived ? loop_wall() - a->mail->arrived : 0), L_NUM("tries", a->entry->tries),
 		L_TEXT("words", words)));
 }
 
 static bool said_before(const struct rcpt *r, const char *words, const char *host)
 {
+	if (r->when < CLOCK_SANE && loop_wall() > CLOCK_SANE)
+		return false;           /* the line is wanted for its time */
 	return str_eq(r->words, str_of(words)) && str_eq(r->host, str_of(host && *host ? host : NULL));
 }
 
@@ -685,7 +724,10 @@ void attempt_is_stuck(struct attempt *a, const char *what)
 		log_event(LOG_ERROR, "cannot-record", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("what", what), L_TEXT("error", strerror(errno)),
 			L_TEXT("msg", "no mail is accepted until this can be written")));
 	}
-	timer_set(&a->again, STUCK_AGAIN_MS);
+	a->patience = a->patience ? 2 * a->patience : STUCK_AGAIN_MS;
+	if (a->patience > STUCK_LONGEST_MS)
+		a->patience = STUCK_LONGEST_MS;
+	timer_set(&a->again, a->patience);
 }
 
 void attempt_is_unstuck(struct attempt *a)
@@ -693,6 +735,7 @@ void attempt_is_unstuck(struct attempt *a)
 	if (!a->stuck)
 		return;
 	a->stuck = false;
+	a->patience = 0;
 	timer_stop(&a->again);
 	intake_hold(-1);
 	log_event(LOG_INFO, "recorded", LF(L_TEXT("id", a->entry->msg->id)));

@@ -278,6 +278,8 @@ static void apply_line(struct mail *m, const struct places *places, const struct
 {
 	struct rcpt *r = rcpt_of(m, l->who);
 
+	if (!m->first_sane && l->when > CLOCK_SANE)
+		m->first_sane = l->when;
 	if (r && (str_eq(l->what, STR("delivered")) || str_eq(l->what, STR("failed")))) {
 		r->state = l->what.p[0] == 'd' ? RCPT_DELIVERED : RCPT_FAILED;
 		r->by = l->by;

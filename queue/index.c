@@ -287,6 +287,8 @@ static bool old_enough(const struct entry *e)
 		return false;
 	if (e->next > now + 2 * queue.conf.retry_max)
 		return true;            /* a clock that was wrong once? */
+	if (now - age < CLOCK_SANE)
+		return false;           /* its age is not known from its name: an attempt finds out */
 	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e))) ||
 		(queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
 }

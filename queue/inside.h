@@ -181,6 +181,7 @@ struct attempt {
 	struct buf linked;              /* lines that may be written when the names they tell of are durable */
 	struct task write;              /* writes them at the end of the turn */
 	struct timer again;             /* what our disk refused is tried again */
+	msec patience;                  /* after so long */
 	struct kept *kept;              /* words that results point to */
 	size_t slot;                    /* in the lock file, 0: none */
 	unsigned reporting;             /* event of the report being committed */
@@ -211,7 +212,9 @@ void attempts_close(void);
 
 enum { DELAY_EVENT = 1000000 };                 /* a delay notice: no failure has this number */
 
-bool clock_is_sane(void);                       /* false: a board without a clock; nothing expires, nothing is reported late */
+#define CLOCK_SANE INT64_C(1790000000)          /* September 2026: what is earlier comes from a board without a clock */
+/* False while the clock is not set, and for an hour after it has leapt: nothing expires and nothing is reported. */
+bool clock_is_sane(void);
 bool entry_is_plus(const struct entry *);
 /* Renames the entry. 0 or -1 with errno; ENOENT: somebody has moved or removed it. */
 int entry_restamp(struct entry *, int64_t next, unsigned tries);

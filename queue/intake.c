@@ -279,6 +279,7 @@ static struct {
 } flying;
 static bool marks_due;
 static struct timer marks_timer, round_timer, helper_timer;
+static msec helper_missing_since;
 static struct turn_end at_turn_end;
 static unsigned holds;
 
@@ -429,12 +430,26 @@ static void helper_answered(struct child *c, const void *p, size_t n, int *fds, 
 	round_end(&a);
 }
 
+static size_t board(int fds[ROUND_MAX]);
+
+/* No helper has come for too long: what waits for one is refused, as a round would be. */
+static void refuse_waiting(void)
+{
+	while (drafts.n) {
+		board((int[ROUND_MAX]){ 0 });
+		round_end(NULL);
+	}
+}
+
 static void helper_again(struct timer *t)
 {
 	if (helper_start() == 0) {
+		helper_missing_since = 0;
 		log_text(LOG_INFO, "commit-helper", "started again");
 		return;
 	}
+	if (loop_now() - helper_missing_since >= ROUND_LIMIT_MS)
+		refuse_waiting();
 	timer_set(t, HELPER_AGAIN_MS);
 }
 
@@ -445,6 +460,7 @@ static void helper_gone(struct child *c)
 	log_text(LOG_ERROR, "commit-helper", "it has ended; messages being committed are refused for now");
 	if (flying.running)
 		round_end(NULL);
+	helper_missing_since = loop_now();
 	timer_set(&helper_timer, 0);
 }
 

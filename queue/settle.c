@@ -10,7 +10,10 @@
 #include "lib/file.h"
 #include "lib/log.h"
 
-enum { LINKS_A_TURN = 64 };
+enum {
+	LINKS_A_TURN = 64,
+	CLOCK_AGAIN_S = 300
+};
 
 /* ---- reports */
 
@@ -44,6 +47,21 @@ static bool awaited(struct attempt *a, bool ok, const char *what)
 	return false;
 }
 
+/* One delay notice tells of the whole message. */
+static void report_id(char id[ID_MAX], const struct attempt *a, unsigned event)
+{
+	id_of_report(id, a->entry->msg->id, event == DELAY_EVENT ? "+" : a->entry->dest, event);
+}
+
+static void log_report(const struct attempt *a)
+{
+	char id[ID_MAX];
+
+	report_id(id, a, a->reporting);
+	log_event(LOG_INFO, a->reporting == DELAY_EVENT ? "report-delayed" : "report-failed",
+		LF(L_TEXT("id", a->entry->msg->id), L_TEXT("report", id)));
+}
+
 static void report_committed(void *arg, bool ok)
 {
 	struct attempt *a = arg;
@@ -51,6 +69,7 @@ static void report_committed(void *arg, bool ok)
 
 	if (!awaited(a, ok, "a report"))
 		return;
+	log_report(a);
 	if (a->reporting == DELAY_EVENT) {
 		a->mail->delay_told = a->entry->msg->delay_told = true;
 		journal_line(&a->lines, loop_wall(), "delayed", STR(""), STR(""), NULL, NULL);
@@ -91,16 +110,13 @@ static struct draft *report_draft(struct attempt *a, enum report_kind kind, unsi
 	struct draft *d = NULL;
 	char id[ID_MAX];
 
-	/* one delay notice tells of the whole message */
-	id_of_report(id, a->entry->msg->id, kind == REPORT_DELAYED ? "+" : a->entry->dest, event);
+	report_id(id, a, event);
 	if (queue.conf.report(queue.conf.arg, kind, a->mail, event, next, &text) && report_envelope(a, &text, &env))
 		d = queue_draft(&env, id);
 	if (d && draft_write(d, text.p, text.n) == -1) {
 		draft_abort(d);
 		d = NULL;
 	}
-	if (d)
-		log_event(LOG_INFO, kind == REPORT_FAILED ? "report-failed" : "report-delayed", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("report", id)));
 	buf_free(&text);
 	envelope_free(&env);
 	return d;
@@ -121,13 +137,22 @@ static void send_report(struct attempt *a, enum report_kind kind, unsigned event
 	queue_commit(d, report_committed, a);
 }
 
+/* What came in before the clock was set has an age only since then. */
+static int64_t lifetime_began(const struct attempt *a)
+{
+	const struct mail *m = a->mail;
+	int64_t arrived = m->arrived > CLOCK_SANE ? m->arrived : m->first_sane ? m->first_sane : loop_wall();
+
+	return m->release > arrived ? m->release : arrived;
+}
+
 static bool delay_is_due(const struct attempt *a)
 {
 	bool told = a->mail->delay_told || (a->entry->msg->delay_told && a->reporting != DELAY_EVENT);
 
 	if (!queue.conf.delay_notice || told || !clock_is_sane() || a->mail->from.addr.local.n == 0)
 		return false;
-	if (loop_wall() - a->mail->arrived < queue.conf.delay_notice)
+	if (loop_wall() - lifetime_began(a) < queue.conf.delay_notice)
 		return false;
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
 		const struct rcpt *r = &a->mail->rcpt[i];
@@ -143,10 +168,8 @@ static bool delay_is_due(const struct attempt *a)
 
 bool attempt_expired(const struct attempt *a)
 {
-	int64_t from = a->mail->release > a->mail->arrived ? a->mail->release : a->mail->arrived;
-
 	/* A machine that was off for a week shall try first. What waits behind a dead destination has been tried by its probes. */
-	return clock_is_sane() && loop_wall() - from > queue.conf.lifetime && (a->entry->tries > 0 || dest_is_failing(a->entry));
+	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime && (a->entry->tries > 0 || dest_is_failing(a->entry));
 }
 
 /* The last that was heard: by the recipient, or by others that went the same way. */
@@ -429,6 +452,15 @@ static void stay(struct attempt *a)
 	attempt_put_back(a);
 }
 
+/* A report without a date that can be believed is held back; the entry is looked at again, in memory only. */
+static void wait_for_clock(struct attempt *a)
+{
+	struct entry *e = a->entry;
+
+	stay(a);
+	schedule_at(e, loop_wall() + CLOCK_AGAIN_S);
+}
+
 /* Something is still to be delivered: under which name? unreportable: "+" must stay for those that failed. */
 static void keep_in_queue(struct attempt *a, bool unreportable)
 {
@@ -481,6 +513,10 @@ void attempt_settle(struct attempt *a)
 	}
 	if (event && nobody && done) {
 		set_aside_unreportable(a);
+		return;
+	}
+	if (event && !nobody && !clock_is_sane()) {
+		wait_for_clock(a);
 		return;
 	}
 	if (event && !nobody) {

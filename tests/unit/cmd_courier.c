@@ -575,6 +575,30 @@ START_TEST(a_mixed_transaction_refused_as_a_whole_is_tried_by_domain)
 }
 END_TEST
 
+static const char *const put_off_as_one[] = {
+	HELLO MIXED "S: 451 4.7.0 not now\nS: 503 no\nS: 503 no\nS: 503 no\n" BYE,
+	HELLO MIXED "S: 250 ok\nS: 450 4.7.1 greylisted\nS: 450 4.7.1 greylisted\nS: 503 no\n" BYE,
+	HELLO MIXED "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 451 4.7.0 too much mail\n" BYE,
+	HELLO MIXED "S: 421 4.3.2 going down\neof\n",
+	HELLO MIXED "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nclose\n",
+};
+
+START_TEST(a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces)
+{
+	struct peer *p;
+
+	route("* smtp://127.0.0.1:%u");
+	p = peer_at(1, put_off_as_one[_i]);
+	put("b@y.test c@z.test");
+	await(2);
+	told_holds("b@y.test deferred by");
+	told_holds("c@z.test deferred by");
+	ck_assert_ptr_null(strstr(buf_cstr(&told), "refused"));         /* nobody called a second time */
+	played(p);
+	ck_assert_uint_eq(entries(1), 1);
+}
+END_TEST
+
 START_TEST(a_mixed_refusal_is_not_carried_to_another_host)
 {
 	struct peer *p;
@@ -778,6 +802,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, after_a_detour_the_best_host_is_tried_first_again);
 	tcase_add_loop_test(t, what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection, 0, ROWS(mixed));
 	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);
+	tcase_add_loop_test(t, a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces, 0, 5);
 	tcase_add_test(t, a_mixed_refusal_is_not_carried_to_another_host);
 	tcase_add_test(t, lmtp_gives_each_recipient_its_own_result);
 	tcase_add_test(t, a_dead_destination_is_probed_by_one_message_and_the_others_leave_with_it);

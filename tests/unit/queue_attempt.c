@@ -354,6 +354,59 @@ START_TEST(the_end_of_the_lifetime_is_a_report_with_the_last_words)
 }
 END_TEST
 
+START_TEST(what_came_in_before_the_clock_was_set_is_as_old_as_its_first_try_since)
+{
+	rig_crash();
+	loop_virtual_clock(1000000);            /* a board in January 1970 */
+	rig_start();
+	ANSWERS(LATER("@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(10);
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+	loop_advance((RIG_WALL - 1000000) * INT64_C(1000));
+	rig_run(7200);
+	ck_assert_uint_ge(rig_got("b@x.example"), 2);
+	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	rig_run(5 * 86400);
+	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_report_waits_until_the_clock_is_set)
+{
+	rig_crash();
+	loop_virtual_clock(1000000);
+	rig_start();
+	ANSWERS(NEVER("c@x.example"));
+	ck_assert(rig_put("a@s.example", "c@x.example"));
+	rig_run(3600);
+	ck_assert_uint_eq(rig_got("a@s.example"), 0);
+	ck_assert_uint_eq(rig_got("c@x.example"), 1);
+	loop_advance((RIG_WALL - 1000000) * INT64_C(1000));
+	rig_run(3600);
+	ck_assert_uint_eq(rig_got("a@s.example"), 1);
+	ck_assert_uint_eq(rig_got("c@x.example"), 1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_name_with_a_destination_that_nobody_is_at_is_set_aside)
+{
+	char to[300];
+
+	ANSWERS(LATER("@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(5);
+	snprintf(to, sizeof to, "0.1.%s.y.example", rig_id);
+	rig_mv(rig_name("x.example"), to);
+	rig_run(60);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_count("bad"), 2);         /* the message, and why */
+	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+}
+END_TEST
+
 START_TEST(what_waits_behind_a_dead_destination_ends_in_time)
 {
 	rig_crash();
@@ -463,7 +516,7 @@ START_TEST(a_mark_that_cannot_be_written_stops_the_intake_and_nothing_is_sent_tw
 		rig_run(30);
 		ck_assert(!queue_accepting(&why));
 		rig_disk(0, 0, 0);
-		rig_run(10);
+		rig_run(61);
 		ck_assert(queue_accepting(&why));
 		ck_assert_uint_eq(rig_got("b@x.example"), b + 1);
 		ck_assert_uint_eq(rig_got("d@y.example"), d + 1);
@@ -646,6 +699,9 @@ Suite *queue_attempt_suite(void)
 	tcase_add_checked_fixture(a, set_up, tear_down);
 	tcase_add_test(a, a_delay_notice_is_sent_once);
 	tcase_add_test(a, the_end_of_the_lifetime_is_a_report_with_the_last_words);
+	tcase_add_test(a, what_came_in_before_the_clock_was_set_is_as_old_as_its_first_try_since);
+	tcase_add_test(a, a_report_waits_until_the_clock_is_set);
+	tcase_add_test(a, a_name_with_a_destination_that_nobody_is_at_is_set_aside);
 	tcase_add_test(a, what_waits_behind_a_dead_destination_ends_in_time);
 	tcase_add_test(a, a_message_is_tried_before_it_is_too_old);
 	tcase_add_test(a, a_stamp_far_away_is_mended_unless_it_was_asked_for);

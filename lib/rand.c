@@ -2,14 +2,20 @@
 #include "lib/rand.h"
 
 #include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <sys/random.h>
-#include <unistd.h>
 
 /* Small requests are served from a block, so that an id costs no system call of its own. */
 static unsigned char pool[256];
 static size_t left;
-static pid_t owner;                     /* a forked child must not serve what its parent will serve, too */
+
+/* A forked child must not serve what its parent will serve, too. */
+static void forget(void)
+{
+	left = 0;
+}
 
 static void from_kernel(unsigned char *p, size_t n)
 {
@@ -27,16 +33,18 @@ static void from_kernel(unsigned char *p, size_t n)
 
 void rand_bytes(void *out, size_t n)
 {
+	static bool watching;
 	unsigned char *p = out;
 
 	if (n > sizeof pool / 4) {
 		from_kernel(p, n);
 		return;
 	}
-	if (left < n || owner != getpid()) {
+	if (left < n) {
 		from_kernel(pool, sizeof pool);
 		left = sizeof pool;
-		owner = getpid();
+		if (!watching)
+			watching = pthread_atfork(NULL, NULL, forget) == 0;
 	}
 	for (size_t i = 0; i < n; i++) {
 		p[i] = pool[--left];

@@ -161,7 +161,8 @@ uint64_t draft_size(const struct draft *d)
 	return d->size;
 }
 
-/* A new file, locked until it is durable: another process neither sweeps it away nor adopts it before that. */
+/* A new file. Where another process schedules it is locked until it is durable: that one neither sweeps it away nor adopts it
+ * before that. */
 static int open_work(const char *id)
 {
 	int flags = O_RDWR | O_CREAT | O_EXCL;
@@ -170,7 +171,7 @@ static int open_work(const char *id)
 	/* the leftover of a draft with a given id, which could not be removed then? */
 	if (fd == -1 && errno == EEXIST && !file_in_use(queue.work, id) && file_sys.unlink(queue.work, id) == 0)
 		fd = file_sys.open(queue.work, id, flags, 0600);
-	if (fd != -1)
+	if (fd != -1 && !queue.conf.schedule)
 		flock(fd, LOCK_EX | LOCK_NB);
 	return fd;
 }

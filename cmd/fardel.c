@@ -241,7 +241,10 @@ static int start_mailboxes(bool inline_work)
 		.template = settings.mailbox, .postmaster = settings.postmaster, .fallback = fallback, .hostname = settings.hostname,
 		.inline_work = inline_work,
 	};
+	errno = 0;
 	why = maildir_start(&m);
+	if (why && errno)
+		return complain(EX_OSERR, "%s: %s", why, strerror(errno));
 	if (why)
 		return complain(EX_CONFIG, "%s", why);
 	facts_source(FACT_MAILBOX, maildir_source());

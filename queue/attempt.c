@@ -716,7 +716,7 @@ void queue_done(struct bundle *b, const struct result *rest)
 /* ---- the journal */
 
 /* Our disk refuses: nothing is forgotten, nothing is tried again, and no new mail is taken until it is written. */
-void attempt_is_stuck(struct attempt *a, const char *what)
+void attempt_set_stuck(struct attempt *a, const char *what)
 {
 	if (!a->stuck) {
 		a->stuck = true;
@@ -730,7 +730,7 @@ void attempt_is_stuck(struct attempt *a, const char *what)
 	timer_set(&a->again, a->patience);
 }
 
-void attempt_is_unstuck(struct attempt *a)
+void attempt_clear_stuck(struct attempt *a)
 {
 	if (!a->stuck)
 		return;
@@ -762,9 +762,9 @@ static void go_on(struct attempt *a)
 	if (!a->bundles.n)
 		attempt_settle(a);
 	else if (attempt_write(a) == -1)
-		attempt_is_stuck(a, "a result in the journal");
+		attempt_set_stuck(a, "a result in the journal");
 	else
-		attempt_is_unstuck(a);
+		attempt_clear_stuck(a);
 }
 
 static void write_task(struct task *t)

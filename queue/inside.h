@@ -230,8 +230,8 @@ void attempt_tell(const struct attempt *, const struct rcpt *, const struct resu
 /* Journal lines to the file. 0, or -1 with errno: none is lost, the file is as before. */
 int attempt_write(struct attempt *);
 /* Our disk refuses `what`: intake is held, and all is tried again in a few seconds, until it is unstuck. */
-void attempt_is_stuck(struct attempt *, const char *what);
-void attempt_is_unstuck(struct attempt *);
+void attempt_set_stuck(struct attempt *, const char *what);
+void attempt_clear_stuck(struct attempt *);
 /* Both end the attempt: the entry stays in the queue under its name; or its file is gone. */
 void attempt_put_back(struct attempt *);
 void attempt_forget_entry(struct attempt *);

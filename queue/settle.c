@@ -43,7 +43,7 @@ static bool awaited(struct attempt *a, bool ok, const char *what)
 	if (ok)
 		return true;
 	errno = EIO;
-	attempt_is_stuck(a, what);
+	attempt_set_stuck(a, what);
 	return false;
 }
 
@@ -127,7 +127,7 @@ static void send_report(struct attempt *a, enum report_kind kind, unsigned event
 	struct draft *d = report_draft(a, kind, event);
 
 	if (!d) {
-		attempt_is_stuck(a, "a report");
+		attempt_set_stuck(a, "a report");
 		return;
 	}
 	slot_take(a);           /* killed between commit and note, the next start notes it before the report can have left */
@@ -365,7 +365,7 @@ static void remove_entry(struct attempt *a)
 		attempt_write(a);
 		errno = saved;
 		if (errno != ENOENT) {
-			attempt_is_stuck(a, "that it is done");
+			attempt_set_stuck(a, "that it is done");
 			return;
 		}
 		index_scan_soon();
@@ -392,7 +392,7 @@ static void set_aside_unreportable(struct attempt *a)
 	}
 	entry_print(name, a->entry->next, false, a->entry->tries, a->entry->msg->id, a->entry->dest);
 	if (attempt_write(a) == -1 || !queue_set_aside(queue.cur, name, buf_cstr(&why)))
-		attempt_is_stuck(a, "that it is undeliverable");
+		attempt_set_stuck(a, "that it is undeliverable");
 	else
 		attempt_forget_entry(a);
 	buf_free(&why);
@@ -508,7 +508,7 @@ void attempt_settle(struct attempt *a)
 		return;
 	}
 	if (attempt_write(a) == -1) {
-		attempt_is_stuck(a, "a result in the journal");
+		attempt_set_stuck(a, "a result in the journal");
 		return;
 	}
 	if (event && nobody && done) {
@@ -531,7 +531,7 @@ void attempt_settle(struct attempt *a)
 		send_report(a, REPORT_DELAYED, DELAY_EVENT);
 		return;
 	}
-	attempt_is_unstuck(a);
+	attempt_clear_stuck(a);
 	a->entry->msg->delay_seen = clock_is_sane() && loop_wall() - a->mail->arrived > queue.conf.delay_notice;
 	uncount(a);
 	mend_stamp(a);

@@ -53,7 +53,7 @@ LINK     = $(CC) $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
 LIBS     = -ludns -lbearssl
 
 # ---- sources: a new file is found by itself
-SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c cmd/*.c))
+SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c smtpd/*.c cmd/*.c))
 MAIN        := cmd/fardel.c
 UNITS       := $(sort $(filter-out tests/unit/main.c,$(wildcard tests/unit/*.c)))
 TEST_SOURCES := $(sort $(wildcard tests/*.c)) $(UNITS) tests/unit/main.c

@@ -67,11 +67,14 @@ enum verdict { WAIT, ACCEPT, REFUSE };
 struct subject {
 	struct sockaddr_storage peer;   /* AF_UNSPEC: a local program on a pipe */
 	char peer_text[INET6_ADDRSTRLEN + 8];   /* "192.0.2.1", "IPv6:2001:db8::1" or "local" */
-	char helo[DOMAIN_MAX + 1];
+	const char *helo;               /* "": not said yet */
 	bool esmtp;
 	bool tls;                       /* what is said is said inside TLS */
 	bool local;                     /* a local program or an inetd-less pipe: trusted as the user who started us */
-	char sender[ADDR_MAX + 1];      /* "" for <> or before MAIL */
+	bool submission;                /* on a service for users, not for other servers (RFC 6409) */
+	const char *user;               /* who has logged in; "": nobody */
+	long uid;                       /* of a program on a local socket; -1: not known */
+	const char *sender;             /* "" for <> or before MAIL */
 };
 
 #endif

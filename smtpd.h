@@ -23,8 +23,15 @@ struct smtpd_config {
 
 /* Borrowed; may be called again for new sessions (the old one must outlive the sessions that began with it). Ends a smtpd_stop(). */
 void smtpd_configure(const struct smtpd_config *);
+/* What a listening socket is for. */
+enum smtpd_service {
+	SMTPD_MX,                       /* mail from the world for us, and relaying for who may: port 25 */
+	SMTPD_SUBMISSION,               /* mail from users (RFC 6409): port 587 */
+	SMTPD_SUBMISSIONS,              /* the same, TLS from the first octet (RFC 8314): port 465 */
+	SMTPD_LOCAL                     /* programs of this machine, by a local socket or a pipe */
+};
 /* Takes a listening socket. 0, or -1 with errno and it is the caller's. */
-int smtpd_listen(int fd);
+int smtpd_listen(int fd, enum smtpd_service);
 /* One session on descriptors that are there already (inetd, sendmail -bs), which it closes; ended() (may be NULL) runs when
  * it is over. What is no internet socket counts as a local program. 0, or -1 with errno and they are the caller's. */
 int smtpd_session(int in, int out, void (*ended)(void));

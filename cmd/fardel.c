@@ -368,7 +368,7 @@ static int accept_on_ports(void)
 	for (size_t i = 0; i < settings.nlisten; i++) {
 		struct listen_on *l = &settings.listen[i];
 
-		if (smtpd_listen(l->fd) == -1)
+		if (smtpd_listen(l->fd, SMTPD_MX) == -1)
 			return cannot_listen(l);
 		l->fd = -1;
 		log_event(LOG_INFO, "listening", LF(L_TEXT("on", l->text)));

@@ -47,17 +47,17 @@ done
 
 # Replies, verbs and keywords: doc/SMTP.
 page=doc/SMTP
-replies=$(grep -ohE '[2-5][0-9]{2}, "([245]\.[0-9]+\.[0-9]+)?"' smtpd.c parse.c client.c queue/intake.c deliver/mx.c deliver/maildir.c cmd/fardel.c |
+replies=$(grep -ohE '[2-5][0-9]{2}, "([245]\.[0-9]+\.[0-9]+)?"' smtpd.c smtpd/*.c parse.c client.c queue/intake.c deliver/mx.c deliver/maildir.c cmd/fardel.c |
 	tr -d ',"' | sed 's/ $//' | sort -u
-	grep -ohE '(hang_up|turn_away)\(.*"4\.[0-9]+\.[0-9]+"' smtpd.c | sed 's/^.*"\(.*\)"$/421 \1/' | sort -u)
+	grep -ohE '(hang_up|turn_away)\(.*"4\.[0-9]+\.[0-9]+"' smtpd.c smtpd/*.c | sed 's/^.*"\(.*\)"$/421 \1/' | sort -u)
 some replies "$replies"
 printf '%s\n' "$replies" | while read -r code enhanced; do
 	# What the client says of its own QUIT is seen by nobody outside.
 	grep -qE "^    $code${enhanced:+ $enhanced} +[^ ]" $page || echo "$page: has no line for $code $enhanced"
 done
-verbs=$(sed -n '/^} verbs\[\]/,/^};/s/^.*{ "\([A-Z]*\)".*$/\1/p' smtpd.c)
+verbs=$(sed -n '/^} verbs\[\]/,/^};/s/^.*{ "\([A-Z]*\)".*$/\1/p' smtpd/verbs.c)
 some verbs "$verbs"
-keywords=$(sed -n '/^} keywords\[\]/,/^};/s/^.*{ "\([0-9A-Z]*\).*$/\1/p' smtpd.c)
+keywords=$(sed -n '/^} keywords\[\]/,/^};/s/^.*{ "\([0-9A-Z]*\).*$/\1/p' smtpd/verbs.c)
 some keywords "$keywords"
 for word in $verbs $keywords; do
 	sed -n '/^THE SERVER: COMMANDS$/,/^THE SERVER: LINE ENDS$/p' $page | grep -qw "$word" || echo "$page: does not name $word"
@@ -67,7 +67,7 @@ done
 page=doc/ARCHITECTURE
 for name in $(grep -oE '[a-z_]+\(\)' $page | tr -d '()' | sort -u); do
 	[ "$name" = foo_bar_suite ] && continue
-	grep -rqw --include='*.[ch]' -- "$name" ./*.[ch] lib mime queue deliver cmd tests || echo "$page: there is no $name()"
+	grep -rqw --include='*.[ch]' -- "$name" ./*.[ch] lib mime queue auth policy smtpd deliver cmd tests 2>/dev/null || echo "$page: there is no $name()"
 done
 for name in $(grep -oE '([a-z0-9_]+/)+[a-z0-9_]+\.(c|h|sh)' $page | sort -u); do
 	[ "$name" = foo/bar.c ] || [ -e "$name" ] || echo "$page: there is no $name"

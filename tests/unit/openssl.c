@@ -138,7 +138,7 @@ START_TEST(openssl_delivers_a_message)
 	site_config.tls = wire_server();
 	fd = listening(&number);
 	ck_assert_int_eq(listen(fd, 5), 0);
-	ck_assert_int_eq(smtpd_listen(fd), 0);
+	ck_assert_int_eq(smtpd_listen(fd, SMTPD_MX), 0);
 	snprintf(port, sizeof port, "127.0.0.1:%u", number);
 	for (const char *const *o = clients[_i].options; *o; o++)
 		argv[n++] = (char *)(uintptr_t)*o;

@@ -550,7 +550,7 @@ static struct sockaddr_in listen_on(struct in_addr addr)
 	ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, n), 0);
 	ck_assert_int_eq(listen(fd, 16), 0);
 	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-	ck_assert_int_eq(smtpd_listen(fd), 0);
+	ck_assert_int_eq(smtpd_listen(fd, SMTPD_MX), 0);
 	return a;
 }
 

@@ -1,0 +1,251 @@
+/* The message: from DATA to the reply that says whether it is on disk (RFC 5321 4.1.1.4, 4.5.2). */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/clock.h"
+#include "lib/log.h"
+#include "smtpd/session.h"
+
+enum {
+	DATA_RATE = 1000,               /* octets that buy a message another second, so that an honest slow line gets there */
+	DISCARD_SLACK = 64 << 20        /* octets of a message too large that are read to keep the session going */
+};
+
+static unsigned hops_max(const struct session *s) { return s->config->hops_max ? s->config->hops_max : 100; }
+static msec data_ms(const struct session *s) { return 1000 * (msec)(s->config->data_s ? s->config->data_s : 1800); }
+
+static const struct refusal
+	refuse_size = { 552, "5.3.4", "Message is too large" },
+	refuse_bare = { 554, "5.6.0", "Message holds a CR or LF that is not part of a CR LF line end" },
+	refuse_nul = { 554, "5.6.0", "Message holds a NUL octet" },
+	refuse_hops = { 554, "5.4.6", "Too many Received fields, the message seems to loop" },
+	refuse_full = { 452, "4.3.1", "No room to store the message, try again later" },
+	refuse_disk = { 451, "4.3.0", "The message could not be stored, try again later" };
+
+static const struct refusal *disk_refusal(int error)
+{
+	return error == ENOSPC || error == EDQUOT ? &refuse_full : &refuse_disk;
+}
+
+/* Nothing more is stored; what still comes is read and dropped, so that the reply stands where the client expects it. */
+static void refuse_data(struct session *s, const struct refusal *why)
+{
+	if (s->txn->refusal)
+		return;
+	s->txn->refusal = why;
+	if (s->txn->draft)
+		draft_abort(s->txn->draft);
+	s->txn->draft = NULL;
+}
+
+static void disk_failed(struct session *s, const char *step)
+{
+	int error = errno;
+
+	log_event(LOG_ERROR, "disk", LF(L_TEXT("id", session_id(s)), L_TEXT("step", step), L_TEXT("error", strerror(error))));
+	refuse_data(s, disk_refusal(error));
+}
+
+/* Octets that will be thrown away, since there are too many of them, buy no time. */
+static void await_data(struct session *s)
+{
+	uint64_t bought = session_too_large(s, s->txn->octets) ? s->config->message_size : s->txn->octets;
+	msec left = s->txn->data_end + (msec)(bought * 1000 / DATA_RATE) - loop_now();
+
+	session_deadline(s, left < session_idle_ms(s) ? left : session_idle_ms(s));
+}
+
+/* RFC 5321 4.4. Of several recipients none is told of the others. */
+static bool print_received(struct session *s, struct buf *out)
+{
+	char date[64];
+
+	buf_printf(out, "Received: from %s (%s%s%s)\r\n", s->who.helo, s->who.local ? "" : "[", s->who.peer_text,
+		s->who.local ? "" : "]");
+	buf_printf(out, "\tby %s with %s id %s", s->config->hostname, session_protocol(s), session_id(s));
+	if (s->who.tls)                         /* RFC 8314 4.3 */
+		buf_printf(out, "\r\n\ttls %s (%s)", s->cipher, s->tls_version);
+	if (s->txn->envelope.nrcpt == 1 && s->txn->only_rcpt.n)
+		buf_printf(out, "\r\n\tfor <" STR_FMT ">", STR_ARG(buf_view(&s->txn->only_rcpt)));
+	return buf_printf(out, ";\r\n\t%s\r\n", clock_rfc5322(loop_wall(), date)) && !out->bad;
+}
+
+/* Begins a draft with our trace field. False: s->txn->refusal says why not. */
+static bool begin_draft(struct session *s)
+{
+	struct buf received = { 0 };
+	bool ok = false;
+
+	s->txn->draft = queue_draft(&s->txn->envelope, NULL);
+	if (!s->txn->draft) {
+		disk_failed(s, "open");
+		return false;
+	}
+	str_copy(s->txn->id, sizeof s->txn->id, str_of(draft_id(s->txn->draft)));
+	if (!print_received(s, &received))
+		refuse_data(s, &refuse_disk);
+	else if (draft_write(s->txn->draft, received.p, received.n) == -1)
+		disk_failed(s, "write");
+	else
+		ok = true;
+	buf_free(&received);
+	return ok;
+}
+
+void verb_data(struct session *s, struct str arg)
+{
+	struct reply why;
+
+	(void)arg;
+	if (!queue_accepting(&why)) {
+		session_log_refusal(s, "DATA", STR(""), why.code, why.enhanced, why.text);
+		session_say_as(s, &why);
+		txn_reset(s);
+		return;
+	}
+	if (!begin_draft(s)) {
+		session_say(s, s->txn->refusal->code, s->txn->refusal->enhanced, "%s", s->txn->refusal->text);
+		txn_reset(s);
+		return;
+	}
+	session_say(s, 354, "", "End data with <CR><LF>.<CR><LF>");
+	s->phase = P_DATA;
+	s->txn->data_end = loop_now() + data_ms(s);
+	await_data(s);
+}
+
+enum { HOPS_MATCHED = 8, HOPS_OTHER = 255 };    /* the whole word; a line of another kind */
+
+static void count_hops(struct hops *h, struct str text)
+{
+	static const char word[] = "received";
+	size_t i = 0;
+
+	while (i < text.n && !h->body) {
+		char c = text.p[i++];
+		const char *lf;
+
+		if (c == '\n') {
+			h->at = 0;
+		} else if (h->at == HOPS_OTHER) {
+			lf = memchr(text.p + i, '\n', text.n - i);
+			i = lf ? (size_t)(lf - text.p) : text.n;
+		} else if (h->at == 0 && c == '\r') {
+			h->body = true;         /* CR LF alone ends the header; a CR elsewhere refuses the message */
+		} else if (h->at < HOPS_MATCHED && ascii_lower(c) == word[h->at]) {
+			h->at++;
+		} else if (h->at == HOPS_MATCHED && (c == ' ' || c == '\t')) {
+			continue;               /* RFC 5322 4.5: blanks before the colon are an old custom */
+		} else {
+			h->n += h->at == HOPS_MATCHED && c == ':';
+			h->at = HOPS_OTHER;
+		}
+	}
+}
+
+/* Checks and stores what has come of the message. */
+static void take_body(struct session *s, struct str body)
+{
+	s->txn->octets += body.n;
+	if (s->txn->undot.bare)
+		refuse_data(s, &refuse_bare);
+	if (s->txn->undot.nul)
+		refuse_data(s, &refuse_nul);
+	if (session_too_large(s, s->txn->octets))
+		refuse_data(s, &refuse_size);
+	if (s->txn->refusal)
+		return;
+	count_hops(&s->txn->hops, body);
+	if (s->txn->hops.n > hops_max(s))
+		refuse_data(s, &refuse_hops);
+	else if (body.n && draft_write(s->txn->draft, body.p, body.n) == -1)
+		disk_failed(s, "write");
+}
+
+static void log_received(struct session *s)
+{
+	char tls[80] = "";
+
+	if (s->who.tls)
+		snprintf(tls, sizeof tls, "%s:%s", s->tls_version, s->cipher);
+	log_event(LOG_INFO, "received", LF(L_TEXT("id", session_id(s)), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
+		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
+		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("proto", session_protocol(s)),
+		L_TEXT("tls", tls)));
+}
+
+/* The client may be gone since; the mail is ours all the same. */
+static void committed(void *arg, bool ok)
+{
+	struct session *s = arg;
+
+	s->committing = false;
+	if (ok)
+		log_received(s);
+	else
+		session_log_refusal(s, "DATA", STR(""), refuse_disk.code, refuse_disk.enhanced, "not made durable");
+	if (s->phase == P_DEAD) {
+		session_free_later(s);
+		return;
+	}
+	if (ok) {
+		s->patience = PATIENCE;
+		session_say(s, 250, "2.0.0", "Queued as %s", session_id(s));
+	} else {
+		session_say(s, refuse_disk.code, refuse_disk.enhanced, "%s", refuse_disk.text);
+	}
+	txn_reset(s);
+	session_await_command(s);
+	stream_again(&s->stream);
+}
+
+static void end_refused(struct session *s)
+{
+	const struct refusal *r = s->txn->refusal;
+
+	session_log_refusal(s, "DATA", buf_view(&s->txn->only_rcpt), r->code, r->enhanced, r->text);
+	session_spend(s, COST_ERROR);
+	session_say(s, r->code, r->enhanced, "%s", r->text);
+	txn_reset(s);
+	session_await_command(s);
+}
+
+static void end_of_data(struct session *s)
+{
+	struct draft *draft = s->txn->draft;
+
+	if (s->txn->refusal) {
+		end_refused(s);
+		return;
+	}
+	s->txn->draft = NULL;
+	s->phase = P_COMMIT;
+	s->committing = true;
+	queue_commit(draft, committed, s);
+}
+
+bool data_read(struct session *s)
+{
+	static struct buf body;         /* one for all: it holds nothing from one call to the next */
+	struct str in = stream_peek(&s->stream);
+	size_t used;
+
+	if (!in.n)
+		return false;
+	buf_clear(&body);
+	used = undot(&s->txn->undot, in.p, in.n, &body);
+	if (body.bad) {
+		errno = ENOMEM;
+		disk_failed(s, "memory");
+	}
+	stream_take(&s->stream, used);
+	session_touch(s);
+	take_body(s, buf_view(&body));
+	await_data(s);
+	if (s->txn->undot.ended)
+		end_of_data(s);
+	else if (session_too_large(s, s->txn->octets / 8) && s->txn->octets > DISCARD_SLACK)
+		session_hang_up(s, "4.7.0", "Far more data than the size limit");
+	return true;
+}

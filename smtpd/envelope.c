@@ -1,0 +1,128 @@
+/* The envelope of a message: MAIL and RCPT (RFC 5321 4.1.1.2, 4.1.1.3). */
+#include <assert.h>
+
+#include "parse.h"
+#include "smtpd/session.h"
+
+static struct str addr_text(const struct addr *a)
+{
+	if (!a->domain.n)
+		return a->local;
+	return (struct str){ a->local.p, (size_t)(a->domain.p + a->domain.n - a->local.p) };
+}
+
+/* ---- MAIL */
+
+/* Parameters belong to extensions, and those to EHLO. */
+static unsigned params_offered(const struct session *s)
+{
+	return s->who.esmtp ? PARAM_SIZE | PARAM_BODY : 0;
+}
+
+static bool begin(struct session *s, const struct sender *from)
+{
+	if (!txn_begin(s) || !envelope_sender(&s->txn->envelope, from) ||
+	    !envelope_origin(&s->txn->envelope, "%s [%s] %s", s->who.helo, s->who.peer_text, session_protocol(s)))
+		return false;
+	str_copy(s->txn->sender, sizeof s->txn->sender, addr_text(&from->addr));
+	s->who.sender = s->txn->sender;
+	return true;
+}
+
+void verb_mail(struct session *s, struct str arg)
+{
+	struct sender from = { 0 };
+	struct parse_error e = parse_mail(arg, params_offered(s), &from);
+	struct reply why;
+
+	if (e.text) {
+		session_error(s, e.code, e.enhanced, e.text);
+		return;
+	}
+	if (from.has_size && session_too_large(s, from.size)) {
+		session_log_refusal(s, "MAIL", addr_text(&from.addr), 552, "5.3.4", "declared size is over the limit");
+		session_spend(s, COST_REFUSED);
+		session_say(s, 552, "5.3.4", "Message is larger than %llu octets", (unsigned long long)s->config->message_size);
+		return;
+	}
+	if (!queue_accepting(&why)) {
+		session_log_refusal(s, "MAIL", STR(""), why.code, why.enhanced, why.text);
+		session_say_as(s, &why);
+		return;
+	}
+	if (!begin(s, &from)) {
+		txn_reset(s);
+		session_say(s, 451, "4.3.0", "Out of memory, try again later");
+		return;
+	}
+	s->seen |= SEEN_MAIL;
+	session_say(s, 250, "2.1.0", "Sender ok");
+}
+
+/* ---- RCPT */
+
+static void refuse_rcpt(struct session *s, const struct recipient *to, const struct reply *why)
+{
+	session_log_refusal(s, "RCPT", addr_text(&to->addr), why->code, why->enhanced, why->text);
+	session_spend(s, COST_REFUSED);
+	session_say_as(s, why);
+}
+
+/* Next to nothing is lost in patience: a client may not know LIMITS and offer all it has (RFC 5321 4.5.3.1.10). */
+static void refuse_too_many(struct session *s)
+{
+	session_spend(s, COST_IDLE);
+	session_say(s, 452, "4.5.3", "Too many recipients, send the others in another transaction");
+}
+
+static void accept_rcpt(struct session *s, const struct recipient *to)
+{
+	size_t before = s->txn->envelope.text.n;
+
+	if (!envelope_rcpt(&s->txn->envelope, to)) {
+		s->txn->envelope.text.n = before;
+		s->txn->envelope.text.bad = false;
+		refuse_too_many(s);
+		return;
+	}
+	buf_free(&s->txn->only_rcpt);
+	if (s->txn->envelope.nrcpt == 1)
+		buf_str(&s->txn->only_rcpt, addr_text(&to->addr));
+	s->seen |= SEEN_RCPT;
+	session_say(s, 250, "2.1.5", "Recipient ok");
+}
+
+/* Runs from the top each time that facts have come. */
+static bool decide_rcpt(struct session *s, struct str arg)
+{
+	struct reply why = { .code = 550, .enhanced = "5.7.1", .text = "Recipient refused" };
+	struct recipient to = { 0 };
+	struct parse_error e = parse_rcpt(arg, params_offered(s), false, &to);
+
+	assert(!e.text);
+	(void)e;
+	switch (s->config->rcpt(s->config->arg, &s->who, s->question.facts, &to, &why)) {
+	case WAIT:
+		return false;
+	case ACCEPT:
+		accept_rcpt(s, &to);
+		break;
+	case REFUSE:
+		refuse_rcpt(s, &to, &why);
+		break;
+	}
+	return true;
+}
+
+void verb_rcpt(struct session *s, struct str arg)
+{
+	struct recipient to = { 0 };
+	struct parse_error e = parse_rcpt(arg, params_offered(s), false, &to);
+
+	if (e.text)
+		session_error(s, e.code, e.enhanced, e.text);
+	else if (s->txn->envelope.nrcpt >= session_rcpt_max(s))
+		refuse_too_many(s);
+	else
+		question_ask(s, "RCPT", decide_rcpt, arg);
+}

@@ -1,0 +1,171 @@
+/* What the files behind smtpd.c share: one session, its transaction, and what may be done to them. */
+#ifndef SMTPD_SESSION_H
+#define SMTPD_SESSION_H
+
+#include "lib/facts.h"
+#include "lib/list.h"
+#include "lib/stream.h"
+#include "mime/transfer.h"
+#include "queue.h"
+#include "smtpd.h"
+
+struct guest;
+struct session;
+struct tls;
+
+enum {
+	HANDSHAKE_MS = 60000,           /* from STARTTLS to the end of the TLS handshake */
+	CLOSE_MS = 30000,               /* for our last words to leave */
+	FACTS_A_QUESTION = 40,          /* that one command may raise */
+	ENVELOPE_TEXT_MAX = 4 << 20     /* octets: ten thousand recipients with parameters of common length */
+};
+
+/* What a session may cost us without bringing a message. Each accepted message restores it. */
+enum {
+	PATIENCE = 10000,
+	COST_ERROR = 500,               /* a command that makes no sense: 20 of them */
+	COST_REFUSED = 25,              /* a recipient that is not wanted: lists have stale addresses, guessers too */
+	COST_IDLE = 1                   /* what brings no mail forward: NOOP and its like */
+};
+
+enum phase {
+	P_COMMAND,                      /* reads commands */
+	P_ASKING,                       /* a command waits for facts: input waits */
+	P_DATA,                         /* reads a message */
+	P_COMMIT,                       /* it is being made durable: input waits */
+	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
+	P_HANDSHAKE,                    /* TLS has begun */
+	P_CLOSING,                      /* the last reply is on its way out */
+	P_LINGER,                       /* our half has ended; drops what comes until the peer has ended its own */
+	P_DEAD                          /* closed; freed by its end task, or when done() has come */
+};
+
+enum seen { SEEN_HELO = 1, SEEN_MAIL = 2, SEEN_RCPT = 4 };
+
+/* Counts the Received fields of a header that goes by in pieces. */
+struct hops {
+	unsigned char at;               /* octets of "received" matched in this line, or one of HOPS_ in smtpd/data.c */
+	bool body;
+	unsigned n;
+};
+
+/* Why a message will be refused at its end. */
+struct refusal {
+	int code;
+	const char *enhanced, *text;
+};
+
+/* From MAIL to the end of its message: nothing of it outlives txn_reset(). */
+struct txn {
+	struct envelope envelope;
+	char sender[ADDR_MAX + 1];      /* who.sender */
+	struct buf only_rcpt;           /* the recipient, while there is just one */
+	struct draft *draft;
+	char id[ID_MAX];                /* of the draft, also when it is gone */
+	const struct refusal *refusal;
+	struct undot undot;
+	struct hops hops;
+	uint64_t octets;                /* of the message, without dots and our own field */
+	msec data_end;
+};
+
+/* A command that cannot be answered before facts have come. */
+struct question {
+	const char *stage;              /* "RCPT", for the log */
+	bool (*decide)(struct session *, struct str arg);
+	struct buf arg;                 /* the command's argument: the line is gone when the facts come */
+	struct facts *facts;
+};
+
+/* Ten thousand of these may sit idle: what belongs to a transaction is in a struct txn, what belongs to a login is allocated with it. */
+struct session {
+	struct node node;               /* the one that was quiet longest comes first */
+	struct stream stream;
+	struct timer timer;
+	msec deadline;                  /* when the timer means it */
+	msec quiet_since;
+	struct task wake, end;
+	const struct smtpd_config *config;
+	struct guest *guest;
+	enum smtpd_service service;
+	void (*ended)(void);
+	enum phase phase;
+	unsigned seen;
+	int patience;
+	bool talked;                    /* octets have come */
+	bool committing;                /* done() will come */
+	bool broken;                    /* a reply could not be written */
+	size_t lingered;
+	struct subject who;
+	char *helo;                     /* who.helo, owned; NULL: none yet */
+	struct tls *tls;                /* while 220 is on its way; from then on the stream has it */
+	const char *tls_version, *cipher;       /* constants, when who.tls */
+	struct question question;
+	struct txn *txn;                /* from MAIL on, else NULL */
+};
+
+/* ---- saying (smtpd/session.c) */
+
+/* RFC 5321 4.5.3.1.5: a reply line has at most 512 octets. What peers or rules made us say cannot break the line. */
+void session_say(struct session *, int code, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+void session_say_as(struct session *, const struct reply *);
+/* The same for what makes no sense: it costs patience. */
+void session_error(struct session *, int code, const char *enhanced, const char *text);
+void session_spend(struct session *, int cost);
+void session_log_refusal(const struct session *, const char *stage, struct str to, int code, const char *enhanced, const char *text);
+const char *session_id(const struct session *);         /* of the message that is being received, "": none */
+const char *session_protocol(const struct session *);   /* for "with" in Received (RFC 3848) */
+
+void session_forget_helo(struct session *);
+
+/* ---- limits */
+bool session_too_large(const struct session *, uint64_t octets);
+unsigned session_rcpt_max(const struct session *);
+msec session_idle_ms(const struct session *);
+
+/* ---- time */
+void session_deadline(struct session *, msec after);
+/* Counted from the last whole command, not from the last octet: who sends one octet a second gains nothing. */
+void session_await_command(struct session *);
+
+/* ---- a transaction */
+bool txn_begin(struct session *);                       /* false: no memory */
+void txn_reset(struct session *);                       /* drops it and any question; only it does. None: nothing */
+
+/* ---- a question */
+/* Runs decide(s, arg) now and, while that is false (it waits for s->question.facts), from the top each time facts have come.
+ * When it is true it has replied. stage is a constant. */
+void question_ask(struct session *, const char *stage, bool (*decide)(struct session *, struct str arg), struct str arg);
+void question_end(struct session *);
+void question_wake(struct task *);                      /* facts have come: run of session.wake */
+
+/* ---- ending */
+void session_die(struct session *);                     /* at once. A commit that is still pending keeps the struct until its done() */
+void session_free_later(struct session *);              /* it is dead and nothing is pending: the struct goes when all have returned */
+void session_close(struct session *);                   /* our last words are queued: nothing is read as a command any more */
+void session_hang_up(struct session *, const char *enhanced, const char *why);  /* 421 and session_close() */
+
+/* ---- smtpd.c */
+bool smtpd_stopping(void);
+void session_touch(struct session *);                   /* it has done something: others are idle longer */
+void sessions_remove(struct session *);
+void guest_leave(struct session *);
+
+/* ---- commands (smtpd/verbs.c) */
+bool command_read(struct session *);                    /* one command. False: none has come, or the client must read its replies first */
+
+/* ---- verbs that have a file of their own */
+void verb_mail(struct session *, struct str arg);       /* smtpd/envelope.c */
+void verb_rcpt(struct session *, struct str arg);
+void verb_data(struct session *, struct str arg);       /* smtpd/data.c */
+void verb_starttls(struct session *, struct str arg);   /* smtpd/tls.c */
+
+/* ---- the message (smtpd/data.c) */
+bool data_read(struct session *);                       /* takes what has come of it. False: nothing has */
+
+/* ---- TLS (smtpd/tls.c) */
+bool handshake_begin(struct session *);                 /* P_STARTTLS */
+bool handshake_await(struct session *);                 /* P_HANDSHAKE */
+void handshake_failed(const struct session *, const char *why);         /* the log's line about it */
+
+#endif

@@ -476,7 +476,8 @@ static void any_append(const br_x509_class **c, const unsigned char *p, size_t n
 {
 	struct x509_any *x = any_of(c);
 
-	if (x->seen == 1)
+	/* BearSSL's decoder does not stand being fed after it has failed: it runs on behind the end of its program. */
+	if (x->seen == 1 && x->first.err == 0)
 		br_x509_decoder_push(&x->first, p, n);
 }
 

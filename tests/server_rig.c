@@ -298,6 +298,17 @@ void site_expect(struct site_client *c, const char *pattern)
 	ck_assert_msg(site_match(pattern, line), "expected %s, got %s", pattern, line);
 }
 
+void site_expect_reply(struct site_client *c, const char *pattern)
+{
+	char line[600];
+
+	site_listen(c);
+	do
+		ck_assert_msg(site_line(c, line, sizeof line), "expected %s, but nothing came%s", pattern, c->ended ? " and it ended" : "");
+	while (line[3] == '-');
+	ck_assert_msg(site_match(pattern, line), "expected %s, got %s", pattern, line);
+}
+
 void site_expect_nothing(struct site_client *c)
 {
 	site_listen(c);

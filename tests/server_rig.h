@@ -36,6 +36,8 @@ void site_turn(void);                            /* the same for nobody */
 bool site_line(struct site_client *, char *line, size_t size);
 /* The next line must match, where '*' is any text. */
 void site_expect(struct site_client *, const char *pattern);
+/* The last line of the next reply, however many it has. */
+void site_expect_reply(struct site_client *, const char *pattern);
 void site_expect_nothing(struct site_client *);
 void site_expect_end(struct site_client *);
 bool site_match(const char *pattern, const char *text);

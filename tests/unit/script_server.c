@@ -8,6 +8,7 @@
  *   C* n text            C: n times
  *   S: pattern           the server's next line; * is any text
  *   S* n pattern         n such lines
+ *   R: pattern           a whole reply of any number of lines: the last one matches
  *   Z:                   the server says nothing (but has not ended)
  *   T: seconds           so much time passes
  *   H:                   the client sends no more, but reads
@@ -144,27 +145,29 @@ static void say(struct play *p, unsigned times, const char *text, const char *en
 	buf_free(&out);
 }
 
-static void hear_now(struct play *p, const char *pattern)
+static void hear_now(struct play *p, const char *pattern, bool whole)
 {
 	char line[600];
 
 	site_listen(&p->client);
-	if (!site_line(&p->client, line, sizeof line))
-		at_fault(p, "nothing came, expected", pattern);
+	do {
+		if (!site_line(&p->client, line, sizeof line))
+			at_fault(p, "nothing came, expected", pattern);
+	} while (whole && line[3] == '-');
 	if (site_match(pattern, line))
 		return;
 	fprintf(stderr, "expected: %s\n", pattern);
 	at_fault(p, "the server said", line);
 }
 
-static void hear(struct play *p, unsigned times, const char *pattern)
+static void hear(struct play *p, unsigned times, const char *pattern, bool whole)
 {
 	begin(p);
 	while (times--) {
 		if (p->mode == IN_ONE_WRITE)
-			buf_printf(&p->unheard, "%u %s\n", p->line, pattern);
+			buf_printf(&p->unheard, "%u %c%s\n", p->line, whole ? 'R' : 'S', pattern);
 		else
-			hear_now(p, pattern);
+			hear_now(p, pattern, whole);
 	}
 }
 
@@ -184,7 +187,7 @@ static void catch_up(struct play *p)
 
 		ck_assert(str_copy(pattern, sizeof pattern, line));
 		p->line = (unsigned)strtoul(pattern, &end, 10);
-		hear_now(p, end + 1);
+		hear_now(p, end + 2, end[1] == 'R');
 	}
 	buf_clear(&p->unheard);
 	p->line = now;
@@ -246,7 +249,8 @@ static void perform(struct play *p, char verb, unsigned times, const char *text)
 	case '=': set(p, text); return;
 	case 'C': say(p, times, text, "\r\n"); return;
 	case '|': say(p, 1, text, ""); return;
-	case 'S': hear(p, times, text); return;
+	case 'S': hear(p, times, text, false); return;
+	case 'R': hear(p, times, text, true); return;
 	}
 	catch_up(p);
 	switch (verb) {

@@ -27,9 +27,7 @@ static const char whole[] = "EHLO client.example\r\nMAIL FROM:<a@b.example>\r\nR
 
 static void expect_ehlo(struct site_client *c)
 {
-	for (int i = 0; i < 5; i++)
-		site_expect(c, "250-*");
-	site_expect(c, "250 LIMITS*");
+	site_expect_reply(c, "250 *");
 }
 
 static void begin_data(struct site_client *c)

@@ -10,7 +10,7 @@ write_message() {
 	sed 's/$/\r/' <"$T/lf" >"$T/crlf"
 }
 # there_and_back DOMAIN PORT LOG PATTERN DIRECTORY: 50 recipients at the server in one transaction, its copy intact;
-# then 20 messages and one to three people from there.
+# then 20 messages and one to three people from there, inside TLS.
 there_and_back() {
 	write_message
 	must "the message is taken" inject -p "$(port_of here)" -f sender@here.test -m "$T/crlf" -t "u%d@$1" -R 50
@@ -24,6 +24,7 @@ there_and_back() {
 	for user in one two three; do within 30 "the message for $user" arrived here $user 1; done
 	original "$(mail here two)" | cmp - "$T/lf" || fail "what $1 has sent is not the same"
 	must "as one message" [ "$(grep -c ' received .*from=b@client.test .*nrcpt=3' "$T/here.log")" = 1 ]
+	must "all inside TLS" [ "$(grep ' received .*from=[ab]@client.test ' "$T/here.log" | grep -vc ' proto=ESMTPS ')" = 0 ]
 }
 some_file() { [ "$(files "$1")" -gt 0 ]; }
 
@@ -65,6 +66,10 @@ smtp:
   driver = smtp
   port = $2
   allow_localhost
+  hosts_require_tls = *
+  tls_verify_certificates = $T/cert.pem
+  tls_verify_hosts = *
+  tls_verify_cert_hostnames = *
 maildir:
   driver = appendfile
   directory = $T/exim/mail
@@ -76,7 +81,7 @@ begin retry
 * * F,1h,1s
 TEXT
 }
-it exim_receives_and_sends "Exim gets 50 recipients in one transaction and 300 kB intact, and what it sends arrives"
+it exim_receives_and_sends "Exim gets 50 recipients in one transaction and 300 kB intact, and what it sends inside verified TLS arrives"
 exim_receives_and_sends() {
 	need_exim
 	[ "$(id -u)" = 0 ] && own_tree
@@ -84,7 +89,7 @@ exim_receives_and_sends() {
 	mkdir -p "$T/exim/spool" "$T/exim/mail/tmp" "$T/exim/mail/new" "$T/exim/mail/cur"
 	free_port
 	exim_port=$port
-	serve here "route = exim.test smtp://127.0.0.1:$exim_port"
+	serve_tls "route = exim.test smtp://127.0.0.1:$exim_port"
 	mailboxes here one two three
 	exim_config "$exim_port" "$(port_of here)" >"$T/exim/conf"
 	[ "$(id -u)" = 0 ] && chown -R 64001:64001 "$T/exim/spool" "$T/exim/mail" && chown 64001:64001 "$T/exim"
@@ -125,7 +130,9 @@ virtual_gid_maps = static:64001
 transport_maps = inline:{here.test=smtp:[127.0.0.1]:$2}
 alias_maps =
 smtp_dns_support_level = disabled
-smtp_tls_security_level = none
+smtp_tls_security_level = verify
+smtp_tls_verify_cert_match = localhost
+smtp_tls_CAfile = $T/cert.pem
 smtpd_tls_security_level = none
 TEXT
 	cat >"$T/postfix/etc/master.cf" <<TEXT
@@ -147,12 +154,13 @@ error unix - - n - - error
 retry unix - - n - - error
 discard unix - - n - - discard
 virtual unix - n n - - virtual
+tlsmgr unix - - n 1000? 1 tlsmgr
 anvil unix - - n - 1 anvil
 scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 TEXT
 }
-it postfix_receives_and_sends "Postfix gets 50 recipients in one transaction and 300 kB intact, and what it sends arrives"
+it postfix_receives_and_sends "Postfix gets 50 recipients in one transaction and 300 kB intact, and what it sends inside verified TLS arrives"
 postfix_receives_and_sends() {
 	[ "$(id -u)" = 0 ] || skip "Postfix's master runs as root alone"
 	need_postfix
@@ -160,7 +168,7 @@ postfix_receives_and_sends() {
 	accounts postfix postdrop
 	free_port
 	postfix_port=$port
-	serve here "route = postfix.test smtp://127.0.0.1:$postfix_port"
+	serve_tls "route = postfix.test smtp://127.0.0.1:$postfix_port"
 	mailboxes here one two three
 	mkdir -p "$T/postfix/etc" "$T/postfix/data" "$T/postfix/mail" "$T/postfix/queue"
 	postfix_config "$postfix_port" "$(port_of here)"

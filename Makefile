@@ -7,6 +7,7 @@
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
+#   make crash      fardel killed at, and power cut behind, every call that matters; about ten minutes. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make lint       layers, style and warnings as errors
 #   make deps       installs what is missing (as root) or says which line does
@@ -59,6 +60,7 @@ UNITS       := $(sort $(filter-out tests/unit/main.c,$(wildcard tests/unit/*.c))
 TEST_SOURCES := $(sort $(wildcard tests/*.c)) $(UNITS) tests/unit/main.c
 FUZZERS     := $(sort $(wildcard tests/fuzz/*.c))
 E2E_SOURCES := $(sort $(wildcard tests/e2e/*.c))
+CRASH_OBJECTS = $(patsubst %.c,$(B)/%.o,$(wildcard tests/crash/*.c))
 SUITES      := $(subst /,_,$(UNITS:tests/unit/%.c=%))
 
 OBJECTS      = $(SOURCES:%.c=$(B)/%.o)
@@ -92,6 +94,12 @@ $(B)/e2e/fakedns_main: $(B)/tests/fakedns.o $(MODULES)
 $(B)/e2e/%: $(B)/tests/e2e/%.o $(B)/flags
 	@mkdir -p $(@D)
 	$(call Q,LD)$(LINK) -o $@ $(filter %.o,$^) $(LIBS)
+
+# The shim is preloaded into fardel: no sanitizer, no other object.
+$(B)/crash-shim.so: tests/crash/shim.c tests/crash/trace.h $(B)/flags
+	$(call Q,LD)$(CC) -std=c11 -D_GNU_SOURCE -I. $(CFLAGS) $(WARN) -shared -fPIC -o $@ $< -ldl
+$(B)/crash: $(B)/tests/crash/crash.o $(B)/flags
+	$(call Q,LD)$(LINK) -o $@ $<
 
 # Fuzzers are programs of their own: each file has a LLVMFuzzerTestOneInput().
 $(B)/fuzz-%: $(B)/tests/fuzz/%.o $(MODULES) $(B)/flags $(B)/sources
@@ -136,10 +144,12 @@ clang: | build/deps-clang
 valgrind: | build/deps-valgrind
 	@$(MAKE) --no-print-directory VARIANT=valgrind build/valgrind/unit
 	@VALGRIND=1 sh tests/run-unit.sh build/valgrind/unit $(T)
+crash: fardel $(B)/crash $(B)/crash-shim.so
+	@$(B)/crash '$(CURDIR)/fardel' '$(CURDIR)/$(B)/crash-shim.so' $(T)
 fuzz: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
 	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
-objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS)
+objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CRASH_OBJECTS)
 fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
@@ -181,6 +191,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
+.PHONY: all objects run unit check e2e crash asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -563,6 +563,39 @@ static int move_in(struct draft *d)
 	return -1;
 }
 
+/* A power cut may keep the name of a message and not its octets, and this message is what those octets should have been: without
+ * its names it can be taken again. False: they could not be set aside. */
+static bool clear_way(const char *id, const char *why)
+{
+	char name[NAME_ROOM];
+	struct message *m;
+
+	while ((m = index_message(str_of(id)))) {
+		entry_name_of(m->entries, name);
+		if (m->entries->state == ENTRY_OPEN || !queue_set_aside(queue.cur, name, why))
+			return false;
+		index_drop(m->entries);
+	}
+	return true;
+}
+
+/* The message with this id that is in cur/ and whole, or NULL: there is none. */
+static struct message *whole_message(const char *id)
+{
+	struct message *m = index_message(str_of(id));
+	char name[NAME_ROOM];
+	const char *why;
+	struct mail *mail;
+
+	if (!m || m->checked)
+		return m;
+	entry_name_of(m->entries, name);
+	mail = mail_open(queue.cur, name, false, true, &why);
+	m->checked = mail != NULL;
+	mail_free(mail);
+	return !mail && errno == EBADMSG && clear_way(id, why) ? NULL : m;
+}
+
 /* A message with this id is in cur/. Perhaps a crash came between its name and its sync: it is synced before it is called
  * taken. 0 or -1 with errno. */
 static int board_existing(struct draft *d, const struct message *m)
@@ -583,7 +616,7 @@ static int board_existing(struct draft *d, const struct message *m)
 
 void queue_commit(struct draft *d, void (*done)(void *, bool), void *arg)
 {
-	const struct message *there = index_message(str_of(d->id));
+	const struct message *there = whole_message(d->id);
 	bool ok;
 
 	d->done = done;

@@ -117,6 +117,24 @@ START_TEST(an_empty_message_is_delivered)
 }
 END_TEST
 
+/* A power cut may keep a name and not the octets: what is taken again under that id is not told that it is there. */
+START_TEST(an_id_whose_file_is_not_whole_is_taken_again)
+{
+	static const char id[] = "6b0c6a4000000000deadbeef";
+	static const char name[] = "9999999999.0.6b0c6a4000000000deadbeef.there.test";
+
+	rig_open();
+	rig_crash();
+	rig_write("cur", name, "", 0);
+	rig_start();
+	ck_assert(rig_put_body("a@here.test", "b@there.test", "Subject: again\r\n\r\n", id, 0));
+	rig_run(60);
+	ck_assert_uint_eq(rig_got("b@there.test"), 1);
+	ck_assert_uint_eq(rig_count("bad"), 2);         /* and its reason */
+	rig_close();
+}
+END_TEST
+
 START_TEST(an_id_that_is_there_already_is_taken_once)
 {
 	take_only();
@@ -871,6 +889,7 @@ Suite *queue_suite(void)
 	tcase_add_test(t, a_draft_that_is_given_up_leaves_nothing);
 	tcase_add_test(t, a_large_message_is_delivered_octet_for_octet);
 	tcase_add_test(t, an_empty_message_is_delivered);
+	tcase_add_test(t, an_id_whose_file_is_not_whole_is_taken_again);
 	tcase_add_test(t, an_id_that_is_there_already_is_taken_once);
 	tcase_add_test(t, an_id_committed_twice_in_one_round_is_one_message);
 	tcase_add_test(t, a_crash_in_mid_commit_calls_nobody_back);

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -574,6 +576,9 @@ int stream_starttls(struct stream *s, struct tls *tls)
 	if (errno)
 		return -1;
 	s->tls = tls;
+	/* TLS leaves in several records, and the kernel would keep back the second until the peer has acknowledged the first:
+	 * 40 ms for a peer that delays that. On other than TCP it fails, and is not needed. */
+	setsockopt(s->io_out.fd != -1 ? s->io_out.fd : s->io.fd, IPPROTO_TCP, TCP_NODELAY, &(int){ 1 }, sizeof(int));
 	task_post(&s->task);                    /* a client speaks first */
 	return 0;
 }

@@ -2,6 +2,8 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -360,6 +362,35 @@ START_TEST(two_descriptors_are_a_stream_too)
 }
 END_TEST
 
+static int listen_on_loopback(struct sockaddr_in *a)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	socklen_t n = sizeof *a;
+
+	*a = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	ck_assert(fd != -1 && bind(fd, (struct sockaddr *)a, sizeof *a) == 0 && listen(fd, 1) == 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)a, &n), 0);
+	return fd;
+}
+
+/* Each flight of a handshake is several records: with Nagle's algorithm the last waits for a delayed acknowledgement. */
+START_TEST(no_record_waits_for_the_acknowledgement_of_another)
+{
+	struct sockaddr_in a;
+	struct tls *tls = _i ? tls_accept(wire_server()) : tls_connect("mx.example.org");
+	struct stream tcp = { 0 };
+	int listener = listen_on_loopback(&a), fd = socket(AF_INET, SOCK_STREAM, 0), on = 0;
+	socklen_t n = sizeof on;
+
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&a, sizeof a), 0);
+	ck_assert_int_eq(stream_open(&tcp, fd, fd, count), 0);
+	ck_assert_int_eq(stream_starttls(&tcp, tls), 0);
+	ck_assert(getsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, &n) == 0 && on);
+	stream_close(&tcp);
+	close(listener);
+}
+END_TEST
+
 Suite *lib_stream_tls_suite(void)
 {
 	Suite *s = suite_create("lib_stream_tls");
@@ -382,6 +413,7 @@ Suite *lib_stream_tls_suite(void)
 	tcase_add_loop_test(t, what_the_peer_does_not_take_is_not_drained, 0, 2);
 	tcase_add_loop_test(t, a_paused_stream_takes_nothing_until_it_goes_on, 0, 2);
 	tcase_add_test(t, two_descriptors_are_a_stream_too);
+	tcase_add_loop_test(t, no_record_waits_for_the_acknowledgement_of_another, 0, 2);
 	suite_add_tcase(s, t);
 	return s;
 }

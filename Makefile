@@ -9,6 +9,7 @@
 #   make clang      everything built by clang, unit tests run
 #   make crash      fardel killed at, and power cut behind, every call that matters; about ten minutes. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
+#   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
 #   make lint       layers, style and warnings as errors
 #   make deps       installs what is missing (as root) or says which line does
 #   make install    program, man pages and sample settings below PREFIX; DESTDIR stands before all paths
@@ -149,6 +150,11 @@ crash: fardel $(B)/crash $(B)/crash-shim.so
 fuzz: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
 	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
+build/bench/load: bench/load.c | build/deps-bench
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $< -lssl -lcrypto -pthread
+bench: fardel build/bench/load $(E2E_PROGRAMS)
+	@sh bench/run.sh
 objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CRASH_OBJECTS)
 fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
@@ -191,6 +197,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e crash asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
+.PHONY: all objects run unit check e2e bench crash asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -25,6 +25,7 @@ probe() {
 	udns) compiles '#include <udns.h>' -ludns ;;
 	bearssl) compiles '#include <bearssl.h>' -lbearssl ;;
 	check) compiles '#include <check.h>' -lcheck ;;
+	openssl) have openssl && compiles '#include <openssl/ssl.h>' -lssl -lcrypto ;;
 	clang) have clang && echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c -o "$work/probe" - 2>/dev/null ;;
 	*) have "$1" ;;
 	esac
@@ -35,6 +36,7 @@ package() {
 	udns) echo libudns-dev ;;
 	bearssl) echo libbearssl-dev ;;
 	clang) echo clang llvm ;;
+	openssl) echo openssl libssl-dev ;;
 	*) echo "$1" ;;
 	esac
 }
@@ -45,6 +47,7 @@ for step in "$@"; do
 	build) wanted="$wanted cc udns bearssl" ;;
 	check) wanted="$wanted cc udns bearssl check pkg-config" ;;
 	clang) wanted="$wanted cc udns bearssl check pkg-config clang" ;;
+	bench) wanted="$wanted cc openssl" ;;
 	valgrind) wanted="$wanted cc udns bearssl check pkg-config valgrind" ;;
 	*) echo "deps: no step is called $step" >&2; exit 2 ;;
 	esac

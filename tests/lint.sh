@@ -42,7 +42,7 @@ BEGIN {
 }
 function no(why) { print FILENAME ":" FNR ": " $0 ": " why }
 FNR == 1 { me = module(FILENAME) }
-me == "tests" { next }
+me == "tests" || me == "bench" { next }
 !(me in level) { if (FNR == 1) print FILENAME ": belongs to no layer (tests/lint.sh)"; next }
 /^#[ \t]*include[ \t]*<bearssl/ && me != "lib" { no("BearSSL is behind lib/") }
 /^#[ \t]*include[ \t]*<udns/ && me != "dns" { no("udns is behind dns.c") }

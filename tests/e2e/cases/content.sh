@@ -78,3 +78,24 @@ nothing_is_smuggled() {
 	drained here
 	within 1 "still that one" arrived here user 1
 }
+
+it content_of_others "messages that other people collected, malformed ones among them, come out octet for octet"
+content_of_others() {
+	corpus=${EML:-$root/../shared/conformance/eml}
+	[ -d "$corpus" ] || skip "no messages in $corpus (EML=DIRECTORY names another)"
+	sink sink
+	serve here "route = sink.test smtp://127.0.0.1:$port"
+	for eml in "$corpus"/*/*.eml; do
+		{
+			printf 'X-E2E: corpus\n'
+			tr -d '\000' <"$eml" | awk '{ sub(/\r$/, ""); gsub(/\r/, " "); print }'         # with an end to its last line
+		} | crlf >"$T/crlf"
+		rm -f "$T/sink/"*.data
+		must "$eml is taken" inject -p "$(port_of here)" -m "$T/crlf" -t user@here.test -t user@sink.test
+		within 30 "$eml at the sink" took sink 1
+		within 30 "$eml in the Maildir" arrived here user 1
+		original "$T/sink/"*.data | cmp - "$T/crlf" || fail "$eml is not the same at the sink"
+		original "$(mail here user)" | sed 's/$/\r/' | cmp - "$T/crlf" || fail "$eml is not the same in the Maildir"
+		rm "$(mail here user)"
+	done
+}

@@ -1,0 +1,163 @@
+#!/bin/sh
+# Accepting mail beside Postfix: bench/run.sh. Both get the same load in turns, round after round, on the same disk; mail is kept, not
+# delivered. Prints messages a second as median [least - most] of the rounds, and the ratio of the two within a round.
+#   ROUNDS=5 SECONDS_EACH=1 bench/run.sh     how often, how long
+# Postfix is unpacked below build/e2e/ as for the end-to-end tests and needs root; without it fardel is measured alone.
+set -u
+LC_ALL=C
+export LC_ALL
+umask 022
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
+cd "$root" || exit 1
+rounds=${ROUNDS:-5}
+each=${SECONDS_EACH:-1}
+fardel=$root/fardel
+tools=$root/build/default/e2e
+load=$root/build/bench/load
+# On the disk that the project lies on: /tmp may be memory, where no sync costs anything.
+T=$(mktemp -d "$root/build/bench/run.XXXXXX") || exit 1
+chmod 711 "$T"
+started=
+. tests/e2e/lib.sh
+skip() { fail "$@"; }
+fail() {
+	echo "bench: $*" >&2
+	exit 1
+}
+. tests/e2e/packages.sh
+it() { :; }
+. tests/e2e/cases/clients.sh
+. tests/e2e/cases/servers.sh
+leave() {
+	end_all
+	rm -rf "$T"
+}
+trap leave EXIT
+trap 'exit 143' INT TERM HUP
+answers() { "$load" -n 1 "$1" >/dev/null 2>&1; }
+
+certificates() {
+	for kind in "rsa rsa_keygen_bits:2048" "ec ec_paramgen_curve:prime256v1"; do
+		# shellcheck disable=SC2086
+		set -- $kind
+		openssl req -x509 -newkey "$1" -pkeyopt "$2" -nodes -days 2 -subj /CN=localhost -keyout "$T/$1.key" -out "$T/$1.crt" 2>/dev/null ||
+			fail "openssl makes no certificate"
+	done
+	cp "$T/rsa.crt" "$T/cert.pem"
+}
+# A new queue each time: files removed under a running queue would be noticed, and that is work of another kind.
+start_fardel() {
+	[ "${fardel_pid:-}" ] && end "$fardel_pid"
+	rm -rf "$T/fardel.queue"
+	config fardel "deliver = no" "log = $T/fardel.mail.log"
+	for kind in rsa ec; do printf 'tls_certificate = %s\ntls_key = %s\n' "$T/$kind.crt" "$T/$kind.key"; done >>"$T/fardel.conf"
+	begin fardel "$fardel" serve -c "$T/fardel.conf"
+	fardel_pid=$pid
+	fardel_port=$(port_of fardel)
+	within 10 "fardel at port $fardel_port" answers "$fardel_port"
+}
+start_postfix() {
+	postfix_port=
+	[ "$(id -u)" = 0 ] || return 0
+	(need_postfix) >/dev/null 2>&1
+	[ -d "$store/postfix" ] || return 0
+	need_postfix
+	own_tree
+	accounts postfix postdrop
+	free_port
+	postfix_port=$port
+	mkdir -p "$T/postfix/etc" "$T/postfix/data" "$T/postfix/mail" "$T/postfix/queue"
+	postfix_config "$postfix_port" 9
+	cat >>"$T/postfix/etc/main.cf" <<TEXT
+relay_domains = there.test
+smtpd_data_restrictions = check_client_access static:HOLD
+smtpd_tls_security_level = may
+smtpd_tls_cert_file = $T/rsa.crt
+smtpd_tls_key_file = $T/rsa.key
+smtpd_tls_eccert_file = $T/ec.crt
+smtpd_tls_eckey_file = $T/ec.key
+smtpd_client_connection_rate_limit = 0
+TEXT
+	sed -i '/^smtpd_tls_security_level = none/d; /^relay_domains = here/d' "$T/postfix/etc/main.cf"
+	for directory in active bounce corrupt defer deferred flush hold incoming private public maildrop saved trace pid; do
+		mkdir "$T/postfix/queue/$directory"
+	done
+	chown 64001:64001 "$T/postfix/queue/"* "$T/postfix/data" "$T/postfix/mail"
+	chown 0:0 "$T/postfix/queue/pid"
+	# shellcheck disable=SC2086
+	begin postfix setsid env $wrapped MAIL_CONFIG="$T/postfix/etc" "$tree/usr/lib/postfix/sbin/master" -c "$T/postfix/etc" -d
+	within 20 "Postfix at port $postfix_port" answers "$postfix_port"
+}
+
+# What is measured: a name, and how the load is made.
+cases='clear, 1 session, a message each|-c 1
+clear, 100 sessions, a message each|-c 100
+clear, 1 session for all|-c 1 -k 0
+clear, 100 sessions for all|-c 100 -k 0
+RSA-2048 resumed, 1 session|-c 1 -T rsa -R
+RSA-2048 resumed, 100 sessions|-c 100 -T rsa -R
+P-256, 1 session|-c 1 -T ec
+P-256, 100 sessions|-c 100 -T ec
+P-256 resumed, 100 sessions|-c 100 -T ec -R
+RSA-2048, 100 sessions|-c 100 -T rsa'
+measure() {
+	round=1
+	while [ "$round" -le "$rounds" ]; do
+		start_fardel
+		[ "$postfix_port" ] && find "$T/postfix/queue/hold" -type f -delete
+		echo "$cases" | while IFS='|' read -r name options; do
+			for who in postfix fardel; do
+				eval "port=\$${who}_port"
+				[ "$port" ] || continue
+				# shellcheck disable=SC2086
+				echo "$name|$who|$round|$("$load" -t "$each" $options "$port")"
+			done
+		done
+		round=$((round + 1))
+	done >"$T/raw"
+}
+report() {
+	awk -F'|' '
+	function sorted(list, n,   i, j, x) { for (i = 2; i <= n; i++) { x = list[i]; for (j = i - 1; j && list[j] > x; j--) list[j + 1] = list[j]; list[j + 1] = x } }
+	function show(list, n, form) { sorted(list, n); return sprintf(form " [" form " - " form "]", list[int((n + 1) / 2)], list[1], list[n]) }
+	{ split($4, f, " "); rate[$1, $2, $3] = f[1]; bad[$1, $2] += f[3]; suite[$1, $2] = f[5] " " f[6]; if (!seen[$1]++) order[++cases] = $1; if ($3 > rounds) rounds = $3 }
+	END {
+		printf "%-36s %-26s %-26s %s\n", "messages a second", "fardel", "Postfix", "fardel : Postfix"
+		for (c = 1; c <= cases; c++) {
+			k = order[c]; n = 0
+			for (r = 1; r <= rounds; r++) { a[r] = rate[k, "fardel", r] + 0; if ((k, "postfix", r) in rate) { b[++n] = rate[k, "postfix", r] + 0; q[n] = b[n] ? a[r] / b[n] : 0 } }
+			printf "%-36s %-26s %-26s %s%s\n", k, show(a, rounds, "%.0f"), n ? show(b, n, "%.0f") : "-", n ? show(q, n, "%.2f") : "-", bad[k, "fardel"] + bad[k, "postfix"] ? sprintf("  (failed: %d and %d)", bad[k, "fardel"], bad[k, "postfix"]) : ""
+		}
+	}' "$T/raw"
+}
+# written PID...: octets that they have had written to the disk.
+written() { for pid in "$@"; do cat /proc/"$pid"/io; done 2>/dev/null | awk '/^write_bytes/ { n += $2 } END { print n + 0 }'; }
+# Counts that no other load on the machine changes: 200 messages, one a session and then one session for all.
+counts() {
+	command -v strace >/dev/null 2>&1 || { echo "no strace here: no counts"; return; }
+	start_fardel
+	processes="$fardel_pid $(pgrep -P "$fardel_pid" | tr '\n' ' ')"
+	for how in "a message each|-k 1" "one session for all|-k 0"; do
+		before=$(written $processes)
+		# shellcheck disable=SC2046
+		strace -f -c -qq -o "$T/strace" $(printf -- '-p %s ' $processes) 2>/dev/null &
+		tracer=$!
+		sleep 0.5
+		"$load" -n 200 ${how#*|} "$fardel_port" >/dev/null
+		sleep 0.2
+		kill -INT $tracer 2>/dev/null
+		wait $tracer 2>/dev/null
+		after=$(written $processes)
+		awk -v how="${how%|*}" -v bytes=$((after - before)) '
+			$NF ~ /^[a-z_0-9]+$/ && $4 ~ /^[0-9]+$/ && $NF != "total" { calls += $4; if ($NF ~ /sync/) syncs += $4; list = list sprintf(" %s %.1f", $NF, $4 / 200) }
+			END { printf "1 session, %s: %.1f system calls, %.2f syncs, %.0f octets to the disk a message of 4096\n  %s\n", how, calls / 200, syncs / 200, bytes / 200, list }' "$T/strace"
+	done
+}
+
+certificates
+start_postfix
+[ "$postfix_port" ] || echo "(no Postfix here: fardel alone)"
+measure
+report
+echo
+counts

@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "lib/log.h"
-#include "lib/map.h"
 #include "smtpd/session.h"
 
 enum {
@@ -23,15 +22,11 @@ enum {
 	ACCEPT_PAUSE_MS = 1000,         /* after running out of descriptors */
 	LINGER_MS = 2000,               /* for the peer to read our last words */
 	LINGER_MAX = 1 << 20,           /* octets it may still send meanwhile */
-	EVICT_MS = 10000,               /* idle this long, a session may have to make place */
-	EVICT_LOOK = 32                 /* sessions looked at for it */
-};
-
-/* Sessions that share an address (IPv6: a /64). */
-struct guest {
-	struct map_node node;
-	unsigned char key[9];
-	unsigned sessions;
+	EVICT_MS = 10000,               /* quiet this long, a session may have to make place... */
+	EVICT_BUSY_MS = 30000,          /* ...and one with a transaction */
+	EVICT_LOOK = 32,                /* sessions looked at for it */
+	LEAVING_ROOM = 8,
+	TURNED_AWAY_LINES = 20          /* in the log, a second */
 };
 
 struct listener {
@@ -44,13 +39,15 @@ struct listener {
 static const struct smtpd_config *config;
 static struct listener *listeners;
 static struct list sessions;
-static struct map guests;
+static unsigned leaving;                /* sessions that have had our last words */
 static bool stopping;
+
+static unsigned sessions_wanted(void) { return config->sessions_max ? config->sessions_max : 12000; }
 
 /* A session needs a descriptor, and one more while it sends a message; a quarter is left to the queue and to deliveries. */
 static unsigned sessions_max(void)
 {
-	unsigned max = config->sessions_max ? config->sessions_max : 2000;
+	unsigned max = sessions_wanted();
 	struct rlimit r;
 	rlim_t room;
 
@@ -95,6 +92,8 @@ static bool step(struct session *s)
 	case P_HANDSHAKE: return handshake_await(s);
 	case P_CLOSING: return close_gently(s);
 	case P_LINGER: return linger(s);
+	case P_GREETING: return session_greet_stranger(s);
+	case P_PAUSED:
 	case P_ASKING:
 	case P_COMMIT:
 	case P_DEAD: break;
@@ -149,6 +148,14 @@ static void time_is_up(struct session *s)
 		session_hang_up(s, "4.4.2", s->phase == P_DATA ? "Timeout while receiving a message" : "Timeout while waiting for a command");
 		stream_again(&s->stream);
 		break;
+	case P_GREETING:
+		session_greet_stranger(s);
+		stream_again(&s->stream);
+		break;
+	case P_PAUSED:
+		session_await_command(s);
+		stream_again(&s->stream);
+		break;
 	case P_ASKING:
 		session_log_refusal(s, s->question.stage, buf_view(&s->question.arg), 451, "4.4.3", "no facts in time");
 		session_say(s, 451, "4.4.3", "The address could not be checked in time, try again later");
@@ -196,11 +203,11 @@ static void unmap(struct sockaddr_storage *a)
 	memcpy(a, &four, sizeof four);
 }
 
-static void describe_peer(struct subject *who, const struct sockaddr_storage *peer)
+static void describe_peer(struct subject *who, const struct sockaddr_storage *peer, enum smtpd_service service)
 {
 	char text[INET6_ADDRSTRLEN];
 
-	who->peer = *peer;
+	*who = (struct subject){ .peer = *peer, .helo = "", .sender = "", .user = "", .uid = -1, .submission = service != SMTPD_MX };
 	unmap(&who->peer);
 	switch (who->peer.ss_family) {
 	case AF_INET:
@@ -220,7 +227,7 @@ static void describe_peer(struct subject *who, const struct sockaddr_storage *pe
 	}
 }
 
-static struct session *open_session(int in, int out, const struct sockaddr_storage *peer, enum smtpd_service service)
+static struct session *open_session(int in, int out, const struct subject *who, enum smtpd_service service)
 {
 	struct session *s = calloc(1, sizeof *s);
 
@@ -236,17 +243,13 @@ static struct session *open_session(int in, int out, const struct sockaddr_stora
 	s->config = config;
 	s->patience = PATIENCE;
 	s->service = service;
-	s->who.helo = s->who.sender = s->who.user = "";
-	s->who.uid = -1;
-	s->who.submission = service != SMTPD_MX;
+	s->who = *who;
 	s->timer.expired = timer_expired;
 	s->wake.run = question_wake;
-	describe_peer(&s->who, peer);
 	s->quiet_since = loop_now();
 	list_push(&sessions, &s->node);
 	log_event(LOG_DEBUG, "connected", LF(L_TEXT("client", s->who.peer_text)));
-	session_say(s, 220, "", "%s ESMTP fardel", s->config->hostname);
-	session_await_command(s);
+	session_begin(s);
 	return s;
 }
 
@@ -262,6 +265,8 @@ int smtpd_session(int in, int out, void (*ended)(void))
 {
 	struct sockaddr_storage peer = { 0 };
 	socklen_t n = sizeof peer;
+	enum smtpd_service service;
+	struct subject who;
 	struct session *s;
 
 	if (getpeername(in, (struct sockaddr *)&peer, &n) == -1 || n < sizeof peer.ss_family) {
@@ -271,7 +276,9 @@ int smtpd_session(int in, int out, void (*ended)(void))
 		}
 		peer.ss_family = AF_UNSPEC;
 	}
-	s = open_session(in, out, &peer, peer.ss_family == AF_INET || peer.ss_family == AF_INET6 ? SMTPD_MX : SMTPD_LOCAL);
+	service = peer.ss_family == AF_INET || peer.ss_family == AF_INET6 ? SMTPD_MX : SMTPD_LOCAL;
+	describe_peer(&who, &peer, service);
+	s = open_session(in, out, &who, service);
 	if (!s)
 		return -1;
 	s->ended = ended;
@@ -287,103 +294,92 @@ void session_touch(struct session *s)
 	list_push(&sessions, &s->node);
 }
 
-void sessions_remove(struct session *s) { list_remove(&sessions, &s->node); }
+void session_leaves(struct session *s)
+{
+	leaving += !s->leaving;
+	s->leaving = true;
+}
+
+void sessions_remove(struct session *s)
+{
+	leaving -= s->leaving;
+	list_remove(&sessions, &s->node);
+}
+
 bool smtpd_stopping(void) { return stopping; }
 
 /* ---- accepting */
 
-/* IPv6 hosts own a /64 and more: counting single addresses would count nothing. Empty: not counted. */
-static struct str guest_key(const struct sockaddr_storage *peer, unsigned char key[9])
+/* A flood of clients is not to become a flood of lines. */
+static void log_turned_away(const struct subject *who, const char *why)
 {
-	struct sockaddr_storage a = *peer;
+	static msec second;
+	static unsigned lines, more;
 
-	unmap(&a);
-	if (a.ss_family == AF_INET) {
-		struct in_addr four = ((struct sockaddr_in *)&a)->sin_addr;
-
-		if (ntohl(four.s_addr) >> 24 == 127)
-			return STR("");
-		key[0] = 4;
-		memcpy(key + 1, &four, 4);
-		return (struct str){ (char *)key, 5 };
+	if (loop_now() - second >= 1000) {
+		if (more)
+			log_event(LOG_INFO, "turned-away", LF(L_NUM("more", more)));
+		second = loop_now();
+		lines = more = 0;
 	}
-	if (a.ss_family == AF_INET6) {
-		struct in6_addr *six = &((struct sockaddr_in6 *)&a)->sin6_addr;
-
-		if (IN6_IS_ADDR_LOOPBACK(six))
-			return STR("");
-		key[0] = 6;
-		memcpy(key + 1, six, 8);
-		return (struct str){ (char *)key, 9 };
-	}
-	return STR("");
-}
-
-void guest_leave(struct session *s)
-{
-	struct guest *g = s->guest;
-
-	s->guest = NULL;
-	if (!g || --g->sessions)
-		return;
-	map_remove(&guests, &g->node);
-	free(g);
-}
-
-/* False: too many sessions from there already. *out is NULL for one that is not counted. */
-static bool count_guest(const struct sockaddr_storage *peer, struct guest **out)
-{
-	unsigned char key[9];
-	struct str k = guest_key(peer, key);
-	struct map_node *have;
-	struct guest *g;
-
-	*out = NULL;
-	if (!config->sessions_per_address || !k.n)
-		return true;
-	have = map_get(&guests, k);
-	if (have) {
-		g = owner_of(have, struct guest, node);
-		if (g->sessions >= config->sessions_per_address)
-			return false;
-	} else {
-		g = calloc(1, sizeof *g);
-		if (!g)
-			return false;
-		memcpy(g->key, key, k.n);
-		if (!map_put(&guests, &g->node, (struct str){ (char *)g->key, k.n })) {
-			free(g);
-			return false;
-		}
-	}
-	g->sessions++;
-	*out = g;
-	return true;
+	if (lines++ < TURNED_AWAY_LINES)
+		log_event(LOG_INFO, "turned-away", LF(L_TEXT("client", who->peer_text), L_TEXT("reason", why)));
+	else
+		more++;
 }
 
 /* No session begins: one line, and the descriptor is closed. Nothing of the peer's has been read or is awaited. */
-static void turn_away(int fd, const struct sockaddr_storage *peer, const char *enhanced, const char *why)
+static void turn_away(int fd, const struct subject *who, const char *enhanced, const char *why)
 {
-	struct subject who = { 0 };
 	char line[512];
 	int n = snprintf(line, sizeof line, "421 %s %.255s %s\r\n", enhanced, config->hostname, why);
 
-	describe_peer(&who, peer);
-	log_event(LOG_INFO, "turned-away", LF(L_TEXT("client", who.peer_text), L_TEXT("reason", why)));
+	log_turned_away(who, why);
 	if (send(fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == -1) {
 		/* gone already */
 	}
 	close(fd);
 }
 
+/* Under pressure those go who do least for us: they wait, or send so slowly that it comes to the same. */
 static bool evictable(const struct session *s)
 {
-	return s->phase == P_COMMAND && !(s->seen & SEEN_MAIL) && loop_now() - s->quiet_since >= EVICT_MS;
+	msec quiet = loop_now() - s->quiet_since;
+
+	switch (s->phase) {
+	case P_GREETING:
+	case P_PAUSED:
+	case P_STARTTLS:
+	case P_HANDSHAKE:
+		return quiet >= EVICT_MS;
+	case P_COMMAND:
+		return quiet >= (s->seen & SEEN_MAIL ? EVICT_BUSY_MS : EVICT_MS);
+	case P_DATA:
+		return quiet >= EVICT_BUSY_MS;
+	case P_ASKING:                  /* it waits for us */
+	case P_COMMIT:
+	case P_CLOSING:                 /* has left already */
+	case P_LINGER:
+	case P_DEAD:
+		break;
+	}
+	return false;
 }
 
-/* All places are taken: one of the sessions that were quiet longest has to go if it does nothing for us.
- * Its place is free when it has ended. */
-static void make_place(void)
+static void evict(struct session *s)
+{
+	if (s->phase == P_STARTTLS || s->phase == P_HANDSHAKE) {
+		handshake_failed(s, "too busy to wait for it");
+		session_die(s);
+		return;
+	}
+	session_hang_up(s, "4.3.2", "Too busy to wait for you");
+	session_touch(s);
+	stream_again(&s->stream);
+}
+
+/* All places are taken: one of the sessions that were quiet longest has to go if it does nothing for us. */
+static bool make_place(void)
 {
 	unsigned look = EVICT_LOOK;
 
@@ -392,37 +388,62 @@ static void make_place(void)
 
 		if (!evictable(s))
 			continue;
-		session_hang_up(s, "4.3.2", "Too busy to wait for you");
-		session_touch(s);
-		stream_again(&s->stream);
-		return;
+		evict(s);
+		return true;
 	}
+	return false;
 }
 
-static void welcome(int fd, const struct sockaddr_storage *peer, enum smtpd_service service)
+/* Those who are leaving have no place, but still a descriptor: there is room for some of them. */
+static bool has_place(void)
 {
-	struct guest *g;
+	unsigned max = sessions_max();
+
+	if (sessions.n - leaving >= max && !make_place())
+		return false;
+	return sessions.n < max + max / 8 + LEAVING_ROOM;
+}
+
+/* Once a minute, in words for who can do something about it. */
+static void log_full(void)
+{
+	static msec next;
+
+	if (next && loop_now() < next)
+		return;
+	next = loop_now() + 60000;
+	if (sessions_max() < sessions_wanted())
+		log_text(LOG_WARN, "full", "%u sessions are all that the limit of open files leaves room for: raise it (ulimit -n, or LimitNOFILE= of the "
+			"service)", sessions_max());
+	else
+		log_text(LOG_WARN, "full", "all %u sessions are taken, new clients are told to come back: see the setting sessions_max", sessions_max());
+}
+
+void smtpd_welcome(int fd, const struct sockaddr_storage *peer, enum smtpd_service service)
+{
+	struct subject who;
+	struct limits_visit visit;
+	const char *why;
 	struct session *s;
 
-	if (sessions.n >= sessions_max()) {
-		make_place();
-		turn_away(fd, peer, "4.3.2", "Too many sessions, try again later");
+	describe_peer(&who, peer, service);
+	if (!has_place()) {
+		log_full();
+		turn_away(fd, &who, "4.3.2", "Too many sessions, try again later");
 		return;
 	}
-	if (!count_guest(peer, &g)) {
-		turn_away(fd, peer, "4.7.0", "Too many sessions from your address");
+	why = guest_enter(config, &who, &visit);
+	if (why) {
+		turn_away(fd, &who, "4.7.0", why);
 		return;
 	}
-	s = open_session(fd, fd, peer, service);
+	s = open_session(fd, fd, &who, service);
 	if (s) {
-		s->guest = g;
+		s->visit = visit;
 		return;
 	}
-	close(fd);
-	if (g && !--g->sessions) {
-		map_remove(&guests, &g->node);
-		free(g);
-	}
+	turn_away(fd, &who, "4.3.0", "Out of memory, try again later");
+	guest_leave(&visit);
 }
 
 /* Errors of accept() that say nothing about the listening socket: the next connection may be well. */
@@ -442,7 +463,7 @@ static void listener_ready(struct io *io, short revents)
 		int fd = accept4(io->fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd != -1) {
-			welcome(fd, &peer, l->service);
+			smtpd_welcome(fd, &peer, l->service);
 			continue;
 		}
 		if (errno == EAGAIN || errno == EWOULDBLOCK)
@@ -511,3 +532,4 @@ void smtpd_stop(void)
 }
 
 unsigned smtpd_sessions(void) { return (unsigned)sessions.n; }
+unsigned smtpd_places(void) { return sessions_max(); }

@@ -11,13 +11,19 @@ struct smtpd_config {
 	const char *hostname;
 	uint64_t message_size;                  /* octets, announced as SIZE. 0: no limit */
 	unsigned rcpt_max;                      /* a transaction; announced as LIMITS RCPTMAX. 0: 10000 */
-	unsigned sessions_max;                  /* in all. 0: 2000; lowered to what descriptors allow */
-	unsigned sessions_per_address;          /* 0: no limit (loopback never has one) */
+	unsigned sessions_max;                  /* in all. 0: 12000; lowered to what descriptors allow */
+	unsigned sessions_per_address;          /* of a stranger; loopback has no limit, wider networks 3 and 9 times as many. 0: no limit */
+	unsigned connections_per_minute;        /* the same */
+	unsigned greeting_delay_ms;             /* for strangers; who speaks meanwhile is not served */
 	unsigned hops_max;                      /* Received fields, 0: 100 */
 	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message, and 1 s more for each 1000 octets of it */
+	unsigned session_s;                     /* without a message that is taken. 0: 3600 */
 	struct tls_server *tls;                 /* what STARTTLS shows; NULL: it is not offered */
 	/* Decides on a recipient; must be set. WAIT: run again from the top when facts have come. REFUSE: why is the reply. */
 	enum verdict (*rcpt)(void *arg, const struct subject *, struct facts *, const struct recipient *, struct reply *why);
+	/* Clients who may send mail anywhere: not limited, not delayed, not counted. NULL: none. Local programs and who has
+	 * logged in are never asked for. */
+	bool (*trusted)(void *arg, const struct subject *);
 	void *arg;
 };
 
@@ -39,5 +45,6 @@ int smtpd_session(int in, int out, void (*ended)(void));
  * a message that is being sent is still taken. */
 void smtpd_stop(void);
 unsigned smtpd_sessions(void);                          /* that are not over yet */
+unsigned smtpd_places(void);                            /* at most so many, as descriptors allow */
 
 #endif

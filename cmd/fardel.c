@@ -48,6 +48,12 @@ static bool may_relay(const struct subject *s)
 	return s->local || networks_hold(&settings.relay_from, (const struct sockaddr *)&s->peer);
 }
 
+static bool trusted_rule(void *arg, const struct subject *s)
+{
+	(void)arg;
+	return may_relay(s);
+}
+
 /* Who may come in: local users that exist, and anything from where relaying is allowed. */
 static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *f, const struct recipient *to, struct reply *why)
 {
@@ -322,8 +328,10 @@ static int start_tls(bool now)
 static void start_smtpd(void)
 {
 	smtpd = (struct smtpd_config){
-		.hostname = settings.hostname, .message_size = settings.message_size, .sessions_per_address = settings.sessions_per_address,
-		.rcpt = rcpt_rule, .tls = tls,
+		.hostname = settings.hostname, .message_size = settings.message_size, .sessions_max = settings.sessions_max,
+		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
+		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
+		.rcpt = rcpt_rule, .trusted = trusted_rule, .tls = tls,
 	};
 	smtpd_configure(&smtpd);
 }
@@ -448,6 +456,9 @@ static int run_server(void)
 		return no_queue(why);
 	if ((status = start_drops()) || (status = accept_on_ports()))
 		return status;
+	if (smtpd_places() < settings.sessions_max)
+		log_text(LOG_WARN, "descriptors", "the limit of open files leaves room for %u of sessions_max = %u sessions: raise it (ulimit -n, or "
+			"LimitNOFILE= of the service), or lower sessions_max", smtpd_places(), settings.sessions_max);
 	on_signals();
 	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", settings.hostname), L_TEXT("queue", settings.queue),
 		L_NUM("uid", (long long)geteuid()), L_NUM("entries", (long long)queue_entries())));

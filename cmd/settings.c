@@ -52,7 +52,17 @@ static const struct conf_row rows[] = {
 	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(message_size), .preset = "35M", .min = 65536, .max = (uint64_t)1 << 40, .help =
 		"The largest message that is taken, in octets." },
 	{ .name = "sessions_per_address", .kind = CONF_NUMBER, .offset = AT(sessions_per_address), .preset = "100", .max = 100000, .help =
-		"How many connections one client address (IPv6: one /64 network) may have at a time. Loopback addresses have no limit. 0: nobody has." },
+		"How many connections one client address (IPv6: one /64 network) may have at a time; its neighbours (IPv4 /26 and /21,\n"
+		"IPv6 /48 and /32) together 3 and 9 times as many. No limit for loopback addresses, relay_from and who has logged in. 0: nobody has one." },
+	{ .name = "connections_per_minute", .kind = CONF_NUMBER, .offset = AT(connections_per_minute), .preset = "300", .max = 1000000, .help =
+		"How many connections a client address may begin within a minute; its neighbours 3 and 9 times as many, as above. 0: no limit." },
+	{ .name = "sessions_max", .kind = CONF_NUMBER, .offset = AT(sessions_max), .preset = "12000", .min = 1, .max = 1000000, .help =
+		"How many clients are served at a time, in all. Each needs a descriptor or two and 1 kB of memory, 25 kB inside TLS." },
+	{ .name = "session_time", .kind = CONF_DURATION, .offset = AT(session_time), .preset = "1h", .min = 60, .max = 86400 * 30, .help =
+		"A session ends when it has brought no message for so long; never in the middle of one." },
+	{ .name = "greeting_delay_ms", .kind = CONF_NUMBER, .offset = AT(greeting_delay_ms), .preset = "200", .max = 10000, .help =
+		"How long, in milliseconds, strangers wait to be greeted (not loopback, not relay_from): programs that spread junk speak first,\n"
+		"and who does so is turned away. 0: who has spoken when his connection is taken." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =

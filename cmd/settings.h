@@ -49,11 +49,14 @@ struct settings {
 	const char *resolver;           /* or NULL: resolv.conf */
 	const char *log, *log_level_text;
 	const char *user;               /* or NULL: keep the uid we have */
-	unsigned sessions_per_address;  /* 0: no limit */
+	unsigned sessions_max;
+	unsigned sessions_per_address, connections_per_minute;  /* 0: no limit */
+	unsigned greeting_delay_ms;
 	const char *tls_out_text;
 	unsigned smtp_port;
 	uint64_t message_size;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
+	int64_t session_time;
 	bool deliver;
 	struct conf_list listen_text, local_text, relay_text, route_text, certificate_text, key_text;
 

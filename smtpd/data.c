@@ -190,7 +190,7 @@ static void committed(void *arg, bool ok)
 		return;
 	}
 	if (ok) {
-		s->patience = PATIENCE;
+		session_message_taken(s);
 		session_say(s, 250, "2.0.0", "Queued as %s", session_id(s));
 	} else {
 		session_say(s, refuse_disk.code, refuse_disk.enhanced, "%s", refuse_disk.text);
@@ -205,7 +205,7 @@ static void end_refused(struct session *s)
 	const struct refusal *r = s->txn->refusal;
 
 	session_log_refusal(s, "DATA", buf_view(&s->txn->only_rcpt), r->code, r->enhanced, r->text);
-	session_spend(s, COST_ERROR);
+	session_offends(s, COST_FAILED);
 	session_say(s, r->code, r->enhanced, "%s", r->text);
 	txn_reset(s);
 	session_await_command(s);
@@ -225,6 +225,17 @@ static void end_of_data(struct session *s)
 	queue_commit(draft, committed, s);
 }
 
+/* Who sends more slowly than DATA_RATE counts as quiet: when places are short, his is taken. */
+static void note_progress(struct session *s)
+{
+	uint64_t fresh = s->txn->octets - s->txn->noted;
+
+	if (fresh * 1000 < (uint64_t)(loop_now() - s->quiet_since) * DATA_RATE)
+		return;
+	s->txn->noted = s->txn->octets;
+	session_touch(s);
+}
+
 bool data_read(struct session *s)
 {
 	static struct buf body;         /* one for all: it holds nothing from one call to the next */
@@ -240,8 +251,8 @@ bool data_read(struct session *s)
 		disk_failed(s, "memory");
 	}
 	stream_take(&s->stream, used);
-	session_touch(s);
 	take_body(s, buf_view(&body));
+	note_progress(s);
 	await_data(s);
 	if (s->txn->undot.ended)
 		end_of_data(s);

@@ -41,7 +41,7 @@ void verb_mail(struct session *s, struct str arg)
 	}
 	if (from.has_size && session_too_large(s, from.size)) {
 		session_log_refusal(s, "MAIL", addr_text(&from.addr), 552, "5.3.4", "declared size is over the limit");
-		session_spend(s, COST_REFUSED);
+		session_offends(s, COST_REFUSED);
 		session_say(s, 552, "5.3.4", "Message is larger than %llu octets", (unsigned long long)s->config->message_size);
 		return;
 	}
@@ -64,7 +64,7 @@ void verb_mail(struct session *s, struct str arg)
 static void refuse_rcpt(struct session *s, const struct recipient *to, const struct reply *why)
 {
 	session_log_refusal(s, "RCPT", addr_text(&to->addr), why->code, why->enhanced, why->text);
-	session_spend(s, COST_REFUSED);
+	session_refused_rcpt(s);
 	session_say_as(s, why);
 }
 

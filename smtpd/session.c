@@ -39,7 +39,7 @@ void session_spend(struct session *s, int cost)
 
 void session_error(struct session *s, int code, const char *enhanced, const char *text)
 {
-	session_spend(s, COST_ERROR);
+	session_offends(s, COST_ERROR);
 	session_say(s, code, enhanced, "%s", text);
 }
 
@@ -196,7 +196,8 @@ void session_die(struct session *s)
 	stream_close(&s->stream);
 	tls_free(s->tls);
 	s->tls = NULL;
-	guest_leave(s);
+	session_leaves(s);
+	guest_leave(&s->visit);
 	if (!s->committing)
 		session_free_later(s);
 }
@@ -205,6 +206,7 @@ void session_close(struct session *s)
 {
 	txn_reset(s);
 	s->phase = P_CLOSING;
+	session_leaves(s);
 	session_deadline(s, CLOSE_MS);
 }
 

@@ -6,10 +6,10 @@
 #include "lib/list.h"
 #include "lib/stream.h"
 #include "mime/transfer.h"
+#include "policy/limits.h"
 #include "queue.h"
 #include "smtpd.h"
 
-struct guest;
 struct session;
 struct tls;
 
@@ -24,12 +24,15 @@ enum {
 enum {
 	PATIENCE = 10000,
 	COST_ERROR = 500,               /* a command that makes no sense: 20 of them */
+	COST_FAILED = 950,              /* a message that is refused: after ten of them the next is one too many */
 	COST_REFUSED = 25,              /* a recipient that is not wanted: lists have stale addresses, guessers too */
 	COST_IDLE = 1                   /* what brings no mail forward: NOOP and its like */
 };
 
 enum phase {
+	P_GREETING,                     /* a stranger, and we have not said 220: he must not speak yet */
 	P_COMMAND,                      /* reads commands */
+	P_PAUSED,                       /* has earned a delay: input waits */
 	P_ASKING,                       /* a command waits for facts: input waits */
 	P_DATA,                         /* reads a message */
 	P_COMMIT,                       /* it is being made durable: input waits */
@@ -66,6 +69,7 @@ struct txn {
 	struct undot undot;
 	struct hops hops;
 	uint64_t octets;                /* of the message, without dots and our own field */
+	uint64_t noted;                 /* of them, when the session was touched last */
 	msec data_end;
 };
 
@@ -86,15 +90,19 @@ struct session {
 	msec quiet_since;
 	struct task wake, end;
 	const struct smtpd_config *config;
-	struct guest *guest;
+	struct limits_visit visit;
+	msec since;                     /* the beginning, or the last message that was taken */
 	enum smtpd_service service;
 	void (*ended)(void);
 	enum phase phase;
 	unsigned seen;
 	int patience;
+	msec owed;                      /* a pause before the next command */
+	unsigned char offences;         /* errors and refused recipients since a message was taken */
 	bool talked;                    /* octets have come */
 	bool committing;                /* done() will come */
 	bool broken;                    /* a reply could not be written */
+	bool leaving;                   /* its last words are said: its place is free */
 	size_t lingered;
 	struct subject who;
 	char *helo;                     /* who.helo, owned; NULL: none yet */
@@ -146,10 +154,32 @@ void session_close(struct session *);                   /* our last words are qu
 void session_hang_up(struct session *, const char *enhanced, const char *why);  /* 421 and session_close() */
 
 /* ---- smtpd.c */
+/* A client has come, as accept() tells. Takes the socket. */
+void smtpd_welcome(int fd, const struct sockaddr_storage *peer, enum smtpd_service);
 bool smtpd_stopping(void);
 void session_touch(struct session *);                   /* it has done something: others are idle longer */
 void sessions_remove(struct session *);
-void guest_leave(struct session *);
+void session_leaves(struct session *);                  /* its place is free for another; twice is once */
+
+/* ---- strangers (smtpd/guests.c) */
+bool subject_is_stranger(const struct smtpd_config *, const struct subject *);  /* no network of ours, no local program, no login */
+bool session_is_stranger(const struct session *);
+/* Counts a client that comes in; NULL, or why it may not, in words. When a peer turns out to be somebody else (a proxy
+ * says so): guest_leave(), and enter again with the new address. */
+const char *guest_enter(const struct smtpd_config *, const struct subject *, struct limits_visit *);
+void guest_leave(struct limits_visit *);                /* twice is once */
+void guests_forget(void);                               /* all counts; when there is no session */
+void session_offends(struct session *, int cost);       /* what costs patience, and in the long run a delay */
+void session_refused_rcpt(struct session *);
+void session_message_taken(struct session *);           /* forgives all that */
+bool session_pause(struct session *);                   /* true: a delay is owed, and begins */
+/* Failed logins, of the client's network and of a user. Ask before a password is looked at. */
+bool session_login_allowed(const struct session *, struct str user);
+void session_login_failed(struct session *, struct str user);
+void session_login_ok(struct session *, struct str user);
+void session_begin(struct session *);                   /* greets, now or after a delay */
+void session_greet(struct session *);                   /* 220 */
+bool session_greet_stranger(struct session *);          /* P_GREETING: false: the delay is not over and nothing has been said */
 
 /* ---- commands (smtpd/verbs.c) */
 bool command_read(struct session *);                    /* one command. False: none has come, or the client must read its replies first */

@@ -221,6 +221,19 @@ static const char *wrong_argument(const struct verb *v, struct str arg)
 	return NULL;
 }
 
+/* What other protocols begin a line with, or end it with: of what a browser was led to send, the first line is all that is read. */
+static bool is_foreign(struct str line, struct str name)
+{
+	static const char *const ends[] = { " HTTP/1.0", " HTTP/1.1", " HTTP/2.0", " RTSP/1.0", " RTSP/2.0", " SIP/2.0", " ICAP/1.0" };
+
+	if (str_starts_nocase(line, STR("SSH-")) || (name.n > 1 && name.p[name.n - 1] == ':'))  /* a header field, "Host:" */
+		return true;
+	for (size_t i = 0; i < sizeof ends / sizeof *ends; i++)
+		if (str_ends_nocase(line, str_of(ends[i])))
+			return true;
+	return false;
+}
+
 static void run_command(struct session *s, struct str line)
 {
 	struct str name, arg = trim_end(line);
@@ -236,7 +249,9 @@ static void run_command(struct session *s, struct str line)
 		arg = STR("");
 	}
 	v = find_verb(name);
-	if (!v) {
+	if (!v && is_foreign(trim_end(line), name)) {
+		session_hang_up(s, "4.7.0", "This is not SMTP");
+	} else if (!v) {
 		session_error(s, 500, "5.5.1", "Command not recognized");
 	} else if ((wrong = out_of_order(s, v))) {
 		session_error(s, 503, "5.5.1", wrong);
@@ -247,6 +262,8 @@ static void run_command(struct session *s, struct str line)
 		v->run(s, arg);
 	}
 }
+
+static msec session_ms(const struct session *s) { return 1000 * (msec)(s->config->session_s ? s->config->session_s : 3600); }
 
 /* Reasons to read no further, with 421 as the reply. */
 static const char *lost_patience(struct session *s, const char **enhanced)
@@ -262,10 +279,14 @@ static const char *lost_patience(struct session *s, const char **enhanced)
 	if (s->stream.skipped > SKIP_MAX)
 		return "A line without end";
 	/* No command begins like this, but a TLS hello does, and other protocols. */
+	if (first && in.p[0] == 0x16)
+		return "This is not SMTP, but TLS, which begins behind STARTTLS here";
 	if (first && !ascii_print(in.p[0]) && in.p[0] != '\r' && in.p[0] != '\n')
 		return "This is not SMTP";
 	if (s->patience <= 0 && stream_has_line(&s->stream))
 		return "Too many errors or commands without a message";
+	if (loop_now() - s->since > session_ms(s) && stream_has_line(&s->stream))
+		return "No message for too long a time";
 	return NULL;
 }
 
@@ -275,7 +296,7 @@ bool command_read(struct session *s)
 	struct str line;
 	const char *enhanced, *why;
 
-	if (stream_full(&s->stream))
+	if (stream_full(&s->stream) || session_pause(s))
 		return false;
 	why = lost_patience(s, &enhanced);
 	if (why) {

@@ -21,6 +21,8 @@ struct smtpd_config {
 	struct tls_server *tls;                 /* what STARTTLS shows; NULL: it is not offered */
 	/* Decides on a recipient; must be set. WAIT: run again from the top when facts have come. REFUSE: why is the reply. */
 	enum verdict (*rcpt)(void *arg, const struct subject *, struct facts *, const struct recipient *, struct reply *why);
+	/* The same for the sender that a stranger names on a service for other servers; NULL: any may be named. */
+	enum verdict (*mail)(void *arg, const struct subject *, struct facts *, const struct sender *, struct reply *why);
 	/* Clients who may send mail anywhere: not limited, not delayed, not counted. NULL: none. Local programs and who has
 	 * logged in are never asked for. */
 	bool (*trusted)(void *arg, const struct subject *);

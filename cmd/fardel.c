@@ -25,6 +25,7 @@
 #include "lib/loop.h"
 #include "lib/tls.h"
 #include "parse.h"
+#include "policy/sender.h"
 #include "queue.h"
 #include "smtpd.h"
 
@@ -52,6 +53,21 @@ static bool trusted_rule(void *arg, const struct subject *s)
 {
 	(void)arg;
 	return may_relay(s);
+}
+
+/* Asked of strangers: what claims to come from a domain must be able to go back there. Domains with a way of their own have one. */
+static enum verdict mail_rule(void *arg, const struct subject *s, struct facts *f, const struct sender *from, struct reply *why)
+{
+	char domain[DOMAIN_MAX + 1];
+	struct route r;
+
+	(void)arg;
+	(void)s;
+	str_copy(domain, sizeof domain, from->addr.domain);
+	for (char *c = domain; *c; c++)
+		*c = ascii_lower(*c);
+	route_find(&settings.routes, str_of(domain), &r);
+	return r.kind == ROUTE_MX ? sender_domain(f, &from->addr, why) : ACCEPT;
 }
 
 /* Who may come in: local users that exist, and anything from where relaying is allowed. */
@@ -257,7 +273,7 @@ static int start_mailboxes(bool inline_work)
 	return 0;
 }
 
-static int start_sending(void)
+static int start_dns(void)
 {
 	static struct dns_config d;
 	const char *why;
@@ -268,6 +284,15 @@ static int start_sending(void)
 		return complain(EX_CONFIG, "%s", why);
 	for (int k = FACT_A; k <= FACT_TLSA; k++)
 		facts_source((enum fact_kind)k, dns_source());
+	return 0;
+}
+
+static int start_sending(void)
+{
+	int status = start_dns();
+
+	if (status)
+		return status;
 	self = (struct mx_self){ .hostname = settings.hostname, .is_own = is_own };
 	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self,
 		.tls = settings.tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings.tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
@@ -331,7 +356,7 @@ static void start_smtpd(void)
 		.hostname = settings.hostname, .message_size = settings.message_size, .sessions_max = settings.sessions_max,
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
-		.rcpt = rcpt_rule, .trusted = trusted_rule, .tls = tls,
+		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .tls = tls,
 	};
 	smtpd_configure(&smtpd);
 }
@@ -497,7 +522,7 @@ static int run_session(void)
 	char why[1024];
 	int status, out;
 
-	if ((status = start_mailboxes(true)) || (status = start_tls(false)))
+	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (settings.check_sender && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);
@@ -554,6 +579,7 @@ static int cmd_inetd(int argc, char **argv)
 		status = run_session();
 	queue_close();
 	maildir_stop();
+	dns_stop();
 	tls_server_free(tls);
 	settings_free(&settings);
 	return status;

@@ -63,6 +63,9 @@ static const struct conf_row rows[] = {
 	{ .name = "greeting_delay_ms", .kind = CONF_NUMBER, .offset = AT(greeting_delay_ms), .preset = "200", .max = 10000, .help =
 		"How long, in milliseconds, strangers wait to be greeted (not loopback, not relay_from): programs that spread junk speak first,\n"
 		"and who does so is turned away. 0: who has spoken when his connection is taken." },
+	{ .name = "check_sender", .kind = CONF_YESNO, .offset = AT(check_sender), .preset = "yes", .help =
+		"Mail from strangers (not relay_from) is refused when the sender's domain cannot get any: it does not exist, has no mail host\n"
+		"with an address, or a null MX. While the DNS does not answer they are told to come back." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =

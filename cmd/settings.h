@@ -57,7 +57,7 @@ struct settings {
 	uint64_t message_size;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
-	bool deliver;
+	bool deliver, check_sender;
 	struct conf_list listen_text, local_text, relay_text, route_text, certificate_text, key_text;
 
 	/* ---- made from them */

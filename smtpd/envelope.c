@@ -29,12 +29,56 @@ static bool begin(struct session *s, const struct sender *from)
 	return true;
 }
 
+static void accept_mail(struct session *s, const struct sender *from)
+{
+	if (!begin(s, from)) {
+		txn_reset(s);
+		session_say(s, 451, "4.3.0", "Out of memory, try again later");
+		return;
+	}
+	s->mail_refused = false;
+	s->seen |= SEEN_MAIL;
+	session_say(s, 250, "2.1.0", "Sender ok");
+}
+
+/* What may change in a moment costs no more than any command. */
+static void refuse_mail(struct session *s, const struct sender *from, const struct reply *why)
+{
+	session_log_refusal(s, "MAIL", addr_text(&from->addr), why->code, why->enhanced, why->text);
+	if (why->code >= 500)
+		session_offends(s, COST_REFUSED);
+	session_say_as(s, why);
+}
+
+/* Runs from the top each time that facts have come. */
+static bool decide_mail(struct session *s, struct str arg)
+{
+	struct reply why = { .code = 550, .enhanced = "5.7.1", .text = "Sender refused" };
+	struct sender from = { 0 };
+	struct parse_error e = parse_mail(arg, params_offered(s), &from);
+
+	assert(!e.text);
+	(void)e;
+	switch (s->config->mail(s->config->arg, &s->who, s->question.facts, &from, &why)) {
+	case WAIT:
+		return false;
+	case ACCEPT:
+		accept_mail(s, &from);
+		break;
+	case REFUSE:
+		refuse_mail(s, &from, &why);
+		break;
+	}
+	return true;
+}
+
 void verb_mail(struct session *s, struct str arg)
 {
 	struct sender from = { 0 };
 	struct parse_error e = parse_mail(arg, params_offered(s), &from);
 	struct reply why;
 
+	s->mail_refused = true;
 	if (e.text) {
 		session_error(s, e.code, e.enhanced, e.text);
 		return;
@@ -50,13 +94,10 @@ void verb_mail(struct session *s, struct str arg)
 		session_say_as(s, &why);
 		return;
 	}
-	if (!begin(s, &from)) {
-		txn_reset(s);
-		session_say(s, 451, "4.3.0", "Out of memory, try again later");
-		return;
-	}
-	s->seen |= SEEN_MAIL;
-	session_say(s, 250, "2.1.0", "Sender ok");
+	if (s->config->mail && !s->who.submission && session_is_stranger(s))
+		question_ask(s, "MAIL", decide_mail, arg);
+	else
+		accept_mail(s, &from);
 }
 
 /* ---- RCPT */

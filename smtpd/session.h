@@ -102,6 +102,7 @@ struct session {
 	bool talked;                    /* octets have come */
 	bool committing;                /* done() will come */
 	bool broken;                    /* a reply could not be written */
+	bool mail_refused;              /* RCPT and DATA may be on their way already */
 	bool leaving;                   /* its last words are said: its place is free */
 	size_t lingered;
 	struct subject who;

@@ -196,6 +196,12 @@ static const char *out_of_order(const struct session *s, const struct verb *v)
 	return NULL;
 }
 
+/* RFC 2920 3.1: a client sends RCPT and DATA before it has read what became of MAIL and of the recipients. */
+static bool follows_refusal(const struct session *s, const struct verb *v)
+{
+	return v->needs & SEEN_MAIL && (s->mail_refused || s->seen & SEEN_MAIL);
+}
+
 static bool holds_control(struct str line)
 {
 	for (size_t i = 0; i < line.n; i++)
@@ -254,10 +260,15 @@ static void run_command(struct session *s, struct str line)
 	} else if (!v) {
 		session_error(s, 500, "5.5.1", "Command not recognized");
 	} else if ((wrong = out_of_order(s, v))) {
-		session_error(s, 503, "5.5.1", wrong);
+		if (follows_refusal(s, v))
+			session_spend(s, COST_REFUSED);
+		else
+			session_offends(s, COST_ERROR);
+		session_say(s, 503, "5.5.1", "%s", wrong);
 	} else if ((wrong = wrong_argument(v, arg))) {
 		session_error(s, 501, "5.5.4", wrong);
 	} else {
+		s->mail_refused = s->mail_refused && v->needs & SEEN_MAIL;
 		session_spend(s, v->cost);
 		v->run(s, arg);
 	}

@@ -409,6 +409,121 @@ START_TEST(a_session_without_a_message_ends_but_not_within_one)
 }
 END_TEST
 
+/* ---- the sender's domain */
+
+/* By the local part: "no" is refused, "later" for now, "wait" and "wait-no" are asked for first. */
+static enum verdict mail(void *arg, const struct subject *who, struct facts *facts, const struct sender *from, struct reply *why)
+{
+	const struct fact *f;
+
+	(void)arg;
+	(void)who;
+	*why = (struct reply){ .code = 550, .enhanced = "5.1.8", .text = "No such domain" };
+	if (str_eq(from->addr.local, STR("later")))
+		*why = (struct reply){ .code = 451, .enhanced = "4.4.3", .text = "Try again" };
+	if (str_starts_nocase(from->addr.local, STR("wait"))) {
+		f = fact(facts, FACT_MAILBOX, from->addr.local);
+		if (!f)
+			return WAIT;
+		return f->outcome == FOUND ? ACCEPT : REFUSE;
+	}
+	return str_eq(from->addr.local, STR("no")) || str_eq(from->addr.local, STR("later")) ? REFUSE : ACCEPT;
+}
+
+START_TEST(the_senders_domain_is_asked_for_while_mail_waits)
+{
+	static const struct {
+		const char *from, *sender;
+		const char *reply;
+		unsigned questions;
+	} rows[] = {
+		{ "192.0.2.1", "<a@b.example>", "250 2.1.0 *", 0 },
+		{ "192.0.2.1", "<>", "250 2.1.0 *", 0 },
+		{ "192.0.2.1", "<no@b.example>", "550 5.1.8 *", 0 },
+		{ "192.0.2.1", "<later@b.example>", "451 4.4.3 *", 0 },
+		{ "192.0.2.1", "<wait@b.example> BODY=8BITMIME", "250 2.1.0 *", 1 },
+		{ "192.0.2.1", "<wait-no@b.example>", "550 5.1.8 *", 1 },
+		{ "127.0.0.1", "<wait-no@b.example>", "550 5.1.8 *", 1 },
+		{ "10.0.0.1", "<no@b.example>", "250 2.1.0 *", 0 },
+		{ "", "<no@b.example>", "250 2.1.0 *", 0 },
+	};
+
+	site_config.trusted = trusts_ten;
+	site_config.mail = mail;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct site_client c;
+		char text[200], line[600];
+		bool taken = rows[i].reply[0] == '2';
+
+		site_questions = 0;
+		enter(&c, rows[i].from);
+		site_say(&c, "EHLO x.example\r\n");
+		site_listen(&c);
+		while (site_line(&c, line, sizeof line))
+			;
+		/* all that may follow is on its way already */
+		snprintf(text, sizeof text, "MAIL FROM:%s\r\nRCPT TO:<c@example.org>\r\nDATA\r\n", rows[i].sender);
+		site_say(&c, text);
+		site_expect(&c, rows[i].reply);
+		site_expect(&c, taken ? "250 2.1.5 *" : "503 5.5.1 *");
+		site_expect(&c, taken ? "354 *" : "503 5.5.1 *");
+		ck_assert_uint_eq(site_questions, rows[i].questions);
+		if (taken) {
+			site_say(&c, "\r\n.\r\n");
+			site_expect(&c, "250 2.0.0 *");
+		}
+		site_hang_up(&c);
+		site_turn();
+	}
+}
+END_TEST
+
+START_TEST(an_answer_about_the_sender_that_does_not_come_costs_a_451)
+{
+	struct site_client c;
+
+	site_config.mail = mail;
+	site_config.idle_s = 60;
+	site_mute = true;
+	helo(&c, "192.0.2.1");
+	site_say(&c, "MAIL FROM:<wait@b.example>\r\n");
+	site_expect_nothing(&c);
+	loop_advance(60000);
+	site_expect(&c, "451 4.4.3 *");
+	site_say(&c, "MAIL FROM:<a@b.example>\r\n");
+	site_expect(&c, "250 2.1.0 *");
+	site_say(&c, "RSET\r\nMAIL FROM:<wait@b.example>\r\n");
+	site_expect(&c, "250 2.0.0 *");
+	site_hang_up(&c);                               /* and nobody is there when it comes */
+	site_turn();
+}
+END_TEST
+
+START_TEST(what_was_sent_along_with_a_refused_sender_is_no_error)
+{
+	struct site_client c;
+
+	site_config.mail = mail;
+	helo(&c, "192.0.2.1");
+	site_say(&c, "MAIL FROM:<later@b.example>\r\n");
+	site_expect(&c, "451 *");
+	for (int i = 0; i < 30; i++) {                  /* 30 errors would have ended the session, 4 delayed it */
+		site_say(&c, "RCPT TO:<c@example.org>\r\n");
+		site_expect(&c, "503 *");
+	}
+	site_say(&c, "DATA\r\nNOOP\r\nRCPT TO:<c@example.org>\r\nRCPT TO:<c@example.org>\r\n");
+	site_expect(&c, "503 *");
+	site_expect(&c, "250 *");
+	site_expect(&c, "503 *");
+	site_expect(&c, "503 *");
+	site_say(&c, "RCPT TO:<c@example.org>\r\nRCPT TO:<c@example.org>\r\nNOOP\r\n");
+	site_expect(&c, "503 *");
+	site_expect(&c, "503 *");
+	site_expect_nothing(&c);                        /* but behind another command it is one */
+	site_hang_up(&c);
+}
+END_TEST
+
 /* ---- making place */
 
 static void in_data(struct site_client *c, const char *from)
@@ -493,6 +608,9 @@ Suite *smtpd_guests_suite(void)
 	tcase_add_test(t, ten_refused_messages_are_enough);
 	tcase_add_test(t, guesses_at_recipients_shut_a_network_out_for_an_hour);
 	tcase_add_test(t, a_session_without_a_message_ends_but_not_within_one);
+	tcase_add_test(t, the_senders_domain_is_asked_for_while_mail_waits);
+	tcase_add_test(t, an_answer_about_the_sender_that_does_not_come_costs_a_451);
+	tcase_add_test(t, what_was_sent_along_with_a_refused_sender_is_no_error);
 	tcase_add_test(t, who_sends_by_drops_makes_place_for_others);
 	tcase_add_test(t, who_has_been_told_to_go_holds_no_place_for_long);
 	suite_add_tcase(s, t);

@@ -3,6 +3,9 @@
  *
  * The first three octets choose how: '0' + bits of WHOLE..., the size of pieces, which call of the disk fails ('0': none). The rest is
  * what the client says. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -12,14 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <dirent.h>
-#include <errno.h>
-
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "queue.h"
-#include "smtpd.h"
+#include "smtpd/session.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -28,7 +28,9 @@ enum {
 	PIECES = 1,             /* not all in one write: pieces of so many octets as the second octet says */
 	SMALL = 2,              /* a message has 200 octets at most, and 3 recipients */
 	VANISH = 4,             /* the client goes without a word instead of ending its half */
-	HOW_BITS = 7
+	STRANGER = 8,           /* not a local program, but somebody from the network */
+	EARLY = 16,             /* who does not wait for the greeting */
+	HOW_BITS = 31
 };
 enum { LINE_ROOM = 2048, SMALL_SIZE = 200, SMALL_RCPTS = 3, MAILS = 512 };
 
@@ -178,7 +180,8 @@ static enum verdict rcpt(void *arg, const struct subject *who, struct facts *fac
 	return f->outcome == FOUND ? ACCEPT : REFUSE;
 }
 
-static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt };
+static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt, .greeting_delay_ms = 200, .sessions_per_address = 5,
+	.connections_per_minute = 100 };
 
 /* ---- the queue as it lies on the disk */
 
@@ -509,7 +512,7 @@ static void read_command(struct model *m)
 	begun_anew(m, line, code);
 }
 
-static size_t check_talk(struct str said)
+static size_t check_talk(struct str said, bool early)
 {
 	static struct model m;
 	struct str reply;
@@ -517,7 +520,12 @@ static size_t check_talk(struct str said)
 
 	fail_in = 0;                            /* what failed until now has; the model reads well */
 	m = (struct model){ .said = said, .heard = buf_view(&heard), .body = m.body };
-	must(next_reply(&m, &code, &reply) && (code == 220 || code == 421), "the greeting");
+	if (!next_reply(&m, &code, &reply)) {
+		must(early, "no greeting");
+		return 0;
+	}
+	must(code == 220 || code == 421 || (early && code == 554), "the greeting");
+	m.over |= code == 554;
 	while (!m.over && m.said.n)
 		read_command(&m);
 	must(m.over || !m.heard.n, "a reply that nothing asked for");
@@ -582,7 +590,7 @@ static void choose(const uint8_t *data, unsigned *how, size_t *piece)
 static void end_talk(void)
 {
 	shutdown(client, SHUT_WR);
-	for (int patience = 100; !ended && patience; patience--) {
+	for (int patience = 4000; !ended && patience; patience--) {
 		listen_to_it();
 		if (!ended)
 			loop_advance(1000);
@@ -605,10 +613,31 @@ static void end_session(void)
 	loop_turn(0);
 }
 
+/* Each stranger comes from elsewhere, or soon none would be let in. */
+static void call(unsigned how)
+{
+	static uint32_t address = 0x0a000000;
+	struct sockaddr_in from = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(address += 4093) };
+	struct sockaddr_storage peer = { 0 };
+	int sv[2];
+
+	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) == 0, "socketpair");
+	client = sv[0];
+	memcpy(&peer, &from, sizeof from);
+	if (how & STRANGER)
+		smtpd_welcome(sv[1], &peer, SMTPD_MX);
+	else
+		must(smtpd_session(sv[1], sv[1], NULL) == 0, "no session");
+	if (how & EARLY)
+		return;
+	loop_advance(300);
+	listen_to_it();
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct str said = { (const char *)data + 3, n - 3 };
-	int sv[2], before = lowest_free();
+	int before = lowest_free();
 	size_t piece, taken;
 	unsigned how;
 
@@ -619,16 +648,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	heard.max = 64 << 20;
 	looked = nsynced = 0;
 	dir_dirty = ended = false;
-	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) == 0, "socketpair");
-	client = sv[0];
-	must(smtpd_session(sv[1], sv[1], NULL) == 0, "no session");
+	call(how);
 	say(said, piece);
 	if (how & VANISH) {
 		close(client);
 		client = -1;
 	} else {
 		end_talk();
-		taken = check_talk(said);
+		taken = check_talk(said, how & EARLY);
 		must(count("in", false) == taken, "more messages in the queue than were answered 250");
 	}
 	end_session();

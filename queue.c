@@ -774,6 +774,7 @@ int queue_open(const struct queue_config *conf, char *why, size_t size)
 	int saved;
 
 	queue.conf = *conf;
+	space_forget();
 	if (!queue.conf.couriers)
 		queue.conf.couriers = 100;
 	if (open_dirs(&failed) == -1) {

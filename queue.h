@@ -124,6 +124,7 @@ struct queue_config {
 	bool inline_sync;               /* sync in this process at the end of a turn; else a helper process does */
 	int64_t retry_first, retry_max, lifetime, delay_notice;         /* seconds; delay_notice 0: none */
 	uint64_t message_size;          /* ceiling for a file taken back in */
+	uint64_t reserve;               /* octets of the disk (a tenth of it at most) that new mail must leave free; 0: it may be full */
 	unsigned couriers;              /* in all */
 	void (*way)(void *arg, struct str domain, struct way *out);
 	/* Appends a whole report (header and body, CRLF) about the recipients of m that are RCPT_FAILED with this event
@@ -150,6 +151,9 @@ bool queue_set_aside(int dir, const char *name, const char *why);
 struct draft;                                   /* a message being written in work/ */
 /* False, with a reply to give, while no mail can be accepted (disk full, commit helper missing, a mark that could not be written). */
 bool queue_accepting(struct reply *why);
+/* False, with a reply to give, while a message of so many octets (0: not known) would leave less free than the reserve. queue_accepting()
+ * asks this too, for 0. Looked at every other second, in between reckoned. */
+bool queue_room(uint64_t octets, struct reply *why);
 /* A new message. The envelope is copied. id NULL: a new one. NULL with errno. */
 struct draft *queue_draft(const struct envelope *, const char *id);
 const char *draft_id(const struct draft *);

@@ -308,7 +308,8 @@ static int open_queue(bool schedule, bool inline_sync, char *why, size_t size)
 	struct queue_config q = {
 		.dir = settings.queue, .schedule = schedule, .deliver = settings.deliver, .inline_sync = inline_sync,
 		.retry_first = settings.retry_first, .retry_max = settings.retry_max, .lifetime = settings.queue_lifetime,
-		.delay_notice = settings.delay_notice, .message_size = settings.message_size, .way = courier_way, .report = report_write,
+		.delay_notice = settings.delay_notice, .message_size = settings.message_size, .reserve = settings.queue_reserve,
+		.way = courier_way, .report = report_write,
 	};
 
 	return queue_open(&q, why, size);

@@ -51,6 +51,9 @@ static const struct conf_row rows[] = {
 	/* RFC 5321 4.5.3.1.7: at least 64 kB must be taken. */
 	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(message_size), .preset = "35M", .min = 65536, .max = (uint64_t)1 << 40, .help =
 		"The largest message that is taken, in octets." },
+	{ .name = "queue_reserve", .kind = CONF_SIZE, .offset = AT(queue_reserve), .preset = "64M", .max = (uint64_t)1 << 50, .help =
+		"Mail from clients is put off while the file system of the queue has less room than this (a tenth of its size at most), or\n"
+		"less than 1000 inodes; what is in the queue already is sent. 0: until it is full." },
 	{ .name = "sessions_per_address", .kind = CONF_NUMBER, .offset = AT(sessions_per_address), .preset = "100", .max = 100000, .help =
 		"How many connections one client address (IPv6: one /64 network) may have at a time; its neighbours (IPv4 /26 and /21,\n"
 		"IPv6 /48 and /32) together 3 and 9 times as many. No limit for loopback addresses, relay_from and who has logged in. 0: nobody has one." },

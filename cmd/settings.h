@@ -54,7 +54,7 @@ struct settings {
 	unsigned greeting_delay_ms;
 	const char *tls_out_text;
 	unsigned smtp_port;
-	uint64_t message_size;
+	uint64_t message_size, queue_reserve;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
 	bool deliver, check_sender;

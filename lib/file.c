@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 static int sys_open(int dir, const char *name, int flags, mode_t mode)
@@ -47,6 +48,17 @@ static int sys_unlink(int dir, const char *name)
 	return unlinkat(dir, name, 0);
 }
 
+static int sys_space(int fd, struct file_space *out)
+{
+	struct statvfs v;
+
+	if (fstatvfs(fd, &v) == -1)
+		return -1;
+	*out = (struct file_space){ .octets = (uint64_t)v.f_bavail * v.f_frsize, .octets_all = (uint64_t)v.f_blocks * v.f_frsize,
+		.inodes = v.f_favail, .inodes_all = v.f_files };
+	return 0;
+}
+
 struct file_calls file_sys = {
 	.open = sys_open,
 	.write = write,
@@ -57,6 +69,7 @@ struct file_calls file_sys = {
 	.link = sys_link,
 	.rename = sys_rename,
 	.unlink = sys_unlink,
+	.space = sys_space,
 };
 
 int file_write(int fd, const void *data, size_t n)

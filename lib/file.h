@@ -4,9 +4,15 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "lib/buf.h"
+
+struct file_space {                     /* of a file system; all: 0 when it does not count them */
+	uint64_t octets, octets_all;    /* that we may still use, and in all */
+	uint64_t inodes, inodes_all;
+};
 
 struct file_calls {
 	int (*open)(int dir, const char *name, int flags, mode_t mode);
@@ -18,6 +24,7 @@ struct file_calls {
 	int (*link)(int from_dir, const char *from, int to_dir, const char *to);
 	int (*rename)(int from_dir, const char *from, int to_dir, const char *to);     /* never replaces: EEXIST */
 	int (*unlink)(int dir, const char *name);
+	int (*space)(int fd, struct file_space *);
 };
 extern struct file_calls file_sys;                              /* the kernel's, unless a test changed it */
 

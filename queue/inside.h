@@ -71,6 +71,11 @@ unsigned intake_holds(void);                    /* attempts that are stuck */
 /* Names in a directory that do not begin with a dot, at most `room`. Returns how many. */
 size_t list_names(int dir, char names[][NAME_ROOM], size_t room);
 
+/* ---- room on the disk (queue/space.c) */
+
+void space_used(uint64_t octets);               /* written just now */
+void space_forget(void);                        /* what is known: another queue is opened */
+
 /* ---- index (queue/index.c): what is in cur/, by name only */
 
 struct message {

@@ -190,6 +190,7 @@ static int draft_flush(struct draft *d)
 	d->crc = crc32_add(d->crc, d->buf.p + skip, d->buf.n - skip);
 	if (file_write(d->fd, d->buf.p, d->buf.n) == -1)
 		goto fail;
+	space_used(d->buf.n);
 	buf_clear(&d->buf);
 	return 0;
 fail:
@@ -659,7 +660,7 @@ bool queue_accepting(struct reply *why)
 
 	if (text)
 		reply_set(why, 451, "4.3.0", "%s", text);
-	return !text;
+	return !text && queue_room(0, why);
 }
 
 void intake_hold(int by)

@@ -89,7 +89,7 @@ void verb_mail(struct session *s, struct str arg)
 		session_say(s, 552, "5.3.4", "Message is larger than %llu octets", (unsigned long long)s->config->message_size);
 		return;
 	}
-	if (!queue_accepting(&why)) {
+	if (!queue_accepting(&why) || !queue_room(from.has_size ? from.size : 0, &why)) {
 		session_log_refusal(s, "MAIL", STR(""), why.code, why.enhanced, why.text);
 		session_say_as(s, &why);
 		return;

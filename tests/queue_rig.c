@@ -89,7 +89,7 @@ static void take_disk(void)
 		kernel = file_sys;
 	file_sys = (struct file_calls){
 		.open = try_open, .write = try_write, .pwrite = try_pwrite, .ftruncate = try_ftruncate, .fdatasync = try_fdatasync,
-		.fsync = try_fdatasync, .link = try_link, .rename = try_rename, .unlink = try_unlink,
+		.fsync = try_fdatasync, .link = try_link, .rename = try_rename, .unlink = try_unlink, .space = kernel.space,
 	};
 }
 

@@ -96,7 +96,7 @@ static void start(bool inline_sync)
 	snprintf(dir, sizeof dir, "%s/fardel-rig.XXXXXX", tmp ? tmp : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	queue = (struct queue_config){ .dir = dir, .inline_sync = inline_sync, .retry_first = 60, .retry_max = 3600,
-		.lifetime = 86400, .message_size = 1 << 20, .couriers = 1, .way = no_way };
+		.lifetime = 86400, .message_size = 1 << 20, .reserve = 1, .couriers = 1, .way = no_way };
 	log_threshold(LOG_ERROR);
 	loop_virtual_clock(1795424400);
 	ck_assert_msg(queue_open(&queue, why, sizeof why) == 0, "%s", why);

@@ -557,7 +557,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	in_dir = openat(queue_dir(), "in", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	kernel = file_sys;
 	file_sys = (struct file_calls){ .open = disk_open, .write = disk_write, .pwrite = disk_pwrite, .ftruncate = kernel.ftruncate,
-		.fdatasync = disk_fdatasync, .fsync = disk_fsync, .link = kernel.link, .rename = disk_rename, .unlink = kernel.unlink };
+		.fdatasync = disk_fdatasync, .fsync = disk_fsync, .link = kernel.link, .rename = disk_rename, .unlink = kernel.unlink,
+		.space = kernel.space };
 	log_threshold(LOG_INFO);
 	facts_source(FACT_MAILBOX, &mailboxes);
 	loop_virtual_clock(1795424400);

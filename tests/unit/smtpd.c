@@ -131,6 +131,44 @@ START_TEST(what_is_not_durable_is_not_accepted)
 }
 END_TEST
 
+static uint64_t octets_left;
+static int little_room(int fd, struct file_space *out)
+{
+	(void)fd;
+	*out = (struct file_space){ .octets = octets_left, .octets_all = 1 << 30 };
+	return 0;
+}
+
+START_TEST(a_full_disk_is_told_at_mail_and_again_no_more_when_there_is_room)
+{
+	struct site_client c;
+	struct file_calls saved = file_sys;
+
+	site_start();
+	octets_left = 0;
+	file_sys.space = little_room;
+	site_connect(&c);
+	site_expect(&c, "220 *");
+	site_say(&c, "EHLO client.example\r\n");
+	expect_ehlo(&c);
+	site_say(&c, "MAIL FROM:<a@b.example>\r\nRCPT TO:<c@example.org>\r\nDATA\r\nNOOP\r\n");
+	site_expect(&c, "452 4.3.1 *");
+	site_expect(&c, "503 5.5.1 *");
+	site_expect(&c, "503 5.5.1 *");
+	site_expect(&c, "250 2.0.0 *");
+	octets_left = 50000;
+	loop_advance(2001);
+	site_say(&c, "MAIL FROM:<a@b.example> SIZE=60000\r\nMAIL FROM:<a@b.example> SIZE=40000\r\nRSET\r\n");
+	site_expect(&c, "452 4.3.1 *");
+	site_expect(&c, "250 2.1.0 *");
+	site_expect(&c, "250 2.0.0 *");
+	send_one(&c);
+	site_hang_up(&c);
+	site_stop();
+	file_sys = saved;
+}
+END_TEST
+
 /* ---- slow lines */
 
 START_TEST(a_message_that_keeps_coming_has_all_the_time_that_its_octets_buy)
@@ -801,6 +839,7 @@ Suite *smtpd_suite(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_test(tc, a_disk_that_fails_during_data_is_told_at_the_end_of_data);
 	tcase_add_test(tc, what_is_not_durable_is_not_accepted);
+	tcase_add_test(tc, a_full_disk_is_told_at_mail_and_again_no_more_when_there_is_room);
 	tcase_add_test(tc, a_message_that_keeps_coming_has_all_the_time_that_its_octets_buy);
 	tcase_add_test(tc, octets_over_the_size_limit_buy_no_time);
 	tcase_add_test(tc, a_client_may_vanish_after_any_octet);

@@ -180,7 +180,15 @@ static enum verdict rcpt(void *arg, const struct subject *who, struct facts *fac
 	return f->outcome == FOUND ? ACCEPT : REFUSE;
 }
 
-static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt, .greeting_delay_ms = 200, .sessions_per_address = 5,
+/* The same of the sender's local part, asked of strangers. */
+static enum verdict mail(void *arg, const struct subject *who, struct facts *facts, const struct sender *from, struct reply *why)
+{
+	const struct recipient as = { .addr = from->addr };
+
+	return rcpt(arg, who, facts, &as, why);
+}
+
+static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt, .mail = mail, .greeting_delay_ms = 200, .sessions_per_address = 5,
 	.connections_per_minute = 100 };
 
 /* ---- the queue as it lies on the disk */

@@ -50,9 +50,15 @@ endif
 V        =
 Q        = $(if $(V),,@echo '$1 $@';)
 
-COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
+COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
 LINK     = $(CC) $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
-LIBS     = -ludns -lbearssl
+LIBS     = -ludns -lbearssl $(CRYPT)
+
+# crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.
+CRYPT   := $(shell printf '\043include <crypt.h>\nint main(void) { return !crypt_r("", "", 0); }\n' | $(CC) -x c -o /dev/null - -lcrypt >/dev/null 2>&1 && echo -lcrypt)
+ifneq ($(CRYPT),)
+OPTIONS += -DHAVE_CRYPT
+endif
 
 # ---- sources: a new file is found by itself
 SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c smtpd/*.c cmd/*.c))

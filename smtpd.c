@@ -87,6 +87,7 @@ static bool step(struct session *s)
 {
 	switch (s->phase) {
 	case P_COMMAND: return command_read(s);
+	case P_AUTH: return auth_read(s);
 	case P_DATA: return data_read(s);
 	case P_STARTTLS: return handshake_begin(s);
 	case P_HANDSHAKE: return handshake_await(s);
@@ -95,6 +96,8 @@ static bool step(struct session *s)
 	case P_GREETING: return session_greet_stranger(s);
 	case P_PAUSED:
 	case P_ASKING:
+	case P_AUTH_CHECK:
+	case P_AUTH_PAUSE:
 	case P_COMMIT:
 	case P_DEAD: break;
 	}
@@ -103,7 +106,7 @@ static bool step(struct session *s)
 
 static bool input_awaited(const struct session *s)
 {
-	return s->phase == P_COMMAND || s->phase == P_DATA || s->phase == P_STARTTLS;
+	return s->phase == P_COMMAND || s->phase == P_AUTH || s->phase == P_DATA || s->phase == P_STARTTLS;
 }
 
 /* The peer went without QUIT; worth a line when it had mail for us. */
@@ -143,7 +146,12 @@ static void on_event(struct stream *st) { work(owner_of(st, struct session, stre
 static void time_is_up(struct session *s)
 {
 	switch (s->phase) {
+	case P_AUTH_PAUSE:
+		auth_pause_over(s);
+		break;
 	case P_COMMAND:
+	case P_AUTH:
+	case P_AUTH_CHECK:
 	case P_DATA:
 		session_hang_up(s, "4.4.2", s->phase == P_DATA ? "Timeout while receiving a message" : "Timeout while waiting for a command");
 		stream_again(&s->stream);
@@ -227,6 +235,17 @@ static void describe_peer(struct subject *who, const struct sockaddr_storage *pe
 	}
 }
 
+static void describe_program(struct subject *who, int fd)
+{
+	struct ucred c;
+	socklen_t n = sizeof c;
+
+	if (!who->local || getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &c, &n) == -1 || n != sizeof c || c.uid == (uid_t)-1)
+		return;
+	who->uid = (long)c.uid;
+	snprintf(who->peer_text, sizeof who->peer_text, "uid %lu", (unsigned long)c.uid);
+}
+
 static struct session *open_session(int in, int out, const struct subject *who, enum smtpd_service service)
 {
 	struct session *s = calloc(1, sizeof *s);
@@ -261,22 +280,30 @@ static bool is_internet(int fd)
 	return getsockname(fd, (struct sockaddr *)&own, &n) == 0 && (own.ss_family == AF_INET || own.ss_family == AF_INET6);
 }
 
-int smtpd_session(int in, int out, void (*ended)(void))
+/* False: the peer has gone already, and is nobody to be trusted as a local program. */
+static bool find_peer(int in, struct sockaddr_storage *peer)
+{
+	socklen_t n = sizeof *peer;
+
+	if (getpeername(in, (struct sockaddr *)peer, &n) == 0 && n >= sizeof peer->ss_family)
+		return true;
+	peer->ss_family = AF_UNSPEC;
+	errno = ENOTCONN;
+	return !is_internet(in);
+}
+
+int smtpd_session(int in, int out, enum smtpd_service service, const struct sockaddr_storage *said, void (*ended)(void))
 {
 	struct sockaddr_storage peer = { 0 };
-	socklen_t n = sizeof peer;
-	enum smtpd_service service;
 	struct subject who;
 	struct session *s;
 
-	if (getpeername(in, (struct sockaddr *)&peer, &n) == -1 || n < sizeof peer.ss_family) {
-		if (is_internet(in)) {          /* it has gone already: nobody to be trusted as a local program */
-			errno = ENOTCONN;
-			return -1;
-		}
-		peer.ss_family = AF_UNSPEC;
-	}
-	service = peer.ss_family == AF_INET || peer.ss_family == AF_INET6 ? SMTPD_MX : SMTPD_LOCAL;
+	if (said)
+		peer = *said;
+	else if (!find_peer(in, &peer))
+		return -1;
+	if (peer.ss_family != AF_INET && peer.ss_family != AF_INET6)
+		service = SMTPD_LOCAL;
 	describe_peer(&who, &peer, service);
 	s = open_session(in, out, &who, service);
 	if (!s)
@@ -349,6 +376,8 @@ static bool evictable(const struct session *s)
 	switch (s->phase) {
 	case P_GREETING:
 	case P_PAUSED:
+	case P_AUTH:
+	case P_AUTH_PAUSE:
 	case P_STARTTLS:
 	case P_HANDSHAKE:
 		return quiet >= EVICT_MS;
@@ -357,6 +386,7 @@ static bool evictable(const struct session *s)
 	case P_DATA:
 		return quiet >= EVICT_BUSY_MS;
 	case P_ASKING:                  /* it waits for us */
+	case P_AUTH_CHECK:
 	case P_COMMIT:
 	case P_CLOSING:                 /* has left already */
 	case P_LINGER:
@@ -427,6 +457,7 @@ void smtpd_welcome(int fd, const struct sockaddr_storage *peer, enum smtpd_servi
 	struct session *s;
 
 	describe_peer(&who, peer, service);
+	describe_program(&who, fd);
 	if (!has_place()) {
 		log_full();
 		turn_away(fd, &who, "4.3.2", "Too many sessions, try again later");

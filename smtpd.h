@@ -6,6 +6,7 @@
 #include "lib/facts.h"
 
 struct tls_server;
+struct users;
 
 struct smtpd_config {
 	const char *hostname;
@@ -18,7 +19,10 @@ struct smtpd_config {
 	unsigned hops_max;                      /* Received fields, 0: 100 */
 	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message, and 1 s more for each 1000 octets of it */
 	unsigned session_s;                     /* without a message that is taken. 0: 3600 */
-	struct tls_server *tls;                 /* what STARTTLS shows; NULL: it is not offered */
+	struct tls_server *tls;                 /* what STARTTLS and SMTPD_SUBMISSIONS show; NULL: STARTTLS is not offered */
+	struct users *users;                    /* who may log in (auth/users.h); NULL: nobody. verify_start() was called */
+	const struct str *local_domains;        /* lower case: those of users whose names have none */
+	size_t nlocal_domains;
 	/* Decides on a recipient; must be set. WAIT: run again from the top when facts have come. REFUSE: why is the reply. */
 	enum verdict (*rcpt)(void *arg, const struct subject *, struct facts *, const struct recipient *, struct reply *why);
 	/* The same for the sender that a stranger names on a service for other servers; NULL: any may be named. */
@@ -41,8 +45,9 @@ enum smtpd_service {
 /* Takes a listening socket. 0, or -1 with errno and it is the caller's. */
 int smtpd_listen(int fd, enum smtpd_service);
 /* One session on descriptors that are there already (inetd, sendmail -bs), which it closes; ended() (may be NULL) runs when
- * it is over. What is no internet socket counts as a local program. 0, or -1 with errno and they are the caller's. */
-int smtpd_session(int in, int out, void (*ended)(void));
+ * it is over. peer NULL: whoever the socket says; what is no internet socket then counts as a local program, whatever the
+ * service. 0, or -1 with errno and they are the caller's. */
+int smtpd_session(int in, int out, enum smtpd_service, const struct sockaddr_storage *peer, void (*ended)(void));
 /* Closes the listening sockets. Sessions without a transaction end with 421 now, others at their next command;
  * a message that is being sent is still taken. */
 void smtpd_stop(void);

@@ -10,9 +10,12 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "auth/users.h"
+#include "auth/verify.h"
 #include "cmd/account.h"
 #include "cmd/courier.h"
 #include "cmd/drop.h"
@@ -40,13 +43,14 @@ static struct report_config report;
 static struct drop_config drop;
 static struct mx_self self;
 static struct tls_server *tls;
+static struct users *users;
 static char fallback[4096];
 
 /* ---- rules that connect modules */
 
 static bool may_relay(const struct subject *s)
 {
-	return s->local || networks_hold(&settings.relay_from, (const struct sockaddr *)&s->peer);
+	return s->local || *s->user || networks_hold(&settings.relay_from, (const struct sockaddr *)&s->peer);
 }
 
 static bool trusted_rule(void *arg, const struct subject *s)
@@ -159,7 +163,7 @@ static bool is_own(const struct sockaddr *a)
 	for (size_t i = 0; i < settings.nlisten; i++) {
 		const struct sockaddr *l = (const struct sockaddr *)&settings.listen[i].addr;
 
-		if (port_of(l) == port_of(a) && (same_host(l, a) || (is_any(l) && is_interface(a))))
+		if (l->sa_family != AF_UNIX && port_of(l) == port_of(a) && (same_host(l, a) || (is_any(l) && is_interface(a))))
 			return true;
 	}
 	return false;
@@ -351,6 +355,26 @@ static int start_tls(bool now)
 	return complain(EX_CONFIG, "tls_certificate: %s", why);
 }
 
+/* A file that is not there yet may come; who tries to log in before that is refused, and the log says why. */
+static int start_users(bool inline_work)
+{
+	char why[1024];
+
+	if (!settings.users)
+		return 0;
+	if (!(users = users_new(settings.users)))
+		return complain(EX_OSERR, "out of memory");
+	users_refresh(users, why, sizeof why);
+	return verify_start(inline_work) == 0 ? 0 : complain(EX_OSERR, "cannot start the login helper: %s", strerror(errno));
+}
+
+static void stop_users(void)
+{
+	verify_stop();
+	users_free(users);
+	users = NULL;
+}
+
 static void start_smtpd(void)
 {
 	smtpd = (struct smtpd_config){
@@ -358,25 +382,57 @@ static void start_smtpd(void)
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
 		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .tls = tls,
+		.users = users, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
 }
 
 /* ---- serve */
 
+static const char *local_path(const struct listen_on *l) { return ((const struct sockaddr_un *)(const void *)&l->addr)->sun_path; }
+
 static int cannot_listen(const struct listen_on *l)
 {
 	return complain(EX_UNAVAILABLE, "%s: cannot listen on %s: %s.%s", l->where, l->text, strerror(errno),
 		errno == EADDRINUSE ? " Another program has it; stop that one or choose another port" :
 		errno == EACCES ? " Ports below 1024 need root or CAP_NET_BIND_SERVICE" :
-		errno == EADDRNOTAVAIL ? " Choose an address of this host, or * for all" : " Choose another address or port");
+		errno == EADDRNOTAVAIL ? " Choose an address of this host, or * for all" :
+		errno == ENOENT ? " Make the directory that it shall lie in" : " Choose another address or port");
+}
+
+/* A socket that nobody listens on any more is the leftover of a server that was killed. */
+static void remove_stale(const struct listen_on *l)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct stat st;
+
+	if (fd == -1)
+		return;
+	if (connect(fd, (const struct sockaddr *)&l->addr, l->len) == -1 && errno == ECONNREFUSED &&
+	    lstat(local_path(l), &st) == 0 && S_ISSOCK(st.st_mode))
+		unlink(local_path(l));
+	close(fd);
+}
+
+/* Who connects is known by the kernel (SO_PEERCRED): every account of this machine may. */
+static int open_local(struct listen_on *l)
+{
+	remove_stale(l);
+	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (l->fd == -1 || bind(l->fd, (const struct sockaddr *)&l->addr, l->len) == -1 || chmod(local_path(l), 0666) == -1 ||
+	    listen(l->fd, 1024) == -1)
+		return cannot_listen(l);
+	return 0;
 }
 
 /* Clients that come before we accept wait in the backlog. */
 static int open_port(struct listen_on *l)
 {
-	int on = 1, only_six = !is_any((const struct sockaddr *)&l->addr);      /* "*" is IPv4 as well */
+	int on = 1, only_six;
 
+	if (l->service == SMTPD_LOCAL)
+		return open_local(l);
+	only_six = !is_any((const struct sockaddr *)&l->addr);  /* "*" is IPv4 as well */
 	l->fd = socket(l->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd == -1)
 		return cannot_listen(l);
@@ -402,7 +458,7 @@ static int accept_on_ports(void)
 	for (size_t i = 0; i < settings.nlisten; i++) {
 		struct listen_on *l = &settings.listen[i];
 
-		if (smtpd_listen(l->fd, SMTPD_MX) == -1)
+		if (smtpd_listen(l->fd, l->service) == -1)
 			return cannot_listen(l);
 		l->fd = -1;
 		log_event(LOG_INFO, "listening", LF(L_TEXT("on", l->text)));
@@ -475,7 +531,7 @@ static int run_server(void)
 	int status;
 
 	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
-	    (status = start_tls(true)))
+	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
 	start_smtpd();
 	if (open_queue(true, false, why, sizeof why) == -1)
@@ -504,6 +560,7 @@ static int cmd_serve(int argc, char **argv)
 		dns_stop();
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
 	}
+	stop_users();
 	tls_server_free(tls);
 	settings_free(&settings);
 	return status;
@@ -523,7 +580,8 @@ static int run_session(void)
 	char why[1024];
 	int status, out;
 
-	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (settings.check_sender && (status = start_dns())))
+	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (status = start_users(true)) ||
+	    (settings.check_sender && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);
@@ -533,7 +591,7 @@ static int run_session(void)
 	}
 	start_smtpd();
 	out = dup(1);
-	if (out == -1 || smtpd_session(0, out, session_ended) == -1)
+	if (out == -1 || smtpd_session(0, out, SMTPD_MX, NULL, session_ended) == -1)
 		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
 	while (!session_over || !queue_committed())
 		loop_turn(-1);
@@ -581,6 +639,7 @@ static int cmd_inetd(int argc, char **argv)
 	queue_close();
 	maildir_stop();
 	dns_stop();
+	stop_users();
 	tls_server_free(tls);
 	settings_free(&settings);
 	return status;
@@ -657,6 +716,7 @@ static const struct command {
 	{ "sendmail", cmd_sendmail, "take a message from standard input" },
 	{ "mailq", cmd_mailq, "list the queue" },
 	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
+	{ "passwd", cmd_passwd, "write a user's password into a file of users" },
 	{ "version", cmd_version, "print the version" },
 	{ "help", cmd_help, "print this" },
 };

@@ -55,6 +55,8 @@ static bool is_loopback(const struct sockaddr_storage *a)
 	return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
 }
 
+static bool reachable(const struct sockaddr_storage *a) { return is_any(a) || is_loopback(a); }
+
 /* "*" listens on IPv4, too, and there is no host without that loopback address. */
 static void any_to_loopback(struct sockaddr_storage *a, socklen_t *len)
 {
@@ -70,20 +72,24 @@ static void any_to_loopback(struct sockaddr_storage *a, socklen_t *len)
 
 const struct listen_on *handover_address(const struct settings *set, struct sockaddr_storage *out, socklen_t *len)
 {
-	const struct listen_on *on = set->listen;
+	const struct listen_on *on = NULL;
 
-	if (set->nlisten == 0)
-		return NULL;
 	for (size_t i = 0; i < set->nlisten; i++) {
-		/* relay_from has the loopback addresses unless somebody has taken them out. */
-		if (!is_any(&set->listen[i].addr) && !is_loopback(&set->listen[i].addr))
+		if (set->listen[i].service == SMTPD_LOCAL) {    /* made for this: who we are is seen, nothing else is asked */
+			on = &set->listen[i];
+			break;
+		}
+		if (set->listen[i].service != SMTPD_MX)
 			continue;
-		on = &set->listen[i];
-		break;
+		/* relay_from has the loopback addresses unless somebody has taken them out. */
+		if (!on || (!reachable(&on->addr) && reachable(&set->listen[i].addr)))
+			on = &set->listen[i];
 	}
+	if (!on)
+		return NULL;
 	*out = on->addr;
 	*len = on->len;
-	if (is_any(out))
+	if (out->ss_family != AF_UNIX && is_any(out))
 		any_to_loopback(out, len);
 	return on;
 }
@@ -103,8 +109,8 @@ int handover_begin(const struct settings *set)
 	char why[512] = "";
 
 	if (!handover_address(set, &addr, &len))
-		return complain(EX_TEMPFAIL, "the queue %s is not open to you, and listen is empty (%s), so no server can be asked. "
-			"Send as the queue's owner, or set listen; nothing is sent", set->queue, conf_where(&set->conf, "listen"));
+		return complain(EX_TEMPFAIL, "the queue %s is not open to you, and listen has neither unix:// nor smtp:// (%s), so no server can be "
+			"asked. Send as the queue's owner, or set listen; nothing is sent", set->queue, conf_where(&set->conf, "listen"));
 	if (!above || above[0] != '/' || strlen(above) > sizeof place / 2)
 		above = "/tmp";
 	snprintf(place, sizeof place, "%s/fardel-sendmail.XXXXXX", above);

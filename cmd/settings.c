@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
 
@@ -25,7 +26,9 @@ static const struct conf_row rows[] = {
 		"The full name of this host: said in greetings, written into trace fields and reports.\n"
 		"When it is not set: the system's name if that has a dot, else /etc/mailname, else the system's name." },
 	{ .name = "listen", .kind = CONF_WORDS, .offset = AT(listen_text), .preset = "smtp://127.0.0.1:25", .help =
-		"Where mail comes in: smtp://ADDRESS:PORT. * is every address, IPv6 stands in brackets. May be repeated." },
+		"Where mail comes in: smtp://ADDRESS:PORT from other servers, submission:// (587, STARTTLS and a login are asked for) and\n"
+		"submissions:// (465, TLS from the first octet) from users, unix:///PATH from programs of this machine. * is every address,\n"
+		"IPv6 stands in brackets. May be repeated." },
 	{ .name = "queue", .kind = CONF_TEXT, .offset = AT(queue), .preset = "/var/spool/fardel", .help =
 		"The queue directory. It and what is below it is made when it is not there." },
 	{ .name = "local_domains", .kind = CONF_WORDS, .offset = AT(local_text), .example = "example.org example.net", .help =
@@ -86,6 +89,9 @@ static const struct conf_row rows[] = {
 	{ .name = "tls_out", .kind = CONF_TEXT, .offset = AT(tls_out_text), .preset = "may", .help =
 		"TLS when mail is sent. may: where the other host offers it and it works, else in clear. no: never. must: mail waits\n"
 		"for hosts that cannot. Certificates of other hosts are not checked." },
+	{ .name = "users", .kind = CONF_TEXT, .offset = AT(users), .example = "/etc/fardel/users", .help =
+		"Who may log in on submission:// and submissions://: a file of lines NAME:SECRET[:ADDRESSES], written by `fardel passwd`.\n"
+		"It is read again when it has changed. Without it nobody can." },
 	{ .name = "deliver", .kind = CONF_YESNO, .offset = AT(deliver), .preset = "yes", .help =
 		"no: mail is taken and kept, nothing is sent or delivered." },
 	{ .name = "user", .kind = CONF_TEXT, .offset = AT(user), .example = "fardel", .help =
@@ -191,11 +197,26 @@ bool networks_hold(const struct networks *nets, const struct sockaddr *sa)
 
 static const struct {
 	struct str scheme;
-	enum listen_kind kind;
+	enum smtpd_service service;
 	unsigned port;
 } schemes[] = {
-	{ { "smtp://", 7 }, LISTEN_SMTP, 25 },
+	{ { "smtp://", 7 }, SMTPD_MX, 25 },
+	{ { "submission://", 13 }, SMTPD_SUBMISSION, 587 },
+	{ { "submissions://", 14 }, SMTPD_SUBMISSIONS, 465 },
+	{ { "unix://", 7 }, SMTPD_LOCAL, 0 },
 };
+
+static const char *local_parse(struct str path, struct listen_on *out)
+{
+	struct sockaddr_un *un = (struct sockaddr_un *)&out->addr;
+
+	out->addr = (struct sockaddr_storage){ 0 };
+	un->sun_family = AF_UNIX;
+	out->len = sizeof *un;
+	if (path.n < 2 || path.p[0] != '/')
+		return "has no path. Write unix:///run/fardel/submit or another absolute path.";
+	return str_copy(un->sun_path, sizeof un->sun_path, path) ? NULL : "has a path that is too long for a socket: 107 octets are the most.";
+}
 
 /* "host", "host:port", "[v6]", "[v6]:port"; the port stays when none is said. */
 static bool split_port(struct str *host, uint64_t *port)
@@ -234,10 +255,12 @@ const char *listen_parse(struct str s, struct listen_on *out)
 	while (i < sizeof schemes / sizeof *schemes && !str_starts_nocase(s, schemes[i].scheme))
 		i++;
 	if (i == sizeof schemes / sizeof *schemes)
-		return "is no way to listen. Write smtp://ADDRESS:PORT.";
-	out->kind = schemes[i].kind;
+		return "is no way to listen. Write smtp://ADDRESS:PORT, submission://, submissions:// or unix:///PATH.";
+	out->service = schemes[i].service;
 	port = schemes[i].port;
 	s = str_from(s, schemes[i].scheme.n);
+	if (out->service == SMTPD_LOCAL)
+		return local_parse(s, out);
 	if (s.n > 0 && s.p[s.n - 1] == '/')
 		s.n--;
 	if (!split_port(&s, &port))
@@ -435,6 +458,22 @@ static void make_tls(struct settings *s)
 			s->tls[s->ntls] = (struct tls_files){ .certificate = c->item[s->ntls].text, .key = k->item[s->ntls].text };
 }
 
+/* Users who can never log in would be told so one by one, and late. */
+static void check_submission(struct settings *s)
+{
+	for (size_t i = 0; i < s->nlisten; i++) {
+		const struct listen_on *on = &s->listen[i];
+
+		if (on->service != SMTPD_SUBMISSION && on->service != SMTPD_SUBMISSIONS)
+			continue;
+		if (!s->ntls)
+			conf_complain(&s->conf, on->where, "listen: %s needs TLS. Set tls_certificate and tls_key.", on->text);
+		if (!s->users)
+			conf_complain(&s->conf, on->where, "listen: %s is for those who log in. Set users = FILE, and write it with fardel passwd FILE USER.",
+				on->text);
+	}
+}
+
 static void make_tls_out(struct settings *s)
 {
 	static const char *const words[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
@@ -566,6 +605,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_local(s);
 	make_tls(s);
 	make_tls_out(s);
+	check_submission(s);
 	if (conf_ok(&s->conf))
 		make_origin(s);
 	check_texts(s);

@@ -9,10 +9,10 @@
 #include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/tls.h"
+#include "smtpd.h"
 
-enum listen_kind { LISTEN_SMTP };
 struct listen_on {
-	enum listen_kind kind;
+	enum smtpd_service service;
 	struct sockaddr_storage addr;
 	socklen_t len;
 	const char *text;               /* as written, for the log and for complaints */
@@ -32,7 +32,8 @@ struct networks {
 const char *network_parse(struct str, struct network *);
 /* IPv4 or IPv6 (mapped IPv4 counts as IPv4); anything else is in no network. */
 bool networks_hold(const struct networks *, const struct sockaddr *);
-/* "smtp://127.0.0.1:2525", "smtp://[::1]", a host of * is every address. NULL, or what is wrong. */
+/* "smtp://127.0.0.1:2525", "submission://[::1]:5870" (a host of * is every address), "unix:///run/fardel.sock".
+ * NULL, or what is wrong. */
 const char *listen_parse(struct str, struct listen_on *);
 /* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53": an address with port 53 or the one said. */
 bool resolver_parse(struct str, struct sockaddr_storage *, socklen_t *);
@@ -48,6 +49,7 @@ struct settings {
 	const char *postmaster;         /* or NULL */
 	const char *resolver;           /* or NULL: resolv.conf */
 	const char *log, *log_level_text;
+	const char *users;              /* file of who may log in, or NULL */
 	const char *user;               /* or NULL: keep the uid we have */
 	unsigned sessions_max;
 	unsigned sessions_per_address, connections_per_minute;  /* 0: no limit */

@@ -497,6 +497,30 @@ bool tls_resumed(const struct tls *t)
 	return t->ready && br_ssl_engine_get_ecdhe_curve(t->engine) == 0;
 }
 
+/* RFC 5929 4.1: the hash of the certificate by the function of its signature; SHA-256 for the weak ones. A resumed connection has
+ * shown no certificate. */
+size_t tls_end_point(const struct tls *t, unsigned char out[64])
+{
+	const struct server_side *s = owner_of(t, const struct server_side, tls);
+	br_x509_decoder_context d;
+	br_hash_compat_context h;
+	int id;
+
+	if (!t->server || !t->ready || !s->pair || tls_resumed(t))
+		return 0;
+	br_x509_decoder_init(&d, NULL, NULL);
+	br_x509_decoder_push(&d, s->pair->chain[0].data, s->pair->chain[0].data_len);
+	id = br_x509_decoder_get_signer_hash_id(&d);
+	if (id == br_md5_ID || id == br_sha1_ID)
+		id = br_sha256_ID;
+	if (id != br_sha256_ID && id != br_sha384_ID && id != br_sha512_ID)
+		return 0;
+	hashes[id].hash->init(&h.vtable);
+	hashes[id].hash->update(&h.vtable, s->pair->chain[0].data, s->pair->chain[0].data_len);
+	hashes[id].hash->out(&h.vtable, out);
+	return hashes[id].hash->desc >> BR_HASHDESC_OUT_OFF & BR_HASHDESC_OUT_MASK;
+}
+
 /* ---- errors in words */
 
 static const struct { int code; const char *words; } errors[] = {

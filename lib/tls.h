@@ -58,6 +58,8 @@ const char *tls_error(struct tls *);                    /* what failed, in words
 const char *tls_version(const struct tls *);            /* "TLSv1.2" */
 const char *tls_cipher(const struct tls *);             /* IANA's name: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" */
 bool tls_resumed(const struct tls *);
+/* tls-server-end-point (RFC 5929 4) of a server's own connection: octets of it (at most 64), 0: it is not known, as on a resumed one. */
+size_t tls_end_point(const struct tls *, unsigned char out[64]);
 
 size_t tls_footprint(bool server);                      /* octets that one connection holds from its handshake to its end */
 

@@ -16,11 +16,14 @@ static struct str addr_text(const struct addr *a)
 /* Parameters belong to extensions, and those to EHLO. */
 static unsigned params_offered(const struct session *s)
 {
-	return s->who.esmtp ? PARAM_SIZE | PARAM_BODY : 0;
+	return !s->who.esmtp ? 0 : PARAM_SIZE | PARAM_BODY | (s->who.submission && !s->who.local ? PARAM_AUTH : 0);
 }
 
-static bool begin(struct session *s, const struct sender *from)
+static bool begin(struct session *s, const struct sender *said)
 {
+	struct sender kept = *said, *from = &kept;
+
+	kept.auth = STR("");            /* RFC 4954 5: what it says is for those who trust each other */
 	if (!txn_begin(s) || !envelope_sender(&s->txn->envelope, from) ||
 	    !envelope_origin(&s->txn->envelope, "%s [%s] %s", s->who.helo, s->who.peer_text, session_protocol(s)))
 		return false;
@@ -72,15 +75,33 @@ static bool decide_mail(struct session *s, struct str arg)
 	return true;
 }
 
+/* RFC 6409 4.3 and RFC 3207 4: users say who they are, and not in clear. NULL: go on. */
+static const char *must_come_first(const struct session *s)
+{
+	if (!s->who.submission || s->who.local || *s->who.user)
+		return NULL;
+	return s->who.tls ? "Log in first (AUTH)" : "Say STARTTLS first, then log in";
+}
+
 void verb_mail(struct session *s, struct str arg)
 {
 	struct sender from = { 0 };
 	struct parse_error e = parse_mail(arg, params_offered(s), &from);
+	const char *first = must_come_first(s);
 	struct reply why;
 
 	s->mail_refused = true;
+	if (first) {
+		session_error(s, 530, "5.7.0", first);
+		return;
+	}
 	if (e.text) {
 		session_error(s, e.code, e.enhanced, e.text);
+		return;
+	}
+	if (!addr_is_null(&from.addr) && !auth_may_send_as(s, addr_text(&from.addr))) {
+		reply_set(&why, 550, "5.7.1", "%s may not send as <%.*s>", s->who.user, STR_ARG(addr_text(&from.addr)));
+		refuse_mail(s, &from, &why);
 		return;
 	}
 	if (from.has_size && session_too_large(s, from.size)) {

@@ -180,6 +180,10 @@ bool session_greet_stranger(struct session *s)
 void session_begin(struct session *s)
 {
 	s->since = loop_now();
+	if (s->service == SMTPD_SUBMISSIONS) {
+		handshake_first(s);
+		return;
+	}
 	if (!session_is_stranger(s)) {
 		session_greet(s);
 		return;

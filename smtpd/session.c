@@ -48,7 +48,9 @@ const char *session_id(const struct session *s) { return s->txn ? s->txn->id : "
 /* HELO has no word for TLS; the tls clause says it all the same. */
 const char *session_protocol(const struct session *s)
 {
-	return !s->who.esmtp ? "SMTP" : s->who.tls ? "ESMTPS" : "ESMTP";
+	static const char *const words[2][2] = { { "ESMTP", "ESMTPS" }, { "ESMTPA", "ESMTPSA" } };
+
+	return s->who.esmtp ? words[*s->who.user != '\0'][s->who.tls] : "SMTP";
 }
 
 void session_log_refusal(const struct session *s, const char *stage, struct str to, int code, const char *enhanced, const char *text)
@@ -173,6 +175,7 @@ static void end_session(struct task *t)
 	void (*ended)(void) = s->ended;
 
 	sessions_remove(s);
+	login_free(s);
 	free(s->helo);
 	free(s);
 	if (ended)
@@ -198,8 +201,10 @@ void session_die(struct session *s)
 	s->tls = NULL;
 	session_leaves(s);
 	guest_leave(&s->visit);
-	if (!s->committing)
-		session_free_later(s);
+	if (s->committing)
+		return;
+	login_free(s);
+	session_free_later(s);
 }
 
 void session_close(struct session *s)

@@ -10,6 +10,7 @@
 #include "queue.h"
 #include "smtpd.h"
 
+struct login;
 struct session;
 struct tls;
 
@@ -34,6 +35,9 @@ enum phase {
 	P_COMMAND,                      /* reads commands */
 	P_PAUSED,                       /* has earned a delay: input waits */
 	P_ASKING,                       /* a command waits for facts: input waits */
+	P_AUTH,                         /* reads a response of the login that is under way */
+	P_AUTH_CHECK,                   /* a password is being compared: input waits */
+	P_AUTH_PAUSE,                   /* it was wrong, which is told later: input waits */
 	P_DATA,                         /* reads a message */
 	P_COMMIT,                       /* it is being made durable: input waits */
 	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
@@ -110,6 +114,7 @@ struct session {
 	struct tls *tls;                /* while 220 is on its way; from then on the stream has it */
 	const char *tls_version, *cipher;       /* constants, when who.tls */
 	struct question question;
+	struct login *login;            /* from AUTH on, else NULL */
 	struct txn *txn;                /* from MAIL on, else NULL */
 };
 
@@ -191,10 +196,19 @@ void verb_rcpt(struct session *, struct str arg);
 void verb_data(struct session *, struct str arg);       /* smtpd/data.c */
 void verb_starttls(struct session *, struct str arg);   /* smtpd/tls.c */
 
+/* ---- logging in (smtpd/auth.c) */
+void verb_auth(struct session *, struct str arg);
+bool auth_offered(const struct session *, struct buf *mechanisms);      /* appends them, each behind a blank; false: none now */
+bool auth_read(struct session *);                       /* P_AUTH */
+void auth_pause_over(struct session *);                 /* P_AUTH_PAUSE, in time */
+bool auth_may_send_as(const struct session *, struct str address);      /* as who has logged in; nobody has: true */
+void login_free(struct session *);                      /* forgets who it is. Nobody: nothing */
+
 /* ---- the message (smtpd/data.c) */
 bool data_read(struct session *);                       /* takes what has come of it. False: nothing has */
 
 /* ---- TLS (smtpd/tls.c) */
+void handshake_first(struct session *);                 /* TLS from the first octet: the greeting comes inside */
 bool handshake_begin(struct session *);                 /* P_STARTTLS */
 bool handshake_await(struct session *);                 /* P_HANDSHAKE */
 void handshake_failed(const struct session *, const char *why);         /* the log's line about it */

@@ -1,4 +1,4 @@
-/* STARTTLS, as server (RFC 3207). */
+/* TLS, as server: STARTTLS (RFC 3207), and from the first octet (RFC 8314 3.3). */
 #include <errno.h>
 #include <string.h>
 
@@ -53,6 +53,21 @@ bool handshake_begin(struct session *s)
 	return false;
 }
 
+/* Without a word in clear there is nobody to be told why it ends. */
+void handshake_first(struct session *s)
+{
+	struct tls *tls = s->config->tls ? tls_accept(s->config->tls) : NULL;
+
+	s->phase = P_HANDSHAKE;
+	session_deadline(s, HANDSHAKE_MS);
+	if (tls && stream_starttls(&s->stream, tls) == 0)
+		return;
+	handshake_failed(s, !s->config->tls || errno == ENOENT ? "no certificate can be used" : strerror(errno));
+	tls_free(tls);
+	s->phase = P_CLOSING;
+	stream_again(&s->stream);
+}
+
 /* RFC 3207 4.2: everything the client has said is forgotten, its name too. */
 bool handshake_await(struct session *s)
 {
@@ -68,6 +83,9 @@ bool handshake_await(struct session *s)
 	log_event(LOG_DEBUG, "tls", LF(L_TEXT("client", s->who.peer_text), L_TEXT("version", s->tls_version),
 		L_TEXT("cipher", s->cipher), L_TEXT("resumed", tls_resumed(s->stream.tls) ? "yes" : "no")));
 	session_touch(s);
-	session_await_command(s);
+	if (s->service == SMTPD_SUBMISSIONS)
+		session_greet(s);
+	else
+		session_await_command(s);
 	return true;
 }

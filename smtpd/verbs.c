@@ -64,15 +64,32 @@ static const struct keyword {
 	const char *words;
 	uint64_t (*number)(const struct session *);
 	bool (*offered)(const struct session *);        /* NULL: always */
+	bool (*list)(const struct session *, struct buf *);     /* appends what follows the word; false: not offered */
 } keywords[] = {
-	{ "PIPELINING", NULL, NULL },                         /* RFC 2920 */
-	{ "SIZE ", size_offered, NULL },                      /* RFC 1870; 0 is no limit */
-	{ "8BITMIME", NULL, NULL },                           /* RFC 6152 */
-	{ "ENHANCEDSTATUSCODES", NULL, NULL },                /* RFC 2034 */
-	{ "STARTTLS", NULL, starttls_offered },         /* RFC 3207 */
-	{ "LIMITS RCPTMAX=", rcpt_offered, NULL },            /* RFC 9422 */
+	{ "PIPELINING", NULL, NULL, NULL },                         /* RFC 2920 */
+	{ "SIZE ", size_offered, NULL, NULL },                      /* RFC 1870; 0 is no limit */
+	{ "8BITMIME", NULL, NULL, NULL },                           /* RFC 6152 */
+	{ "ENHANCEDSTATUSCODES", NULL, NULL, NULL },                /* RFC 2034 */
+	{ "STARTTLS", NULL, starttls_offered, NULL },         /* RFC 3207 */
+	{ "AUTH", NULL, NULL, auth_offered },                 /* RFC 4954 */
+	{ "LIMITS RCPTMAX=", rcpt_offered, NULL, NULL },      /* RFC 9422 */
 };
 enum { NKEYWORDS = sizeof keywords / sizeof keywords[0] };
+
+static void print_keyword(const struct session *s, const struct keyword *k, char join, struct buf *out)
+{
+	size_t before = out->n;
+
+	if (k->offered && !k->offered(s))
+		return;
+	buf_printf(out, "250%c%s", join, k->words);
+	if (k->number)
+		buf_printf(out, "%llu", (unsigned long long)k->number(s));
+	if (k->list && !k->list(s, out))
+		out->n = before;
+	else
+		buf_puts(out, "\r\n");
+}
 
 static void verb_ehlo(struct session *s, struct str arg)
 {
@@ -81,14 +98,8 @@ static void verb_ehlo(struct session *s, struct str arg)
 	if (!take_helo(s, arg, true))
 		return;
 	buf_printf(&out, "250-%s\r\n", s->config->hostname);
-	for (size_t i = 0; i < NKEYWORDS; i++) {
-		if (keywords[i].offered && !keywords[i].offered(s))
-			continue;
-		buf_printf(&out, "250%c%s", i + 1 < NKEYWORDS ? '-' : ' ', keywords[i].words);
-		if (keywords[i].number)
-			buf_printf(&out, "%llu", (unsigned long long)keywords[i].number(s));
-		buf_puts(&out, "\r\n");
-	}
+	for (size_t i = 0; i < NKEYWORDS; i++)
+		print_keyword(s, &keywords[i], i + 1 < NKEYWORDS ? '-' : ' ', &out);
 	if (out.bad || stream_write(&s->stream, out.p, out.n) == -1)
 		s->broken = true;
 	buf_free(&out);
@@ -153,6 +164,7 @@ static const struct verb {
 	{ "MAIL", SEEN_HELO, SEEN_MAIL, ARG_MUST, COST_IDLE, verb_mail },
 	{ "RCPT", SEEN_HELO | SEEN_MAIL, 0, ARG_MUST, 0, verb_rcpt },
 	{ "DATA", SEEN_HELO | SEEN_MAIL | SEEN_RCPT, 0, ARG_NONE, 0, verb_data },
+	{ "AUTH", SEEN_HELO, SEEN_MAIL, ARG_MUST, COST_IDLE, verb_auth },             /* RFC 4954 */
 	{ "STARTTLS", SEEN_HELO, SEEN_MAIL, ARG_NONE, COST_IDLE, verb_starttls },
 	{ "RSET", 0, 0, ARG_NONE, COST_IDLE, verb_rset },
 	{ "NOOP", 0, 0, ARG_MAY, COST_IDLE, verb_noop },

@@ -154,7 +154,7 @@ void site_connect(struct site_client *c)
 
 	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
 	site_adopt(c, sv[0]);
-	ck_assert_int_eq(smtpd_session(sv[1], sv[1], NULL), 0);
+	ck_assert_int_eq(smtpd_session(sv[1], sv[1], SMTPD_MX, NULL, NULL), 0);
 }
 
 void site_hang_up(struct site_client *c)

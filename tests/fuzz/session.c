@@ -636,7 +636,7 @@ static void call(unsigned how)
 	if (how & STRANGER)
 		smtpd_welcome(sv[1], &peer, SMTPD_MX);
 	else
-		must(smtpd_session(sv[1], sv[1], NULL) == 0, "no session");
+		must(smtpd_session(sv[1], sv[1], SMTPD_MX, NULL, NULL) == 0, "no session");
 	if (how & EARLY)
 		return;
 	loop_advance(300);

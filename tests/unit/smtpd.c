@@ -558,7 +558,7 @@ START_TEST(a_session_on_given_descriptors_tells_its_end_once)
 	ended_calls = 0;
 	ck_assert_int_eq(pipe(in), 0);
 	ck_assert_int_eq(pipe(out), 0);
-	ck_assert_int_eq(smtpd_session(in[0], out[1], on_ended), 0);
+	ck_assert_int_eq(smtpd_session(in[0], out[1], SMTPD_MX, NULL, on_ended), 0);
 	ck_assert_int_eq(write(in[1], "QUIT\r\n", 6), 6);
 	site_turn();
 	ck_assert_int_eq(ended_calls, 0);               /* our half has ended, the other not yet */

@@ -1,0 +1,213 @@
+/* fardel passwd FILE USER: writes a user's line in the file of users. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sysexits.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "auth/users.h"
+#include "cmd/fardel.h"
+#include "lib/file.h"
+#include "lib/rand.h"
+
+enum { FILE_MAX = 4 << 20, SALT = 16 };
+
+static int complain(int status, const char *what, const char *about)
+{
+	fprintf(stderr, "fardel passwd: %s%s%s\n", what, about ? ": " : "", about ? about : "");
+	return status;
+}
+
+/* One line of standard input without its end. False: none, or too long. */
+static bool read_line(char line[PASSWORD_MAX + 1])
+{
+	size_t n = 0;
+	char c;
+
+	while (read(STDIN_FILENO, &c, 1) == 1) {
+		if (c == '\n') {
+			line[n] = '\0';
+			return true;
+		}
+		if (!c || n == PASSWORD_MAX)
+			return false;
+		line[n++] = c;
+	}
+	line[n] = '\0';
+	return n > 0;
+}
+
+static bool ask(const char *prompt, char line[PASSWORD_MAX + 1])
+{
+	struct termios as_was, silent;
+	bool tty = tcgetattr(STDIN_FILENO, &as_was) == 0, ok;
+
+	if (tty) {
+		fprintf(stderr, "%s", prompt);
+		silent = as_was;
+		silent.c_lflag &= ~(tcflag_t)ECHO;
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
+	}
+	ok = read_line(line);
+	if (tty) {
+		tcsetattr(STDIN_FILENO, TCSAFLUSH, &as_was);
+		fputc('\n', stderr);
+	}
+	return ok;
+}
+
+static const char *read_password(char password[PASSWORD_MAX + 1])
+{
+	char again[PASSWORD_MAX + 1];
+	bool same;
+
+	if (!ask("Password: ", password) || !password[0])
+		return "no password on standard input, or one of more than 512 octets";
+	if (!isatty(STDIN_FILENO))
+		return NULL;
+	same = ask("Once more: ", again) && strcmp(password, again) == 0;
+	explicit_bzero(again, sizeof again);
+	return same ? NULL : "the two passwords differ; nothing is changed";
+}
+
+static bool print_secret(struct buf *out, const char *password)
+{
+	char salt[SALT];
+	struct scram_verifier v;
+
+	rand_bytes(salt, sizeof salt);
+	scram_make(HASH_SHA256, str_of(password), (struct str){ salt, sizeof salt }, SCRAM_ITERATIONS, &v);
+	return scram_print(out, &v);
+}
+
+/* The file's lines with this user's replaced, added or (password NULL) left out; addresses stay. *found: the user was there. */
+static bool edit(struct str text, struct str name, const char *password, struct buf *out, bool *found)
+{
+	struct str line, rest = text;
+
+	*found = false;
+	while (rest.n) {
+		struct str whole, said, addresses = STR("");
+
+		if (!str_cut(&rest, '\n', &line)) {
+			line = rest;
+			rest = STR("");
+		}
+		whole = str_trim(line);
+		if (!whole.n || whole.p[0] == '#' || !str_cut(&whole, ':', &said) || !str_eq(said, name)) {
+			buf_str(out, line);
+			buf_char(out, '\n');
+			continue;
+		}
+		if (*found || !password) {      /* a second line of that name never counted */
+			*found = true;
+			continue;
+		}
+		*found = true;
+		if (str_cut(&whole, ':', &said))
+			addresses = whole;
+		buf_str(out, name);
+		buf_char(out, ':');
+		print_secret(out, password);
+		if (addresses.n) {
+			buf_char(out, ':');
+			buf_str(out, addresses);
+		}
+		buf_char(out, '\n');
+	}
+	if (!*found && password) {
+		buf_str(out, name);
+		buf_char(out, ':');
+		print_secret(out, password);
+		buf_char(out, '\n');
+	}
+	return !out->bad;
+}
+
+/* A new file beside it takes its place: whoever reads sees the old one or the new one. Owner and mode stay. */
+static int replace(const char *path, const struct buf *text)
+{
+	char beside[4096], directory[4096];
+	char *slash;
+	struct stat st;
+	bool there = stat(path, &st) == 0;
+	int fd, dir;
+
+	if (snprintf(beside, sizeof beside, "%s.new.%ld", path, (long)getpid()) >= (int)sizeof beside)
+		return complain(EX_USAGE, "the path is too long", NULL);
+	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1)
+		return complain(EX_CANTCREAT, beside, strerror(errno));
+	if (there && (fchown(fd, st.st_uid, st.st_gid) == -1 || fchmod(fd, st.st_mode & 07777) == -1))
+		goto fail;
+	if (file_write(fd, text->p, text->n) == -1 || fsync(fd) == -1 || rename(beside, path) == -1)
+		goto fail;
+	close(fd);
+	snprintf(directory, sizeof directory, "%s", path);
+	slash = strrchr(directory, '/');
+	if (slash)
+		slash[slash == directory] = '\0';
+	dir = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir != -1) {
+		fsync(dir);
+		close(dir);
+	}
+	return 0;
+fail:
+	complain(EX_IOERR, beside, strerror(errno));
+	close(fd);
+	unlink(beside);
+	return EX_IOERR;
+}
+
+static int change(const char *path, const char *name, const char *password)
+{
+	struct buf text = { .max = FILE_MAX }, out = { .max = FILE_MAX };
+	int status = 0;
+	bool found;
+
+	if (file_read_all(AT_FDCWD, path, &text) == -1 && (errno != ENOENT || !password))
+		status = complain(EX_NOINPUT, path, strerror(errno));
+	else if (!edit(buf_view(&text), str_of(name), password, &out, &found))
+		status = complain(EX_OSERR, "out of memory, or the file would grow over 4 MiB", NULL);
+	else if (!found && !password)
+		status = complain(EX_NOUSER, "there is nobody of that name", name);
+	else
+		status = replace(path, &out);
+	if (!status)
+		printf("%s: %s %s\n", path, name, !password ? "removed" : found ? "has a new password" : "added");
+	buf_free(&text);
+	buf_free(&out);
+	return status;
+}
+
+int cmd_passwd(int argc, char **argv)
+{
+	bool drop = argc > 1 && strcmp(argv[1], "-d") == 0;
+	char password[PASSWORD_MAX + 1] = "";
+	const char *name, *wrong;
+	struct user u;
+	char line[USER_NAME_MAX + 64];
+	int status;
+
+	if (argc != 3 + drop) {
+		fprintf(stderr, "usage: fardel passwd [-d] FILE USER      (the password comes on standard input; -d removes the user)\n");
+		return EX_USAGE;
+	}
+	name = argv[2 + drop];
+	if (strlen(name) > USER_NAME_MAX || strchr(name, ':') || name[0] == '#')
+		return complain(EX_USAGE, "that can be no user's name", name);
+	snprintf(line, sizeof line, "%s:x", name);
+	user_parse(str_of(line), &u);
+	if (!str_eq(u.name, str_of(name)))
+		return complain(EX_USAGE, "that can be no user's name", name);
+	if (!drop && (wrong = read_password(password)))
+		return complain(EX_DATAERR, wrong, NULL);
+	status = change(argv[1 + drop], name, drop ? NULL : password);
+	explicit_bzero(password, sizeof password);
+	return status;
+}

@@ -1,0 +1,63 @@
+/* Base64. */
+#include "lib/codec.h"
+
+static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+bool base64_encode(struct buf *out, const void *data, size_t n)
+{
+	const unsigned char *p = data;
+
+	for (; n >= 3; p += 3, n -= 3) {
+		buf_char(out, alphabet[p[0] >> 2]);
+		buf_char(out, alphabet[(p[0] & 3) << 4 | p[1] >> 4]);
+		buf_char(out, alphabet[(p[1] & 15) << 2 | p[2] >> 6]);
+		buf_char(out, alphabet[p[2] & 63]);
+	}
+	if (n) {
+		unsigned second = n == 2 ? p[1] : 0;
+
+		buf_char(out, alphabet[p[0] >> 2]);
+		buf_char(out, alphabet[(p[0] & 3) << 4 | second >> 4]);
+		buf_char(out, n == 2 ? alphabet[(second & 15) << 2] : '=');
+		buf_char(out, '=');
+	}
+	return !out->bad;
+}
+
+static int value_of(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	return c == '+' ? 62 : c == '/' ? 63 : -1;
+}
+
+bool base64_decode(struct str text, unsigned char *out, size_t *n)
+{
+	size_t pad = text.n && text.p[text.n - 1] == '=' ? 1 + (text.n > 1 && text.p[text.n - 2] == '=') : 0;
+	size_t digits = text.n - pad, done = 0;
+	uint32_t bits = 0;
+	unsigned have = 0;
+
+	if (text.n % 4)
+		return false;
+	for (size_t i = 0; i < digits; i++) {
+		int v = value_of(text.p[i]);
+
+		if (v == -1)
+			return false;
+		bits = bits << 6 | (unsigned)v;
+		have += 6;
+		if (have < 8)
+			continue;
+		have -= 8;
+		if (done == *n)
+			return false;
+		out[done++] = (unsigned char)(bits >> have);
+	}
+	*n = done;
+	return (bits & ((1u << have) - 1)) == 0;
+}

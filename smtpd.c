@@ -434,14 +434,21 @@ static bool has_place(void)
 	return sessions.n < max + max / 8 + LEAVING_ROOM;
 }
 
-/* Once a minute, in words for who can do something about it. */
+static bool once_a_minute(msec *next)
+{
+	if (*next && loop_now() < *next)
+		return false;
+	*next = loop_now() + 60000;
+	return true;
+}
+
+/* In words for who can do something about it. */
 static void log_full(void)
 {
 	static msec next;
 
-	if (next && loop_now() < next)
+	if (!once_a_minute(&next))
 		return;
-	next = loop_now() + 60000;
 	if (sessions_max() < sessions_wanted())
 		log_text(LOG_WARN, "full", "%u sessions are all that the limit of open files leaves room for: raise it (ulimit -n, or LimitNOFILE= of the "
 			"service)", sessions_max());
@@ -477,6 +484,16 @@ void smtpd_welcome(int fd, const struct sockaddr_storage *peer, enum smtpd_servi
 	guest_leave(&visit);
 }
 
+static void log_no_room(int error)
+{
+	static msec next;
+
+	if (once_a_minute(&next))
+		log_text(LOG_WARN, "accept", "%s; no new connections for %d ms at a time%s", strerror(error), ACCEPT_PAUSE_MS,
+			error == EMFILE ? ". Raise the limit of open files (ulimit -n, or LimitNOFILE= of the service), or lower sessions_max" :
+			error == ENFILE ? ". Raise the system's limit of open files (fs.file-max)" : "");
+}
+
 /* Errors of accept() that say nothing about the listening socket: the next connection may be well. */
 static bool out_of_room(int error)
 {
@@ -502,7 +519,7 @@ static void listener_ready(struct io *io, short revents)
 		if (!out_of_room(errno))
 			continue;
 		/* The socket stays readable: watching it now would be spinning. */
-		log_text(LOG_WARN, "accept", "%s; no new connections for %d ms", strerror(errno), ACCEPT_PAUSE_MS);
+		log_no_room(errno);
 		io_forget(io);
 		timer_set(&l->pause, ACCEPT_PAUSE_MS);
 		return;

@@ -38,10 +38,10 @@ swaks_submits() {
 it strangers_may_not_relay "who is not in relay_from reaches local users alone"
 strangers_may_not_relay() {
 	serve here "relay_from = 192.0.2.0/24"
-	must "local mail is taken" inject -p "$(port_of here)" -t user@here.test
-	inject -p "$(port_of here)" -t user@elsewhere.test 2>"$T/said" && fail "it was relayed"
+	must "local mail is taken" inject -p "$(port_of here)" -f sender@here.test -t user@here.test
+	inject -p "$(port_of here)" -f sender@here.test -t user@elsewhere.test 2>"$T/said" && fail "it was relayed"
 	has '^inject: 550 5.7.1' "$T/said"
-	inject -p "$(port_of here)" -t nobody-here@here.test 2>"$T/said" && fail "an unknown user was taken"
+	inject -p "$(port_of here)" -f sender@here.test -t nobody-here@here.test 2>"$T/said" && fail "an unknown user was taken"
 	has '^inject: 550 5.1.1' "$T/said"
 	within 20 "the message" arrived here user 1
 }

@@ -30,7 +30,8 @@ enum {
 	VANISH = 4,             /* the client goes without a word instead of ending its half */
 	STRANGER = 8,           /* not a local program, but somebody from the network */
 	EARLY = 16,             /* who does not wait for the greeting */
-	HOW_BITS = 31
+	SUBMISSION = 32,        /* who has come to the port for users, in clear */
+	HOW_BITS = 63
 };
 enum { LINE_ROOM = 2048, SMALL_SIZE = 200, SMALL_RCPTS = 3, MAILS = 512 };
 
@@ -634,7 +635,7 @@ static void call(unsigned how)
 	client = sv[0];
 	memcpy(&peer, &from, sizeof from);
 	if (how & STRANGER)
-		smtpd_welcome(sv[1], &peer, SMTPD_MX);
+		smtpd_welcome(sv[1], &peer, how & SUBMISSION ? SMTPD_SUBMISSION : SMTPD_MX);
 	else
 		must(smtpd_session(sv[1], sv[1], SMTPD_MX, NULL, NULL) == 0, "no session");
 	if (how & EARLY)

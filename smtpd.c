@@ -89,6 +89,7 @@ static bool step(struct session *s)
 	case P_COMMAND: return command_read(s);
 	case P_AUTH: return auth_read(s);
 	case P_DATA: return data_read(s);
+	case P_CHUNK: return chunk_read(s);
 	case P_STARTTLS: return handshake_begin(s);
 	case P_HANDSHAKE: return handshake_await(s);
 	case P_CLOSING: return close_gently(s);
@@ -106,7 +107,7 @@ static bool step(struct session *s)
 
 static bool input_awaited(const struct session *s)
 {
-	return s->phase == P_COMMAND || s->phase == P_AUTH || s->phase == P_DATA || s->phase == P_STARTTLS;
+	return s->phase == P_COMMAND || s->phase == P_AUTH || s->phase == P_DATA || s->phase == P_CHUNK || s->phase == P_STARTTLS;
 }
 
 /* The peer went without QUIT; worth a line when it had mail for us. */
@@ -116,7 +117,7 @@ static void log_lost(struct session *s)
 		handshake_failed(s, stream_error(&s->stream));
 	else if (s->seen & SEEN_MAIL && !s->committing)
 		log_event(LOG_INFO, "lost", LF(L_TEXT("id", session_id(s)), L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo),
-			L_TEXT("from", s->who.sender), L_TEXT("during", s->phase == P_DATA ? "DATA" : "envelope"),
+			L_TEXT("from", s->who.sender), L_TEXT("during", s->phase == P_DATA || s->phase == P_CHUNK ? "DATA" : "envelope"),
 			L_TEXT("error", s->stream.error ? stream_error(&s->stream) : "")));
 }
 
@@ -153,7 +154,8 @@ static void time_is_up(struct session *s)
 	case P_AUTH:
 	case P_AUTH_CHECK:
 	case P_DATA:
-		session_hang_up(s, "4.4.2", s->phase == P_DATA ? "Timeout while receiving a message" : "Timeout while waiting for a command");
+	case P_CHUNK:
+		session_hang_up(s, "4.4.2", s->phase == P_DATA || s->phase == P_CHUNK ? "Timeout while receiving a message" : "Timeout while waiting for a command");
 		stream_again(&s->stream);
 		break;
 	case P_GREETING:
@@ -384,6 +386,7 @@ static bool evictable(const struct session *s)
 	case P_COMMAND:
 		return quiet >= (s->seen & SEEN_MAIL ? EVICT_BUSY_MS : EVICT_MS);
 	case P_DATA:
+	case P_CHUNK:
 		return quiet >= EVICT_BUSY_MS;
 	case P_ASKING:                  /* it waits for us */
 	case P_AUTH_CHECK:

@@ -150,6 +150,18 @@ size_t undot(struct undot *u, const char *in, size_t n, struct buf *out)
 
 /* ---- sending */
 
+void line_ends_see(struct line_ends *e, const char *in, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		char c = in[i];
+
+		e->bare |= e->cr != (c == '\n');
+		e->nul |= !c;
+		e->complete = e->cr && c == '\n';
+		e->cr = c == '\r';
+	}
+}
+
 bool dot_add(struct dot *d, const char *in, size_t n, struct buf *out)
 {
 	const char *p = in, *end = n ? in + n : in, *keep = in;

@@ -18,6 +18,14 @@ struct undot {
  * When out is full or memory is out, out->bad says so. */
 size_t undot(struct undot *, const char *in, size_t n, struct buf *out);
 
+/* The line ends of text that comes as it is. Zeros at its start. */
+struct line_ends {
+	bool cr;                                /* the last octet was a CR */
+	bool complete;                          /* the last octets were CR LF */
+	bool bare, nul;                         /* as above */
+};
+void line_ends_see(struct line_ends *, const char *in, size_t n);
+
 /* Sending: message with CR LF line ends. Zeros is the state at its start. */
 struct dot {
 	unsigned char state;

@@ -236,6 +236,11 @@ static void note_progress(struct session *s)
 	session_touch(s);
 }
 
+static bool far_too_much(const struct session *s, uint64_t octets)
+{
+	return session_too_large(s, octets / 8) && octets > DISCARD_SLACK;
+}
+
 bool data_read(struct session *s)
 {
 	static struct buf body;         /* one for all: it holds nothing from one call to the next */
@@ -256,7 +261,51 @@ bool data_read(struct session *s)
 	await_data(s);
 	if (s->txn->undot.ended)
 		end_of_data(s);
-	else if (session_too_large(s, s->txn->octets / 8) && s->txn->octets > DISCARD_SLACK)
+	else if (far_too_much(s, s->txn->octets))
 		session_hang_up(s, "4.7.0", "Far more data than the size limit");
 	return true;
+}
+
+/* ---- BDAT: the same message in pieces whose octets are counted */
+
+bool data_begin_chunk(struct session *s, uint64_t n)
+{
+	struct txn *t = s->txn;
+	struct reply why;
+
+	if (!(s->seen & SEEN_BDAT)) {
+		s->seen |= SEEN_BDAT;
+		t->data_end = loop_now() + data_ms(s);
+		if (!queue_accepting(&why))
+			refuse_data(s, why.code == 452 ? &refuse_full : &refuse_disk);
+		else
+			begin_draft(s);
+	}
+	if (n > UINT64_MAX - t->octets || session_too_large(s, t->octets + n))
+		refuse_data(s, &refuse_size);
+	return n < UINT64_MAX - t->octets && !far_too_much(s, t->octets + n);
+}
+
+void data_take_chunk(struct session *s, struct str in)
+{
+	struct txn *t = s->txn;
+
+	line_ends_see(&t->ends, in.p, in.n);
+	t->undot.bare = t->ends.bare;
+	t->undot.nul = t->ends.nul;
+	take_body(s, in);
+	note_progress(s);
+	await_data(s);
+}
+
+/* RFC 3030 4.2 leaves line ends to us: what is stored ends in one, or the next hop would have to be told otherwise. */
+void data_end_chunks(struct session *s)
+{
+	struct txn *t = s->txn;
+
+	if (t->ends.cr)
+		refuse_data(s, &refuse_bare);
+	if (!t->ends.complete && t->octets && !t->refusal)
+		take_body(s, STR("\r\n"));
+	end_of_data(s);
 }

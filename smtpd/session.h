@@ -39,6 +39,7 @@ enum phase {
 	P_AUTH_CHECK,                   /* a password is being compared: input waits */
 	P_AUTH_PAUSE,                   /* it was wrong, which is told later: input waits */
 	P_DATA,                         /* reads a message */
+	P_CHUNK,                        /* reads the octets of a BDAT */
 	P_COMMIT,                       /* it is being made durable: input waits */
 	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
 	P_HANDSHAKE,                    /* TLS has begun */
@@ -47,7 +48,7 @@ enum phase {
 	P_DEAD                          /* closed; freed by its end task, or when done() has come */
 };
 
-enum seen { SEEN_HELO = 1, SEEN_MAIL = 2, SEEN_RCPT = 4 };
+enum seen { SEEN_HELO = 1, SEEN_MAIL = 2, SEEN_RCPT = 4, SEEN_BDAT = 8 };
 
 /* Counts the Received fields of a header that goes by in pieces. */
 struct hops {
@@ -62,6 +63,13 @@ struct refusal {
 	const char *enhanced, *text;
 };
 
+/* The BDAT that is being read. It may belong to no transaction: then it is read and refused. */
+struct chunk {
+	uint64_t size, left;
+	bool last;
+	const struct refusal *refusal;
+};
+
 /* From MAIL to the end of its message: nothing of it outlives txn_reset(). */
 struct txn {
 	struct envelope envelope;
@@ -70,7 +78,8 @@ struct txn {
 	struct draft *draft;
 	char id[ID_MAX];                /* of the draft, also when it is gone */
 	const struct refusal *refusal;
-	struct undot undot;
+	struct undot undot;             /* DATA */
+	struct line_ends ends;          /* BDAT */
 	struct hops hops;
 	uint64_t octets;                /* of the message, without dots and our own field */
 	uint64_t noted;                 /* of them, when the session was touched last */
@@ -114,6 +123,7 @@ struct session {
 	struct tls *tls;                /* while 220 is on its way; from then on the stream has it */
 	const char *tls_version, *cipher;       /* constants, when who.tls */
 	struct question question;
+	struct chunk chunk;
 	struct login *login;            /* from AUTH on, else NULL */
 	struct txn *txn;                /* from MAIL on, else NULL */
 };
@@ -194,6 +204,8 @@ bool command_read(struct session *);                    /* one command. False: n
 void verb_mail(struct session *, struct str arg);       /* smtpd/envelope.c */
 void verb_rcpt(struct session *, struct str arg);
 void verb_data(struct session *, struct str arg);       /* smtpd/data.c */
+void verb_bdat(struct session *, struct str arg);       /* smtpd/bdat.c */
+bool chunk_read(struct session *);                      /* P_CHUNK */
 void verb_starttls(struct session *, struct str arg);   /* smtpd/tls.c */
 
 /* ---- logging in (smtpd/auth.c) */
@@ -205,6 +217,10 @@ bool auth_may_send_as(const struct session *, struct str address);      /* as wh
 void login_free(struct session *);                      /* forgets who it is. Nobody: nothing */
 
 /* ---- the message (smtpd/data.c) */
+/* For BDAT: a chunk of n octets begins (false: hang up, nobody would read that much), takes what has come of it, and the last is over. */
+bool data_begin_chunk(struct session *, uint64_t n);
+void data_take_chunk(struct session *, struct str);
+void data_end_chunks(struct session *);
 bool data_read(struct session *);                       /* takes what has come of it. False: nothing has */
 
 /* ---- TLS (smtpd/tls.c) */

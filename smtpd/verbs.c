@@ -69,6 +69,7 @@ static const struct keyword {
 	{ "PIPELINING", NULL, NULL, NULL },                         /* RFC 2920 */
 	{ "SIZE ", size_offered, NULL, NULL },                      /* RFC 1870; 0 is no limit */
 	{ "8BITMIME", NULL, NULL, NULL },                           /* RFC 6152 */
+	{ "CHUNKING", NULL, NULL, NULL },                     /* RFC 3030 */
 	{ "ENHANCEDSTATUSCODES", NULL, NULL, NULL },                /* RFC 2034 */
 	{ "STARTTLS", NULL, starttls_offered, NULL },         /* RFC 3207 */
 	{ "AUTH", NULL, NULL, auth_offered },                 /* RFC 4954 */
@@ -162,8 +163,9 @@ static const struct verb {
 	{ "HELO", 0, 0, ARG_MUST, COST_IDLE, verb_helo },
 	{ "EHLO", 0, 0, ARG_MUST, COST_IDLE, verb_ehlo },
 	{ "MAIL", SEEN_HELO, SEEN_MAIL, ARG_MUST, COST_IDLE, verb_mail },
-	{ "RCPT", SEEN_HELO | SEEN_MAIL, 0, ARG_MUST, 0, verb_rcpt },
-	{ "DATA", SEEN_HELO | SEEN_MAIL | SEEN_RCPT, 0, ARG_NONE, 0, verb_data },
+	{ "RCPT", SEEN_HELO | SEEN_MAIL, SEEN_BDAT, ARG_MUST, 0, verb_rcpt },
+	{ "DATA", SEEN_HELO | SEEN_MAIL | SEEN_RCPT, SEEN_BDAT, ARG_NONE, 0, verb_data },
+	{ "BDAT", 0, 0, ARG_MAY, 0, verb_bdat },          /* RFC 3030; looks itself at what came before */
 	{ "AUTH", SEEN_HELO, SEEN_MAIL, ARG_MUST, COST_IDLE, verb_auth },             /* RFC 4954 */
 	{ "STARTTLS", SEEN_HELO, SEEN_MAIL, ARG_NONE, COST_IDLE, verb_starttls },
 	{ "RSET", 0, 0, ARG_NONE, COST_IDLE, verb_rset },

@@ -23,7 +23,8 @@ enum {
 	LINGER_MS = 2000,               /* for the peer to read our last words */
 	LINGER_MAX = 1 << 20,           /* octets it may still send meanwhile */
 	EVICT_MS = 10000,               /* quiet this long, a session may have to make place... */
-	EVICT_BUSY_MS = 30000,          /* ...and one with a transaction */
+	EVICT_BUSY_MS = 30000,          /* ...and one with a transaction... */
+	EVICT_BARREN_MS = 1000,         /* ...unless it has brought no message for that time: whoever drips command after command, say */
 	EVICT_LOOK = 32,                /* sessions looked at for it */
 	LEAVING_ROOM = 8,
 	TURNED_AWAY_LINES = 20          /* in the log, a second */
@@ -374,6 +375,7 @@ static void turn_away(int fd, const struct subject *who, const char *enhanced, c
 static bool evictable(const struct session *s)
 {
 	msec quiet = loop_now() - s->quiet_since;
+	bool barren = loop_now() - s->since >= EVICT_BUSY_MS;
 
 	switch (s->phase) {
 	case P_GREETING:
@@ -384,10 +386,10 @@ static bool evictable(const struct session *s)
 	case P_HANDSHAKE:
 		return quiet >= EVICT_MS;
 	case P_COMMAND:
-		return quiet >= (s->seen & SEEN_MAIL ? EVICT_BUSY_MS : EVICT_MS);
+		return quiet >= (barren ? EVICT_BARREN_MS : s->seen & SEEN_MAIL ? EVICT_BUSY_MS : EVICT_MS);
 	case P_DATA:
 	case P_CHUNK:
-		return quiet >= EVICT_BUSY_MS;
+		return barren && quiet >= EVICT_MS;
 	case P_ASKING:                  /* it waits for us */
 	case P_AUTH_CHECK:
 	case P_COMMIT:

@@ -538,7 +538,7 @@ static void in_data(struct site_client *c, const char *from)
 START_TEST(who_sends_by_drops_makes_place_for_others)
 {
 	struct site_client slow, steady, late;
-	static char block[60002];
+	static char block[60003];
 
 	memset(block, 'x', 60000);
 	memcpy(block + 60000, "\r\n", 2);
@@ -561,6 +561,31 @@ START_TEST(who_sends_by_drops_makes_place_for_others)
 	site_hang_up(&slow);
 	site_hang_up(&steady);
 	site_hang_up(&late);
+}
+END_TEST
+
+START_TEST(who_drips_commands_makes_place_too)
+{
+	struct site_client drip, fresh, late, later;
+
+	site_config.sessions_max = 2;
+	helo(&drip, "192.0.2.1");
+	for (int i = 0; i < 10; i++) {          /* a whole command every three seconds */
+		loop_advance(3000);
+		site_say(&drip, i ? "RCPT TO:<c@example.org>\r\n" : "MAIL FROM:<a@b.example>\r\n");
+		site_expect(&drip, "250 *");
+	}
+	helo(&fresh, "192.0.2.2");
+	come(&late, "192.0.2.3", NULL);
+	site_expect(&late, "421 4.3.2 *");      /* he has just spoken */
+	loop_advance(1000);
+	enter(&later, "192.0.2.3");
+	site_expect(&drip, "421 4.3.2 *");
+	site_expect_nothing(&fresh);
+	site_hang_up(&drip);
+	site_hang_up(&fresh);
+	site_hang_up(&late);
+	site_hang_up(&later);
 }
 END_TEST
 
@@ -612,6 +637,7 @@ Suite *smtpd_guests_suite(void)
 	tcase_add_test(t, an_answer_about_the_sender_that_does_not_come_costs_a_451);
 	tcase_add_test(t, what_was_sent_along_with_a_refused_sender_is_no_error);
 	tcase_add_test(t, who_sends_by_drops_makes_place_for_others);
+	tcase_add_test(t, who_drips_commands_makes_place_too);
 	tcase_add_test(t, who_has_been_told_to_go_holds_no_place_for_long);
 	suite_add_tcase(s, t);
 	return s;

@@ -321,7 +321,7 @@ struct model {
 	struct str sender;                      /* the MAIL command that was taken */
 	size_t nrcpt;
 	bool notify[SMALL_RCPTS + 4096];        /* the n-th recipient's command had NOTIFY= */
-	bool in_chunks, login;
+	bool in_chunks, chunk_refused, login;   /* ... by BDAT; a response of a login comes next */
 	bool over;
 	size_t taken;                           /* messages */
 };
@@ -369,6 +369,15 @@ static bool is_verb(struct str line, const char *verb)
 	return str_starts_nocase(line, str_of(verb)) && (line.n == n || line.p[n] == ' ' || line.p[n] == '\r' || line.p[n] == '\t');
 }
 
+/* A command line that is run: no control characters but its CR, at its end. */
+static bool is_clean(struct str line)
+{
+	for (size_t i = 0; i + 1 < line.n; i++)
+		if ((unsigned char)line.p[i] < ' ' || line.p[i] == 0x7f)
+			return line.p[i] == '\t' && str_trim((struct str){ line.p + i, line.n - i }).n == 0;
+	return line.n && line.p[line.n - 1] == '\r';
+}
+
 static bool has_word(struct str line, const char *word)
 {
 	for (size_t i = 0; i + strlen(word) <= line.n; i++)
@@ -382,7 +391,7 @@ static void forget_transaction(struct model *m)
 	buf_clear(&m->body);
 	m->sender = STR("");
 	m->nrcpt = 0;
-	m->in_chunks = false;
+	m->in_chunks = m->chunk_refused = false;
 }
 
 static void check_stored(struct model *m, const char *id)
@@ -476,15 +485,87 @@ static void read_message(struct model *m)
 	accepted(m, reply);
 }
 
+/* BDAT n [LAST]: 0 when that is no count. The digits are taken one by one, as nobody else here does. */
+static bool chunk_size(struct str line, uint64_t *n, bool *last)
+{
+	struct str arg = str_trim(str_from(line, 4)), size = arg;
+
+	*last = false;
+	for (size_t i = 0; i < arg.n; i++)
+		if (arg.p[i] == ' ') {
+			struct str word = str_trim(str_from(arg, i));
+
+			size = (struct str){ arg.p, i };
+			if (word.n != 4 || !str_starts_nocase(word, STR("LAST")))
+				return false;
+			*last = true;
+			break;
+		}
+	*n = 0;
+	if (!size.n || size.n > 19)
+		return false;
+	for (size_t i = 0; i < size.n; i++) {
+		if (!ascii_digit(size.p[i]) || *n > INT64_MAX / 10)
+			return false;
+		*n = *n * 10 + (uint64_t)(size.p[i] - '0');
+	}
+	return *n <= INT64_MAX;
+}
+
+static bool text_is_bad(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!s.p[i] || (s.p[i] == '\n' && (!i || s.p[i - 1] != '\r')) || (s.p[i] == '\r' && (i + 1 == s.n || s.p[i + 1] != '\n')))
+			return true;
+	return false;
+}
+
+/* The line was BDAT with a count: so many octets belong to it, whatever is answered. */
+static void read_chunk(struct model *m, uint64_t n, bool last)
+{
+	struct str octets = { m->said.p, n < m->said.n ? (size_t)n : m->said.n }, reply;
+	bool whole = octets.n == n;
+	int code;
+
+	m->said = str_from(m->said, octets.n);
+	if (!next_reply(m, &code, &reply)) {
+		must(!whole, "no reply to a chunk");
+		m->over = true;
+		return;
+	}
+	must(whole || code == 421, "a reply to a chunk before its end");
+	if (m->over)
+		return;
+	check_enhanced(reply);
+	must(code == 250 || code >= 400, "a reply to a chunk");
+	if (code == 250) {
+		must(m->nrcpt && m->sender.n, "a chunk was taken without recipients");
+		must(!m->chunk_refused, "a chunk was taken behind a refused one");
+		must(buf_str(&m->body, octets), "no memory");
+		m->in_chunks = true;
+	}
+	if (code == 250 && last) {
+		if (m->body.n && (m->body.n < 2 || memcmp(m->body.p + m->body.n - 2, "\r\n", 2) != 0) && m->body.p[m->body.n - 1] != '\r')
+			buf_puts(&m->body, "\r\n");
+		must(!text_is_bad(buf_view(&m->body)), "a message that may be read in two ways was taken");
+		must(!config.message_size || m->body.n <= config.message_size + 2, "a message was taken that is too large");
+		accepted(m, reply);
+	} else if (code != 250 && code != 503) {
+		m->chunk_refused = m->in_chunks = true;
+		if (last)
+			forget_transaction(m);
+	}
+}
+
 static void begun_anew(struct model *m, struct str line, int code)
 {
 	if (code != 250)
 		return;
 	if (is_verb(line, "MAIL")) {
-		must(!m->sender.n, "a second MAIL in a transaction was taken");
+		must(!m->sender.n && !m->in_chunks, "a second MAIL in a transaction was taken");
 		m->sender = line;
 	} else if (is_verb(line, "RCPT")) {
-		must(m->sender.n > 0, "RCPT was taken without MAIL");
+		must(m->sender.n > 0 && !m->in_chunks, "RCPT was taken without MAIL, or between chunks");
 		must(m->nrcpt < sizeof m->notify, "more recipients than the model has room for");
 		m->notify[m->nrcpt++] = has_word(line, " NOTIFY=");
 	} else if (is_verb(line, "RSET") || is_verb(line, "HELO") || is_verb(line, "EHLO")) {
@@ -495,12 +576,23 @@ static void begun_anew(struct model *m, struct str line, int code)
 static void read_command(struct model *m)
 {
 	struct str line, reply;
-	bool whole = str_cut(&m->said, '\n', &line);
+	bool whole = str_cut(&m->said, '\n', &line), last;
+	uint64_t n;
 	int code;
 
 	if (!whole) {
 		line = m->said;
 		m->said = STR("");
+	}
+	if (whole && line.n && line.n <= LINE_ROOM && is_clean(line) && is_verb(line, "BDAT")) {
+		if (chunk_size((struct str){ line.p, line.n - 1 }, &n, &last)) {
+			read_chunk(m, n, last);
+		} else {                        /* nobody knows what belongs to it: it ends here */
+			must(next_reply(m, &code, &reply) && (code == 501 || code == 421), "a BDAT that is none");
+			must(!m->heard.n, "more is said behind a BDAT that is none");
+			m->over = true;
+		}
+		return;
 	}
 	if (!next_reply(m, &code, &reply)) {
 		must(!whole, "no reply to a command");
@@ -511,7 +603,7 @@ static void read_command(struct model *m)
 	if (m->over)
 		return;
 	if (code == 354) {
-		must(is_verb(line, "DATA") && m->nrcpt, "354 without DATA or recipients");
+		must(is_verb(line, "DATA") && m->nrcpt && !m->in_chunks, "354 without DATA or recipients, or between chunks");
 		read_message(m);
 		return;
 	}

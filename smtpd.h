@@ -15,7 +15,7 @@ struct smtpd_config {
 	unsigned sessions_max;                  /* in all. 0: 12000; lowered to what descriptors allow */
 	unsigned sessions_per_address;          /* of a stranger; loopback has no limit, wider networks 3 and 9 times as many. 0: no limit */
 	unsigned connections_per_minute;        /* the same */
-	unsigned greeting_delay_ms;             /* for strangers; who speaks meanwhile is not served */
+	unsigned greeting_delay_ms;             /* for strangers at SMTPD_MX; who speaks meanwhile is not served */
 	unsigned hops_max;                      /* Received fields, 0: 100 */
 	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message, and 1 s more for each 1000 octets of it */
 	unsigned session_s;                     /* without a message that is taken. 0: 3600 */

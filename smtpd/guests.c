@@ -188,8 +188,8 @@ void session_begin(struct session *s)
 		session_greet(s);
 		return;
 	}
-	s->phase = P_GREETING;
-	session_deadline(s, counted_address(s) ? (msec)s->config->greeting_delay_ms : 0);
+	s->phase = P_GREETING;          /* users' programs are in a hurry, and send no junk before they have logged in */
+	session_deadline(s, counted_address(s) && !s->who.submission ? (msec)s->config->greeting_delay_ms : 0);
 	if (session_greet_stranger(s))
 		stream_again(&s->stream);
 }

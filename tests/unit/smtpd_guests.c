@@ -18,6 +18,8 @@ static void teardown(void)
 	guests_forget();
 }
 
+static enum smtpd_service service = SMTPD_MX;
+
 /* A client that comes from this address; what it says at once may be NULL. */
 static void come(struct site_client *c, const char *from, const char *says)
 {
@@ -32,7 +34,7 @@ static void come(struct site_client *c, const char *from, const char *says)
 	if (says)
 		ck_assert_int_eq(write(sv[0], says, strlen(says)), (ssize_t)strlen(says));
 	site_adopt(c, sv[0]);
-	smtpd_welcome(sv[1], &peer, SMTPD_MX);
+	smtpd_welcome(sv[1], &peer, service);
 }
 
 static void enter(struct site_client *c, const char *from)
@@ -182,7 +184,7 @@ END_TEST
 
 START_TEST(strangers_are_greeted_after_the_delay)
 {
-	struct site_client c, early, ours, here;
+	struct site_client c, early, ours, here, user;
 
 	site_config.trusted = trusts_ten;
 	site_config.greeting_delay_ms = 500;
@@ -190,6 +192,9 @@ START_TEST(strangers_are_greeted_after_the_delay)
 	come(&early, "192.0.2.2", NULL);
 	enter(&ours, "10.0.0.1");
 	enter(&here, "127.0.0.1");
+	service = SMTPD_SUBMISSION;
+	enter(&user, "192.0.2.3");
+	service = SMTPD_MX;
 	site_expect_nothing(&c);
 	loop_advance(499);
 	site_expect_nothing(&c);
@@ -207,6 +212,7 @@ START_TEST(strangers_are_greeted_after_the_delay)
 	site_hang_up(&early);
 	site_hang_up(&ours);
 	site_hang_up(&here);
+	site_hang_up(&user);
 }
 END_TEST
 

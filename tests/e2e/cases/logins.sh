@@ -190,3 +190,20 @@ login_openssl() {
 		logged_in PLAIN
 	done
 }
+
+it login_swaks "swaks logs in by PLAIN and LOGIN on both ports"
+login_swaks() {
+	need_swaks_tls
+	PERL5LIB=$(ls -d "$tree"/usr/lib/*/perl5/* "$tree/usr/share/perl5" 2>/dev/null | tr '\n' ':')
+	export PERL5LIB
+	of_tree perl "$tree/usr/bin/swaks" --support 2>&1 | grep -q 'TLS.*supported' || skip "swaks has no TLS here: $(of_tree perl "$tree/usr/bin/swaks" --support 2>&1 | grep TLS | head -n 1)"
+	serve_users
+	for how in PLAIN LOGIN; do
+		for at in "--port $starttls --tls" "--port $implicit --tls-on-connect"; do
+			# shellcheck disable=SC2086
+			must "swaks $how $at" of_tree timeout 60 perl "$tree/usr/bin/swaks" --server 127.0.0.1 $at --auth $how --auth-user user --auth-password "$password" \
+				--from user@here.test --to user@here.test --ehlo client.test --body text
+			logged_in $how
+		done
+	done
+}

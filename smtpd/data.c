@@ -147,6 +147,8 @@ static void count_hops(struct hops *h, struct str text)
 /* Checks and stores what has come of the message. */
 static void take_body(struct session *s, struct str body)
 {
+	bool first = body.n && !s->txn->octets;
+
 	s->txn->octets += body.n;
 	if (s->txn->undot.bare)
 		refuse_data(s, &refuse_bare);
@@ -156,6 +158,14 @@ static void take_body(struct session *s, struct str body)
 		refuse_data(s, &refuse_size);
 	if (s->txn->refusal)
 		return;
+	/* RFC 5322 2.2.3: its first line would continue our trace field, and say what it likes in our name. It has no header. */
+	if (first && (body.p[0] == ' ' || body.p[0] == '\t')) {
+		s->txn->hops.body = true;
+		if (draft_write(s->txn->draft, "\r\n", 2) == -1) {
+			disk_failed(s, "write");
+			return;
+		}
+	}
 	count_hops(&s->txn->hops, body);
 	if (s->txn->hops.n > hops_max(s))
 		refuse_data(s, &refuse_hops);

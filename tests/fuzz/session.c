@@ -414,6 +414,11 @@ static void check_stored(struct model *m, const char *id)
 	end = memmem(at, (size_t)(text.p + text.n - at), "\r\n", 2);
 	must(end != NULL, "a trace field without end");
 	end += 2;
+	/* ... but for a first line that would continue our field. */
+	if (m->body.n && (m->body.p[0] == ' ' || m->body.p[0] == '\t')) {
+		must(text.p + text.n - end > 2 && memcmp(end, "\r\n", 2) == 0, "our trace field goes on with the client's words");
+		end += 2;
+	}
 	must((size_t)(text.p + text.n - end) == m->body.n && (!m->body.n || memcmp(end, m->body.p, m->body.n) == 0),
 		"the message stored is not the message sent");
 	must(mail->nrcpt == m->nrcpt && m->nrcpt, "the recipients stored are not those that were taken");

@@ -26,8 +26,7 @@ enum {
 	EVICT_BUSY_MS = 30000,          /* ...and one with a transaction... */
 	EVICT_BARREN_MS = 1000,         /* ...unless it has brought no message for that time: whoever drips command after command, say */
 	EVICT_LOOK = 32,                /* sessions looked at for it */
-	LEAVING_ROOM = 8,
-	TURNED_AWAY_LINES = 20          /* in the log, a second */
+	LEAVING_ROOM = 8
 };
 
 struct listener {
@@ -340,31 +339,14 @@ bool smtpd_stopping(void) { return stopping; }
 
 /* ---- accepting */
 
-/* A flood of clients is not to become a flood of lines. */
-static void log_turned_away(const struct subject *who, const char *why)
-{
-	static msec second;
-	static unsigned lines, more;
-
-	if (loop_now() - second >= 1000) {
-		if (more)
-			log_event(LOG_INFO, "turned-away", LF(L_NUM("more", more)));
-		second = loop_now();
-		lines = more = 0;
-	}
-	if (lines++ < TURNED_AWAY_LINES)
-		log_event(LOG_INFO, "turned-away", LF(L_TEXT("client", who->peer_text), L_TEXT("reason", why)));
-	else
-		more++;
-}
-
 /* No session begins: one line, and the descriptor is closed. Nothing of the peer's has been read or is awaited. */
 static void turn_away(int fd, const struct subject *who, const char *enhanced, const char *why)
 {
 	char line[512];
 	int n = snprintf(line, sizeof line, "421 %s %.255s %s\r\n", enhanced, config->hostname, why);
 
-	log_turned_away(who, why);
+	if (guest_may_log())
+		log_event(LOG_INFO, "turned-away", LF(L_TEXT("client", who->peer_text), L_TEXT("reason", why)));
 	if (send(fd, line, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT) == -1) {
 		/* gone already */
 	}

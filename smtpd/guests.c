@@ -8,6 +8,7 @@
 
 enum {
 	RECORDS = 65536,                /* of networks and users: 4 MB when all are in use */
+	LINES_A_SECOND = 50,            /* in the log, about clients that were sent away */
 	OFFENCES_FREE = 3,              /* errors and refused recipients that are answered at once */
 	DELAY_MS = 1000, DELAY_MOST = 5 /* each further one holds the next reply back longer, up to five times */
 };
@@ -74,6 +75,23 @@ void guest_leave(struct limits_visit *v)
 {
 	if (limits)
 		limits_leave(limits, v);
+}
+
+bool guest_may_log(void)
+{
+	static msec second;
+	static unsigned lines, more;
+
+	if (loop_now() - second >= 1000) {
+		if (more)
+			log_event(LOG_INFO, "unsaid", LF(L_NUM("lines", more)));
+		second = loop_now();
+		lines = more = 0;
+	}
+	if (lines++ < LINES_A_SECOND)
+		return true;
+	more++;
+	return false;
 }
 
 /* ---- what a session does */
@@ -154,7 +172,8 @@ void session_greet(struct session *s)
 /* RFC 5321 3.1: the server speaks first. Who cannot wait for it sends what nobody should read. */
 static void refuse_early(struct session *s)
 {
-	log_event(LOG_INFO, "hung-up", LF(L_TEXT("client", s->who.peer_text), L_TEXT("reason", "spoke before the greeting")));
+	if (guest_may_log())
+		log_event(LOG_INFO, "hung-up", LF(L_TEXT("client", s->who.peer_text), L_TEXT("reason", "spoke before the greeting")));
 	session_say(s, 554, "5.5.1", "%s You spoke before the greeting", s->config->hostname);
 	session_close(s);
 }

@@ -217,7 +217,8 @@ void session_close(struct session *s)
 
 void session_hang_up(struct session *s, const char *enhanced, const char *why)
 {
-	log_event(LOG_INFO, "hung-up", LF(L_TEXT("id", session_id(s)), L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo),
+	if (guest_may_log())
+		log_event(LOG_INFO, "hung-up", LF(L_TEXT("id", session_id(s)), L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo),
 		L_TEXT("reason", why)));
 	session_say(s, 421, enhanced, "%s %s", s->config->hostname, why);
 	session_close(s);

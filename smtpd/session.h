@@ -184,6 +184,7 @@ bool session_is_stranger(const struct session *);
  * says so): guest_leave(), and enter again with the new address. */
 const char *guest_enter(const struct smtpd_config *, const struct subject *, struct limits_visit *);
 void guest_leave(struct limits_visit *);                /* twice is once */
+bool guest_may_log(void);                               /* a flood of clients is not to become a flood of lines: "unsaid" counts the others */
 void guests_forget(void);                               /* all counts; when there is no session */
 void session_offends(struct session *, int cost);       /* what costs patience, and in the long run a delay */
 void session_refused_rcpt(struct session *);

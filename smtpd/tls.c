@@ -8,7 +8,8 @@
 
 void handshake_failed(const struct session *s, const char *why)
 {
-	log_event(LOG_INFO, "tls-failed", LF(L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("reason", why)));
+	if (guest_may_log())
+		log_event(LOG_INFO, "tls-failed", LF(L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("reason", why)));
 }
 
 /* What somebody put behind STARTTLS in clear must not be taken for the client's words inside TLS. */

@@ -2,9 +2,11 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/log.h"
 #include "lib/loop.h"
 #include "smtpd/session.h"
 #include "tests/server_rig.h"
@@ -595,6 +597,49 @@ START_TEST(who_drips_commands_makes_place_too)
 }
 END_TEST
 
+static unsigned lines_with(const char *path, const char *word)
+{
+	FILE *f = fopen(path, "r");
+	unsigned n = 0;
+	char line[1000];
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof line, f))
+		n += strstr(line, word) != NULL;
+	fclose(f);
+	return n;
+}
+
+START_TEST(a_flood_of_clients_is_no_flood_of_lines)
+{
+	const char *tmp = getenv("TMPDIR");
+	struct site_client c;
+	char path[300];
+
+	snprintf(path, sizeof path, "%s/guests.log", tmp ? tmp : "/tmp");
+	ck_assert_int_eq(log_open(path), 0);
+	log_threshold(LOG_INFO);
+	loop_advance(2000);
+	for (int i = 0; i < 200; i++) {
+		enter(&c, "127.0.0.1");
+		site_say(&c, "GET / HTTP/1.1\r\n");
+		site_expect(&c, "421 *");
+		site_hang_up(&c);
+		site_turn();
+	}
+	ck_assert_uint_eq(lines_with(path, "hung-up"), 50);
+	loop_advance(1000);
+	enter(&c, "127.0.0.1");
+	site_say(&c, "GET / HTTP/1.1\r\n");
+	site_expect(&c, "421 *");
+	site_hang_up(&c);
+	ck_assert_uint_eq(lines_with(path, "hung-up"), 51);
+	ck_assert_uint_eq(lines_with(path, "unsaid lines=150"), 1);
+	log_open("stderr");
+	unlink(path);
+}
+END_TEST
+
 START_TEST(who_has_been_told_to_go_holds_no_place_for_long)
 {
 	struct site_client first[4], then[4], more;
@@ -644,6 +689,7 @@ Suite *smtpd_guests_suite(void)
 	tcase_add_test(t, what_was_sent_along_with_a_refused_sender_is_no_error);
 	tcase_add_test(t, who_sends_by_drops_makes_place_for_others);
 	tcase_add_test(t, who_drips_commands_makes_place_too);
+	tcase_add_test(t, a_flood_of_clients_is_no_flood_of_lines);
 	tcase_add_test(t, who_has_been_told_to_go_holds_no_place_for_long);
 	suite_add_tcase(s, t);
 	return s;

@@ -38,9 +38,10 @@ struct rcpt {
 	bool deferred, unchanged;       /* in this attempt; it was told the same words as before */
 	bool linked;                    /* its destination has been given an entry of its own */
 	bool mine;                      /* its delivery is the business of the entry that is open */
-	bool reported;                  /* RCPT_FAILED: its report is in the queue or sent */
-	unsigned event;                 /* RCPT_FAILED: the report of this entry that tells it (1, 2 ...); 0: another entry's */
-	struct str by;                  /* RCPT_FAILED: "<entry's dest>.<event>" */
+	bool relayed;                   /* RCPT_DELIVERED: to a host that reports nothing */
+	bool reported;                  /* its report is in the queue or sent */
+	unsigned event;                 /* the report of this entry that tells it (1, 2 ...); 0: none, or another entry's */
+	struct str by;                  /* the same as "<entry's dest>.<event>"; empty: none */
 	/* The last that was said of it, from the journal: slices into mail->text, or empty. */
 	int64_t when;
 	struct str status;              /* "5.1.1" */
@@ -92,9 +93,15 @@ enum blame {
 	BLAME_DEST,                     /* no conversation came about: destination down, its other mail waits */
 	BLAME_SELF                      /* fault of our side: counts as no attempt */
 };
+enum handed {                           /* RESULT_DELIVERED: who tells the sender, if he asked for it (RFC 3461 5.2) */
+	HANDED_DELIVERED,               /* we do: it is where it belongs */
+	HANDED_RELAYED,                 /* we do: the next hop knows no reports */
+	HANDED_ON                       /* the next hop, which was told what is wanted */
+};
 struct result {                         /* what became of a recipient */
 	enum result_kind what;
 	enum blame blame;
+	enum handed handed;
 	const struct reply *reply;      /* code 0: words of ours */
 	const char *host;               /* "mx.example.net[192.0.2.1]:25", or NULL */
 	const char *tls;                /* how it went there, for the log: "TLSv1.2:TLS_ECDHE_..."; NULL or "": in clear */
@@ -115,7 +122,10 @@ struct way {
 	struct transport *transport;
 };
 
-enum report_kind { REPORT_FAILED, REPORT_DELAYED };
+enum report_kind {
+	REPORT_FINAL,                   /* who has failed, and who has got it and was to be told of (RFC 3461 NOTIFY=SUCCESS) */
+	REPORT_DELAYED
+};
 
 struct queue_config {
 	const char *dir;
@@ -127,7 +137,7 @@ struct queue_config {
 	uint64_t reserve;               /* octets of the disk (a tenth of it at most) that new mail must leave free; 0: it may be full */
 	unsigned couriers;              /* in all */
 	void (*way)(void *arg, struct str domain, struct way *out);
-	/* Appends a whole report (header and body, CRLF) about the recipients of m that are RCPT_FAILED with this event
+	/* Appends a whole report (header and body, CRLF) about the recipients of m with this event
 	 * (or, delayed, all that are open) to out. next_try: Unix seconds of the next attempt (delayed). False: no memory. */
 	bool (*report)(void *arg, enum report_kind, const struct mail *m, unsigned event, int64_t next_try, struct buf *out);
 	/* A recipient has got its last result, or a bundle was deferred: for a caller who waits (flush, tests). May be NULL. */

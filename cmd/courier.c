@@ -239,6 +239,8 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 
 	if (reply->code >= 200 && reply->code < 300) {
 		r.what = RESULT_DELIVERED;
+		r.handed = client_capabilities(c->line->client)->set & CAP_DSN ? HANDED_ON :
+			c->route.kind == ROUTE_LMTP ? HANDED_DELIVERED : HANDED_RELAYED;
 	} else if (reply->code >= 500) {
 		r.what = RESULT_FAILED;
 	} else {                        /* another host may say yes */

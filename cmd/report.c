@@ -41,20 +41,31 @@ static int64_t retry_until(const struct mail *m)
 
 static bool is_told(const struct rcpt *r, enum report_kind kind, unsigned event)
 {
-	bool mine = kind == REPORT_FAILED ? r->state == RCPT_FAILED && r->event == event : r->state == RCPT_OPEN;
-	unsigned want = kind == REPORT_FAILED ? NOTIFY_FAILURE : NOTIFY_DELAY;
+	bool mine = kind == REPORT_FINAL ? r->state != RCPT_OPEN && r->event == event : r->state == RCPT_OPEN;
 
-	return mine && (r->to.notify == 0 || (r->to.notify & want));
+	if (mine && r->state == RCPT_DELIVERED)
+		return r->to.notify & NOTIFY_SUCCESS;
+	return mine && (r->to.notify == 0 || (r->to.notify & (kind == REPORT_FINAL ? NOTIFY_FAILURE : NOTIFY_DELAY)));
 }
 
-/* Every entry of a message counts its events from 1, but no recipient fails twice: the first one names the report. */
+static enum dsn_action action_of(const struct rcpt *r)
+{
+	switch (r->state) {
+	case RCPT_OPEN: return DSN_DELAYED;
+	case RCPT_FAILED: return DSN_FAILED;
+	case RCPT_DELIVERED: break;
+	}
+	return r->relayed ? DSN_RELAYED : DSN_DELIVERED;
+}
+
+/* Every entry of a message counts its events from 1, but no recipient ends twice: the first one names the report. */
 static void print_report_id(char *out, size_t size, const struct mail *m, enum report_kind kind, unsigned event)
 {
 	size_t i = 0;
 
 	while (i < m->nrcpt && !is_told(&m->rcpt[i], kind, event))
 		i++;
-	snprintf(out, size, "%s.%s%zu", m->id, kind == REPORT_FAILED ? "f" : "d", i + 1);
+	snprintf(out, size, "%s.%s%zu", m->id, kind == REPORT_FINAL ? "f" : "d", i + 1);
 }
 
 static size_t choose(const struct mail *m, enum report_kind kind, unsigned event, struct dsn_rcpt *to)
@@ -67,7 +78,7 @@ static size_t choose(const struct mail *m, enum report_kind kind, unsigned event
 		if (!is_told(r, kind, event))
 			continue;
 		to[n++] = (struct dsn_rcpt){
-			.addr = whole(&r->to.addr), .orcpt = r->to.orcpt, .action = kind == REPORT_FAILED ? DSN_FAILED : DSN_DELAYED,
+			.addr = whole(&r->to.addr), .orcpt = r->to.orcpt, .action = action_of(r),
 			.status = r->status, .host = r->host, .words = r->words, .when = r->when ? r->when : loop_wall(),
 			.retry_until = retry_until(m),
 		};
@@ -80,7 +91,7 @@ bool report_write(void *arg, enum report_kind kind, const struct mail *m, unsign
 	struct dsn_rcpt *to = calloc(m->nrcpt, sizeof *to);
 	struct buf original = { 0 };
 	char report_id[ID_MAX + 24];
-	bool full = kind == REPORT_FAILED && m->from.ret == RET_FULL && m->size <= DSN_FULL_MAX;
+	bool full = kind == REPORT_FINAL && m->from.ret == RET_FULL && !m->from.requiretls && m->size <= DSN_FULL_MAX;
 	struct dsn d = {
 		.hostname = config->hostname, .id = m->id, .report_id = report_id, .to = whole(&m->from.addr), .envid = m->from.envid,
 		.arrived = m->arrived, .now = loop_wall(), .next_try = next_try, .full = full, .rcpt = to,

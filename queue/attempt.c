@@ -406,7 +406,7 @@ static void read_rcpts(struct attempt *a)
 		struct rcpt *r = &a->mail->rcpt[i];
 
 		r->mine = covers(a->entry, r);
-		if (r->state != RCPT_FAILED)
+		if (r->state == RCPT_OPEN)
 			continue;
 		r->event = event_of(a->entry, r->by);
 		if (r->event >= a->event)
@@ -582,21 +582,29 @@ void attempt_tell(const struct attempt *a, const struct rcpt *r, const struct re
 		queue.conf.settled(queue.conf.arg, a->mail, r, res);
 }
 
+/* RFC 3461 4.1: the sender hears of success only when he asked for it, and a report is never reported. */
+static bool tells_success(const struct attempt *a, const struct rcpt *r, const struct result *res)
+{
+	return res->handed != HANDED_ON && r->to.notify & NOTIFY_SUCCESS && a->mail->from.addr.local.n;
+}
+
 void attempt_mark(struct attempt *a, struct rcpt *r, const struct result *res)
 {
+	bool failed = res->what == RESULT_FAILED;
+	const char *what = result_word[res->what];
 	char by[NAME_ROOM] = "";
 	struct buf who = { 0 };
 
-	if (res->what == RESULT_FAILED) {
-		r->state = RCPT_FAILED;
+	r->state = failed ? RCPT_FAILED : RCPT_DELIVERED;
+	if (failed || tells_success(a, r, res)) {
 		r->event = a->event;
 		event_print(by, a->entry, a->event);
 		r->by = keep(a, by);
-	} else {
-		r->state = RCPT_DELIVERED;
+		r->relayed = !failed && res->handed == HANDED_RELAYED;
+		what = r->relayed ? "relayed" : what;
 	}
 	rcpt_print(&who, a, r);
-	journal_line(&a->lines, loop_wall(), result_word[res->what], buf_view(&who), str_of(by), res->reply, res->host);
+	journal_line(&a->lines, loop_wall(), what, buf_view(&who), str_of(by), res->reply, res->host);
 	buf_free(&who);
 	task_post(&a->write);
 }

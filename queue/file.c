@@ -270,7 +270,7 @@ static void apply_to_dest(struct mail *m, const struct places *places, const str
 static void apply_report(struct mail *m, const struct line *l)
 {
 	for (size_t i = 0; i < m->nrcpt; i++)
-		if (m->rcpt[i].state == RCPT_FAILED && str_eq(m->rcpt[i].by, l->by))
+		if (m->rcpt[i].state != RCPT_OPEN && m->rcpt[i].by.n && str_eq(m->rcpt[i].by, l->by))
 			m->rcpt[i].reported = true;
 }
 
@@ -280,8 +280,9 @@ static void apply_line(struct mail *m, const struct places *places, const struct
 
 	if (!m->first_sane && l->when > CLOCK_SANE)
 		m->first_sane = l->when;
-	if (r && (str_eq(l->what, STR("delivered")) || str_eq(l->what, STR("failed")))) {
-		r->state = l->what.p[0] == 'd' ? RCPT_DELIVERED : RCPT_FAILED;
+	if (r && (str_eq(l->what, STR("delivered")) || str_eq(l->what, STR("relayed")) || str_eq(l->what, STR("failed")))) {
+		r->state = l->what.p[0] == 'f' ? RCPT_FAILED : RCPT_DELIVERED;
+		r->relayed = l->what.p[0] == 'r';
 		r->by = l->by;
 		say(r, l);
 	} else if (str_eq(l->what, STR("deferred")) || str_eq(l->what, STR("linked"))) {

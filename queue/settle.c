@@ -22,6 +22,11 @@ static bool wants(const struct rcpt *r, unsigned what)
 	return r->to.notify == 0 || (r->to.notify & what);
 }
 
+static bool is_told(const struct rcpt *r)
+{
+	return r->state == RCPT_FAILED ? wants(r, NOTIFY_FAILURE) : r->state == RCPT_DELIVERED && r->to.notify & NOTIFY_SUCCESS;
+}
+
 /* The lowest event of this entry that is not reported yet; 0: none. */
 static unsigned unreported(const struct attempt *a)
 {
@@ -30,7 +35,7 @@ static unsigned unreported(const struct attempt *a)
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
 		const struct rcpt *r = &a->mail->rcpt[i];
 
-		if (r->state == RCPT_FAILED && r->event && !r->reported && wants(r, NOTIFY_FAILURE) && (!lowest || r->event < lowest))
+		if (r->event && !r->reported && is_told(r) && (!lowest || r->event < lowest))
 			lowest = r->event;
 	}
 	return lowest;
@@ -53,12 +58,20 @@ static void report_id(char id[ID_MAX], const struct attempt *a, unsigned event)
 	id_of_report(id, a->entry->msg->id, event == DELAY_EVENT ? "+" : a->entry->dest, event);
 }
 
+static bool tells_failure(const struct attempt *a)
+{
+	for (size_t i = 0; i < a->mail->nrcpt; i++)
+		if (a->mail->rcpt[i].event == a->reporting && a->mail->rcpt[i].state == RCPT_FAILED)
+			return true;
+	return false;
+}
+
 static void log_report(const struct attempt *a)
 {
 	char id[ID_MAX];
 
 	report_id(id, a, a->reporting);
-	log_event(LOG_INFO, a->reporting == DELAY_EVENT ? "report-delayed" : "report-failed",
+	log_event(LOG_INFO, a->reporting == DELAY_EVENT ? "report-delayed" : tells_failure(a) ? "report-failed" : "report-delivered",
 		LF(L_TEXT("id", a->entry->msg->id), L_TEXT("report", id)));
 }
 
@@ -98,6 +111,7 @@ static bool report_envelope(const struct attempt *a, const struct buf *text, str
 	struct recipient back = { .addr = *to };
 
 	nobody.has_body = !all_ascii(text->p, text->n);
+	nobody.requiretls = a->mail->from.requiretls;           /* RFC 8689 5 */
 	nobody.smtputf8 = !all_ascii(to->local.p, to->local.n) || !all_ascii(to->domain.p, to->domain.n);
 	return envelope_origin(env, "report about %s", a->entry->msg->id) && envelope_sender(env, &nobody) && envelope_rcpt(env, &back);
 }
@@ -520,7 +534,7 @@ void attempt_settle(struct attempt *a)
 		return;
 	}
 	if (event && !nobody) {
-		send_report(a, REPORT_FAILED, event);
+		send_report(a, REPORT_FINAL, event);
 		return;
 	}
 	if (done) {

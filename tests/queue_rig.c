@@ -156,7 +156,7 @@ static void note(const struct bundle *b)
 static void answer_all(struct bundle *b)
 {
 	struct reply reply;
-	struct result r = { .host = "mx.example[192.0.2.1]:25", .reply = &reply };
+	struct result r = { .host = "mx.example[192.0.2.1]:25", .reply = &reply, .handed = rig.handed };
 
 	for (size_t i = 0; i < b->n; i++) {
 		char who[ADDR_MAX + 1];
@@ -273,14 +273,14 @@ static bool report(void *arg, enum report_kind kind, const struct mail *m, unsig
 {
 	(void)arg;
 	rig.reports[kind]++;
-	buf_printf(out, "Subject: %s\r\n\r\nabout %s", kind == REPORT_FAILED ? "failed" : "delayed", m->id);
+	buf_printf(out, "Subject: %s\r\n\r\nabout %s", kind == REPORT_FINAL ? "failed" : "delayed", m->id);
 	if (next_try)
 		buf_printf(out, " next %+lld", (long long)(next_try - loop_wall()));
 	buf_puts(out, ":");
 	for (size_t i = 0; i < m->nrcpt; i++) {
 		const struct rcpt *r = &m->rcpt[i];
 
-		if (kind == REPORT_DELAYED ? r->state != RCPT_OPEN : r->state != RCPT_FAILED || r->event != event)
+		if (kind == REPORT_DELAYED ? r->state != RCPT_OPEN : r->state == RCPT_OPEN || r->event != event)
 			continue;
 		buf_printf(out, " " STR_FMT "@" STR_FMT, STR_ARG(r->to.addr.local), STR_ARG(r->to.addr.domain));
 		buf_printf(out, "(" STR_FMT ")", STR_ARG(r->words));

@@ -821,7 +821,7 @@ START_TEST(a_thousand_recipients_are_settled_together)
 	ck_assert_uint_eq(rig.nsent, 11);       /* ten and the report */
 	ck_assert_uint_eq(rig.settled[RESULT_DELIVERED], 801);
 	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 100);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 1);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
 	ck_assert_str_eq(rig_cur(), "1 d1.example");
 	buf_free(&to);
 }

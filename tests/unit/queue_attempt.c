@@ -186,7 +186,7 @@ START_TEST(a_fault_of_our_own_counts_no_attempt)
 	ck_assert_str_eq(rig_cur(), "0 x.example, 0 x.example, 0 y.example");
 	ANSWERS({ "", RESULT_FAILED, BLAME_SELF, 0, "no resolver answers" });
 	rig_run(3600);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 	rig_answers(NULL, 0);
 	rig_run(400);
 	ck_assert_str_eq(rig_cur(), "");
@@ -200,7 +200,7 @@ START_TEST(a_report_names_exactly_those_that_failed)
 	ANSWERS(NEVER("b@x.example"), NEVER("@y.example"), LATER("@z.example"));
 	ck_assert(rig_put("a@s.example", "b@x.example c@x.example d@y.example e@y.example f@z.example"));
 	rig_run(2);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 1);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
 	ck_assert_uint_eq(rig_got("a@s.example"), 1);
 	ck_assert_ptr_nonnull(strstr(report_text(0), ": b@x.example(550 no such user) d@y.example(550 no such user) e@y.example(550 no such user)\r\n"));
 	ck_assert_str_eq(rig_cur(), "1 z.example");
@@ -210,6 +210,59 @@ START_TEST(a_report_names_exactly_those_that_failed)
 	ck_assert_str_eq(rig_cur(), "");
 	ck_assert_ptr_nonnull(strstr(report_text(1), ": f@z.example(550 no such user)\r\n"));
 	ck_assert_uint_eq(rig_got("a@s.example"), 2);
+}
+END_TEST
+
+/* RFC 3461 4.1, 5.2: who asked for it, and once for what became final together. */
+START_TEST(success_is_reported_to_who_asked_for_it)
+{
+	ck_assert(rig_put("a@s.example", "b@x.example NOTIFY=SUCCESS"));
+	ck_assert(rig_put("a@s.example", "c@x.example NOTIFY=FAILURE"));
+	ck_assert(rig_put("a@s.example", "d@x.example"));
+	ck_assert(rig_put("", "e@x.example NOTIFY=SUCCESS"));
+	rig.handed = HANDED_RELAYED;
+	rig_run(60);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
+	ck_assert_ptr_nonnull(strstr(report_text(0), ": b@x.example(250 taken)\r\n"));
+	rig.handed = HANDED_ON;
+	ck_assert(rig_put("a@s.example", "f@x.example NOTIFY=SUCCESS"));
+	rig_run(60);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(success_and_failure_of_one_round_are_one_report)
+{
+	ANSWERS(NEVER("b@x.example"), LATER("d@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example c@x.example d@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example c@x.example NOTIFY=SUCCESS d@x.example NOTIFY=SUCCESS"));
+	rig_run(60);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 2);
+	ck_assert_ptr_nonnull(strstr(report_text(0), ": b@x.example(550 no such user)\r\n"));
+	ck_assert_ptr_nonnull(strstr(report_text(1), ": b@x.example(550 no such user) c@x.example(250 taken)\r\n"));
+	rig_answers(NULL, 0);
+	rig_run(1000);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 3);
+	ck_assert_ptr_nonnull(strstr(report_text(2), ": d@x.example(250 taken)\r\n"));
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* The report is made again under the same id, so it arrives once, or twice when it was on its way. */
+START_TEST(a_crash_loses_no_report_of_success)
+{
+	for (unsigned n = 1; n < 14; n++) {
+		ck_assert(rig_put("a@s.example", "b@x.example NOTIFY=SUCCESS"));
+		rig_disk(n, (unsigned)-1, EIO);
+		rig_run(1);
+		rig_crash();
+		rig_disk(0, 0, 0);
+		rig_start();
+		rig_run(3000);
+		ck_assert_str_eq(rig_cur(), "");
+		ck_assert_msg(rig_got("a@s.example") >= n, "call %u: %u reports", n, rig_got("a@s.example"));
+	}
 }
 END_TEST
 
@@ -261,7 +314,7 @@ START_TEST(mail_without_a_sender_that_fails_is_kept_in_bad)
 	ck_assert(rig_put("", "b@x.example"));
 	rig_run(1);
 	ck_assert_str_eq(rig_cur(), "");
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 	ck_assert_uint_eq(rig_count("bad"), 2);
 }
 END_TEST
@@ -297,7 +350,7 @@ START_TEST(who_wants_no_report_gets_none)
 	ck_assert(rig_put("", "b@x.example NOTIFY=NEVER"));
 	rig_run(2);
 	ck_assert_str_eq(rig_cur(), "");
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 	ck_assert_uint_eq(rig_count("bad"), 0);
 }
 END_TEST
@@ -337,7 +390,7 @@ START_TEST(a_delay_notice_is_sent_once)
 	rig_start();
 	rig_run(24 * 3600);
 	ck_assert_uint_eq(rig_got("a@s.example"), 1);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 }
 END_TEST
 
@@ -366,9 +419,9 @@ START_TEST(what_came_in_before_the_clock_was_set_is_as_old_as_its_first_try_sinc
 	loop_advance((RIG_WALL - 1000000) * INT64_C(1000));
 	rig_run(7200);
 	ck_assert_uint_ge(rig_got("b@x.example"), 2);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 	rig_run(5 * 86400);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 1);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
 	ck_assert_str_eq(rig_cur(), "");
 }
 END_TEST
@@ -403,7 +456,7 @@ START_TEST(a_name_with_a_destination_that_nobody_is_at_is_set_aside)
 	rig_run(60);
 	ck_assert_str_eq(rig_cur(), "");
 	ck_assert_uint_eq(rig_count("bad"), 2);         /* the message, and why */
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 }
 END_TEST
 
@@ -420,7 +473,7 @@ START_TEST(what_waits_behind_a_dead_destination_ends_in_time)
 	rig_run(5 * 86400 + 7200);
 	ck_assert_str_eq(rig_cur(), "");
 	ck_assert_uint_eq(rig.reports[REPORT_DELAYED], 120);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 120);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 120);
 	ck_assert_uint_eq(rig_got("a@s.example"), 240);
 	for (size_t i = 120; i < 240; i++)
 		ck_assert_msg(strstr(report_text(i), "connection refused") || strstr(report_text(i), "gone"), "%s", report_text(i));
@@ -439,7 +492,7 @@ START_TEST(a_message_is_tried_before_it_is_too_old)
 	rig_start();
 	rig_run(20);
 	ck_assert_uint_eq(rig_times("b@x.example"), 1);
-	ck_assert_uint_eq(rig.reports[REPORT_FAILED], 0);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 }
 END_TEST
 
@@ -689,6 +742,9 @@ Suite *queue_attempt_suite(void)
 	suite_add_tcase(s, l);
 	tcase_add_checked_fixture(r, set_up, tear_down);
 	tcase_add_test(r, a_report_names_exactly_those_that_failed);
+	tcase_add_test(r, success_is_reported_to_who_asked_for_it);
+	tcase_add_test(r, success_and_failure_of_one_round_are_one_report);
+	tcase_add_test(r, a_crash_loses_no_report_of_success);
 	tcase_add_test(r, the_entry_stays_until_its_report_is_durable);
 	tcase_add_test(r, a_report_is_made_once_across_a_crash);
 	tcase_add_test(r, mail_without_a_sender_that_fails_is_kept_in_bad);

@@ -52,12 +52,17 @@ Q        = $(if $(V),,@echo '$1 $@';)
 
 COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
 LINK     = $(CC) $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
-LIBS     = -ludns -lbearssl $(CRYPT)
+LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2)
 
 # crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.
 CRYPT   := $(shell printf '\043include <crypt.h>\nint main(void) { return !crypt_r("", "", 0); }\n' | $(CC) -x c -o /dev/null - -lcrypt >/dev/null 2>&1 && echo -lcrypt)
 ifneq ($(CRYPT),)
 OPTIONS += -DHAVE_CRYPT
+endif
+# libidn2 for domains that are not ASCII; without it they are refused.
+IDN2    := $(shell printf '\043include <idn2.h>\nint main(void) { return !idn2_check_version(0); }\n' | $(CC) -x c -o /dev/null - -lidn2 >/dev/null 2>&1 && echo -lidn2)
+ifneq ($(IDN2),)
+OPTIONS += -DHAVE_IDN2
 endif
 
 # ---- sources: a new file is found by itself

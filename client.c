@@ -458,8 +458,10 @@ static void say_mail(struct client *c)
 	}
 	from.requiretls = false;
 	from.auth = STR("");
-	from.hold_for = 0;
-	from.hold_until = 0;
+	if (!c->config->pass_hold) {
+		from.hold_for = 0;
+		from.hold_until = 0;
+	}
 	print_mail(&line, &from);
 	if (c->can.set & CAP_SIZE)
 		buf_printf(&line, " SIZE=%llu", (unsigned long long)c->job->size);
@@ -1074,6 +1076,8 @@ static void judge(struct client *c, const struct client_job *job)
 			(unsigned long long)c->can.size, (unsigned long long)job->size);
 	else if (from->smtputf8 && !(c->can.set & CAP_SMTPUTF8))
 		reply_set(&c->unfit, 550, "5.6.7", "not sent: it needs SMTPUTF8, which %s does not offer", c->peer);
+	else if (c->config->pass_hold && (from->hold_for || from->hold_until) && !(c->can.set & CAP_FUTURERELEASE))
+		reply_set(&c->unfit, 550, "5.5.4", "not sent: %s does not hold messages (FUTURERELEASE)", c->peer);
 	else if (from->body == BODY_BINARYMIME)
 		reply_set(&c->unfit, 554, "5.6.3", "not sent: binary content cannot be passed on");
 	else if (from->requiretls && !c->config->lmtp)

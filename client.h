@@ -35,6 +35,7 @@ enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST };
 struct client_config {
 	const char *hostname;                   /* for EHLO */
 	bool lmtp;
+	bool pass_hold;                         /* the peer holds what is to be held (RFC 4865); else the caller has done so */
 	enum client_tls tls;                    /* not with lmtp */
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
 	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */

@@ -1055,6 +1055,7 @@ void parse_capability(struct str line, struct capabilities *c)
 		{ "REQUIRETLS", CAP_REQUIRETLS, NULL },
 		{ "AUTH", CAP_AUTH, take_cap_auth },
 		{ "BINARYMIME", CAP_BINARYMIME, NULL },
+		{ "FUTURERELEASE", CAP_FUTURERELEASE, NULL },
 	};
 	struct str keyword;
 

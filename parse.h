@@ -55,7 +55,8 @@ void reply_set(struct reply *r, int code, const char *enhanced, const char *fmt,
 /* ---- EHLO answer: one keyword line ("SIZE 1000", "LIMITS RCPTMAX=5"). */
 enum capability {
 	CAP_PIPELINING = 1, CAP_SIZE = 2, CAP_8BITMIME = 4, CAP_ENHANCED = 8, CAP_STARTTLS = 16, CAP_CHUNKING = 32,
-	CAP_SMTPUTF8 = 64, CAP_DSN = 128, CAP_LIMITS = 256, CAP_REQUIRETLS = 512, CAP_AUTH = 1024, CAP_BINARYMIME = 2048
+	CAP_SMTPUTF8 = 64, CAP_DSN = 128, CAP_LIMITS = 256, CAP_REQUIRETLS = 512, CAP_AUTH = 1024, CAP_BINARYMIME = 2048,
+	CAP_FUTURERELEASE = 4096
 };
 struct capabilities {
 	unsigned set;                   /* CAP_ bits */

@@ -9,6 +9,7 @@ struct drop_config {                    /* borrowed */
 	const char *queue;              /* the queue directory, open */
 	const char *hostname, *origin;
 	uint64_t message_size;
+	int64_t future_max;             /* seconds that one may be held (RFC 4865) */
 };
 /* Begins with what lies there and watches for more. 0 or -1 with errno. */
 int drop_start(const struct drop_config *);

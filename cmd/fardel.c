@@ -333,6 +333,7 @@ static int start_drops(void)
 {
 	drop = (struct drop_config){
 		.queue = settings.queue, .hostname = settings.hostname, .origin = settings.origin, .message_size = settings.message_size,
+		.future_max = settings.future_release_max,
 	};
 	if (drop_start(&drop) == 0)
 		return 0;
@@ -382,7 +383,8 @@ static void start_smtpd(void)
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
 		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .tls = tls,
-		.users = users, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
+		.users = users, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max,
+		.future_max = settings.future_release_max, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
 }

@@ -281,7 +281,7 @@ static void time_is_up(struct timer *t)
 static int converse(struct conversation *c, const struct settings *set, const struct sockaddr_storage *addr, socklen_t len)
 {
 	static const struct client_events events = { .ready = ready, .gone = gone };
-	struct client_config config = { .hostname = set->hostname, .connect_s = CONNECT_S, .command_s = COMMAND_S };
+	struct client_config config = { .hostname = set->hostname, .pass_hold = true, .connect_s = CONNECT_S, .command_s = COMMAND_S };
 
 	c->client = client_open(&config, (const struct sockaddr *)addr, len, "localhost", &events, c);
 	if (!c->client) {

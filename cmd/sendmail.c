@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cmd/account.h"
@@ -214,14 +215,62 @@ static bool take_word(struct options *o, int argc, char **argv, int *i)
 	return true;
 }
 
+/* "+2h", "2026-12-24T18:00:00Z" or Unix seconds. */
+static const char *take_time(struct options *o, const char *value)
+{
+	struct buf line = { 0 };
+	struct sender from;
+	uint64_t seconds;
+	int64_t span;
+	const char *wrong = NULL;
+
+	if (value[0] == '+' && conf_duration(str_of(value + 1), &span)) {
+		o->submit.hold_until = time(NULL) + span;
+	} else if (str_number(str_of(value), INT64_MAX / 2, &seconds)) {
+		o->submit.hold_until = (int64_t)seconds;
+	} else {
+		buf_printf(&line, "FROM:<> HOLDUNTIL=%s", value);
+		if (parse_mail(buf_view(&line), PARAM_HOLD, &from).text)
+			wrong = "is no time. Write +2h, 2026-12-24T18:00:00Z or Unix seconds";
+		else
+			o->submit.hold_until = from.hold_until;
+	}
+	buf_free(&line);
+	return wrong;
+}
+
+/* --at TIME and --at=TIME, the only long word. False: something else. */
+static bool take_long(struct options *o, int argc, char **argv, int *i, const char **why)
+{
+	const char *word = argv[*i];
+
+	*why = NULL;
+	if (strncmp(word, "--at", 4) || (word[4] && word[4] != '='))
+		return false;
+	if (word[4])
+		*why = take_time(o, word + 5);
+	else if (*i + 1 < argc)
+		*why = take_time(o, argv[++*i]);
+	else
+		*why = "needs a time behind it";
+	return true;
+}
+
 /* Index of the first word that is no option, or -1 after a complaint. Words behind it are recipients, options or not. */
 static int take_options(struct options *o, int argc, char **argv)
 {
+	const char *why;
 	int i;
 
 	for (i = 1; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
 		if (!strcmp(argv[i], "--"))
 			return i + 1;
+		if (take_long(o, argc, argv, &i, &why)) {
+			if (!why)
+				continue;
+			fprintf(stderr, "sendmail: --at %s\n", why);
+			return -1;
+		}
 		if (!take_word(o, argc, argv, &i))
 			return -1;
 	}
@@ -449,6 +498,12 @@ static int send_with(struct options *o, const struct settings *set)
 	o->submit.hostname = set->hostname;
 	o->submit.origin = set->origin;
 	o->submit.message_size = set->message_size;
+	o->submit.future_max = set->future_release_max;
+	if (o->submit.hold_until > time(NULL) + set->future_release_max) {
+		fprintf(stderr, "sendmail: --at: that is later than future_release_max allows (%s); nothing is queued\n",
+			conf_where(&set->conf, "future_release_max"));
+		return EX_USAGE;
+	}
 	catch_signals();
 	switch (open_queue(set)) {
 	case QUEUE_OPEN: return queue_message(o);

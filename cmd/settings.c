@@ -89,6 +89,12 @@ static const struct conf_row rows[] = {
 	{ .name = "tls_out", .kind = CONF_TEXT, .offset = AT(tls_out_text), .preset = "may", .help =
 		"TLS when mail is sent. may: where the other host offers it and it works, else in clear. no: never. must: mail waits\n"
 		"for hosts that cannot. Certificates of other hosts are not checked." },
+	{ .name = "rcpt_domain_max", .kind = CONF_NUMBER, .offset = AT(rcpt_domain_max), .preset = "0", .max = 1000000, .help =
+		"How many different domains the recipients of one message may have. 0: any number." },
+	{ .name = "mail_max", .kind = CONF_NUMBER, .offset = AT(mail_max), .preset = "0", .max = 1000000, .help =
+		"How many messages a client may send on one connection. 0: any number." },
+	{ .name = "future_release_max", .kind = CONF_DURATION, .offset = AT(future_release_max), .preset = "60d", .max = 86400 * 365, .help =
+		"How long a user or a local program may have a message held before it is sent (HOLDFOR, HOLDUNTIL). 0: not at all." },
 	{ .name = "users", .kind = CONF_TEXT, .offset = AT(users), .example = "/etc/fardel/users", .help =
 		"Who may log in on submission:// and submissions://: a file of lines NAME:SECRET[:ADDRESSES], written by `fardel passwd`.\n"
 		"It is read again when it has changed. Without it nobody can." },

@@ -339,7 +339,7 @@ static void set_sender(struct submission *s)
 /* ---- the envelope lines of the second form */
 
 /* A drop file may ask for these; what else SMTP knows is between two servers. */
-enum { OFFERED = PARAM_SIZE | PARAM_BODY | PARAM_DSN };
+enum { OFFERED = PARAM_SIZE | PARAM_BODY | PARAM_DSN | PARAM_SMTPUTF8 | PARAM_REQUIRETLS | PARAM_HOLD };
 
 static bool take_line(struct str *rest, struct str *line)
 {
@@ -355,6 +355,21 @@ static bool looks_enveloped(struct str text)
 	return str_starts_nocase(text, STR("MAIL FROM:")) || str_starts_nocase(text, STR("RCPT TO:"));
 }
 
+/* When it may leave; 0: at once. */
+static int64_t release_of(const struct sender *from)
+{
+	return from->hold_for ? loop_wall() + (int64_t)from->hold_for : from->hold_until > loop_wall() ? from->hold_until : 0;
+}
+
+static struct parse_error mail_line(struct submission *s, struct str args)
+{
+	struct parse_error e = parse_mail(args, OFFERED, &s->from);
+
+	if (!e.text && (s->from.hold_for > (uint64_t)s->config->future_max || release_of(&s->from) > loop_wall() + s->config->future_max))
+		e.text = "it is to be held longer than future_release_max allows";
+	return e;
+}
+
 static struct parse_error envelope_line(struct submission *s, struct str line, unsigned number)
 {
 	struct parse_error e = { .text = "is neither MAIL FROM:<...>, RCPT TO:<...> nor the empty line before the message" };
@@ -364,11 +379,11 @@ static struct parse_error envelope_line(struct submission *s, struct str line, u
 	if (str_starts_nocase(line, STR("MAIL "))) {
 		if (number > 1)
 			return (struct parse_error){ .text = "MAIL FROM:<...> belongs into the first line" };
-		return parse_mail(str_from(line, 5), OFFERED, &s->from);
+		return mail_line(s, str_from(line, 5));
 	}
 	if (!str_starts_nocase(line, STR("RCPT ")))
 		return e;
-	e = parse_rcpt(str_from(line, 5), OFFERED, false, &to);
+	e = parse_rcpt(str_from(line, 5), OFFERED, s->from.smtputf8, &to);
 	if (e.text)
 		return e;
 	/* <postmaster> alone is allowed (RFC 5321 4.1.1.3): ours. */
@@ -538,7 +553,9 @@ static struct draft *make_draft(struct submission *s)
 	if (!s->enveloped) {
 		s->from.ret = c->ret;
 		s->from.envid = str_of(c->envid);
+		s->from.hold_until = c->hold_until;
 	}
+	e.release = release_of(&s->from);
 	ok = envelope_sender(&e, &s->from);
 	if (c->note)
 		ok = ok && envelope_origin(&e, "%s", c->note);

@@ -32,6 +32,8 @@ struct submit_config {                  /* all borrowed */
 	unsigned notify;                /* NOTIFY_ bits for all recipients of the plain form */
 	enum ret ret;
 	const char *envid;              /* xtext, or NULL */
+	int64_t hold_until;             /* of the plain form: Unix seconds, 0: at once */
+	int64_t future_max;             /* seconds that a message may be held (RFC 4865) */
 	uint64_t message_size;
 	const char *id;                 /* NULL: a new one */
 };

@@ -1,6 +1,9 @@
 /* The envelope of a message: MAIL and RCPT (RFC 5321 4.1.1.2, 4.1.1.3). */
 #include <assert.h>
+#include <stdio.h>
+#include <string.h>
 
+#include "lib/idn.h"
 #include "parse.h"
 #include "smtpd/session.h"
 
@@ -16,19 +19,71 @@ static struct str addr_text(const struct addr *a)
 /* Parameters belong to extensions, and those to EHLO. */
 static unsigned params_offered(const struct session *s)
 {
-	return !s->who.esmtp ? 0 : PARAM_SIZE | PARAM_BODY | (s->who.submission && !s->who.local ? PARAM_AUTH : 0);
+	unsigned offered = PARAM_SIZE | PARAM_BODY | PARAM_SMTPUTF8 | PARAM_DSN;
+
+	if (!s->who.esmtp)
+		return 0;
+	if (s->who.tls)
+		offered |= PARAM_REQUIRETLS;
+	if (s->who.submission && !s->who.local)
+		offered |= PARAM_AUTH;
+	if (s->who.submission && s->config->future_max)
+		offered |= PARAM_HOLD;
+	return offered;
+}
+
+/* An address whose domain is as the DNS knows it; everything behind us deals with that alone. */
+struct plain_addr {
+	struct addr addr;
+	char text[ADDR_MAX + 256];
+};
+
+static const char *make_plain(const struct addr *in, struct plain_addr *out)
+{
+	char domain[256];
+	const char *wrong;
+	int n;
+
+	out->addr = *in;
+	if (is_ascii(in->domain))
+		return NULL;
+	wrong = idn_to_ascii(in->domain, domain);
+	if (!wrong)
+		wrong = parse_domain(str_of(domain), false, false);
+	if (wrong)
+		return wrong;
+	n = snprintf(out->text, sizeof out->text, STR_FMT "@%s", STR_ARG(in->local), domain);
+	out->addr.local.p = out->text;
+	out->addr.domain = (struct str){ out->text + in->local.n + 1, (size_t)n - in->local.n - 1 };
+	return NULL;
+}
+
+/* When a message may leave (RFC 4865); 0: at once. -1: later than is allowed. */
+static int64_t release_time(const struct session *s, const struct sender *from)
+{
+	int64_t now = loop_wall(), at = from->hold_until;
+
+	if (from->hold_for)
+		at = from->hold_for > (uint64_t)s->config->future_max ? -1 : now + (int64_t)from->hold_for;
+	return at > now + s->config->future_max ? -1 : at < 0 || at > now ? at : 0;
 }
 
 static bool begin(struct session *s, const struct sender *said)
 {
 	struct sender kept = *said, *from = &kept;
+	struct plain_addr plain;
 
 	kept.auth = STR("");            /* RFC 4954 5: what it says is for those who trust each other */
+	make_plain(&said->addr, &plain);        /* it was looked at before */
+	kept.addr = plain.addr;
 	if (!txn_begin(s) || !envelope_sender(&s->txn->envelope, from) ||
 	    !envelope_origin(&s->txn->envelope, "%s [%s] %s", s->who.helo, s->who.peer_text, session_protocol(s)))
 		return false;
 	str_copy(s->txn->sender, sizeof s->txn->sender, addr_text(&from->addr));
 	s->who.sender = s->txn->sender;
+	s->txn->utf8 = from->smtputf8;
+	s->txn->envelope.release = release_time(s, from);
+	s->mails++;
 	return true;
 }
 
@@ -58,10 +113,13 @@ static bool decide_mail(struct session *s, struct str arg)
 {
 	struct reply why = { .code = 550, .enhanced = "5.7.1", .text = "Sender refused" };
 	struct sender from = { 0 };
+	struct plain_addr plain;
 	struct parse_error e = parse_mail(arg, params_offered(s), &from);
 
 	assert(!e.text);
 	(void)e;
+	make_plain(&from.addr, &plain);
+	from.addr = plain.addr;
 	switch (s->config->mail(s->config->arg, &s->who, s->question.facts, &from, &why)) {
 	case WAIT:
 		return false;
@@ -83,22 +141,44 @@ static const char *must_come_first(const struct session *s)
 	return s->who.tls ? "Log in first (AUTH)" : "Say STARTTLS first, then log in";
 }
 
+/* False: it has been said what is wrong with the command itself. */
+static bool mail_makes_sense(struct session *s, struct str arg, struct sender *from)
+{
+	const char *first = must_come_first(s), *wrong;
+	struct plain_addr plain;
+	struct parse_error e;
+
+	if (first) {
+		session_error(s, 530, "5.7.0", first);
+		return false;
+	}
+	e = parse_mail(arg, params_offered(s), from);
+	if (e.text) {
+		session_error(s, e.code, e.enhanced, e.text);
+		return false;
+	}
+	wrong = make_plain(&from->addr, &plain);
+	if (wrong)
+		session_error(s, 553, "5.6.7", wrong);
+	else if (release_time(s, from) == -1)
+		session_error(s, 501, "5.5.4", "That is later than a message can be held; EHLO says how long");
+	else
+		return true;
+	return false;
+}
+
 void verb_mail(struct session *s, struct str arg)
 {
 	struct sender from = { 0 };
-	struct parse_error e = parse_mail(arg, params_offered(s), &from);
-	const char *first = must_come_first(s);
 	struct reply why;
 
+	if (s->config->mail_max && s->mails >= s->config->mail_max) {
+		session_hang_up(s, "4.7.0", "No more messages in this session (LIMITS MAILMAX)");
+		return;
+	}
 	s->mail_refused = true;
-	if (first) {
-		session_error(s, 530, "5.7.0", first);
+	if (!mail_makes_sense(s, arg, &from))
 		return;
-	}
-	if (e.text) {
-		session_error(s, e.code, e.enhanced, e.text);
-		return;
-	}
 	if (!addr_is_null(&from.addr) && !auth_may_send_as(s, addr_text(&from.addr))) {
 		reply_set(&why, 550, "5.7.1", "%s may not send as <%.*s>", s->who.user, STR_ARG(addr_text(&from.addr)));
 		refuse_mail(s, &from, &why);
@@ -137,10 +217,34 @@ static void refuse_too_many(struct session *s)
 	session_say(s, 452, "4.5.3", "Too many recipients, send the others in another transaction");
 }
 
+/* RFC 9422 4.3. False: it would be one domain more than is allowed. */
+static bool count_domain(struct session *s, struct str domain)
+{
+	struct txn *t = s->txn;
+	char line[DOMAIN_MAX + 3];
+	int n;
+
+	if (!s->config->rcpt_domain_max)
+		return true;
+	n = snprintf(line, sizeof line, "\n%.*s\n", STR_ARG(domain));
+	for (int i = 0; i < n; i++)
+		line[i] = ascii_lower(line[i]);
+	if (t->domains.n && memmem(t->domains.p, t->domains.n, line, (size_t)n))
+		return true;
+	if (t->ndomains >= s->config->rcpt_domain_max || !buf_add(&t->domains, line, (size_t)n))
+		return false;
+	t->ndomains++;
+	return true;
+}
+
 static void accept_rcpt(struct session *s, const struct recipient *to)
 {
 	size_t before = s->txn->envelope.text.n;
 
+	if (!count_domain(s, to->addr.domain)) {
+		refuse_too_many(s);
+		return;
+	}
 	if (!envelope_rcpt(&s->txn->envelope, to)) {
 		s->txn->envelope.text.n = before;
 		s->txn->envelope.text.bad = false;
@@ -159,10 +263,13 @@ static bool decide_rcpt(struct session *s, struct str arg)
 {
 	struct reply why = { .code = 550, .enhanced = "5.7.1", .text = "Recipient refused" };
 	struct recipient to = { 0 };
-	struct parse_error e = parse_rcpt(arg, params_offered(s), false, &to);
+	struct plain_addr plain;
+	struct parse_error e = parse_rcpt(arg, params_offered(s), s->txn->utf8, &to);
 
 	assert(!e.text);
 	(void)e;
+	make_plain(&to.addr, &plain);
+	to.addr = plain.addr;
 	switch (s->config->rcpt(s->config->arg, &s->who, s->question.facts, &to, &why)) {
 	case WAIT:
 		return false;
@@ -179,10 +286,14 @@ static bool decide_rcpt(struct session *s, struct str arg)
 void verb_rcpt(struct session *s, struct str arg)
 {
 	struct recipient to = { 0 };
-	struct parse_error e = parse_rcpt(arg, params_offered(s), false, &to);
+	struct plain_addr plain;
+	struct parse_error e = parse_rcpt(arg, params_offered(s), s->txn->utf8, &to);
+	const char *wrong = e.text ? NULL : make_plain(&to.addr, &plain);
 
 	if (e.text)
 		session_error(s, e.code, e.enhanced, e.text);
+	else if (wrong)
+		session_error(s, 553, "5.6.7", wrong);
 	else if (s->txn->envelope.nrcpt >= session_rcpt_max(s))
 		refuse_too_many(s);
 	else

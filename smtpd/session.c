@@ -48,9 +48,12 @@ const char *session_id(const struct session *s) { return s->txn ? s->txn->id : "
 /* HELO has no word for TLS; the tls clause says it all the same. */
 const char *session_protocol(const struct session *s)
 {
-	static const char *const words[2][2] = { { "ESMTP", "ESMTPS" }, { "ESMTPA", "ESMTPSA" } };
+	static const char *const words[2][2][2] = {
+		{ { "ESMTP", "ESMTPS" }, { "ESMTPA", "ESMTPSA" } },
+		{ { "UTF8SMTP", "UTF8SMTPS" }, { "UTF8SMTPA", "UTF8SMTPSA" } },         /* RFC 6531 4.3 */
+	};
 
-	return s->who.esmtp ? words[*s->who.user != '\0'][s->who.tls] : "SMTP";
+	return s->who.esmtp ? words[s->txn && s->txn->utf8][*s->who.user != '\0'][s->who.tls] : "SMTP";
 }
 
 void session_log_refusal(const struct session *s, const char *stage, struct str to, int code, const char *enhanced, const char *text)
@@ -118,6 +121,7 @@ void txn_reset(struct session *s)
 		draft_abort(t->draft);
 	envelope_free(&t->envelope);
 	buf_free(&t->only_rcpt);
+	buf_free(&t->domains);
 	free(t);
 }
 

@@ -73,6 +73,9 @@ struct chunk {
 /* From MAIL to the end of its message: nothing of it outlives txn_reset(). */
 struct txn {
 	struct envelope envelope;
+	bool utf8;                      /* SMTPUTF8 was said at MAIL (RFC 6531) */
+	struct buf domains;             /* of recipients, a LF before and behind each; only when their number is limited */
+	unsigned ndomains;
 	char sender[ADDR_MAX + 1];      /* who.sender */
 	struct buf only_rcpt;           /* the recipient, while there is just one */
 	struct draft *draft;
@@ -112,6 +115,7 @@ struct session {
 	int patience;
 	msec owed;                      /* a pause before the next command */
 	unsigned char offences;         /* errors and refused recipients since a message was taken */
+	unsigned mails;                 /* transactions begun */
 	bool talked;                    /* octets have come */
 	bool committing;                /* done() will come */
 	bool broken;                    /* a reply could not be written */

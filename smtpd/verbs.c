@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/clock.h"
 #include "parse.h"
 #include "smtpd/session.h"
 
@@ -58,6 +59,35 @@ static void verb_helo(struct session *s, struct str arg)
 /* What is announced: a keyword and the number it is followed by. The last one has no condition. */
 static uint64_t size_offered(const struct session *s) { return s->config->message_size; }
 static uint64_t rcpt_offered(const struct session *s) { return session_rcpt_max(s); }
+static uint64_t mails_offered(const struct session *s) { return s->config->mail_max; }
+static uint64_t domains_offered(const struct session *s) { return s->config->rcpt_domain_max; }
+static bool inside_tls(const struct session *s) { return s->who.tls; }
+
+/* RFC 9422 4: one line for all limits. */
+static bool list_limits(const struct session *s, struct buf *out)
+{
+	static const struct {
+		const char *name;
+		uint64_t (*number)(const struct session *);
+	} limits[] = { { "RCPTMAX", rcpt_offered }, { "MAILMAX", mails_offered }, { "RCPTDOMAINMAX", domains_offered } };
+
+	for (size_t i = 0; i < sizeof limits / sizeof *limits; i++)
+		if (limits[i].number(s))
+			buf_printf(out, " %s=%llu", limits[i].name, (unsigned long long)limits[i].number(s));
+	return true;
+}
+
+/* RFC 4865 4: the longest span in seconds, and the latest time. */
+static bool list_future(const struct session *s, struct buf *out)
+{
+	char date[32];
+
+	if (!s->who.submission || !s->config->future_max)
+		return false;
+	clock_rfc3339(loop_wall() + s->config->future_max, date);
+	return buf_printf(out, " %lld %s", (long long)s->config->future_max, date);
+}
+
 static bool starttls_offered(const struct session *s) { return s->config->tls && !s->who.tls; }
 
 static const struct keyword {
@@ -73,7 +103,11 @@ static const struct keyword {
 	{ "ENHANCEDSTATUSCODES", NULL, NULL, NULL },                /* RFC 2034 */
 	{ "STARTTLS", NULL, starttls_offered, NULL },         /* RFC 3207 */
 	{ "AUTH", NULL, NULL, auth_offered },                 /* RFC 4954 */
-	{ "LIMITS RCPTMAX=", rcpt_offered, NULL, NULL },      /* RFC 9422 */
+	{ "SMTPUTF8", NULL, NULL, NULL },                     /* RFC 6531 */
+	{ "DSN", NULL, NULL, NULL },                          /* RFC 3461 */
+	{ "REQUIRETLS", NULL, inside_tls, NULL },             /* RFC 8689 */
+	{ "FUTURERELEASE", NULL, NULL, list_future },         /* RFC 4865 */
+	{ "LIMITS", NULL, NULL, list_limits },                /* RFC 9422 */
 };
 enum { NKEYWORDS = sizeof keywords / sizeof keywords[0] };
 

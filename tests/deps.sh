@@ -24,6 +24,7 @@ probe() {
 	cc) compiles '#include <stdio.h>' ;;
 	udns) compiles '#include <udns.h>' -ludns ;;
 	bearssl) compiles '#include <bearssl.h>' -lbearssl ;;
+	idn2) compiles '#include <idn2.h>' -lidn2 ;;
 	check) compiles '#include <check.h>' -lcheck ;;
 	openssl) have openssl && compiles '#include <openssl/ssl.h>' -lssl -lcrypto ;;
 	clang) have clang && echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c -o "$work/probe" - 2>/dev/null ;;
@@ -35,12 +36,15 @@ package() {
 	cc) echo gcc libc6-dev ;;
 	udns) echo libudns-dev ;;
 	bearssl) echo libbearssl-dev ;;
+	idn2) echo libidn2-dev ;;
 	clang) echo clang llvm ;;
 	openssl) echo openssl libssl-dev ;;
 	*) echo "$1" ;;
 	esac
 }
 
+# The program is built without them, too.
+optional="idn2"
 wanted=
 for step in "$@"; do
 	case $step in
@@ -55,25 +59,29 @@ done
 
 found=
 missing=
+lacking=
 packages=
 look() {
 	found=
 	missing=
+	lacking=
 	packages=
 	# shellcheck disable=SC2086
-	for word in $(printf '%s\n' $wanted | awk '!seen[$0]++'); do
+	for word in $(printf '%s\n' $wanted $optional | awk '!seen[$0]++'); do
 		if probe "$word"; then
 			found="$found $word"
 		else
-			missing="$missing $word"
+			case " $optional " in *" $word "*) lacking="$lacking $word" ;; *) missing="$missing $word" ;; esac
 			packages="$packages $(package "$word")"
 		fi
 	done
 }
 
 look
-if [ -z "$missing" ]; then
+without() { [ -z "$lacking" ] || echo "deps: built without$lacking (optional)"; }
+if [ -z "$missing" ] && { [ -z "$lacking" ] || [ "$(id -u)" != 0 ] || ! have apt-get; }; then
 	echo "deps: found$found"
+	without
 	exit 0
 fi
 echo "deps: found${found:- nothing}; missing$missing"
@@ -100,7 +108,7 @@ get() { apt install -y $lean $packages; }
 if ! get >"$work/log" 2>&1 && ! { apt update && get; } >"$work/log" 2>&1; then
 	tail -n 20 "$work/log" >&2
 	echo "deps: apt-get could not install$packages (its last lines are above)" >&2
-	exit 1
+	[ "$missing" ] && exit 1
 fi
 look
 if [ -n "$missing" ]; then
@@ -108,3 +116,5 @@ if [ -n "$missing" ]; then
 	exit 1
 fi
 echo "deps: found$found"
+without
+exit 0

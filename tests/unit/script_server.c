@@ -53,6 +53,9 @@ static const struct setting {
 } settings[] = {
 	{ "message_size", offsetof(struct smtpd_config, message_size), true },
 	{ "rcpt_max", offsetof(struct smtpd_config, rcpt_max), false },
+	{ "mail_max", offsetof(struct smtpd_config, mail_max), false },
+	{ "rcpt_domain_max", offsetof(struct smtpd_config, rcpt_domain_max), false },
+	{ "future_max", offsetof(struct smtpd_config, future_max), true },
 	{ "hops_max", offsetof(struct smtpd_config, hops_max), false },
 	{ "idle_s", offsetof(struct smtpd_config, idle_s), false },
 	{ "data_s", offsetof(struct smtpd_config, data_s), false },

@@ -67,7 +67,7 @@ void verb_bdat(struct session *s, struct str arg)
 	s->chunk = c;
 	s->phase = P_CHUNK;
 	if (!c.refusal && !data_begin_chunk(s, c.size)) {
-		session_hang_up(s, "4.7.0", "Far more data than the size limit");
+		data_far_too_large(s);
 		return;
 	}
 	session_deadline(s, session_idle_ms(s));

@@ -251,6 +251,13 @@ static bool far_too_much(const struct session *s, uint64_t octets)
 	return session_too_large(s, octets / 8) && octets > DISCARD_SLACK;
 }
 
+void data_far_too_large(struct session *s)
+{
+	session_log_refusal(s, "DATA", buf_view(&s->txn->only_rcpt), refuse_size.code, refuse_size.enhanced, "far over the size limit");
+	session_say(s, refuse_size.code, refuse_size.enhanced, "%s; closing", refuse_size.text);
+	session_close(s);
+}
+
 bool data_read(struct session *s)
 {
 	static struct buf body;         /* one for all: it holds nothing from one call to the next */
@@ -272,7 +279,7 @@ bool data_read(struct session *s)
 	if (s->txn->undot.ended)
 		end_of_data(s);
 	else if (far_too_much(s, s->txn->octets))
-		session_hang_up(s, "4.7.0", "Far more data than the size limit");
+		data_far_too_large(s);
 	return true;
 }
 

@@ -223,6 +223,8 @@ void login_free(struct session *);                      /* forgets who it is. No
 
 /* ---- the message (smtpd/data.c) */
 /* For BDAT: a chunk of n octets begins (false: hang up, nobody would read that much), takes what has come of it, and the last is over. */
+/* So much that it is not even read and dropped: a refusal for good all the same, as who hears 421 sends it again for days. */
+void data_far_too_large(struct session *);
 bool data_begin_chunk(struct session *, uint64_t n);
 void data_take_chunk(struct session *, struct str);
 void data_end_chunks(struct session *);

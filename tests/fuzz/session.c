@@ -476,7 +476,8 @@ static void read_message(struct model *m)
 		m->over = true;
 		return;
 	}
-	must(whole || code == 421, "a reply to a message before its end");
+	must(whole || code == 421 || code == 552, "a reply to a message before its end");
+	m->over |= !whole;
 	if (m->over)
 		return;
 	check_enhanced(reply);
@@ -538,7 +539,8 @@ static void read_chunk(struct model *m, uint64_t n, bool last)
 		m->over = true;
 		return;
 	}
-	must(whole || code == 421, "a reply to a chunk before its end");
+	must(whole || code == 421 || code == 552, "a reply to a chunk before its end");
+	m->over |= !whole;
 	if (m->over)
 		return;
 	check_enhanced(reply);

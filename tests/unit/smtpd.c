@@ -367,7 +367,7 @@ START_TEST(far_too_much_data_ends_the_session)
 	begin_data(&c);
 	for (int i = 0; i < 80 && !c.ended; i++)
 		site_send(&c, much, sizeof much);
-	site_expect(&c, "421 4.7.0 *");
+	site_expect(&c, "552 5.3.4 *");
 	site_hang_up(&c);
 	ck_assert_uint_eq(site_messages(), 0);
 	site_stop();

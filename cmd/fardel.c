@@ -28,6 +28,7 @@
 #include "lib/loop.h"
 #include "lib/tls.h"
 #include "parse.h"
+#include "policy/quota.h"
 #include "policy/sender.h"
 #include "queue.h"
 #include "smtpd.h"
@@ -44,6 +45,7 @@ static struct drop_config drop;
 static struct mx_self self;
 static struct tls_server *tls;
 static struct users *users;
+static int quota = -1;                          /* how much users have sent */
 static char fallback[4096];
 
 /* ---- rules that connect modules */
@@ -74,6 +76,15 @@ static enum verdict mail_rule(void *arg, const struct subject *s, struct facts *
 	return r.kind == ROUTE_MX ? sender_domain(f, &from->addr, why) : ACCEPT;
 }
 
+/* A stolen password shall not send for long. Counted once, when all else is well. */
+static bool within_quota(const struct subject *s, struct reply *why)
+{
+	if (!*s->user || !settings.user_rcpt_per_day || quota_take(quota, str_of(s->user), settings.user_rcpt_per_day, loop_wall()))
+		return true;
+	reply_set(why, 451, "4.7.1", "%s has had %u recipients today; try again tomorrow", s->user, settings.user_rcpt_per_day);
+	return false;
+}
+
 /* Who may come in: local users that exist, and anything from where relaying is allowed. */
 static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *f, const struct recipient *to, struct reply *why)
 {
@@ -88,7 +99,7 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 	route_find(&settings.routes, str_of(domain), &r);
 	if (r.kind != ROUTE_LOCAL) {
 		if (may_relay(s) || route_is_local(&settings.routes, str_of(domain)))
-			return ACCEPT;
+			return within_quota(s, why) ? ACCEPT : REFUSE;
 		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
 		return REFUSE;
 	}
@@ -97,7 +108,7 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 		return WAIT;
 	switch (box->outcome) {
 	case FOUND:
-		return ACCEPT;
+		return within_quota(s, why) ? ACCEPT : REFUSE;
 	case NO_NAME:
 	case NO_DATA:
 		reply_set(why, 550, "5.1.1", "no such user here");
@@ -369,8 +380,21 @@ static int start_users(bool inline_work)
 	return verify_start(inline_work) == 0 ? 0 : complain(EX_OSERR, "cannot start the login helper: %s", strerror(errno));
 }
 
+/* Its place is the queue directory: that is open by now. */
+static void open_quota(void)
+{
+	if (!settings.users || !settings.user_rcpt_per_day)
+		return;
+	quota = quota_open(queue_dir(), "quota");
+	if (quota == -1)
+		log_text(LOG_ERROR, "quota", "cannot open %s/quota: %s. user_rcpt_per_day is not kept", settings.queue, strerror(errno));
+}
+
 static void stop_users(void)
 {
+	if (quota != -1)
+		close(quota);
+	quota = -1;
 	verify_stop();
 	users_free(users);
 	users = NULL;
@@ -383,7 +407,7 @@ static void start_smtpd(void)
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
 		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .tls = tls,
-		.users = users, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max,
+		.users = users, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
 		.future_max = settings.future_release_max, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
@@ -538,6 +562,7 @@ static int run_server(void)
 	start_smtpd();
 	if (open_queue(true, false, why, sizeof why) == -1)
 		return no_queue(why);
+	open_quota();
 	if ((status = start_drops()) || (status = accept_on_ports()))
 		return status;
 	if (smtpd_places() < settings.sessions_max)
@@ -591,6 +616,7 @@ static int run_session(void)
 		fflush(stdout);
 		return EX_TEMPFAIL;
 	}
+	open_quota();
 	start_smtpd();
 	out = dup(1);
 	if (out == -1 || smtpd_session(0, out, SMTPD_MX, NULL, session_ended) == -1)

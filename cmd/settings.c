@@ -95,6 +95,8 @@ static const struct conf_row rows[] = {
 		"How many messages a client may send on one connection. 0: any number." },
 	{ .name = "future_release_max", .kind = CONF_DURATION, .offset = AT(future_release_max), .preset = "60d", .max = 86400 * 365, .help =
 		"How long a user or a local program may have a message held before it is sent (HOLDFOR, HOLDUNTIL). 0: not at all." },
+	{ .name = "user_rcpt_per_day", .kind = CONF_NUMBER, .offset = AT(user_rcpt_per_day), .preset = "1000", .max = 10000000, .help =
+		"How many recipients who has logged in may name on one day (UTC): a stolen password shall not send for long. 0: any number." },
 	{ .name = "users", .kind = CONF_TEXT, .offset = AT(users), .example = "/etc/fardel/users", .help =
 		"Who may log in on submission:// and submissions://: a file of lines NAME:SECRET[:ADDRESSES], written by `fardel passwd`.\n"
 		"It is read again when it has changed. Without it nobody can." },

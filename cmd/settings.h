@@ -50,6 +50,7 @@ struct settings {
 	const char *resolver;           /* or NULL: resolv.conf */
 	const char *log, *log_level_text;
 	unsigned rcpt_domain_max, mail_max;     /* 0: no limit */
+	unsigned user_rcpt_per_day;     /* 0: no limit */
 	int64_t future_release_max;     /* seconds; 0: none */
 	const char *users;              /* file of who may log in, or NULL */
 	const char *user;               /* or NULL: keep the uid we have */

@@ -29,7 +29,7 @@ static const struct refusal *disk_refusal(int error)
 }
 
 /* Nothing more is stored; what still comes is read and dropped, so that the reply stands where the client expects it. */
-static void refuse_data(struct session *s, const struct refusal *why)
+void data_refuse(struct session *s, const struct refusal *why)
 {
 	if (s->txn->refusal)
 		return;
@@ -44,7 +44,7 @@ static void disk_failed(struct session *s, const char *step)
 	int error = errno;
 
 	log_event(LOG_ERROR, "disk", LF(L_TEXT("id", session_id(s)), L_TEXT("step", step), L_TEXT("error", strerror(error))));
-	refuse_data(s, disk_refusal(error));
+	data_refuse(s, disk_refusal(error));
 }
 
 /* Octets that will be thrown away, since there are too many of them, buy no time. */
@@ -83,8 +83,8 @@ static bool begin_draft(struct session *s)
 		return false;
 	}
 	str_copy(s->txn->id, sizeof s->txn->id, str_of(draft_id(s->txn->draft)));
-	if (!print_received(s, &received))
-		refuse_data(s, &refuse_disk);
+	if (!print_received(s, &received) || (s->config->complete && s->who.submission && !submission_begin(s)))
+		data_refuse(s, &refuse_disk);
 	else if (draft_write(s->txn->draft, received.p, received.n) == -1)
 		disk_failed(s, "write");
 	else
@@ -144,6 +144,12 @@ static void count_hops(struct hops *h, struct str text)
 	}
 }
 
+void data_store(struct session *s, struct str text)
+{
+	if (text.n && draft_write(s->txn->draft, text.p, text.n) == -1)
+		disk_failed(s, "write");
+}
+
 /* Checks and stores what has come of the message. */
 static void take_body(struct session *s, struct str body)
 {
@@ -151,15 +157,15 @@ static void take_body(struct session *s, struct str body)
 
 	s->txn->octets += body.n;
 	if (s->txn->undot.bare)
-		refuse_data(s, &refuse_bare);
+		data_refuse(s, &refuse_bare);
 	if (s->txn->undot.nul)
-		refuse_data(s, &refuse_nul);
+		data_refuse(s, &refuse_nul);
 	if (session_too_large(s, s->txn->octets))
-		refuse_data(s, &refuse_size);
+		data_refuse(s, &refuse_size);
 	if (s->txn->refusal)
 		return;
 	/* RFC 5322 2.2.3: its first line would continue our trace field, and say what it likes in our name. It has no header. */
-	if (first && (body.p[0] == ' ' || body.p[0] == '\t')) {
+	if (first && !s->txn->held && (body.p[0] == ' ' || body.p[0] == '\t')) {
 		s->txn->hops.body = true;
 		if (draft_write(s->txn->draft, "\r\n", 2) == -1) {
 			disk_failed(s, "write");
@@ -168,9 +174,11 @@ static void take_body(struct session *s, struct str body)
 	}
 	count_hops(&s->txn->hops, body);
 	if (s->txn->hops.n > hops_max(s))
-		refuse_data(s, &refuse_hops);
-	else if (body.n && draft_write(s->txn->draft, body.p, body.n) == -1)
-		disk_failed(s, "write");
+		data_refuse(s, &refuse_hops);
+	else if (s->txn->held)
+		submission_take(s, body);
+	else
+		data_store(s, body);
 }
 
 static void log_received(struct session *s)
@@ -181,7 +189,7 @@ static void log_received(struct session *s)
 		snprintf(tls, sizeof tls, "%s:%s", s->tls_version, s->cipher);
 	log_event(LOG_INFO, "received", LF(L_TEXT("id", session_id(s)), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
 		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
-		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("proto", session_protocol(s)),
+		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("user", s->who.user), L_TEXT("proto", session_protocol(s)),
 		L_TEXT("tls", tls)));
 }
 
@@ -223,8 +231,10 @@ static void end_refused(struct session *s)
 
 static void end_of_data(struct session *s)
 {
-	struct draft *draft = s->txn->draft;
+	struct draft *draft;
 
+	submission_end(s);
+	draft = s->txn->draft;
 	if (s->txn->refusal) {
 		end_refused(s);
 		return;
@@ -294,12 +304,12 @@ bool data_begin_chunk(struct session *s, uint64_t n)
 		s->seen |= SEEN_BDAT;
 		t->data_end = loop_now() + data_ms(s);
 		if (!queue_accepting(&why))
-			refuse_data(s, why.code == 452 ? &refuse_full : &refuse_disk);
+			data_refuse(s, why.code == 452 ? &refuse_full : &refuse_disk);
 		else
 			begin_draft(s);
 	}
 	if (n > UINT64_MAX - t->octets || session_too_large(s, t->octets + n))
-		refuse_data(s, &refuse_size);
+		data_refuse(s, &refuse_size);
 	return n < UINT64_MAX - t->octets && !far_too_much(s, t->octets + n);
 }
 
@@ -321,7 +331,7 @@ void data_end_chunks(struct session *s)
 	struct txn *t = s->txn;
 
 	if (t->ends.cr)
-		refuse_data(s, &refuse_bare);
+		data_refuse(s, &refuse_bare);
 	if (!t->ends.complete && t->octets && !t->refusal)
 		take_body(s, STR("\r\n"));
 	end_of_data(s);

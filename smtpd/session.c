@@ -122,6 +122,7 @@ void txn_reset(struct session *s)
 	envelope_free(&t->envelope);
 	buf_free(&t->only_rcpt);
 	buf_free(&t->domains);
+	submission_free(t);
 	free(t);
 }
 

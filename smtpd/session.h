@@ -10,6 +10,7 @@
 #include "queue.h"
 #include "smtpd.h"
 
+struct held;
 struct login;
 struct session;
 struct tls;
@@ -83,6 +84,7 @@ struct txn {
 	const struct refusal *refusal;
 	struct undot undot;             /* DATA */
 	struct line_ends ends;          /* BDAT */
+	struct held *held;              /* the header, until it is whole, when it is to be completed */
 	struct hops hops;
 	uint64_t octets;                /* of the message, without dots and our own field */
 	uint64_t noted;                 /* of them, when the session was touched last */
@@ -228,7 +230,16 @@ void data_far_too_large(struct session *);
 bool data_begin_chunk(struct session *, uint64_t n);
 void data_take_chunk(struct session *, struct str);
 void data_end_chunks(struct session *);
+void data_store(struct session *, struct str);          /* into the draft */
+/* Nothing more is stored; what still comes is read and dropped, so that the reply stands where the client expects it. */
+void data_refuse(struct session *, const struct refusal *);
 bool data_read(struct session *);                       /* takes what has come of it. False: nothing has */
+
+/* ---- mail of users (smtpd/submission.c): its header is held back and completed */
+bool submission_begin(struct session *);                /* false: no memory */
+void submission_take(struct session *, struct str);     /* while txn->held; data_store() and data_refuse() follow */
+void submission_end(struct session *);                  /* the message is over */
+void submission_free(struct txn *);
 
 /* ---- TLS (smtpd/tls.c) */
 void handshake_first(struct session *);                 /* TLS from the first octet: the greeting comes inside */

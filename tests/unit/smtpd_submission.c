@@ -1,0 +1,188 @@
+/* What users hand in is completed, and says who it is from (RFC 6409 6, 8). */
+#include <arpa/inet.h>
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "auth/users.h"
+#include "auth/verify.h"
+#include "tests/server_rig.h"
+
+/* user: pencil (RFC 7677 3) */
+#define PENCIL "{SCRAM-SHA-256}4096,W22ZaJ0SNY7soEsUEjb6gQ==,WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=,wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU="
+
+static char path[200];
+static struct users *users;
+
+static void start(struct site_client *c, bool logged_in)
+{
+	static const struct str local[] = { { "here.test", 9 } };
+	struct sockaddr_storage peer = { 0 };
+	struct sockaddr_in *in = (struct sockaddr_in *)&peer;
+	const char *tmp = getenv("TMPDIR");
+	int fd, sv[2];
+
+	site_start();
+	snprintf(path, sizeof path, "%.150s/users.XXXXXX", tmp ? tmp : "/tmp");
+	fd = mkstemp(path);
+	ck_assert_int_gt(dprintf(fd, "user:%s\n", PENCIL), 0);
+	close(fd);
+	users = users_new(path);
+	ck_assert_int_eq(verify_start(true), 0);
+	site_config.users = users;
+	site_config.local_domains = local;
+	site_config.nlocal_domains = 1;
+	site_config.complete = true;
+	site_config.tls = wire_server();
+	in->sin_family = AF_INET;
+	in->sin_addr.s_addr = htonl(0xc0000207);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	site_adopt(c, sv[0]);
+	ck_assert_int_eq(smtpd_session(sv[1], sv[1], logged_in ? SMTPD_SUBMISSIONS : SMTPD_LOCAL, logged_in ? &peer : NULL, NULL), 0);
+	if (logged_in)
+		site_starttls(c, NULL, false);
+	site_expect(c, "220 *");
+	site_say(c, "EHLO client.test\r\n");
+	site_expect_reply(c, "250 *");
+	if (!logged_in)
+		return;
+	site_say(c, "AUTH PLAIN AHVzZXIAcGVuY2ls\r\n");
+	site_expect(c, "235 *");
+}
+
+static void stop(struct site_client *c)
+{
+	site_say(c, "QUIT\r\n");
+	site_expect(c, "221 *");
+	site_hang_up(c);
+	site_stop();
+	verify_stop();
+	users_free(users);
+	unlink(path);
+}
+
+static void begin(struct site_client *c, const char *last)
+{
+	site_say(c, "MAIL FROM:<user@here.test>\r\nRCPT TO:<x@there.test>\r\n");
+	site_say(c, last);
+	site_expect(c, "250 2.1.0 *");
+	site_expect(c, "250 2.1.5 *");
+}
+
+/* % stands for what differs from run to run. */
+static const struct { bool logged_in; const char *text, *reply, *kept; } rows[] = {
+	{ true, "From: user@here.test\r\n\r\nx\r\n", "250 *", "From: user@here.test\r\nDate: Mon, 23 Nov 2026 09:00:00 +0000\r\nMessage-ID: <%@mx.example.org>\r\n\r\nx\r\n" },
+	{ true, "from : User <user@here.test>\r\nDATE: x\r\nmessage-id: <a@b>\r\n\r\nx\r\n", "250 *", "from : User <user@here.test>\r\nDATE: x\r\nmessage-id: <a@b>\r\n\r\nx\r\n" },
+	{ true, "Bcc: secret@x.test,\r\n other@x.test\r\nFrom: user+x@here.test\r\nDate: d\r\nMessage-ID: <m>\r\nReturn-Path: <a@b>\r\nResent-Bcc: z\r\n\r\nBcc: stays\r\n", "250 *",
+		"\r\nFrom: user+x@here.test\r\nDate: d\r\nMessage-ID: <m>\r\n\r\nBcc: stays\r\n" },
+	{ true, "From: user@here.test\r\nDate: d\r\nMessage-ID: <m>\r\n", "250 *", "Message-ID: <m>\r\n\r\n" },
+	{ true, "Subject: x\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From: a@b.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
+	{ true, "From: user@here.test, a@b.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
+	{ true, "From: user@here.test\r\nFrom: user@here.test\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From: user@here.test\r\nSender: boss@here.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
+	{ true, "From: undisclosed:;\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From:\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From: \"user@here.test\" <other@here.test>\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
+	{ true, "From: (user@here.test) other@here.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
+	{ true, "From: user\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
+	{ true, "From: user@here.test\r\nno field\r\n\r\nx\r\n", "554 5.6.0 *", NULL },
+	{ true, "From: user@here.test\r\nno empty line\r\n", "554 5.6.0 *", NULL },
+	{ true, "\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ false, "just text\r\n", "250 *", "Date: Mon, 23 Nov 2026 09:00:00 +0000\r\nMessage-ID: <%@mx.example.org>\r\nFrom: <user@here.test>\r\n\r\njust text\r\n" },
+	{ false, "\r\njust text\r\n", "250 *", "From: <user@here.test>\r\n\r\njust text\r\n" },
+	{ false, " blank\r\n", "250 *", "From: <user@here.test>\r\n\r\n blank\r\n" },
+	{ false, "From: a@b.test\r\nBcc: x\r\nDate: d\r\nMessage-ID: <m>\r\n\r\nx\r\n", "250 *", "\r\nFrom: a@b.test\r\nDate: d\r\nMessage-ID: <m>\r\n\r\nx\r\n" },
+};
+
+static bool holds(const struct buf *message, const char *wanted)
+{
+	const char *percent = strchr(wanted, '%');
+	size_t n = percent ? (size_t)(percent - wanted) : strlen(wanted);
+	const char *at = memmem(message->p, message->n, wanted, n);
+
+	if (!at || !percent)
+		return at;
+	return memmem(at + n, message->n - (size_t)(at + n - message->p), percent + 1, strlen(percent + 1));
+}
+
+static void expect_kept(const char *wanted)
+{
+	struct buf envelope = { 0 }, message = { 0 };
+
+	ck_assert_uint_eq(site_messages(), wanted ? 1 : 0);
+	if (!wanted)
+		return;
+	ck_assert(site_message(NULL, &envelope, &message));
+	ck_assert_msg(holds(&message, wanted), "%.*s", (int)message.n, message.p);
+	buf_free(&envelope);
+	buf_free(&message);
+}
+
+START_TEST(a_message_is_completed_or_refused_by_data)
+{
+	struct site_client c;
+
+	start(&c, rows[_i].logged_in);
+	begin(&c, "DATA\r\n");
+	site_expect(&c, "354 *");
+	for (const char *p = rows[_i].text; *p; p++)           /* octet by octet */
+		site_send(&c, p, 1);
+	site_say(&c, ".\r\n");
+	site_expect(&c, rows[_i].reply);
+	expect_kept(rows[_i].kept);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(a_message_is_completed_or_refused_by_bdat)
+{
+	char line[40];
+	struct site_client c;
+
+	start(&c, rows[_i].logged_in);
+	begin(&c, "");
+	snprintf(line, sizeof line, "BDAT %zu LAST\r\n", strlen(rows[_i].text));
+	site_say(&c, line);
+	site_say(&c, rows[_i].text);
+	site_expect(&c, rows[_i].reply);
+	expect_kept(rows[_i].kept);
+	stop(&c);
+}
+END_TEST
+
+START_TEST(a_header_without_end_is_refused)
+{
+	struct site_client c;
+	struct buf big = { 0 };
+
+	start(&c, true);
+	begin(&c, "DATA\r\n");
+	site_expect(&c, "354 *");
+	site_config.message_size = 0;
+	for (int i = 0; i < 8000; i++)
+		buf_puts(&big, "X-Long: 0123456789012345678901234567890123456789\r\n");
+	site_send(&c, big.p, big.n);
+	site_say(&c, ".\r\n");
+	site_expect(&c, "55* 5.*");
+	expect_kept(NULL);
+	stop(&c);
+	buf_free(&big);
+}
+END_TEST
+
+Suite *smtpd_submission_suite(void);
+Suite *smtpd_submission_suite(void)
+{
+	Suite *s = suite_create("smtpd_submission");
+	TCase *t = tcase_create("headers");
+
+	tcase_add_loop_test(t, a_message_is_completed_or_refused_by_data, 0, (int)(sizeof rows / sizeof *rows));
+	tcase_add_loop_test(t, a_message_is_completed_or_refused_by_bdat, 0, (int)(sizeof rows / sizeof *rows));
+	tcase_add_test(t, a_header_without_end_is_refused);
+	suite_add_tcase(s, t);
+	return s;
+}

@@ -28,19 +28,22 @@ enum {
 	PIECES = 1,             /* not all in one write: pieces of so many octets as the second octet says */
 	SMALL = 2,              /* a message has 200 octets at most, and 3 recipients */
 	VANISH = 4,             /* the client goes without a word instead of ending its half */
-	STRANGER = 8,           /* not a local program, but somebody from the network */
+	STRANGER = 8,           /* somebody from the network whom we do not know */
 	EARLY = 16,             /* who does not wait for the greeting */
 	SUBMISSION = 32,        /* who has come to the port for users, in clear */
-	HOW_BITS = 63
+	LOCAL = 64,             /* a program of this machine: its header is completed */
+	HOW_BITS = 127
 };
 enum { LINE_ROOM = 2048, SMALL_SIZE = 200, SMALL_RCPTS = 3, MAILS = 512 };
+
+static struct buf heard;                        /* by the client */
 
 /* A fault is an abort that libFuzzer keeps the input of. */
 static void must(bool holds, const char *what)
 {
 	if (holds)
 		return;
-	fprintf(stderr, "session: broken: %s\n", what);
+	fprintf(stderr, "session: broken: %s, behind:\n" STR_FMT, what, STR_ARG(buf_view(&heard)));
 	abort();
 }
 
@@ -181,6 +184,15 @@ static enum verdict rcpt(void *arg, const struct subject *who, struct facts *fac
 	return f->outcome == FOUND ? ACCEPT : REFUSE;
 }
 
+static bool known;
+
+static bool trusted(void *arg, const struct subject *who)
+{
+	(void)arg;
+	(void)who;
+	return known;
+}
+
 /* The same of the sender's local part, asked of strangers. */
 static enum verdict mail(void *arg, const struct subject *who, struct facts *facts, const struct sender *from, struct reply *why)
 {
@@ -189,7 +201,7 @@ static enum verdict mail(void *arg, const struct subject *who, struct facts *fac
 	return rcpt(arg, who, facts, &as, why);
 }
 
-static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt, .mail = mail, .greeting_delay_ms = 200, .sessions_per_address = 5,
+static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt, .mail = mail, .trusted = trusted, .greeting_delay_ms = 200, .sessions_per_address = 5,
 	.connections_per_minute = 100 };
 
 /* ---- the queue as it lies on the disk */
@@ -250,7 +262,6 @@ static void check_durable(const char *id)
 
 static int client;
 static bool ended;
-static struct buf heard;
 static size_t looked;                           /* octets of heard that were searched for ids */
 
 static bool take_id(struct str text, char id[ID_MAX])
@@ -323,6 +334,7 @@ struct model {
 	bool notify[SMALL_RCPTS + 4096];        /* the n-th recipient's command had NOTIFY= */
 	bool in_chunks, chunk_refused, login;   /* ... by BDAT; a response of a login comes next */
 	bool over;
+	bool completed;                         /* by us: only the body is as it was sent */
 	size_t taken;                           /* messages */
 };
 
@@ -394,6 +406,14 @@ static void forget_transaction(struct model *m)
 	m->in_chunks = m->chunk_refused = false;
 }
 
+static bool text_is_bad(struct str s)
+{
+	for (size_t i = 0; i < s.n; i++)
+		if (!s.p[i] || (s.p[i] == '\n' && (!i || s.p[i - 1] != '\r')) || (s.p[i] == '\r' && (i + 1 == s.n || s.p[i + 1] != '\n')))
+			return true;
+	return false;
+}
+
 static void check_stored(struct model *m, const char *id)
 {
 	char name[NAME_MAX + 1];
@@ -415,12 +435,20 @@ static void check_stored(struct model *m, const char *id)
 	must(end != NULL, "a trace field without end");
 	end += 2;
 	/* ... but for a first line that would continue our field. */
-	if (m->body.n && (m->body.p[0] == ' ' || m->body.p[0] == '\t')) {
+	if (!m->completed && m->body.n && (m->body.p[0] == ' ' || m->body.p[0] == '\t')) {
 		must(text.p + text.n - end > 2 && memcmp(end, "\r\n", 2) == 0, "our trace field goes on with the client's words");
 		end += 2;
 	}
-	must((size_t)(text.p + text.n - end) == m->body.n && (!m->body.n || memcmp(end, m->body.p, m->body.n) == 0),
-		"the message stored is not the message sent");
+	if (m->completed) {
+		const char *body = m->body.n > 4 ? memmem(m->body.p, m->body.n, "\r\n\r\n", 4) : NULL;
+		size_t n = body ? (size_t)(m->body.p + m->body.n - body) : 0;
+
+		must(n <= text.n && (!n || memcmp(text.p + text.n - n, body, n) == 0), "the body stored is not the body sent");
+		must(!text_is_bad(buf_view(&text)), "a message was completed so that it may be read in two ways");
+	} else {
+		must((size_t)(text.p + text.n - end) == m->body.n && (!m->body.n || memcmp(end, m->body.p, m->body.n) == 0),
+			"the message stored is not the message sent");
+	}
 	must(mail->nrcpt == m->nrcpt && m->nrcpt, "the recipients stored are not those that were taken");
 	for (size_t i = 0; i < mail->nrcpt; i++)
 		must((mail->rcpt[i].to.notify != 0) == m->notify[i], "a recipient got another one's NOTIFY");
@@ -494,8 +522,11 @@ static void read_message(struct model *m)
 /* BDAT n [LAST]: 0 when that is no count. The digits are taken one by one, as nobody else here does. */
 static bool chunk_size(struct str line, uint64_t *n, bool *last)
 {
-	struct str arg = str_trim(str_from(line, 4)), size = arg;
+	struct str arg = str_from(line, 5), size;
 
+	while (arg.n && (arg.p[arg.n - 1] == ' ' || arg.p[arg.n - 1] == '\t'))
+		arg.n--;
+	size = arg;
 	*last = false;
 	for (size_t i = 0; i < arg.n; i++)
 		if (arg.p[i] == ' ') {
@@ -516,14 +547,6 @@ static bool chunk_size(struct str line, uint64_t *n, bool *last)
 		*n = *n * 10 + (uint64_t)(size.p[i] - '0');
 	}
 	return *n <= INT64_MAX;
-}
-
-static bool text_is_bad(struct str s)
-{
-	for (size_t i = 0; i < s.n; i++)
-		if (!s.p[i] || (s.p[i] == '\n' && (!i || s.p[i - 1] != '\r')) || (s.p[i] == '\r' && (i + 1 == s.n || s.p[i + 1] != '\n')))
-			return true;
-	return false;
 }
 
 /* The line was BDAT with a count: so many octets belong to it, whatever is answered. */
@@ -620,14 +643,14 @@ static void read_command(struct model *m)
 	begun_anew(m, line, code);
 }
 
-static size_t check_talk(struct str said, bool early)
+static size_t check_talk(struct str said, bool early, bool local)
 {
 	static struct model m;
 	struct str reply;
 	int code;
 
 	fail_in = 0;                            /* what failed until now has; the model reads well */
-	m = (struct model){ .said = said, .heard = buf_view(&heard), .body = m.body };
+	m = (struct model){ .said = said, .heard = buf_view(&heard), .body = m.body, .completed = local };
 	if (!next_reply(&m, &code, &reply)) {
 		must(early, "no greeting");
 		return 0;
@@ -733,7 +756,8 @@ static void call(unsigned how)
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv) == 0, "socketpair");
 	client = sv[0];
 	memcpy(&peer, &from, sizeof from);
-	if (how & STRANGER)
+	known = !(how & STRANGER);
+	if (!(how & LOCAL))
 		smtpd_welcome(sv[1], &peer, how & SUBMISSION ? SMTPD_SUBMISSION : SMTPD_MX);
 	else
 		must(smtpd_session(sv[1], sv[1], SMTPD_MX, NULL, NULL) == 0, "no session");
@@ -764,7 +788,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		client = -1;
 	} else {
 		end_talk();
-		taken = check_talk(said, how & EARLY);
+		taken = check_talk(said, how & EARLY, how & LOCAL);
 		must(count("in", false) == taken, "more messages in the queue than were answered 250");
 	}
 	end_session();

@@ -138,15 +138,16 @@ static void let_go(struct session *s)
 	struct str all = buf_view(&h->text), rest = all;
 	struct buf out = { 0 };
 	unsigned seen = 0;
-	bool user = *s->who.user != '\0', separated;
+	bool user = *s->who.user != '\0', separated, bare;
 	const struct refusal *wrong;
 
 	/* A last field without line end cannot come: messages end in one. */
 	wrong = put_fields(s, &rest, &out, &seen);
 	separated = rest.p >= all.p + 2 && rest.p[-1] == '\n' && (rest.p == all.p + 2 || rest.p[-3] == '\n');
-	if (!wrong && user && !(seen & SEEN_FROM))
+	bare = rest.p == all.p;                 /* a text without a header gets one */
+	if (!wrong && user && !(seen & SEEN_FROM) && !*s->who.sender)
 		wrong = &no_from;
-	if (!wrong && user && rest.n && !separated)
+	if (!wrong && user && rest.n && !separated && !bare)
 		wrong = &no_header;
 	if (!wrong) {
 		put_missing(s, &out, seen);

@@ -19,6 +19,7 @@
 enum {
 	COMMANDS_A_TURN = 50,           /* then the others' turn; octets are bounded by what a stream keeps */
 	ACCEPTS_A_TURN = 64,
+	PROXY_MS = 10000,               /* for a proxy to say for whom it speaks */
 	ACCEPT_PAUSE_MS = 1000,         /* after running out of descriptors */
 	LINGER_MS = 2000,               /* for the peer to read our last words */
 	LINGER_MAX = 1 << 20,           /* octets it may still send meanwhile */
@@ -94,6 +95,7 @@ static bool step(struct session *s)
 	case P_HANDSHAKE: return handshake_await(s);
 	case P_CLOSING: return close_gently(s);
 	case P_LINGER: return linger(s);
+	case P_PROXY: return proxy_read(s);
 	case P_GREETING: return session_greet_stranger(s);
 	case P_PAUSED:
 	case P_ASKING:
@@ -172,6 +174,10 @@ static void time_is_up(struct session *s)
 		question_end(s);
 		stream_again(&s->stream);
 		break;
+	case P_PROXY:
+		log_event(LOG_WARN, "proxy", LF(L_TEXT("client", s->who.peer_text), L_TEXT("reason", "it is in proxy_from and sends no PROXY header. Set send-proxy there, or take it out of proxy_from")));
+		session_die(s);
+		break;
 	case P_STARTTLS:
 	case P_HANDSHAKE:
 		handshake_failed(s, "the handshake took too long");
@@ -248,6 +254,26 @@ static void describe_program(struct subject *who, int fd)
 	snprintf(who->peer_text, sizeof who->peer_text, "uid %lu", (unsigned long)c.uid);
 }
 
+static bool is_proxy(const struct subject *who)
+{
+	return !who->local && config->proxy && config->proxy(config->arg, who);
+}
+
+/* Limits are the client's, not those of who brings him. */
+void smtpd_peer_is(struct session *s, const struct sockaddr_storage *peer)
+{
+	bool tls = s->who.tls, esmtp = s->who.esmtp;
+	const char *why;
+
+	guest_leave(&s->visit);
+	describe_peer(&s->who, peer, s->service);
+	s->who.tls = tls;
+	s->who.esmtp = esmtp;
+	why = guest_enter(s->config, &s->who, &s->visit);
+	if (why)
+		session_hang_up(s, "4.7.0", why);
+}
+
 static struct session *open_session(int in, int out, const struct subject *who, enum smtpd_service service)
 {
 	struct session *s = calloc(1, sizeof *s);
@@ -270,7 +296,12 @@ static struct session *open_session(int in, int out, const struct subject *who, 
 	s->quiet_since = loop_now();
 	list_push(&sessions, &s->node);
 	log_event(LOG_DEBUG, "connected", LF(L_TEXT("client", s->who.peer_text)));
-	session_begin(s);
+	if (is_proxy(who)) {
+		s->phase = P_PROXY;
+		session_deadline(s, PROXY_MS);
+	} else {
+		session_begin(s);
+	}
 	return s;
 }
 
@@ -360,6 +391,7 @@ static bool evictable(const struct session *s)
 	bool barren = loop_now() - s->since >= EVICT_BUSY_MS;
 
 	switch (s->phase) {
+	case P_PROXY:
 	case P_GREETING:
 	case P_PAUSED:
 	case P_AUTH:
@@ -457,7 +489,8 @@ void smtpd_welcome(int fd, const struct sockaddr_storage *peer, enum smtpd_servi
 		turn_away(fd, &who, "4.3.2", "Too many sessions, try again later");
 		return;
 	}
-	why = guest_enter(config, &who, &visit);
+	visit = (struct limits_visit){ 0 };
+	why = is_proxy(&who) ? NULL : guest_enter(config, &who, &visit);
 	if (why) {
 		turn_away(fd, &who, "4.7.0", why);
 		return;

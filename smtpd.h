@@ -34,6 +34,9 @@ struct smtpd_config {
 	/* Clients who may send mail anywhere: not limited, not delayed, not counted. NULL: none. Local programs and who has
 	 * logged in are never asked for. */
 	bool (*trusted)(void *arg, const struct subject *);
+	/* Who must begin with a PROXY header, and who may say XCLIENT. NULL: nobody. */
+	bool (*proxy)(void *arg, const struct subject *);
+	bool (*xclient)(void *arg, const struct subject *);
 	void *arg;
 };
 

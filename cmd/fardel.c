@@ -61,6 +61,18 @@ static bool trusted_rule(void *arg, const struct subject *s)
 	return may_relay(s);
 }
 
+static bool proxy_rule(void *arg, const struct subject *s)
+{
+	(void)arg;
+	return networks_hold(&settings.proxy_from, (const struct sockaddr *)&s->peer);
+}
+
+static bool xclient_rule(void *arg, const struct subject *s)
+{
+	(void)arg;
+	return networks_hold(&settings.xclient_from, (const struct sockaddr *)&s->peer);
+}
+
 /* Asked of strangers: what claims to come from a domain must be able to go back there. Domains with a way of their own have one. */
 static enum verdict mail_rule(void *arg, const struct subject *s, struct facts *f, const struct sender *from, struct reply *why)
 {
@@ -406,7 +418,7 @@ static void start_smtpd(void)
 		.hostname = settings.hostname, .message_size = settings.message_size, .sessions_max = settings.sessions_max,
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
-		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .tls = tls,
+		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
 		.users = users, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
 		.future_max = settings.future_release_max, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
 	};

@@ -44,6 +44,11 @@ static const struct conf_row rows[] = {
 		"When it is not set: the hostname if that is a local domain, else the first local domain." },
 	{ .name = "relay_from", .kind = CONF_WORDS, .offset = AT(relay_text), .preset = "127.0.0.0/8 ::1/128", .help =
 		"Networks that may send mail to any domain through us. May be repeated; empty: nobody." },
+	{ .name = "proxy_from", .kind = CONF_WORDS, .offset = AT(proxy_text), .example = "192.0.2.10", .help =
+		"Networks of proxies (HAProxy's send-proxy or send-proxy-v2) that say with each connection for whom it is: it must begin with a\n"
+		"PROXY header then, and the client is whom that names. Nobody else is asked for one. May be repeated." },
+	{ .name = "xclient_from", .kind = CONF_WORDS, .offset = AT(xclient_text), .example = "192.0.2.11", .help =
+		"Networks of mail filters that may say XCLIENT: they speak for others, with their addresses and logins. May be repeated." },
 	{ .name = "route", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
 		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, or lmtp://, or mx.\n"
 		"DOMAIN is a name, .example.org (all names below it) or * (everything else). One a line, may be repeated." },
@@ -326,18 +331,15 @@ static void make_listen(struct settings *s)
 	}
 }
 
-static void make_relay(struct settings *s)
+static void make_networks(struct settings *s, const char *name, const struct conf_list *l, struct networks *nets)
 {
-	const struct conf_list *l = &s->relay_text;
-	struct networks *nets = &s->relay_from;
-
 	if (!(nets->net = make_array(s, l->n, sizeof *nets->net)))
 		return;
 	for (size_t i = 0; i < l->n; i++) {
 		const char *wrong = network_parse(str_of(l->item[i].text), &nets->net[nets->n]);
 
 		if (wrong)
-			conf_complain(&s->conf, l->item[i].where, "relay_from: \"%s\" %s", l->item[i].text, wrong);
+			conf_complain(&s->conf, l->item[i].where, "%s: \"%s\" %s", name, l->item[i].text, wrong);
 		else
 			nets->n++;
 	}
@@ -608,7 +610,9 @@ bool settings_load(struct settings *s, const struct arguments *a)
 		conf_option(&s->conf, a->option[i]);
 	make_hostname(s);
 	make_listen(s);
-	make_relay(s);
+	make_networks(s, "relay_from", &s->relay_text, &s->relay_from);
+	make_networks(s, "proxy_from", &s->proxy_text, &s->proxy_from);
+	make_networks(s, "xclient_from", &s->xclient_text, &s->xclient_from);
 	make_routes(s);
 	make_local(s);
 	make_tls(s);
@@ -627,6 +631,8 @@ void settings_free(struct settings *s)
 {
 	free(s->listen);
 	free(s->relay_from.net);
+	free(s->proxy_from.net);
+	free(s->xclient_from.net);
 	free(s->routes.rule);
 	free(s->local);
 	free(s->tls);

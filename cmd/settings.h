@@ -63,12 +63,12 @@ struct settings {
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
 	bool deliver, check_sender;
-	struct conf_list listen_text, local_text, relay_text, route_text, certificate_text, key_text;
+	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, certificate_text, key_text;
 
 	/* ---- made from them */
 	size_t nlisten;
 	struct listen_on *listen;
-	struct networks relay_from;
+	struct networks relay_from, proxy_from, xclient_from;
 	enum log_level log_level;
 	struct routes routes;           /* with local domains and smtp_port */
 	size_t ntls;

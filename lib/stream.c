@@ -583,4 +583,22 @@ int stream_starttls(struct stream *s, struct tls *tls)
 	return 0;
 }
 
+int stream_begin_tls(struct stream *s, struct tls *tls)
+{
+	while (unread(s)) {
+		size_t room, n = unread(s);
+		unsigned char *p = tls_space(tls, &room);
+
+		if (!p) {
+			errno = EPROTO;
+			return -1;
+		}
+		n = n < room ? n : room;
+		memcpy(p, s->in.p + s->taken, n);
+		tls_came(tls, n);
+		stream_take(s, n);
+	}
+	return stream_starttls(s, tls);
+}
+
 const char *stream_error(const struct stream *s) { return s->why ? s->why : strerror(s->error); }

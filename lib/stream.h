@@ -77,6 +77,8 @@ bool stream_drained(const struct stream *);             /* everything written ha
  * tls is still the caller's: EPROTO when octets have come that nobody encrypted (what a third party put there would
  * be taken for the peer's words), EBUSY when ours have not left, EALREADY inside TLS. */
 int stream_starttls(struct stream *, struct tls *);
+/* The same where the peer begins with TLS: what has come and was not taken is his hello. EPROTO: it is too much for one. */
+int stream_begin_tls(struct stream *, struct tls *);
 const char *stream_error(const struct stream *);        /* words for `error` */
 
 #endif

@@ -70,6 +70,21 @@ bool auth_may_send_as(const struct session *s, struct str address)
 	return user_may_send_as(str_of(l->user), str_of(l->addresses), s->config->local_domains, s->config->nlocal_domains, address);
 }
 
+static bool begin(struct session *);
+
+bool login_by_proxy(struct session *s, struct str user)
+{
+	struct login *l;
+
+	if (!begin(s))
+		return false;
+	l = s->login;
+	if (!str_copy(l->user, sizeof l->user, user) || !(l->addresses = strdup("*")))
+		return false;
+	s->who.user = l->user;
+	return true;
+}
+
 /* ---- how it ends */
 
 static void log_login(const struct session *s, const char *event, const char *reason)

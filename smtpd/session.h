@@ -32,6 +32,7 @@ enum {
 };
 
 enum phase {
+	P_PROXY,                        /* a proxy has not said yet for whom it speaks */
 	P_GREETING,                     /* a stranger, and we have not said 220: he must not speak yet */
 	P_COMMAND,                      /* reads commands */
 	P_PAUSED,                       /* has earned a delay: input waits */
@@ -118,6 +119,7 @@ struct session {
 	msec owed;                      /* a pause before the next command */
 	unsigned char offences;         /* errors and refused recipients since a message was taken */
 	unsigned mails;                 /* transactions begun */
+	bool xclient;                   /* it has spoken for others, and may again */
 	bool talked;                    /* octets have come */
 	bool committing;                /* done() will come */
 	bool broken;                    /* a reply could not be written */
@@ -240,6 +242,21 @@ bool submission_begin(struct session *);                /* false: no memory */
 void submission_take(struct session *, struct str);     /* while txn->held; data_store() and data_refuse() follow */
 void submission_end(struct session *);                  /* the message is over */
 void submission_free(struct txn *);
+
+/* ---- who stands in front of us (smtpd/proxy.c) */
+enum proxy {
+	PROXY_MORE,                     /* the header is not whole yet */
+	PROXY_FOUND,                    /* *used octets of header, and whom it speaks for */
+	PROXY_ITSELF,                   /* *used octets, and it speaks for itself */
+	PROXY_WRONG                     /* that is no header */
+};
+enum proxy proxy_parse(struct str in, size_t *used, struct sockaddr_storage *peer);
+bool proxy_read(struct session *);                      /* P_PROXY */
+void verb_xclient(struct session *, struct str arg);
+bool xclient_offered(const struct session *, struct buf *);     /* out may be NULL */
+bool login_by_proxy(struct session *, struct str user); /* smtpd/auth.c: who is in front has asked for the password; false: no memory */
+bool helo_ok(struct str name);                          /* smtpd/verbs.c */
+void smtpd_peer_is(struct session *, const struct sockaddr_storage *);  /* smtpd.c: another address than it seemed; it may be turned away */
 
 /* ---- TLS (smtpd/tls.c) */
 void handshake_first(struct session *);                 /* TLS from the first octet: the greeting comes inside */

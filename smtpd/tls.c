@@ -61,7 +61,7 @@ void handshake_first(struct session *s)
 
 	s->phase = P_HANDSHAKE;
 	session_deadline(s, HANDSHAKE_MS);
-	if (tls && stream_starttls(&s->stream, tls) == 0)
+	if (tls && stream_begin_tls(&s->stream, tls) == 0)
 		return;
 	handshake_failed(s, !s->config->tls || errno == ENOENT ? "no certificate can be used" : strerror(errno));
 	tls_free(tls);

@@ -15,7 +15,7 @@ enum {
 
 /* Stricter than printable, laxer than the grammar: underscores and bare addresses are common among honest
  * machines, and nothing here can be mistaken for another part of a header field. */
-static bool helo_ok(struct str name)
+bool helo_ok(struct str name)
 {
 	if (!parse_domain(name, false, true))
 		return true;
@@ -107,6 +107,7 @@ static const struct keyword {
 	{ "DSN", NULL, NULL, NULL },                          /* RFC 3461 */
 	{ "REQUIRETLS", NULL, inside_tls, NULL },             /* RFC 8689 */
 	{ "FUTURERELEASE", NULL, NULL, list_future },         /* RFC 4865 */
+	{ "XCLIENT", NULL, NULL, xclient_offered },
 	{ "LIMITS", NULL, NULL, list_limits },                /* RFC 9422 */
 };
 enum { NKEYWORDS = sizeof keywords / sizeof keywords[0] };
@@ -202,6 +203,7 @@ static const struct verb {
 	{ "BDAT", 0, 0, ARG_MAY, 0, verb_bdat },          /* RFC 3030; looks itself at what came before */
 	{ "AUTH", SEEN_HELO, SEEN_MAIL, ARG_MUST, COST_IDLE, verb_auth },             /* RFC 4954 */
 	{ "STARTTLS", SEEN_HELO, SEEN_MAIL, ARG_NONE, COST_IDLE, verb_starttls },
+	{ "XCLIENT", 0, SEEN_MAIL, ARG_MUST, COST_IDLE, verb_xclient },
 	{ "RSET", 0, 0, ARG_NONE, COST_IDLE, verb_rset },
 	{ "NOOP", 0, 0, ARG_MAY, COST_IDLE, verb_noop },
 	{ "QUIT", 0, 0, ARG_NONE, 0, verb_quit },

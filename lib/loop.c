@@ -304,10 +304,15 @@ static void run_ready(int n)
 	}
 }
 
+static unsigned turns;
+
+unsigned loop_turns(void) { return turns; }
+
 void loop_turn(msec wait)
 {
 	int n;
 
+	turns++;
 	if (!clock_is_virtual)
 		take_clock();
 	wait = until_next_timer(wait);

@@ -53,6 +53,7 @@ void loop_on_signal(int signo, void (*handler)(int signo));
 
 /* ---- running */
 msec loop_now(void);                            /* monotonic; taken once a turn */
+unsigned loop_turns(void);                      /* so far: what happens within one turn sees the same number */
 int64_t loop_wall(void);                        /* Unix seconds; taken once a turn */
 void loop_turn(msec wait);                      /* one turn that sleeps at most `wait` (-1: until something happens) */
 void loop_run(void);                            /* turns until loop_stop() */

@@ -197,10 +197,25 @@ static bool give_text(struct stream *s)
 	return n > 0;
 }
 
+enum { SIGNATURES_A_TURN = 2 };
+
+/* A signature costs the time of a hundred messages: a burst of handshakes shall not hold up those who are in already. Who has to
+ * wait is called again at once, as its socket stays readable. */
+static bool may_sign(void)
+{
+	static unsigned turn, before;
+
+	if (turn != loop_turns()) {
+		turn = loop_turns();
+		before = tls_signatures();
+	}
+	return tls_signatures() - before < SIGNATURES_A_TURN;
+}
+
 static bool receive_records(struct stream *s)
 {
 	size_t n;
-	unsigned char *p = !s->eof && !s->paused ? tls_space(s->tls, &n) : NULL;
+	unsigned char *p = !s->eof && !s->paused && (s->secure || may_sign()) ? tls_space(s->tls, &n) : NULL;
 	ssize_t r = p ? receive_some(s, p, n) : 0;
 
 	if (r > 0)

@@ -303,6 +303,10 @@ static const struct { const br_hash_class *hash; const unsigned char *oid; } has
 	[br_sha512_ID] = { &br_sha512_vtable, BR_HASH_OID_SHA512 },
 };
 
+static unsigned signatures;
+
+unsigned tls_signatures(void) { return signatures; }
+
 /* The hash comes and the signature goes in the same octets. */
 static size_t do_sign(const br_ssl_server_policy_class **policy, unsigned algo, unsigned char *data, size_t hash_n, size_t room)
 {
@@ -314,6 +318,7 @@ static size_t do_sign(const br_ssl_server_policy_class **policy, unsigned algo, 
 	if (algo < 0xff00 || id >= sizeof hashes / sizeof *hashes || !hashes[id].hash || hash_n > sizeof hash)
 		return 0;
 	memcpy(hash, data, hash_n);
+	signatures++;
 	if (pair->type == BR_KEYTYPE_EC)
 		return room < 139 ? 0 : br_ecdsa_sign_asn1_get_default()(br_ec_get_default(), hashes[id].hash, hash, &pair->ec, data);
 	n = (pair->rsa.n_bitlen + 7) / 8;

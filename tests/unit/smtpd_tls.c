@@ -1,6 +1,7 @@
 /* STARTTLS at the SMTP server (RFC 3207), the hostile side of it above all. */
 #include <check.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -393,6 +394,51 @@ START_TEST(many_sessions_do_not_meet)
 }
 END_TEST
 
+/* Thirty clients begin at once. Between any two turns no more than two private-key operations were made, and who is in clear is
+ * answered meanwhile. */
+START_TEST(a_burst_of_handshakes_does_not_own_the_loop)
+{
+	enum { BURST = 30 };
+	struct site_client c[BURST], other;
+	unsigned before = tls_signatures(), turns = 0, answered = 0;
+
+	with_tls();
+	for (int i = 0; i < BURST; i++) {
+		greet(&c[i]);
+		site_say(&c[i], "STARTTLS\r\n");
+		site_expect(&c[i], "220 2.0.0 *");
+	}
+	site_connect(&other);
+	site_expect(&other, "220 *");
+	for (int i = 0; i < BURST; i++) {
+		c[i].wire = calloc(1, sizeof *c[i].wire);
+		*c[i].wire = (struct wire){ .fd = c[i].fd, .tls = tls_connect("mx.example.org") };
+		wire_turn(c[i].wire);           /* all hellos are there before the server looks */
+	}
+	ck_assert_int_eq(send(other.fd, "NOOP\r\n", 6, 0), 6);
+	while (tls_signatures() - before < BURST && turns < 1000) {
+		unsigned had = tls_signatures();
+		char text[100];
+
+		loop_turn(0);
+		turns++;
+		ck_assert_uint_le(tls_signatures() - had, 2);
+		if (!answered && recv(other.fd, text, sizeof text, MSG_DONTWAIT) > 0)
+			answered = turns;
+		for (int i = 0; i < BURST; i++)
+			wire_turn(c[i].wire);
+	}
+	ck_assert_uint_eq(tls_signatures() - before, BURST);
+	ck_assert_uint_gt(answered, 0);
+	ck_assert_uint_lt(answered, 4);
+	for (int i = 0; i < BURST; i++)
+		site_hang_up(&c[i]);
+	site_hang_up(&other);
+	site_turn();
+	site_stop();
+}
+END_TEST
+
 Suite *smtpd_tls_suite(void)
 {
 	Suite *s = suite_create("smtpd_tls");
@@ -417,6 +463,7 @@ Suite *smtpd_tls_suite(void)
 	tcase_add_test(t, a_session_that_is_idle_inside_tls_is_told_inside);
 	tcase_add_test(t, a_server_that_stops_tells_those_inside_tls);
 	tcase_add_test(t, many_sessions_do_not_meet);
+	tcase_add_test(t, a_burst_of_handshakes_does_not_own_the_loop);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -191,3 +191,35 @@ client_openssl() {
 	has '^221 2.0.0' "$T/said"
 	came_whole ESMTPS
 }
+
+it client_extensions "smtplib asks for DSN and SMTPUTF8: a report of success comes, and a message from a UTF-8 address arrives"
+client_extensions() {
+	needs_here python3 -c 'import smtplib'
+	serve here
+	cat >"$T/send.py" <<'TEXT'
+import smtplib, sys
+from email.message import EmailMessage
+with smtplib.SMTP("localhost", int(sys.argv[1]), local_hostname="client.test", timeout=20) as s:
+    s.ehlo()
+    for word in "dsn", "smtputf8", "chunking", "size", "8bitmime", "pipelining", "enhancedstatuscodes", "limits":
+        assert s.has_extn(word), word
+    s.sendmail("sender@here.test", ["user@here.test"], b"Subject: wanted\r\n\r\ntext\r\n", mail_options=["RET=HDRS", "ENVID=e+2Bid"],
+        rcpt_options=["NOTIFY=SUCCESS,FAILURE", "ORCPT=rfc822;first+2Bone@here.test"])
+    m = EmailMessage()
+    m["From"], m["To"], m["Subject"] = "grün@client.test", "user@here.test", "grüße"
+    m.set_content("text")
+    s.send_message(m)
+TEXT
+	must "smtplib" timeout 30 python3 "$T/send.py" "$(port_of here)"
+	within 20 "both messages" arrived here user 2
+	within 20 "the report" arrived here sender 1
+	report=$(mail here sender)
+	has '^Action: delivered' "$report"
+	has '^Original-Envelope-I[dD]: e+id' "$report"
+	has '^Original-Recipient: rfc822; *first+one@here.test' "$report"
+	utf8=$(grep -l '^Subject: gr' "$T/here.mail/user/new/"*)
+	has '^.by here.test with UTF8SMTP id' "$utf8"
+	has '^From: grün@client.test' "$utf8"
+	has '^Return-Path: <grün@client.test>' "$utf8"
+	return 0
+}

@@ -32,7 +32,8 @@ enum {
 	EARLY = 16,             /* who does not wait for the greeting */
 	SUBMISSION = 32,        /* who has come to the port for users, in clear */
 	LOCAL = 64,             /* a program of this machine: its header is completed */
-	HOW_BITS = 127
+	PROXIED = 128,          /* somebody who speaks for others: a PROXY header comes first, and XCLIENT may */
+	HOW_BITS = 255
 };
 enum { LINE_ROOM = 2048, SMALL_SIZE = 200, SMALL_RCPTS = 3, MAILS = 512 };
 
@@ -184,7 +185,14 @@ static enum verdict rcpt(void *arg, const struct subject *who, struct facts *fac
 	return f->outcome == FOUND ? ACCEPT : REFUSE;
 }
 
-static bool known;
+static bool known, proxied;
+
+static bool speaks_for_others(void *arg, const struct subject *who)
+{
+	(void)arg;
+	(void)who;
+	return proxied;
+}
 
 static bool trusted(void *arg, const struct subject *who)
 {
@@ -201,7 +209,7 @@ static enum verdict mail(void *arg, const struct subject *who, struct facts *fac
 	return rcpt(arg, who, facts, &as, why);
 }
 
-static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt, .mail = mail, .trusted = trusted, .greeting_delay_ms = 200, .sessions_per_address = 5,
+static struct smtpd_config config = { .hostname = "mx.example.org", .rcpt = rcpt, .mail = mail, .trusted = trusted, .proxy = speaks_for_others, .xclient = speaks_for_others, .greeting_delay_ms = 200, .sessions_per_address = 5,
 	.connections_per_minute = 100 };
 
 /* ---- the queue as it lies on the disk */
@@ -637,6 +645,12 @@ static void read_command(struct model *m)
 		read_message(m);
 		return;
 	}
+	if (is_verb(line, "XCLIENT") && (code == 220 || code == 554)) {
+		must(proxied && (code == 220 || !m->heard.n), "XCLIENT was taken");
+		forget_transaction(m);
+		m->over |= code == 554;         /* somebody else, who has spoken too early */
+		return;
+	}
 	must(code != 220, "220 in the middle");
 	if (code != 250 || !(is_verb(line, "HELO") || is_verb(line, "EHLO")))
 		check_enhanced(reply);
@@ -651,11 +665,22 @@ static size_t check_talk(struct str said, bool early, bool local)
 
 	fail_in = 0;                            /* what failed until now has; the model reads well */
 	m = (struct model){ .said = said, .heard = buf_view(&heard), .body = m.body, .completed = local };
+	if (proxied) {
+		struct sockaddr_storage peer;
+		size_t used;
+		enum proxy header = proxy_parse(said, &used, &peer);
+
+		if (header == PROXY_MORE || header == PROXY_WRONG) {
+			must(!heard.n, "an answer to no PROXY header");
+			return 0;
+		}
+		m.said = str_from(said, used);
+	}
 	if (!next_reply(&m, &code, &reply)) {
 		must(early, "no greeting");
 		return 0;
 	}
-	must(code == 220 || code == 421 || (early && code == 554), "the greeting");
+	must(code == 220 || code == 421 || ((early || proxied) && code == 554), "the greeting");
 	m.over |= code == 554;
 	while (!m.over && m.said.n)
 		read_command(&m);
@@ -757,6 +782,7 @@ static void call(unsigned how)
 	client = sv[0];
 	memcpy(&peer, &from, sizeof from);
 	known = !(how & STRANGER);
+	proxied = how & PROXIED && !(how & LOCAL);
 	if (!(how & LOCAL))
 		smtpd_welcome(sv[1], &peer, how & SUBMISSION ? SMTPD_SUBMISSION : SMTPD_MX);
 	else

@@ -13,7 +13,7 @@ enum {
 };
 
 static struct {
-	bool known, low;
+	bool asked, known, low;
 	msec looked;
 	uint64_t written;               /* since then */
 	struct file_space at;
@@ -26,12 +26,13 @@ static uint64_t octets_reserved(void)
 	return queue.conf.reserve < most ? queue.conf.reserve : most;
 }
 
-/* File systems that make inodes as they need them say that there are none at all. */
+/* File systems that make inodes as they need them say that there are none at all, or none left; one that has none left refuses
+ * the next file by itself. */
 static bool inodes_short(void)
 {
 	uint64_t most = space.at.inodes_all / SHARE;
 
-	return space.at.inodes_all && space.at.inodes < (INODES < most ? INODES : most);
+	return space.at.inodes && space.at.inodes < (INODES < most ? INODES : most);
 }
 
 static uint64_t octets_free(void)
@@ -44,13 +45,16 @@ static void look(void)
 	uint64_t reserved;
 	bool low;
 
-	if (space.known && loop_now() - space.looked < LOOK_EVERY_MS)
+	if (space.asked && loop_now() - space.looked < LOOK_EVERY_MS)
 		return;
+	space.asked = true;
 	space.looked = loop_now();
 	space.written = 0;
-	space.known = file_sys.space(queue.dir, &space.at) == 0;
-	if (!space.known)
+	space.known = file_sys.space(queue.dir, &space.at) == 0 && space.at.octets_all;
+	if (!space.known) {
+		space.low = false;
 		return;
+	}
 	reserved = octets_reserved();
 	/* What is low stays so until there is a little more: one message must not make the difference, and a line in the log each. */
 	low = inodes_short() || octets_free() < reserved + (space.low ? reserved / 8 : 0);
@@ -77,6 +81,6 @@ void space_used(uint64_t octets) { space.written += octets; }
 
 void space_forget(void)
 {
-	space.known = space.low = false;
+	space.asked = space.known = space.low = false;
 	space.written = 0;
 }

@@ -54,6 +54,8 @@ START_TEST(mail_is_put_off_below_the_reserve)
 		{ 64, 100, 10000, 99, 1000, 0, false },
 		{ 64, 100, 10000, 100, 1000, 0, true },
 		{ 64, 100, 10000, 0, 0, 0, true },              /* inodes are not counted there */
+		{ 64, 100, 10000, 0, 100000, 0, true },
+		{ 64, 0, 0, 0, 0, 1000, true },                 /* nothing is */
 		{ 0, 0, 10000, 0, 100000, 1000, true },
 	};
 

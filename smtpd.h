@@ -25,6 +25,7 @@ struct smtpd_config {
 	unsigned session_s;                     /* without a message that is taken. 0: 3600 */
 	struct tls_server *tls;                 /* what STARTTLS and SMTPD_SUBMISSIONS show; NULL: STARTTLS is not offered */
 	struct users *users;                    /* who may log in (auth/users.h); NULL: nobody. verify_start() was called */
+	const char *origin;                     /* the domain of names that local programs write without one; NULL: none */
 	const struct str *local_domains;        /* lower case: those of users whose names have none */
 	size_t nlocal_domains;
 	/* Decides on a recipient; must be set. WAIT: run again from the top when facts have come. REFUSE: why is the reply. */

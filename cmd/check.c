@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "auth/users.h"
 #include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
@@ -219,6 +221,38 @@ static void check_mailbox(const struct settings *s)
 
 /* ---- the network */
 
+/* Binding would leave a socket behind. */
+static void check_local(const struct listen_on *on)
+{
+	const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)&on->addr;
+	char directory[sizeof un->sun_path];
+	char *slash;
+
+	snprintf(directory, sizeof directory, "%s", un->sun_path);
+	slash = strrchr(directory, '/');
+	slash[slash == directory] = '\0';
+	if (access(directory, W_OK | X_OK) == 0)
+		return;
+	printf("%s: error: listen: %s: %s: %s. Make the directory, for the account that starts the program.\n", on->where, on->text, directory, strerror(errno));
+	errors++;
+}
+
+static void check_users(const struct settings *s)
+{
+	struct users *u = s->users ? users_new(s->users) : NULL;
+	char why[1024];
+	struct stat st;
+
+	if (!u)
+		return;
+	if (!users_refresh(u, why, sizeof why))
+		note(s, "users", "%s. Nobody can log in before fardel passwd %s NAME has written it.", why, s->users);
+	else if (stat(s->users, &st) == 0 && st.st_mode & (S_IRWXO | S_IWGRP))
+		note(s, "users", "%s can be read or changed by others (mode %03o). chmod 600, or 640 with a group of its own.", s->users,
+			(unsigned)st.st_mode & 0777);
+	users_free(u);
+}
+
 static void check_listen(const struct settings *s, const struct listen_on *on)
 {
 	int fd = socket(on->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
@@ -248,8 +282,12 @@ static void check_listens(const struct settings *s)
 {
 	if (s->nlisten == 0)
 		note(s, "listen", "is empty: no mail comes in over the network.");
-	for (size_t i = 0; i < s->nlisten; i++)
-		check_listen(s, &s->listen[i]);
+	for (size_t i = 0; i < s->nlisten; i++) {
+		if (s->listen[i].service == SMTPD_LOCAL)
+			check_local(&s->listen[i]);
+		else
+			check_listen(s, &s->listen[i]);
+	}
 }
 
 /* The first server that would be asked, as text. */
@@ -429,6 +467,7 @@ int cmd_check(int argc, char **argv)
 		check_mailbox(&set);
 		check_listens(&set);
 		check_tls(&set);
+		check_users(&set);
 		check_resolver(&set);
 		check_log(&set);
 		if (errors)

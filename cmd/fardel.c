@@ -419,7 +419,7 @@ static void start_smtpd(void)
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
 		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
-		.users = users, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
+		.users = users, .origin = settings.origin, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
 		.future_max = settings.future_release_max, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
@@ -608,6 +608,7 @@ static int cmd_serve(int argc, char **argv)
 /* ---- inetd: one session on descriptors 0 and 1; what it takes lies in queue/in until somebody delivers */
 
 static bool session_over;
+static enum smtpd_service session_service;       /* zero: other servers */
 
 static void session_ended(void)
 {
@@ -631,7 +632,7 @@ static int run_session(void)
 	open_quota();
 	start_smtpd();
 	out = dup(1);
-	if (out == -1 || smtpd_session(0, out, SMTPD_MX, NULL, session_ended) == -1)
+	if (out == -1 || smtpd_session(0, out, session_service, NULL, session_ended) == -1)
 		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
 	while (!session_over || !queue_committed())
 		loop_turn(-1);
@@ -670,9 +671,48 @@ static int load_for_session(int argc, char **argv)
 	return status;
 }
 
+/* Takes "-s SERVICE" out of the words. False: there is no such service. */
+static bool take_service(int *argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		enum smtpd_service service;
+	} services[] = { { "smtp", SMTPD_MX }, { "submission", SMTPD_SUBMISSION }, { "submissions", SMTPD_SUBMISSIONS } };
+	int kept = 1;
+	bool ok = true;
+
+	for (int i = 1; i < *argc; i++) {
+		if (strcmp(argv[i], "-s") || i + 1 == *argc) {
+			argv[kept++] = argv[i];
+			continue;
+		}
+		ok = false;
+		for (size_t k = 0; k < sizeof services / sizeof *services; k++)
+			if (!strcmp(argv[i + 1], services[k].name)) {
+				session_service = services[k].service;
+				ok = true;
+			}
+		i++;
+	}
+	*argc = kept;
+	return ok;
+}
+
+/* Who could never log in had better know at once. */
+static int check_service(void)
+{
+	if (session_service == SMTPD_MX || (settings.ntls && settings.users))
+		return 0;
+	return complain(EX_CONFIG, "a session for users needs tls_certificate, tls_key and users");
+}
+
 static int cmd_inetd(int argc, char **argv)
 {
+	bool known = take_service(&argc, argv);
 	int status = load_for_session(argc, argv);
+
+	if (!status)
+		status = known ? check_service() : complain(EX_USAGE, "-s is smtp, submission or submissions");
 
 	if (!status)
 		status = run_session();

@@ -7,6 +7,8 @@
 #include "parse.h"
 #include "smtpd/session.h"
 
+enum { QUALIFIED_MAX = 2048 + DOMAIN_MAX + 2 };         /* a line, and a domain more */
+
 static struct str addr_text(const struct addr *a)
 {
 	if (!a->domain.n)
@@ -30,6 +32,18 @@ static unsigned params_offered(const struct session *s)
 	if (s->who.submission && s->config->future_max)
 		offered |= PARAM_HOLD;
 	return offered;
+}
+
+/* RFC 6409 8: programs of this machine write root and mean root of this machine. The argument with the domain put in, or as it was. */
+static struct str qualify(const struct session *s, struct str arg, char room[QUALIFIED_MAX])
+{
+	const char *open = memchr(arg.p, '<', arg.n), *close = open ? memchr(open, '>', arg.n - (size_t)(open - arg.p)) : NULL;
+	int n;
+
+	if (!s->who.local || !s->config->origin || !close || close == open + 1 || memchr(open, '@', (size_t)(close - open)))
+		return arg;
+	n = snprintf(room, QUALIFIED_MAX, "%.*s@%s%.*s", (int)(close - arg.p), arg.p, s->config->origin, (int)(arg.n - (size_t)(close - arg.p)), close);
+	return n < QUALIFIED_MAX ? (struct str){ room, (size_t)n } : arg;
 }
 
 /* An address whose domain is as the DNS knows it; everything behind us deals with that alone. */
@@ -169,6 +183,7 @@ static bool mail_makes_sense(struct session *s, struct str arg, struct sender *f
 
 void verb_mail(struct session *s, struct str arg)
 {
+	char room[QUALIFIED_MAX];
 	struct sender from = { 0 };
 	struct reply why;
 
@@ -177,6 +192,7 @@ void verb_mail(struct session *s, struct str arg)
 		return;
 	}
 	s->mail_refused = true;
+	arg = qualify(s, arg, room);
 	if (!mail_makes_sense(s, arg, &from))
 		return;
 	if (!addr_is_null(&from.addr) && !auth_may_send_as(s, addr_text(&from.addr))) {
@@ -285,11 +301,15 @@ static bool decide_rcpt(struct session *s, struct str arg)
 
 void verb_rcpt(struct session *s, struct str arg)
 {
+	char room[QUALIFIED_MAX];
 	struct recipient to = { 0 };
 	struct plain_addr plain;
-	struct parse_error e = parse_rcpt(arg, params_offered(s), s->txn->utf8, &to);
-	const char *wrong = e.text ? NULL : make_plain(&to.addr, &plain);
+	struct parse_error e;
+	const char *wrong;
 
+	arg = qualify(s, arg, room);
+	e = parse_rcpt(arg, params_offered(s), s->txn->utf8, &to);
+	wrong = e.text ? NULL : make_plain(&to.addr, &plain);
 	if (e.text)
 		session_error(s, e.code, e.enhanced, e.text);
 	else if (wrong)

@@ -70,9 +70,14 @@ static void at_fault(const struct play *p, const char *what, const char *text)
 
 static void set(struct play *p, const char *text)
 {
+	static char origin[100];
 	char name[40];
 	unsigned long long value;
 
+	if (sscanf(text, "origin %99s", origin) == 1) {
+		site_config.origin = origin;
+		return;
+	}
 	if (sscanf(text, "%39s %llu", name, &value) != 2)
 		at_fault(p, "not a setting", text);
 	for (size_t i = 0; i < sizeof settings / sizeof settings[0]; i++) {

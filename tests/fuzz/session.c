@@ -396,10 +396,12 @@ static bool is_verb(struct str line, const char *verb)
 /* A command line that is run: no control characters but its CR, at its end. */
 static bool is_clean(struct str line)
 {
+	if (!line.n || line.p[line.n - 1] != '\r')
+		return false;
 	for (size_t i = 0; i + 1 < line.n; i++)
 		if ((unsigned char)line.p[i] < ' ' || line.p[i] == 0x7f)
 			return line.p[i] == '\t' && str_trim((struct str){ line.p + i, line.n - i }).n == 0;
-	return line.n && line.p[line.n - 1] == '\r';
+	return true;
 }
 
 static bool has_word(struct str line, const char *word)

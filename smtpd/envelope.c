@@ -72,14 +72,14 @@ static const char *make_plain(const struct addr *in, struct plain_addr *out)
 	return NULL;
 }
 
-/* When a message may leave (RFC 4865); 0: at once. -1: later than is allowed. */
+/* When a message may leave (RFC 4865); 0: at once. -1: later than is allowed, or in the past. */
 static int64_t release_time(const struct session *s, const struct sender *from)
 {
 	int64_t now = loop_wall(), at = from->hold_until;
 
 	if (from->hold_for)
 		at = from->hold_for > (uint64_t)s->config->future_max ? -1 : now + (int64_t)from->hold_for;
-	return at > now + s->config->future_max ? -1 : at < 0 || at > now ? at : 0;
+	return at && (at <= now || at > now + s->config->future_max) ? -1 : at;
 }
 
 static bool begin(struct session *s, const struct sender *said)
@@ -175,7 +175,7 @@ static bool mail_makes_sense(struct session *s, struct str arg, struct sender *f
 	if (wrong)
 		session_error(s, 553, "5.6.7", wrong);
 	else if (release_time(s, from) == -1)
-		session_error(s, 501, "5.5.4", "That is later than a message can be held; EHLO says how long");
+		session_error(s, 554, "5.5.4", "A message cannot be held until then; EHLO says how long it can");
 	else
 		return true;
 	return false;

@@ -307,6 +307,8 @@ static bool turn(void)
 		must(buf_add(&heard, text, (size_t)n), "too much was said");
 		came = true;
 	}
+	if (!heard.n)
+		return came;
 	rest = (struct str){ heard.p + looked, heard.n - looked };
 	while (str_cut(&rest, '\n', &line)) {
 		looked += line.n + 1;

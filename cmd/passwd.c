@@ -168,7 +168,7 @@ static int change(const char *path, const char *name, const char *password)
 {
 	struct buf text = { .max = FILE_MAX }, out = { .max = FILE_MAX };
 	int status = 0;
-	bool found;
+	bool found = false;
 
 	if (file_read_all(AT_FDCWD, path, &text) == -1 && (errno != ENOENT || !password))
 		status = complain(EX_NOINPUT, path, strerror(errno));

@@ -163,6 +163,8 @@ static void compared(struct verification *v, bool matches)
 	struct login *l = owner_of(v, struct login, check);
 	struct session *s = l->session;
 
+	if (s->phase != P_AUTH_CHECK)           /* it took so long that the session has been hung up */
+		return;
 	if (matches)
 		succeed(s);
 	else

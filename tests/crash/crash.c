@@ -1,6 +1,6 @@
 /* Ends fardel at each call that changes a file or makes one durable, fails each such call once, and cuts the power behind each: then
  * starts it again on what is left and looks whether the promises of doc/QUEUE hold. Ends with "N passed, N failed", N being the states tried.
- *   crash PROGRAM SHIM [PART...]        PART: kill, power, fail, or the name of a scenario; none is all of them
+ *   crash PROGRAM SHIM [PART...]        PART: kill, power, fail, the name of a scenario, or control alone; none is all of them
  *
  * A scenario is run once under the shim (shim.c) that logs calls. kill: it is run again and again, ended by SIGKILL at the n-th call.
  * fail: the n-th call fails, and the scenario goes on. power: the log is played back up to each event, with what no sync has
@@ -1377,6 +1377,7 @@ int main(int argc, char **argv)
 	static const char *const parts[] = { "kill", "power", "fail", NULL };
 	const char *names[SCENES + 1] = { NULL };
 	const char *tmp = getenv("TMPDIR");
+	bool only_control = argc == 4 && !strcmp(argv[3], "control");
 	int fd;
 
 	if (argc < 3)
@@ -1401,7 +1402,7 @@ int main(int argc, char **argv)
 	peers_start();
 	for (size_t i = 0; i < SCENES; i++)
 		names[i] = scenes[i].name;
-	for (size_t i = 0; i < SCENES; i++) {
+	for (size_t i = 0; i < SCENES && !only_control; i++) {
 		const struct scene *s = &scenes[i];
 		unsigned before = states_seen;
 
@@ -1416,7 +1417,7 @@ int main(int argc, char **argv)
 		printf("%s: %u states\n", s->name, states_seen - before);
 		fflush(stdout);
 	}
-	if (argc == 3)
+	if (argc == 3 || only_control)
 		control_run();
 	kill(peers, SIGTERM);
 	waitpid(peers, NULL, 0);

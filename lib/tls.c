@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/file.h"
 #include "lib/list.h"
@@ -22,6 +23,7 @@ enum {
 	OUT_CLIENT = BR_SSL_BUFSIZE_OUTPUT,     /* messages are not; and a smaller one would be announced (RFC 6066 4) */
 	CACHE = 32768,                          /* about 320 sessions to resume */
 	FILE_MAX = 1 << 18,
+	BUNDLE_MAX = 4 << 20,                   /* Debian's has 220 kB */
 	SEED = 32
 };
 
@@ -91,7 +93,10 @@ struct server_side {
 
 struct client_side {
 	struct tls tls;
-	struct x509_any any;
+	union {
+		struct x509_any any;
+		br_x509_minimal_context trusting;
+	} x509;
 	br_ssl_client_context context;
 	unsigned char in[IN], out[OUT_CLIENT];
 };
@@ -220,6 +225,76 @@ bool tls_check(const struct tls_files *files, const char *host, struct tls_about
 	};
 	x509_pair_drop(pair);
 	return true;
+}
+
+/* ---- whom a client believes */
+
+struct tls_trust {
+	const char *path;                       /* NULL: to be found */
+	bool read;
+	struct x509_anchors anchors;
+	char why[300];
+};
+
+static const char *const bundles[] = {
+	"/etc/ssl/certs/ca-certificates.crt",   /* Debian, OpenWrt, Arch */
+	"/etc/ssl/cert.pem",                    /* Alpine, BSD */
+	"/etc/pki/tls/certs/ca-bundle.crt",     /* Fedora */
+	"/etc/ssl/ca-bundle.pem",               /* SUSE */
+};
+
+struct tls_trust *tls_trust_new(const char *path)
+{
+	struct tls_trust *t = calloc(1, sizeof *t);
+
+	if (t)
+		t->path = path;
+	return t;
+}
+
+void tls_trust_free(struct tls_trust *t)
+{
+	if (!t)
+		return;
+	x509_anchors_free(&t->anchors);
+	free(t);
+}
+
+const char *tls_trust_path(const struct tls_trust *t) { return t->path ? t->path : ""; }
+
+static bool read_bundle(struct tls_trust *t)
+{
+	struct buf text = { .max = BUNDLE_MAX };
+	char detail[100] = "holds no certificate in PEM";
+	bool ok;
+
+	for (size_t i = 0; !t->path && i < sizeof bundles / sizeof *bundles; i++)
+		if (access(bundles[i], R_OK) == 0)
+			t->path = bundles[i];
+	if (!t->path) {
+		snprintf(t->why, sizeof t->why, "this system has no certificates of authorities. Install ca-certificates, or set tls_ca");
+		return false;
+	}
+	if (file_read_all(AT_FDCWD, t->path, &text) == -1) {
+		snprintf(t->why, sizeof t->why, "%.200s: %s", t->path, strerror(errno));
+		buf_free(&text);
+		return false;
+	}
+	ok = x509_anchors_add(&t->anchors, buf_view(&text), detail, sizeof detail) && t->anchors.n;
+	if (!ok)
+		snprintf(t->why, sizeof t->why, "%.180s %s", t->path, detail);
+	buf_free(&text);
+	return ok;
+}
+
+size_t tls_trust_read(struct tls_trust *t, char *why, size_t size)
+{
+	/* What failed is tried again: the file may have come in the meantime. */
+	if (!t->read)
+		t->read = read_bundle(t);
+	if (!t->read)
+		snprintf(why, size, "%s", t->why);
+	return t->read ? t->anchors.n : 0;
 }
 
 /* ---- the server's policy: which certificate, and signing with its key */
@@ -391,19 +466,34 @@ struct tls *tls_accept(struct tls_server *server)
 	return NULL;
 }
 
-struct tls *tls_connect(const char *name)
+/* False: errno. */
+static bool trust_known(const char *name, struct tls_trust *trust)
+{
+	char why[300];
+
+	/* BearSSL 0.6 compares no name when it is given none. */
+	errno = !trust ? 0 : !name || !*name ? EINVAL : !tls_trust_read(trust, why, sizeof why) ? ENOENT : 0;
+	return errno == 0;
+}
+
+struct tls *tls_connect(const char *name, struct tls_trust *trust)
 {
 	static br_x509_minimal_context unused;  /* which the set-up asks for; our own class takes its place */
-	struct client_side *c = malloc(sizeof *c);
+	struct client_side *c = trust_known(name, trust) ? malloc(sizeof *c) : NULL;
 
 	if (!c)
 		return NULL;
 	memset(c, 0, offsetof(struct client_side, in));
-	br_ssl_client_init_full(&c->context, &unused, NULL, 0);
+	if (trust)
+		br_ssl_client_init_full(&c->context, &c->x509.trusting, trust->anchors.at, trust->anchors.n);
+	else
+		br_ssl_client_init_full(&c->context, &unused, NULL, 0);
 	c->tls.engine = &c->context.eng;
 	set_up(&c->context.eng);
-	x509_any_init(&c->any);
-	br_ssl_engine_set_x509(&c->context.eng, &c->any.vtable);
+	if (!trust) {
+		x509_any_init(&c->x509.any);
+		br_ssl_engine_set_x509(&c->context.eng, &c->x509.any.vtable);
+	}
 	br_ssl_engine_set_buffers_bidi(&c->context.eng, c->in, sizeof c->in, c->out, sizeof c->out);
 	/* Nothing is resumed: a session made under one demand must not serve another. */
 	if (br_ssl_client_reset(&c->context, name, 0))
@@ -558,6 +648,15 @@ static const struct { int code; const char *words; } errors[] = {
 	{ BR_ERR_X509_EMPTY_CHAIN, "the peer has no certificate" },
 	{ BR_ERR_X509_UNSUPPORTED, "the key of the peer's certificate is of a kind that this build has not" },
 	{ BR_ERR_X509_LIMIT_EXCEEDED, "the key of the peer's certificate is too large" },
+	{ BR_ERR_X509_EXPIRED, "the peer's certificate has expired or is not valid yet. If it is good elsewhere, look at the clock of this machine" },
+	{ BR_ERR_X509_BAD_SERVER_NAME, "the peer's certificate is for another name" },
+	{ BR_ERR_X509_NOT_TRUSTED, "the peer's certificate is from nobody who is trusted here" },
+	{ BR_ERR_X509_DN_MISMATCH, "the chain of the peer's certificates does not hold together" },
+	{ BR_ERR_X509_NOT_CA, "the peer's certificate was made by one that is no authority" },
+	{ BR_ERR_X509_BAD_SIGNATURE, "a signature among the peer's certificates is wrong" },
+	{ BR_ERR_X509_CRITICAL_EXTENSION, "the peer's certificate has a critical extension that is not known here" },
+	{ BR_ERR_X509_FORBIDDEN_KEY_USAGE, "the peer's certificate is for another use" },
+	{ BR_ERR_X509_WEAK_PUBLIC_KEY, "a key among the peer's certificates is too weak" },
 	{ BR_ERR_X509_WRONG_KEY_TYPE, "the key of the peer's certificate is of another kind than the cipher suite" },
 };
 static const struct { int code; const char *words; } alerts[] = {

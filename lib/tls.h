@@ -28,13 +28,24 @@ struct tls_about {                      /* for those who look before they run */
 /* False: the pair cannot be used, and *why says which file and what is wrong. */
 bool tls_check(const struct tls_files *, const char *host, struct tls_about *, char *why, size_t size);
 
+/* ---- whom a client believes */
+struct tls_trust;
+/* The certificates in a file of PEM: authorities, and servers that are believed as they are. NULL: those of the system, from the first of
+ * the usual places that is there. Borrows the path; read when first needed. NULL: no memory. Must outlive its connections. */
+struct tls_trust *tls_trust_new(const char *path);
+void tls_trust_free(struct tls_trust *);                /* NULL: nothing */
+/* Reads the file unless that is done. How many certificates it holds; 0: none, and *why says what is wrong. */
+size_t tls_trust_read(struct tls_trust *, char *why, size_t size);
+const char *tls_trust_path(const struct tls_trust *);   /* once read; "": none was found */
+
 /* ---- one side of one connection */
 struct tls;
 /* NULL with errno (ENOMEM; ENOENT: no pair can be used). The certificate is chosen by the name that the client asks for
  * (RFC 6066 3) and by what it can verify; when it asks for no name or for one that we have not, it is the first that it can verify. */
 struct tls *tls_accept(struct tls_server *);
-/* Takes any certificate (RFC 7435). name is asked for, NULL: none. NULL with errno. */
-struct tls *tls_connect(const char *name);
+/* name is asked for, NULL: none. Without trust any certificate is taken (RFC 7435); with it the peer's must be for the name, valid now
+ * and from somebody who is trusted. NULL with errno (EINVAL: trust and no name; ENOENT: nobody is trusted, tls_trust_read() says why). */
+struct tls *tls_connect(const char *name, struct tls_trust *);
 void tls_free(struct tls *);                            /* NULL: nothing */
 
 /* The wire: where the peer's next octets go (NULL: it takes none now), and what is to be sent (NULL: nothing). */

@@ -452,6 +452,89 @@ bool x509_pair_is_for(const struct x509_pair *pair, struct str name)
 	return false;
 }
 
+/* ---- whom a client believes */
+
+static void keep_name(void *name, const void *p, size_t n) { buf_add(name, p, n); }
+
+static unsigned char *copy(const void *p, size_t n)
+{
+	unsigned char *to = malloc(n + 1);
+
+	return to ? memcpy(to, p, n) : NULL;
+}
+
+static void free_anchor(br_x509_trust_anchor *a)
+{
+	free(a->dn.data);
+	if (a->pkey.key_type == BR_KEYTYPE_RSA) {
+		free(a->pkey.key.rsa.n);
+		free(a->pkey.key.rsa.e);
+	} else if (a->pkey.key_type == BR_KEYTYPE_EC) {
+		free(a->pkey.key.ec.q);
+	}
+}
+
+/* False: no memory. What it holds by then is free_anchor()'s. */
+static bool make_anchor(br_x509_trust_anchor *a, const br_x509_pkey *key, struct str name)
+{
+	a->dn = (br_x500_name){ copy(name.p, name.n), name.n };
+	a->pkey.key_type = key->key_type;
+	if (key->key_type == BR_KEYTYPE_RSA) {
+		a->pkey.key.rsa = (br_rsa_public_key){ copy(key->key.rsa.n, key->key.rsa.nlen), key->key.rsa.nlen,
+			copy(key->key.rsa.e, key->key.rsa.elen), key->key.rsa.elen };
+		return a->dn.data && a->pkey.key.rsa.n && a->pkey.key.rsa.e;
+	}
+	a->pkey.key.ec = (br_ec_public_key){ key->key.ec.curve, copy(key->key.ec.q, key->key.ec.qlen), key->key.ec.qlen };
+	return a->dn.data && a->pkey.key.ec.q;
+}
+
+static bool add_anchor(struct x509_anchors *anchors, const br_x509_trust_anchor *a)
+{
+	br_x509_trust_anchor *at = realloc(anchors->at, (anchors->n + 1) * sizeof *at);
+
+	if (!at)
+		return false;
+	anchors->at = at;
+	at[anchors->n++] = *a;
+	return true;
+}
+
+static bool take_anchor(struct pem *p, const char *label, void *arg)
+{
+	br_x509_trust_anchor a = { .flags = 0 };
+	struct buf name = { .max = p->der.n + 1 };
+	br_x509_decoder_context d;
+	const br_x509_pkey *key;
+	bool ok = true;
+
+	if (strcmp(label, "CERTIFICATE") != 0 && strcmp(label, "X509 CERTIFICATE") != 0)
+		return true;
+	br_x509_decoder_init(&d, keep_name, &name);
+	br_x509_decoder_push(&d, p->der.p, p->der.n);
+	key = br_x509_decoder_get_pkey(&d);
+	if (key) {
+		a.flags = br_x509_decoder_isCA(&d) ? BR_X509_TA_CA : 0;
+		ok = !name.bad && make_anchor(&a, key, buf_view(&name)) && add_anchor(arg, &a);
+		if (!ok)
+			free_anchor(&a);
+	}
+	buf_free(&name);
+	return ok || fault(p->why, p->why_size, "does not fit into memory");
+}
+
+bool x509_anchors_add(struct x509_anchors *anchors, struct str text, char *why, size_t size)
+{
+	return pem_each(text, take_anchor, anchors, why, size);
+}
+
+void x509_anchors_free(struct x509_anchors *anchors)
+{
+	for (size_t i = 0; i < anchors->n; i++)
+		free_anchor(&anchors->at[i]);
+	free(anchors->at);
+	*anchors = (struct x509_anchors){ 0 };
+}
+
 /* ---- any certificate will do */
 
 static struct x509_any *any_of(const br_x509_class **c) { return owner_of(c, struct x509_any, vtable); }

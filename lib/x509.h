@@ -29,6 +29,15 @@ void x509_pair_drop(struct x509_pair *);                /* NULL: nothing */
 /* RFC 6125 6.4: a name of the certificate, or below one that begins with "*." by exactly one label. */
 bool x509_pair_is_for(const struct x509_pair *, struct str name);
 
+/* Whom a client believes: authorities, and certificates that are believed as they are. */
+struct x509_anchors {
+	size_t n;
+	br_x509_trust_anchor *at;
+};
+/* Adds the certificates of a PEM text; one whose key cannot be used is passed over. False: *why, and what was added before stays. */
+bool x509_anchors_add(struct x509_anchors *, struct str text, char *why, size_t size);
+void x509_anchors_free(struct x509_anchors *);
+
 /* Takes any certificate whose key can be used: for encryption that asks for nobody's name (RFC 7435). */
 struct x509_any {
 	const br_x509_class *vtable;    /* must be first */

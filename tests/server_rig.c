@@ -173,7 +173,7 @@ void site_starttls(struct site_client *c, const char *name, bool octets)
 {
 	c->wire = calloc(1, sizeof *c->wire);
 	ck_assert_ptr_nonnull(c->wire);
-	*c->wire = (struct wire){ .fd = c->fd, .tls = tls_connect(name), .octets = octets };
+	*c->wire = (struct wire){ .fd = c->fd, .tls = tls_connect(name, NULL), .octets = octets };
 	ck_assert_ptr_nonnull(c->wire->tls);
 	site_listen(c);
 }

@@ -78,7 +78,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (n < 3)
 		return 0;
 	a = tls_accept(server);
-	b = tls_connect("mx.example.org");
+	b = tls_connect("mx.example.org", NULL);
 	must(a && b);
 	victim = data[0] & 1 ? b : a;
 	/* data[1]: how much of a good handshake comes first, in steps of 16 octets; 255: all of it */

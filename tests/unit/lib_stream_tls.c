@@ -61,9 +61,9 @@ static void far_says(const char *text)
 
 static void begin(bool as_server)
 {
-	struct tls *ours = as_server ? tls_accept(wire_server()) : tls_connect("mx.example.org");
+	struct tls *ours = as_server ? tls_accept(wire_server()) : tls_connect("mx.example.org", NULL);
 
-	far.tls = as_server ? tls_connect("mx.example.org") : tls_accept(wire_server());
+	far.tls = as_server ? tls_connect("mx.example.org", NULL) : tls_accept(wire_server());
 	ck_assert_int_eq(stream_starttls(&st, ours), 0);
 }
 
@@ -109,7 +109,7 @@ END_TEST
 
 START_TEST(octets_that_came_in_clear_forbid_it)
 {
-	struct tls *t = _i ? tls_accept(wire_server()) : tls_connect(NULL);
+	struct tls *t = _i ? tls_accept(wire_server()) : tls_connect(NULL, NULL);
 	struct str line;
 
 	far_says("220 go ahead\r\n250 injected\r\n");
@@ -158,7 +158,7 @@ static const struct { const char *says, *words; } bad[] = {
 
 START_TEST(garbage_in_the_handshake_ends_the_stream)
 {
-	struct tls *t = _i % 2 ? tls_accept(wire_server()) : tls_connect(NULL);
+	struct tls *t = _i % 2 ? tls_accept(wire_server()) : tls_connect(NULL, NULL);
 
 	ck_assert_int_eq(stream_starttls(&st, t), 0);
 	far_says(bad[_i / 2].says);
@@ -377,7 +377,7 @@ static int listen_on_loopback(struct sockaddr_in *a)
 START_TEST(no_record_waits_for_the_acknowledgement_of_another)
 {
 	struct sockaddr_in a;
-	struct tls *tls = _i ? tls_accept(wire_server()) : tls_connect("mx.example.org");
+	struct tls *tls = _i ? tls_accept(wire_server()) : tls_connect("mx.example.org", NULL);
 	struct stream tcp = { 0 };
 	int listener = listen_on_loopback(&a), fd = socket(AF_INET, SOCK_STREAM, 0), on = 0;
 	socklen_t n = sizeof on;

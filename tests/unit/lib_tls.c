@@ -207,7 +207,7 @@ START_TEST(any_certificate_makes_a_connection_octet_by_octet_too)
 {
 	size_t kind = (size_t)_i / 2, step = (size_t)_i % 2;
 	struct side server = { .tls = accepted(&kinds[kind].files, 1), .step = step };
-	struct side client = { .tls = tls_connect("somebody.else.test"), .step = step };
+	struct side client = { .tls = tls_connect("somebody.else.test", NULL), .step = step };
 
 	ck_assert(!tls_ready(client.tls) && !tls_ready(server.tls));
 	talk(&client, &server);
@@ -224,7 +224,7 @@ END_TEST
 
 START_TEST(text_comes_out_as_it_went_in)
 {
-	struct side server = { .tls = accepted(both, 2) }, client = { .tls = tls_connect(NULL) };
+	struct side server = { .tls = accepted(both, 2) }, client = { .tls = tls_connect(NULL, NULL) };
 	struct side *from = _i ? &server : &client, *to = _i ? &client : &server;
 	size_t sent = 0, got = 0;
 	char text[997];
@@ -259,7 +259,7 @@ END_TEST
 /* The bug of BearSSL 0.6 that stands still for ever. */
 START_TEST(closing_over_text_that_nobody_took_ends)
 {
-	struct side server = { .tls = accepted(both, 2) }, client = { .tls = tls_connect(NULL) };
+	struct side server = { .tls = accepted(both, 2) }, client = { .tls = tls_connect(NULL, NULL) };
 
 	talk(&client, &server);
 	ck_assert_uint_eq(tls_put(client.tls, "unread", 6), 6);
@@ -468,7 +468,7 @@ static const struct { const char *octets; size_t n; const char *words; } answers
 
 START_TEST(what_a_server_answers_instead_is_said_in_words)
 {
-	struct tls *t = tls_connect("mx.test");
+	struct tls *t = tls_connect("mx.test", NULL);
 	struct str rest = { answers[_i].octets, answers[_i].n };
 	const char *error;
 	size_t n;
@@ -517,7 +517,7 @@ START_TEST(a_server_may_not_renegotiate)
 {
 	static br_ssl_server_context sc;
 	static unsigned char in[BR_SSL_BUFSIZE_INPUT], out[BR_SSL_BUFSIZE_OUTPUT];
-	struct side server = { .e = &sc.eng }, client = { .tls = tls_connect("mx.test") };
+	struct side server = { .e = &sc.eng }, client = { .tls = tls_connect("mx.test", NULL) };
 	struct buf text = { 0 }, key = { 0 };
 	struct x509_pair *pair;
 	char why[200];
@@ -547,7 +547,7 @@ START_TEST(no_octets_harm_a_server)
 	struct tls_server *s = tls_server_new(both, 2);
 	unsigned char hello[2000];
 	size_t length = 0, n;
-	struct tls *c = tls_connect("mx.example.org");
+	struct tls *c = tls_connect("mx.example.org", NULL);
 	const unsigned char *p;
 
 	while ((p = tls_wire(c, &n))) {
@@ -630,7 +630,7 @@ static int kind_now(struct tls_server *s)
 		ck_assert_int_eq(errno, ENOENT);
 		return 0;
 	}
-	client = (struct side){ .tls = tls_connect(NULL) };
+	client = (struct side){ .tls = tls_connect(NULL, NULL) };
 	talk(&client, &server);
 	ck_assert(tls_ready(client.tls));
 	kind = strstr(tls_cipher(client.tls), "ECDSA") ? BR_KEYTYPE_EC : BR_KEYTYPE_RSA;
@@ -678,7 +678,7 @@ START_TEST(a_handshake_that_has_begun_ends_with_the_pair_it_began_with)
 	copy(PKI("rsa.key"), key_file);
 	s = tls_server_new(&f, 1);
 	server = (struct side){ .tls = tls_accept(s), .step = 1 };
-	client = (struct side){ .tls = tls_connect(NULL) };
+	client = (struct side){ .tls = tls_connect(NULL, NULL) };
 	for (int i = 0; i < 300; i++) {
 		move(&client, &server);
 		move(&server, &client);
@@ -709,11 +709,63 @@ START_TEST(one_pair_that_is_broken_leaves_the_others)
 }
 END_TEST
 
+static const struct { struct tls_files shown; const char *trusted, *name, *error; } trusts[] = {
+	{ { PKI("ec.crt"), PKI("ec.key") }, PKI("ec.crt"), "mx.example.org", NULL },
+	{ { PKI("rsa.crt"), PKI("rsa.key") }, PKI("rsa.crt"), "mx.example.org", NULL },
+	{ { PKI("other.crt"), PKI("other.key") }, PKI("other.crt"), "a.wild.example.net", NULL },
+	{ { PKI("ec.crt"), PKI("ec.key") }, PKI("ec.crt"), "example.org", "for another name" },
+	{ { PKI("other.crt"), PKI("other.key") }, PKI("other.crt"), "a.b.wild.example.net", "for another name" },
+	{ { PKI("ec.crt"), PKI("ec.key") }, PKI("rsa.crt"), "mx.example.org", "nobody who is trusted" },
+	{ { PKI("rsa.crt"), PKI("rsa.key") }, PKI("ec.crt"), "mx.example.org", "nobody who is trusted" },
+	{ { PKI("expired.crt"), PKI("expired.key") }, PKI("expired.crt"), "mx.example.org", "expired or is not valid yet" },
+};
+
+START_TEST(with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted)
+{
+	struct tls_trust *trust = tls_trust_new(trusts[_i].trusted);
+	struct side server = { .tls = accepted(&trusts[_i].shown, 1) }, client = { .tls = tls_connect(trusts[_i].name, trust) };
+	const char *error;
+
+	ck_assert_ptr_nonnull(client.tls);
+	talk(&client, &server);
+	error = tls_error(client.tls);
+	if (trusts[_i].error)
+		ck_assert_msg(!tls_ready(client.tls) && error && strstr(error, trusts[_i].error), "%s", error ? error : "taken");
+	else
+		ck_assert_msg(tls_ready(client.tls), "%s", error);
+	tls_free(client.tls);
+	tls_free(server.tls);
+	tls_trust_free(trust);
+}
+END_TEST
+
+START_TEST(who_trusts_nobody_or_knows_no_name_does_not_connect)
+{
+	static const char *const row[] = { PKI("missing.crt"), PKI("ec.key"), PKI("make.sh") };
+	struct tls_trust *trust = tls_trust_new(PKI("ec.crt"));
+	char why[300];
+
+	ck_assert_ptr_null(tls_connect(NULL, trust));
+	ck_assert_int_eq(errno, EINVAL);
+	ck_assert_ptr_null(tls_connect("", trust));
+	ck_assert_uint_eq(tls_trust_read(trust, why, sizeof why), 1);
+	tls_trust_free(trust);
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		trust = tls_trust_new(row[i]);
+		ck_assert_ptr_null(tls_connect("mx.example.org", trust));
+		ck_assert_int_eq(errno, ENOENT);
+		ck_assert_uint_eq(tls_trust_read(trust, why, sizeof why), 0);
+		ck_assert_msg(strstr(why, row[i]) != NULL, "%s", why);
+		tls_trust_free(trust);
+	}
+}
+END_TEST
+
 START_TEST(a_connection_costs_what_is_written)
 {
 	/* doc/DECISIONS names these; a change of BearSSL's structs must be seen. */
 	ck_assert_uint_le(tls_footprint(true), 24000);
-	ck_assert_uint_le(tls_footprint(false), 40000);
+	ck_assert_uint_le(tls_footprint(false), 41000);
 }
 END_TEST
 
@@ -743,6 +795,8 @@ Suite *lib_tls_suite(void)
 	tcase_add_test(t, a_client_may_not_renegotiate);
 	tcase_add_test(t, a_server_may_not_renegotiate);
 	tcase_add_test(t, no_octets_harm_a_server);
+	tcase_add_loop_test(t, with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted, 0, sizeof trusts / sizeof *trusts);
+	tcase_add_test(t, who_trusts_nobody_or_knows_no_name_does_not_connect);
 	tcase_add_test(t, a_connection_costs_what_is_written);
 	suite_add_tcase(s, t);
 

@@ -231,7 +231,7 @@ START_TEST(a_stream_talks_to_openssl)
 	close(fd);
 	fd = connect_to(number);
 	ck_assert_int_eq(stream_open(&s, fd, fd, count), 0);
-	ck_assert_int_eq(stream_starttls(&s, tls_connect("mx.example.org")), 0);
+	ck_assert_int_eq(stream_starttls(&s, tls_connect("mx.example.org", NULL)), 0);
 	ck_assert_int_eq(stream_write(&s, "0123456789\n", 11), 0);
 	ck_assert(turn_until_line(&s));
 	if (servers[_i].words) {

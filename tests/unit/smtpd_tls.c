@@ -412,7 +412,7 @@ START_TEST(a_burst_of_handshakes_does_not_own_the_loop)
 	site_expect(&other, "220 *");
 	for (int i = 0; i < BURST; i++) {
 		c[i].wire = calloc(1, sizeof *c[i].wire);
-		*c[i].wire = (struct wire){ .fd = c[i].fd, .tls = tls_connect("mx.example.org") };
+		*c[i].wire = (struct wire){ .fd = c[i].fd, .tls = tls_connect("mx.example.org", NULL) };
 		wire_turn(c[i].wire);           /* all hellos are there before the server looks */
 	}
 	ck_assert_int_eq(send(other.fd, "NOOP\r\n", 6, 0), 6);

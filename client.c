@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "auth/saslc.h"
+#include "lib/codec.h"
 #include "lib/file.h"
 #include "lib/list.h"
 #include "lib/log.h"
@@ -43,7 +45,7 @@ enum phase {
 };
 
 /* What a reply answers. */
-enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_STARTTLS, X_RSET, X_MAIL, X_RCPT, X_DATA, X_DOT, X_LONE_DOT, X_QUIT };
+enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_STARTTLS, X_AUTH, X_RSET, X_MAIL, X_RCPT, X_DATA, X_DOT, X_LONE_DOT, X_QUIT };
 
 /* What the envelope is to send next. */
 enum next { N_RSET, N_MAIL, N_RCPT, N_DATA, N_NOTHING };
@@ -62,6 +64,8 @@ struct client {
 	char peer[DOMAIN_MAX + INET6_ADDRSTRLEN + 16];
 	char host[DOMAIN_MAX + 1];      /* what TLS asks for, "": nothing */
 	char tls[80];                   /* what it came to, "": in clear */
+	struct saslc *login;                /* while it is under way */
+	bool logging_in;                /* ... or has failed */
 	bool securing;                  /* STARTTLS was said, and EHLO inside was not answered yet */
 	enum phase phase;
 	struct io dial;                 /* the socket until it is connected */
@@ -145,6 +149,7 @@ static void free_client(struct client *c)
 {
 	task_cancel(&c->task);
 	forget_job(c);
+	saslc_free(c->login);
 	buf_free(&c->expected);
 	free(c);
 }
@@ -250,17 +255,20 @@ static void put(struct client *c, const void *p, size_t n)
 		fail(c, "4.4.2", "connection lost: %s", strerror(errno));
 }
 
-/* Sends a command and notes what its reply will answer: one call, so that the two cannot drift apart. */
-static void say(struct client *c, enum expect what, struct str line)
+/* Sends a command and notes what its reply will answer: one call, so that the two cannot drift apart. `shown` is what the log may
+ * know of it. */
+static void say_shown(struct client *c, enum expect what, struct str line, struct str shown)
 {
 	/* Addresses and parameters have been parsed; a line end in one would be a command of somebody else. */
 	assert(!memchr(line.p, '\n', line.n) && !memchr(line.p, '\r', line.n));
-	log_line(c, "sent", line);
+	log_line(c, "sent", shown);
 	put(c, line.p, line.n);
 	put(c, "\r\n", 2);
 	if (alive(c))
 		expect(c, what);
 }
+
+static void say(struct client *c, enum expect what, struct str line) { say_shown(c, what, line, line); }
 
 static void say_built(struct client *c, enum expect what, struct buf *line)
 {
@@ -294,6 +302,15 @@ static bool wants_tls(const struct client *c)
 	return c->config->tls != CLIENT_TLS_NO && !c->config->lmtp && !c->tls[0];
 }
 
+static void be_ready(struct client *c)
+{
+	c->phase = C_IDLE;
+	c->ready_due = true;
+	task_post(&c->task);
+}
+
+static void begin_login(struct client *);
+
 static void hello_taken(struct client *c, const struct reply *r)
 {
 	(void)r;
@@ -302,15 +319,117 @@ static void hello_taken(struct client *c, const struct reply *r)
 		say(c, X_STARTTLS, STR("STARTTLS"));
 		return;
 	}
-	if (wants_tls(c) && c->config->tls == CLIENT_TLS_MUST) {
+	if (wants_tls(c) && c->config->tls >= CLIENT_TLS_MUST) {
 		fail(c, "4.7.4", "not sent in clear: %s does not offer STARTTLS, and TLS is a must", c->peer);
 		return;
 	}
 	c->securing = false;
-	c->phase = C_IDLE;
-	c->ready_due = true;
-	task_post(&c->task);
+	if (c->config->user)
+		begin_login(c);
+	else
+		be_ready(c);
 }
+
+/* ---- login (RFC 4954) */
+
+__attribute__((format(printf, 2, 3)))
+static void login_fails(struct client *c, const char *fmt, ...)
+{
+	char text[REPLY_TEXT];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	fail(c, "4.7.0", "login at %s as %s: %s", c->peer, c->config->user, text);
+}
+
+/* Nothing is said in base64 as "=" where it stands beside the command (RFC 4954 4), as an empty line elsewhere. */
+static void say_login(struct client *c, const char *command, const struct buf *response)
+{
+	struct buf line = { .max = 4096 };
+
+	buf_puts(&line, command);
+	if (*command && !response->n)
+		buf_char(&line, '=');
+	base64_encode(&line, response->p, response->n);
+	if (line.bad)
+		fail(c, "4.3.0", "no memory left");
+	else
+		say_shown(c, X_AUTH, buf_view(&line), *command ? str_of(command) : STR("(secret)"));
+	if (line.p)
+		explicit_bzero(line.p, line.room);
+	buf_free(&line);
+}
+
+static void begin_login(struct client *c)
+{
+	struct buf response = { .max = 2048 };
+	char command[64];
+	const char *why;
+
+	c->logging_in = true;
+	c->login = saslc_begin(str_of(c->can.auth), c->config->user, c->config->password, c->tls[0] != '\0', &why);
+	if (!c->login) {
+		login_fails(c, "%s", (c->can.set & CAP_AUTH) ? why : "the server offers no login (AUTH) here");
+		return;
+	}
+	snprintf(command, sizeof command, "AUTH %s", saslc_mechanism(c->login));
+	if (saslc_first(c->login, &response)) {
+		strcat(command, " ");
+		say_login(c, command, &response);
+	} else {
+		say(c, X_AUTH, str_of(command));
+	}
+	if (response.p)
+		explicit_bzero(response.p, response.room);
+	buf_free(&response);
+}
+
+static void login_challenge(struct client *c, const struct reply *r)
+{
+	unsigned char challenge[REPLY_TEXT];
+	size_t n = sizeof challenge;
+	struct buf response = { .max = 2048 };
+	const char *wrong = "the challenge is no base64";
+
+	if (base64_decode(str_of(r->text), challenge, &n))
+		wrong = saslc_take(c->login, (struct str){ (const char *)challenge, n }, &response);
+	if (wrong)
+		login_fails(c, "%s", wrong);
+	else
+		say_login(c, "", &response);
+	if (response.p)
+		explicit_bzero(response.p, response.room);
+	buf_free(&response);
+}
+
+static void login_taken(struct client *c, const struct reply *r)
+{
+	const char *wrong;
+
+	if (r->code == 334) {
+		login_challenge(c, r);
+		return;
+	}
+	wrong = saslc_accepted(c->login);
+	saslc_free(c->login);
+	c->login = NULL;
+	if (wrong) {
+		login_fails(c, "%s", wrong);
+		return;
+	}
+	c->logging_in = false;
+	be_ready(c);
+}
+
+/* Text that the peer says about a login, not about any message: its code must not become a message's. */
+static void login_refused(struct client *c, const struct reply *r)
+{
+	login_fails(c, "%s was refused: %d %s%s%s", saslc_mechanism(c->login), r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text);
+}
+
+/* ---- TLS */
 
 static void ehlo_refused(struct client *c, const struct reply *r)
 {
@@ -321,13 +440,23 @@ static void ehlo_refused(struct client *c, const struct reply *r)
 		end_by_reply(c, steps[X_EHLO].name, r);
 }
 
-static void starttls_taken(struct client *c, const struct reply *r)
+static void no_tls(struct client *c, int error)
 {
-	struct tls *t = tls_connect(c->host[0] ? c->host : NULL);
+	char why[300] = "";
 
-	(void)r;
+	if (error == ENOENT)
+		tls_trust_read(c->config->trust, why, sizeof why);
+	fail(c, "4.7.5", "TLS handshake: %s", *why ? why : error == EINVAL ?
+		"the certificate cannot be checked, as the host is known by its address only" : strerror(error));
+}
+
+static void begin_tls(struct client *c)
+{
+	struct tls *t = tls_connect(c->host[0] ? c->host : NULL, c->config->tls == CLIENT_TLS_VERIFY ? c->config->trust : NULL);
+
+	c->securing = true;
 	if (!t || stream_starttls(&c->stream, t) == -1) {
-		fail(c, "4.7.5", "TLS handshake: %s", strerror(errno));
+		no_tls(c, errno);
 		tls_free(t);
 		return;
 	}
@@ -335,11 +464,20 @@ static void starttls_taken(struct client *c, const struct reply *r)
 	arm(c);
 }
 
+static void starttls_taken(struct client *c, const struct reply *r)
+{
+	(void)r;
+	begin_tls(c);
+}
+
 /* RFC 3207 4.2: what the peer has announced in clear is forgotten (by say_hello), and asked for again. */
 static void secured(struct client *c)
 {
 	snprintf(c->tls, sizeof c->tls, "%s:%s", tls_version(c->stream.tls), tls_cipher(c->stream.tls));
-	if (stream_peek(&c->stream).n)
+	if (c->config->tls_first) {
+		c->phase = C_HELLO;
+		expect(c, X_GREETING);
+	} else if (stream_peek(&c->stream).n)
 		bad_reply(c, "the peer speaks out of turn behind the TLS handshake: \"", stream_peek(&c->stream));
 	else
 		say_hello(c, X_EHLO);
@@ -456,7 +594,7 @@ static void say_mail(struct client *c)
 		from.ret = RET_NONE;
 		from.envid = STR("");
 	}
-	from.requiretls = false;
+	from.requiretls = from.requiretls && (c->can.set & CAP_REQUIRETLS) && !c->config->lmtp;
 	from.auth = STR("");
 	if (!c->config->pass_hold) {
 		from.hold_for = 0;
@@ -701,6 +839,7 @@ static const struct step steps[X_QUIT + 1] = {
 	[X_HELO] = { "HELO", 300, 250, 250, false, hello_taken, helo_refused },
 	[X_LHLO] = { "LHLO", 300, 250, 250, false, hello_taken, lhlo_refused },
 	[X_STARTTLS] = { "STARTTLS", 120, 220, 220, false, starttls_taken, starttls_refused },
+	[X_AUTH] = { "AUTH", 300, 235, 334, false, login_taken, login_refused },
 	[X_RSET] = { "RSET", 300, 200, 299, false, reset, reset_refused },
 	[X_MAIL] = { "MAIL", 300, 200, 299, false, mail_taken, mail_refused },
 	[X_RCPT] = { "RCPT", 300, 200, 299, false, rcpt_taken, rcpt_refused },
@@ -930,6 +1069,10 @@ static void connected(struct client *c)
 		return;
 	}
 	c->dial.fd = -1;
+	if (c->config->tls_first) {
+		begin_tls(c);
+		return;
+	}
 	c->phase = C_HELLO;
 	expect(c, X_GREETING);
 }
@@ -1060,6 +1203,8 @@ const struct capabilities *client_capabilities(const struct client *c) { return 
 const char *client_tls(const struct client *c) { return c->tls; }
 bool client_tls_failed(const struct client *c) { return c->phase == C_OVER && c->securing; }
 
+bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->logging_in; }
+
 bool client_usable(const struct client *c)
 {
 	return c->phase == C_IDLE && !c->job && !mail_max_reached(c);
@@ -1080,8 +1225,10 @@ static void judge(struct client *c, const struct client_job *job)
 		reply_set(&c->unfit, 550, "5.5.4", "not sent: %s does not hold messages (FUTURERELEASE)", c->peer);
 	else if (from->body == BODY_BINARYMIME)
 		reply_set(&c->unfit, 554, "5.6.3", "not sent: binary content cannot be passed on");
-	else if (from->requiretls && !c->config->lmtp)
-		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS (REQUIRETLS), which this connection has not");
+	else if (from->requiretls && !c->config->lmtp && (!c->tls[0] || c->config->tls != CLIENT_TLS_VERIFY))
+		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS with a host whose name is certain (REQUIRETLS), which this is not");
+	else if (from->requiretls && !c->config->lmtp && !(c->can.set & CAP_REQUIRETLS))
+		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS all the way (REQUIRETLS), which %s does not offer", c->peer);
 }
 
 bool client_send(struct client *c, struct client_job *job)

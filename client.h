@@ -29,14 +29,20 @@ struct client_job {
 	bool doubtful;                          /* set before done(): the final dot is out and was not answered; the peer may have it */
 };
 
-/* May be: TLS where the peer offers STARTTLS, whatever its certificate says. Must be: a peer without is of no use. */
-enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST };
+/* May be: TLS where the peer offers STARTTLS, whatever its certificate says. Must be: a peer without is of no use. Verify: and its
+ * certificate must be for its host name and from somebody who is trusted. */
+enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST, CLIENT_TLS_VERIFY };
+
+struct tls_trust;
 
 struct client_config {
 	const char *hostname;                   /* for EHLO */
 	bool lmtp;
 	bool pass_hold;                         /* the peer holds what is to be held (RFC 4865); else the caller has done so */
 	enum client_tls tls;                    /* not with lmtp */
+	bool tls_first;                         /* TLS from the first octet on (RFC 8314), not by STARTTLS; tls is MUST or VERIFY */
+	struct tls_trust *trust;                /* with VERIFY */
+	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
 	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */
 	unsigned connect_s, command_s, final_s;
@@ -65,6 +71,8 @@ const char *client_tls(const struct client *);
 /* In gone(): STARTTLS was said and the conversation did not get as far as a good EHLO inside. Another connection that does
  * without may succeed. */
 bool client_tls_failed(const struct client *);
+/* In gone(): we were not let in with our name and password. It will be the same everywhere until somebody puts it right. */
+bool client_login_failed(const struct client *);
 /* May be called in ready(), in a job's done() and any time no job runs. Splits into several transactions as RCPTMAX and
  * 452/552 demand (the next one smaller than the one before). False, and nothing is called: the connection is over, busy,
  * or its MAILMAX is reached. */

@@ -76,6 +76,8 @@ static void on_gone(struct client *c, void *arg, const struct reply *why)
 	tell_reply(a, why);
 	if (client_tls_failed(c))
 		buf_puts(&a->told, "tls failed\n");
+	if (client_login_failed(c))
+		buf_puts(&a->told, "login failed\n");
 	a->client = NULL;
 	a->gone = true;
 }
@@ -136,7 +138,7 @@ bool caller_run(struct caller *a, const struct sockaddr *addr, socklen_t len)
 {
 	static const struct client_events events = { .ready = on_ready, .gone = on_gone };
 
-	a->client = client_open(&a->config, addr, len, "mx.test", &events, a);
+	a->client = client_open(&a->config, addr, len, a->host ? a->host : "mx.test", &events, a);
 	if (!a->client)
 		return false;
 	for (a->turns = 0; !a->gone && a->turns < 100000; a->turns++)

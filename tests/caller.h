@@ -30,6 +30,7 @@ struct errand {
 };
 struct caller {
 	struct client_config config;
+	const char *host;               /* the peer's name; NULL: mx.test */
 	struct client *client;
 	struct errand errands[CALLER_JOBS];
 	size_t n, sent;

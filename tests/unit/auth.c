@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "auth/sasl.h"
+#include "auth/saslc.h"
 #include "auth/users.h"
 #include "auth/verify.h"
 #include "lib/codec.h"
@@ -436,6 +437,91 @@ START_TEST(only_so_many_wait_and_who_left_is_not_told)
 }
 END_TEST
 
+static const struct { const char *offered, *mechanism; bool tls, good; const char *user, *password; } logins[] = {
+	{ "PLAIN LOGIN SCRAM-SHA-1 SCRAM-SHA-256", "SCRAM-SHA-256", true, true, "user", "pencil" },
+	{ "scram-sha-256", "SCRAM-SHA-256", false, true, "user", "pencil" },
+	{ "SCRAM-SHA-256", "SCRAM-SHA-256", true, false, "user", "pencil2" },
+	{ "SCRAM-SHA-256", "SCRAM-SHA-256", true, false, "nobody", "pencil" },
+	{ "SCRAM-SHA-256", "SCRAM-SHA-256", true, true, "odd,=name", "pencil" },
+	{ "CRAM-MD5 LOGIN PLAIN", "PLAIN", true, true, "user", "pencil" },
+	{ "LOGIN", "LOGIN", true, true, "user", "pencil" },
+	{ "PLAIN LOGIN", NULL, false, false, "user", "pencil" },
+	{ "CRAM-MD5 XOAUTH2", NULL, true, false, "user", "pencil" },
+	{ "", NULL, true, false, "user", "pencil" },
+};
+
+/* Our client against our server: both ends of every mechanism. */
+START_TEST(a_client_logs_in_by_the_best_mechanism_that_is_safe)
+{
+	const char *why = NULL;
+	struct saslc *c = saslc_begin(str_of(logins[_i].offered), logins[_i].user, logins[_i].password, logins[_i].tls, &why);
+	struct buf said = { 0 }, asked = { 0 };
+	enum sasl_next next = SASL_MORE;
+	char refresh_why[300];
+	struct sasl *s;
+
+	ck_assert((c != NULL) == (logins[_i].mechanism != NULL));
+	if (!c) {
+		ck_assert_ptr_nonnull(why);
+		return;
+	}
+	ck_assert_str_eq(saslc_mechanism(c), logins[_i].mechanism);
+	start();
+	write_users("user:" PENCIL_256 "\nodd,=name:" PENCIL_256 "\n");
+	ck_assert(users_refresh(users, refresh_why, sizeof refresh_why));
+	s = begin(logins[_i].mechanism, "");
+	saslc_first(c, &said);
+	for (int i = 0; i < 6 && next == SASL_MORE; i++) {
+		next = sasl_take(s, buf_view(&said), &asked);
+		if (next == SASL_MORE)
+			ck_assert_ptr_null(saslc_take(c, buf_view(&asked), &said));
+	}
+	if (next == SASL_CHECK)
+		next = secret_matches(sasl_secret(s), sasl_password(s)) ? SASL_OK : SASL_FAILED;
+	ck_assert_int_eq(next == SASL_OK, logins[_i].good);
+	ck_assert(!logins[_i].good || !saslc_accepted(c));
+	stop();
+	sasl_free(s);
+	saslc_free(c);
+	buf_free(&said);
+	buf_free(&asked);
+}
+END_TEST
+
+static const struct { const char *challenge, *wrong; } challenges[] = {
+	{ "", "nonce" }, { "r=", "nonce" }, { "r=%s,s=c2FsdA==,i=4096", "nonce" }, { "r=%sx", "salt" }, { "r=%sx,s=,i=4096", "salt" },
+	{ "r=%sx,s=c2FsdA,i=4096", "salt" }, { "r=%sx,s=c2FsdA==,i=0", "how often" }, { "r=%sx,s=c2FsdA==,i=-1", "how often" },
+	{ "r=%sx,s=c2FsdA==", "how often" }, { "r=%sx,s=c2FsdA==,i=100001", "more often" }, { "m=x,r=%sx,s=c2FsdA==,i=4096", "nonce" },
+	{ "r=%sx,s=c2FsdA==,i=100", NULL },
+};
+
+START_TEST(a_challenge_that_makes_no_sense_ends_the_login)
+{
+	const char *why, *wrong;
+	struct saslc *c = saslc_begin(STR("SCRAM-SHA-1"), "user", "pencil", true, &why);
+	struct buf out = { 0 };
+	char nonce[100], challenge[300];
+
+	ck_assert(saslc_first(c, &out));
+	ck_assert_int_eq(sscanf(buf_cstr(&out), "n,,n=user,r=%99s", nonce), 1);
+	ck_assert_uint_eq(strlen(nonce), 32);
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wformat-nonliteral"
+	snprintf(challenge, sizeof challenge, challenges[_i].challenge, nonce);
+#pragma GCC diagnostic pop
+	wrong = saslc_take(c, str_of(challenge), &out);
+	if (challenges[_i].wrong)
+		ck_assert_msg(wrong && strstr(wrong, challenges[_i].wrong), "%s: %s", challenge, wrong ? wrong : "taken");
+	else
+		ck_assert_msg(!wrong, "%s", wrong);
+	ck_assert_ptr_nonnull(saslc_accepted(c));
+	if (!wrong)
+		ck_assert_ptr_nonnull(saslc_take(c, STR("v=AAAAAAAAAAAAAAAAAAAAAAAAAAA="), &out));
+	saslc_free(c);
+	buf_free(&out);
+}
+END_TEST
+
 #define ROWS(table) (int)(sizeof(table) / sizeof *(table))
 
 Suite *auth_suite(void);
@@ -459,6 +545,8 @@ Suite *auth_suite(void)
 	tcase_add_test(t, nobody_has_a_salt_that_stays);
 	tcase_add_loop_test(t, nonsense_is_no_login, 0, ROWS(nonsense));
 	tcase_add_test(t, a_comma_and_an_equals_sign_in_a_name_are_escaped);
+	tcase_add_loop_test(t, a_client_logs_in_by_the_best_mechanism_that_is_safe, 0, ROWS(logins));
+	tcase_add_loop_test(t, a_challenge_that_makes_no_sense_ends_the_login, 0, ROWS(challenges));
 	suite_add_tcase(s, t);
 	t = tcase_create("comparing");
 	tcase_add_loop_test(t, a_password_is_compared_elsewhere_and_told_later, 0, 2);

@@ -3,7 +3,10 @@
  * A file has three parts, separated by lines of "--". The first sets up:
  *   # a comment; the first one is the promise, with its RFC section
  *   lmtp                         LHLO instead of EHLO
- *   tls                          STARTTLS where it is offered; "tls must" takes nothing less
+ *   tls                          STARTTLS where it is offered; "tls must" takes nothing less, "tls verify" a certificate for
+ *                                mx.example.org alone that is trusted, "tls verify NAME" one for that name
+ *   first                        TLS from the first octet
+ *   login anna secret            user and password
  *   whole                        not octet by octet: what the promise is about would look different
  *   keep                         no QUIT behind the last job
  *   FROM:<a@x.test> RET=HDRS     begins a job
@@ -19,6 +22,7 @@
 #include <string.h>
 
 #include "lib/file.h"
+#include "lib/tls.h"
 #include "tests/caller.h"
 #include "tests/peer.h"
 
@@ -63,7 +67,40 @@ static bool set_whole(struct conversation *v, struct str line)
 
 static bool set_tls(struct conversation *v, struct str line)
 {
-	v->caller.config.tls = str_eq(line, STR("tls must")) ? CLIENT_TLS_MUST : CLIENT_TLS_MAY;
+	static struct tls_trust *trust;
+	struct str word, rest = line;
+
+	if (!trust)
+		trust = tls_trust_new("tests/pki/ec.crt");
+	str_word(&rest, &word);
+	if (!str_word(&rest, &word)) {
+		v->caller.config.tls = CLIENT_TLS_MAY;
+	} else if (str_eq(word, STR("must"))) {
+		v->caller.config.tls = CLIENT_TLS_MUST;
+	} else if (str_eq(word, STR("verify"))) {
+		v->caller.config.tls = CLIENT_TLS_VERIFY;
+		v->caller.config.trust = trust;
+		v->caller.host = str_word(&rest, &word) ? strndup(word.p, word.n) : "mx.example.org";
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static bool set_first(struct conversation *v, struct str line)
+{
+	(void)line;
+	return v->caller.config.tls_first = true;
+}
+
+static bool set_login(struct conversation *v, struct str line)
+{
+	struct str word, user, password;
+
+	if (!str_word(&line, &word) || !str_word(&line, &user) || !str_word(&line, &password))
+		return false;
+	v->caller.config.user = strndup(user.p, user.n);
+	v->caller.config.password = strndup(password.p, password.n);
 	return true;
 }
 
@@ -106,6 +143,8 @@ static const struct { const char *word; bool (*set)(struct conversation *, struc
 	{ "lmtp", set_lmtp },
 	{ "tls", set_tls },
 	{ "whole", set_whole },
+	{ "first", set_first },
+	{ "login ", set_login },
 	{ "keep", set_keep },
 	{ "FROM:", add_from },
 	{ "TO:", add_to },

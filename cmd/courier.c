@@ -24,12 +24,12 @@ enum {
 };
 
 static const struct courier_config *config;
-static struct client_config smtp_client, clear_client, lmtp_client;
 
 /* A connection. One that the courier has left lives on until its QUIT is answered (RFC 5321 4.1.1.10). */
 struct line {
 	struct courier *courier;        /* NULL: left */
 	struct client *client;
+	struct client_config config;
 };
 
 /* The temporary answer that a recipient has had, and who gave it. */
@@ -339,20 +339,42 @@ static void without_tls(struct courier *c, struct client *client, const struct r
 	connect_next(c);
 }
 
+/* Name and password are ours to put right: no host that takes the same ones would do better, and the mail waits without losing
+ * attempts. Said loudly when it is news, and again after an hour. */
+static void not_let_in(struct courier *c, const struct reply *why)
+{
+	static char said[REPLY_TEXT];
+	static int64_t when;
+
+	if (strcmp(said, why->text) != 0 || loop_wall() - when >= 3600) {
+		log_event(LOG_ERROR, "login-failed", LF(L_TEXT("relay", c->last_host), L_TEXT("reason", why->text),
+			L_TEXT("remedy", "put user and password of the route right; the mail for it waits")));
+		str_copy(said, sizeof said, str_of(why->text));
+		when = loop_wall();
+	}
+	bundle_fails(c, BLAME_SELF, why);
+	courier_end(c);
+}
+
 static void client_is_gone(struct client *client, void *arg, const struct reply *why)
 {
 	struct line *l = arg;
 	struct courier *c = l->courier;
+	bool may_go_without = l->config.tls == CLIENT_TLS_MAY;
 
 	free(l);
 	if (!c)
 		return;
-	if (c->bundle && client_tls_failed(client) && config->tls == CLIENT_TLS_MAY) {
+	if (c->bundle && client_tls_failed(client) && may_go_without) {
 		without_tls(c, client, why);
 		return;
 	}
 	remember(c, client_peer(client), why);
 	c->line = NULL;
+	if (c->bundle && client_login_failed(client)) {
+		not_let_in(c, why);
+		return;
+	}
 	if (!c->bundle) {               /* after our QUIT */
 		courier_end(c);
 		return;
@@ -376,11 +398,20 @@ static void no_host(struct courier *c)
 	courier_end(c);
 }
 
-static const struct client_config *way_to(const struct courier *c, const struct sockaddr *addr)
+static struct client_config way_to(const struct route *r, const struct sockaddr *addr)
 {
-	if (c->route.kind == ROUTE_LMTP)
-		return &lmtp_client;
-	return config->tls == CLIENT_TLS_MAY && clear_noted(addr) ? &clear_client : &smtp_client;
+	struct client_config c = { .hostname = config->hostname, .lmtp = r->kind == ROUTE_LMTP, .tls = config->tls, .tls_first = r->tls_first };
+
+	if (r->tls != ROUTE_TLS_ANY)
+		c.tls = r->tls == ROUTE_TLS_VERIFY ? CLIENT_TLS_VERIFY : CLIENT_TLS_MUST;
+	else if (c.lmtp || (c.tls == CLIENT_TLS_MAY && clear_noted(addr)))
+		c.tls = CLIENT_TLS_NO;
+	c.trust = config->trust;
+	if (r->login) {
+		c.user = r->login->user;
+		c.password = r->login->password;
+	}
+	return c;
 }
 
 static bool connect_to(struct courier *c, const struct mx_address *a)
@@ -391,7 +422,8 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	if (!l)
 		return false;
 	l->courier = c;
-	l->client = client_open(way_to(c, addr), addr, a->len, a->host, &events, l);
+	l->config = way_to(&c->route, addr);
+	l->client = client_open(&l->config, addr, a->len, a->host, &events, l);
 	if (!l->client) {
 		free(l);
 		return false;
@@ -477,9 +509,6 @@ static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .
 void courier_configure(const struct courier_config *c)
 {
 	config = c;
-	smtp_client = (struct client_config){ .hostname = c->hostname, .tls = c->tls };
-	clear_client = (struct client_config){ .hostname = c->hostname };
-	lmtp_client = (struct client_config){ .hostname = c->hostname, .lmtp = true };
 }
 
 void courier_way(void *arg, struct str domain, struct way *out)

@@ -22,6 +22,7 @@
 #include "cmd/fardel.h"
 #include "cmd/report.h"
 #include "cmd/settings.h"
+#include "deliver/hosts.h"
 #include "deliver/maildir.h"
 #include "dns.h"
 #include "lib/log.h"
@@ -40,6 +41,7 @@ enum {
 static struct settings settings;
 static struct smtpd_config smtpd;
 static struct courier_config courier;
+static struct tls_trust *trust;
 static struct report_config report;
 static struct drop_config drop;
 static struct mx_self self;
@@ -311,6 +313,7 @@ static int start_dns(void)
 		return complain(EX_CONFIG, "%s", why);
 	for (int k = FACT_A; k <= FACT_TLSA; k++)
 		facts_source((enum fact_kind)k, dns_source());
+	facts_source(FACT_HOSTS, hosts_source());
 	return 0;
 }
 
@@ -321,7 +324,10 @@ static int start_sending(void)
 	if (status)
 		return status;
 	self = (struct mx_self){ .hostname = settings.hostname, .is_own = is_own };
-	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self,
+	trust = tls_trust_new(settings.tls_ca);
+	if (!trust)
+		return complain(EX_OSERR, "out of memory");
+	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self, .trust = trust,
 		.tls = settings.tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings.tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
 	report = (struct report_config){ .hostname = settings.hostname, .queue_lifetime = settings.queue_lifetime };

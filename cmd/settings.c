@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <sysexits.h>
 #include <unistd.h>
@@ -50,8 +51,10 @@ static const struct conf_row rows[] = {
 	{ .name = "xclient_from", .kind = CONF_WORDS, .offset = AT(xclient_text), .example = "192.0.2.11", .help =
 		"Networks of mail filters that may say XCLIENT: they speak for others, with their addresses and logins. May be repeated." },
 	{ .name = "route", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
-		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, or lmtp://, or mx.\n"
-		"DOMAIN is a name, .example.org (all names below it) or * (everything else). One a line, may be repeated." },
+		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, smtp+starttls:// (587), smtps:// (465, TLS from\n"
+		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx. DOMAIN is a name, .example.org (all names below it) or * (everything\n"
+		"else). Behind it may stand user=NAME password_file=PATH to log in, and tls=encrypt for a host whose certificate cannot be\n"
+		"checked: with smtp+starttls:// and smtps:// it is. One a line, may be repeated." },
 	{ .name = "resolver", .kind = CONF_TEXT, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
 		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },
 	{ .name = "smtp_port", .kind = CONF_NUMBER, .offset = AT(smtp_port), .preset = "25", .min = 1, .max = 65535, .help =
@@ -93,7 +96,10 @@ static const struct conf_row rows[] = {
 		"Both files are read again when they have changed; the pair read before stays in use until the new one fits together." },
 	{ .name = "tls_out", .kind = CONF_TEXT, .offset = AT(tls_out_text), .preset = "may", .help =
 		"TLS when mail is sent. may: where the other host offers it and it works, else in clear. no: never. must: mail waits\n"
-		"for hosts that cannot. Certificates of other hosts are not checked." },
+		"for hosts that cannot. Certificates are checked where a route demands it." },
+	{ .name = "tls_ca", .kind = CONF_TEXT, .offset = AT(tls_ca), .example = "/etc/ssl/certs/ca-certificates.crt", .help =
+		"The authorities whose certificates are believed when a host is checked: a file of PEM. A server's own certificate may be among\n"
+		"them. When it is not set: those of the system." },
 	{ .name = "rcpt_domain_max", .kind = CONF_NUMBER, .offset = AT(rcpt_domain_max), .preset = "0", .max = 1000000, .help =
 		"How many different domains the recipients of one message may have. 0: any number." },
 	{ .name = "mail_max", .kind = CONF_NUMBER, .offset = AT(mail_max), .preset = "0", .max = 1000000, .help =
@@ -345,6 +351,41 @@ static void make_networks(struct settings *s, const char *name, const struct con
 	}
 }
 
+/* The first line of the file. */
+static void read_password(struct settings *s, const struct conf_item *item, struct route_login *login)
+{
+	struct buf text = { .max = 4096 };
+	struct str rest, line;
+	struct stat st;
+
+	if (stat(login->file, &st) == -1 || file_read_all(AT_FDCWD, login->file, &text) == -1) {
+		conf_complain(&s->conf, item->where, "route: password_file=%s: %s", login->file, strerror(errno));
+	} else if (st.st_mode & S_IROTH) {
+		conf_complain(&s->conf, item->where, "route: password_file=%s can be read by everybody. Say chmod 600 %s", login->file, login->file);
+	} else {
+		rest = buf_view(&text);
+		if (!str_cut(&rest, '\n', &line))
+			line = rest;
+		if (line.n && line.p[line.n - 1] == '\r')
+			line.n--;
+		if (!line.n || memchr(line.p, '\0', line.n) || !str_copy(login->password, sizeof login->password, line))
+			conf_complain(&s->conf, item->where, "route: password_file=%s: the first line is to be the password, of up to 511 octets",
+				login->file);
+	}
+	if (text.p)
+		explicit_bzero(text.p, text.room);
+	buf_free(&text);
+}
+
+/* A password is shown to nobody: not by `fardel config`, not in a complaint. */
+static void hide_password(char *text)
+{
+	char *host = strrchr(text, '@'), *url = strstr(text, "://"), *colon = url ? strchr(url + 3, ':') : NULL;
+
+	if (host && colon && colon < host)
+		memset(colon + 1, '*', (size_t)(host - colon - 1));
+}
+
 static void make_routes(struct settings *s)
 {
 	const struct conf_list *l = &s->route_text;
@@ -354,8 +395,12 @@ static void make_routes(struct settings *s)
 	if (!(r->rule = make_array(s, l->n, sizeof *r->rule)))
 		return;
 	for (size_t i = 0; i < l->n; i++) {
-		const char *wrong = route_parse(str_of(l->item[i].text), &r->rule[r->n]);
+		struct route_rule *rule = &r->rule[r->n];
+		const char *wrong = route_parse(str_of(l->item[i].text), rule);
 
+		hide_password(l->item[i].text);
+		if (!wrong && rule->login.file[0])
+			read_password(s, &l->item[i], &rule->login);
 		if (wrong)
 			conf_complain(&s->conf, l->item[i].where, "route: \"%s\": %s", l->item[i].text, wrong);
 		else
@@ -633,6 +678,8 @@ void settings_free(struct settings *s)
 	free(s->relay_from.net);
 	free(s->proxy_from.net);
 	free(s->xclient_from.net);
+	for (size_t i = 0; i < s->routes.n; i++)
+		explicit_bzero(&s->routes.rule[i].login, sizeof s->routes.rule[i].login);
 	free(s->routes.rule);
 	free(s->local);
 	free(s->tls);

@@ -58,6 +58,7 @@ struct settings {
 	unsigned sessions_per_address, connections_per_minute;  /* 0: no limit */
 	unsigned greeting_delay_ms;
 	const char *tls_out_text;
+	const char *tls_ca;             /* or NULL: the system's */
 	unsigned smtp_port;
 	uint64_t message_size, queue_reserve;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "parse.h"
 
@@ -304,13 +305,19 @@ static enum verdict take_address(const struct route *r, struct mx_result *out)
 	struct mx_address a = { .len = 0 };
 	unsigned char octets[16];
 
-	if (inet_pton(AF_INET, r->host, octets) == 1)
+	if (r->host_is_path) {
+		struct sockaddr_un *un = (struct sockaddr_un *)&a.addr;
+
+		un->sun_family = AF_UNIX;
+		str_copy(un->sun_path, sizeof un->sun_path, str_of(r->host));
+		a.len = sizeof *un;
+	} else if (inet_pton(AF_INET, r->host, octets) == 1)
 		make_v4(&a, octets, r->port);
 	else if (inet_pton(AF_INET6, r->host, octets) == 1)
 		make_v6(&a, octets, r->port);
 	else
 		assert(!"route_parse() makes no such address");
-	add_address(out, &a, str_of(""));
+	add_address(out, &a, str_of(r->host_is_path ? r->host : ""));
 	return ACCEPT;
 }
 
@@ -318,8 +325,15 @@ static enum verdict take_address(const struct route *r, struct mx_result *out)
 static enum verdict find_relay(struct facts *f, const struct route *r, struct mx_result *out)
 {
 	struct host h = { .name = str_of(r->host) };
-	const struct fact *missing;
+	const struct fact *missing, *said = fact(f, FACT_HOSTS, h.name);
+	struct mx_address a;
 
+	if (!said)
+		return WAIT;
+	for (size_t i = 0; record_address(said, i, r->port, &a); i++)
+		add_address(out, &a, h.name);
+	if (out->n)
+		return ACCEPT;
 	if (!host_known(f, &h))
 		return WAIT;
 	add_host(out, &h, r->port, MX_ADDRESSES);
@@ -343,6 +357,6 @@ enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_sel
 	memset(&out->why, 0, sizeof out->why);
 	assert(r->kind != ROUTE_LOCAL);
 	if (r->kind != ROUTE_MX)
-		return r->host_is_address ? take_address(r, out) : find_relay(f, r, out);
+		return r->host_is_address || r->host_is_path ? take_address(r, out) : find_relay(f, r, out);
 	return r->host[0] == '[' ? find_literal(r, self, out) : find_mx(f, r, self, seed, out);
 }

@@ -36,7 +36,7 @@ struct mx_self {
 /* WAIT until enough is known, then ACCEPT (hosts in out->at) or REFUSE (out->why). Not for ROUTE_LOCAL.
  * seed: chance among equal preferences, constant over the runs of one question.
  * A host's IPv4 and IPv6 addresses alternate, IPv4 first. The host of a configured route is taken at its word:
- * it is not compared with ourselves, and when it cannot be found the fault is local. */
+ * it is looked for in /etc/hosts first, not compared with ourselves, and when it cannot be found the fault is local. */
 enum verdict mx_find(struct facts *, const struct route *, const struct mx_self *, uint64_t seed, struct mx_result *out);
 
 #endif

@@ -11,9 +11,13 @@ static const struct scheme {
 	const char *prefix;
 	enum route_kind kind;
 	unsigned port;
+	enum route_tls tls;
+	bool tls_first;
 } schemes[] = {
-	{ "smtp://", ROUTE_SMTP, 25 },
-	{ "lmtp://", ROUTE_LMTP, 24 },
+	{ "smtp://", ROUTE_SMTP, 25, ROUTE_TLS_ANY, false },
+	{ "smtp+starttls://", ROUTE_SMTP, 587, ROUTE_TLS_VERIFY, false },
+	{ "smtps://", ROUTE_SMTP, 465, ROUTE_TLS_VERIFY, true },
+	{ "lmtp://", ROUTE_LMTP, 24, ROUTE_TLS_ANY, false },
 };
 
 static void lower(char *s)
@@ -80,11 +84,71 @@ static const char *parse_host(struct str text, struct route *r)
 	return NULL;
 }
 
-static const char *parse_url(struct str text, const struct scheme *scheme, struct route *r)
+static int hex(char c)
 {
-	struct str host = text, port = text;
+	c = ascii_lower(c);
+	return ascii_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* %XX stands for an octet (RFC 3986 2.1). False: it does not fit, or a control character is in it. */
+static bool decode(struct str text, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.n; i++) {
+		int c = (unsigned char)text.p[i];
+
+		if (c == '%') {
+			if (i + 2 >= text.n || hex(text.p[i + 1]) < 0 || hex(text.p[i + 2]) < 0)
+				return false;
+			c = hex(text.p[i + 1]) << 4 | hex(text.p[i + 2]);
+			i += 2;
+		}
+		if (c < 0x20 || c == 0x7f || n + 1 == size)
+			return false;
+		out[n++] = (char)c;
+	}
+	out[n] = '\0';
+	return n > 0;
+}
+
+/* "user:password@" or "user@" before the host. */
+static const char *take_login(struct str *text, struct route_login *login)
+{
+	struct str before, user;
+
+	if (!str_cut_last(text, '@', &before))
+		return NULL;
+	if (!str_cut(&before, ':', &user))
+		return decode(before, login->user, sizeof login->user) ? NULL : "the user's name is empty, too long or has a wrong %";
+	if (!decode(user, login->user, sizeof login->user))
+		return "the user's name is empty, too long or has a wrong %";
+	return decode(before, login->password, sizeof login->password) ? NULL : "the password is empty, too long or has a wrong % (write %25 for one)";
+}
+
+/* lmtp:///run/dovecot/lmtp */
+static const char *parse_path(struct str path, struct route *r)
+{
+	if (!str_copy(r->host, 108, path))      /* sun_path */
+		return "the socket's path is too long: 107 octets are the most";
+	r->kind = ROUTE_LMTP;
+	r->host_is_path = true;
+	r->shared = true;
+	snprintf(r->key, sizeof r->key, "lmtp://%s", r->host);
+	return NULL;
+}
+
+static const char *parse_url(struct str text, const struct scheme *scheme, struct route *r, struct route_login *login)
+{
+	struct str host, port;
 	uint64_t number = scheme->port;
 	const char *wrong;
+
+	if (scheme->kind == ROUTE_LMTP && text.n > 1 && text.p[0] == '/')
+		return parse_path(text, r);
+	if ((wrong = take_login(&text, login)))
+		return wrong;
+	host = port = text;
 
 	if (text.n && text.p[text.n - 1] == '/')
 		return "nothing may follow the port, not even a slash";
@@ -99,40 +163,87 @@ static const char *parse_url(struct str text, const struct scheme *scheme, struc
 		return wrong;
 	r->kind = scheme->kind;
 	r->port = (unsigned)number;
+	r->tls = scheme->tls;
+	r->tls_first = scheme->tls_first;
 	r->shared = true;
-	snprintf(r->key, sizeof r->key, strchr(r->host, ':') ? "%s[%s]:%u" : "%s%s:%u", scheme->prefix, r->host, r->port);
 	return NULL;
 }
 
-static const char *parse_way(struct str text, struct route *r)
+static const char *take_option(struct str word, struct route *r, struct route_login *login)
 {
-	if (str_eq_nocase(text, STR("mx"))) {
-		r->kind = ROUTE_MX;
-		return NULL;
+	if (str_eq_nocase(word, STR("tls=encrypt")) || str_eq_nocase(word, STR("tls=verify"))) {
+		r->tls = str_eq_nocase(word, STR("tls=encrypt")) ? ROUTE_TLS_ENCRYPT : ROUTE_TLS_VERIFY;
+		return r->kind == ROUTE_SMTP ? NULL : "tls= is for smtp routes";
 	}
-	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++) {
-		struct str prefix = str_of(schemes[i].prefix);
-		if (str_starts_nocase(text, prefix))
-			return parse_url(str_from(text, prefix.n), &schemes[i], r);
-	}
-	return "a route is smtp://host:port, lmtp://host:port or mx";
+	if (str_starts_nocase(word, STR("user=")))
+		return !login->user[0] && str_copy(login->user, sizeof login->user, str_from(word, 5)) && login->user[0] ? NULL :
+			"the user is named twice, not at all, or too long";
+	if (str_starts_nocase(word, STR("password_file=")))
+		return str_copy(login->file, sizeof login->file, str_from(word, 14)) && login->file[0] == '/' ? NULL :
+			"password_file= needs the whole path of a file";
+	return "behind a route there may be user=NAME, password_file=PATH and tls=verify or tls=encrypt";
+}
+
+/* What belongs together, does not, or cannot work. */
+static const char *check_way(const struct route *r, const struct route_login *login)
+{
+	if (r->kind == ROUTE_MX)
+		return login->user[0] || login->file[0] ? "a login needs a host: smtp+starttls:// or smtps://" : NULL;
+	if (login->user[0] && (r->kind != ROUTE_SMTP || r->tls == ROUTE_TLS_ANY))
+		return "a login needs TLS: smtp+starttls:// or smtps://";
+	if (login->user[0] && !login->password[0] && !login->file[0])
+		return "the user has no password: write password_file=PATH behind the route";
+	if (!login->user[0] && login->file[0])
+		return "the password is nobody's: write user=NAME too";
+	if (login->password[0] && login->file[0])
+		return "there are two passwords: one in the route, one in a file";
+	if (r->tls == ROUTE_TLS_VERIFY && r->host_is_address)
+		return "the host's certificate can only be checked by its name: write the name, or tls=encrypt behind the route";
+	return NULL;
+}
+
+/* Who logs in as somebody else, or asks for less of TLS, needs connections of his own. */
+static void make_key(const struct scheme *scheme, struct route *r, const struct route_login *login)
+{
+	snprintf(r->key, sizeof r->key, strchr(r->host, ':') ? "%s%.100s%s[%s]:%u%s" : "%s%.100s%s%s:%u%s", scheme->prefix, login->user,
+		login->user[0] ? "@" : "", r->host, r->port, r->tls != scheme->tls ? r->tls == ROUTE_TLS_VERIFY ? " verify" : " encrypt" : "");
+}
+
+static const char *parse_way(struct str text, struct str options, struct route *r, struct route_login *login)
+{
+	const struct scheme *scheme = NULL;
+	const char *wrong = NULL;
+	struct str word;
+
+	for (size_t i = 0; i < sizeof schemes / sizeof *schemes; i++)
+		if (str_starts_nocase(text, str_of(schemes[i].prefix)))
+			scheme = &schemes[i];
+	if (scheme)
+		wrong = parse_url(str_from(text, strlen(scheme->prefix)), scheme, r, login);
+	else if (!str_eq_nocase(text, STR("mx")))
+		wrong = "a route is smtp://host:port, smtp+starttls://, smtps://, lmtp://host:port, lmtp:///path or mx";
+	while (!wrong && str_word(&options, &word))
+		wrong = take_option(word, r, login);
+	if (!wrong)
+		wrong = check_way(r, login);
+	if (!wrong && scheme && !r->host_is_path)
+		make_key(scheme, r, login);
+	return wrong;
 }
 
 const char *route_parse(struct str text, struct route_rule *out)
 {
-	struct str domain, way, more;
+	struct str domain, way;
 
 	memset(out, 0, sizeof *out);
 	if (!str_word(&text, &domain) || !str_word(&text, &way))
 		return "a rule is a domain and a route";
-	if (str_word(&text, &more))
-		return "something follows the route";
 	if (!str_eq(domain, STR("*")) && !name_ok(str_from(domain, domain.p[0] == '.')))
 		return "the domain is no domain name, .suffix or *";
 	if (!str_copy(out->domain, sizeof out->domain, domain))
 		return "the domain is too long";
 	lower(out->domain);
-	return parse_way(way, &out->to);
+	return parse_way(way, text, &out->to, &out->login);
 }
 
 bool route_is_local(const struct routes *r, struct str domain)
@@ -183,8 +294,9 @@ void route_find(const struct routes *r, struct str domain, struct route *out)
 	}
 	if (best_is <= DOMAIN_MAX + 1 && route_is_local(r, domain))
 		*out = (struct route){ .kind = ROUTE_LOCAL, .key = "local" };
-	else if (best && best->to.kind != ROUTE_MX)
+	else if (best && best->to.kind != ROUTE_MX) {
 		*out = best->to;
-	else
+		out->login = best->login.user[0] ? &best->login : NULL;
+	} else
 		make_mx(r, domain, out);
 }

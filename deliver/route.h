@@ -4,20 +4,31 @@
 
 #include "lib/str.h"
 
+/* Any: as it is done for MX hosts. Verify: the host must show a certificate for its name. */
+enum route_tls { ROUTE_TLS_ANY, ROUTE_TLS_ENCRYPT, ROUTE_TLS_VERIFY };
+struct route_login {
+	char user[256], password[512];
+	char file[256];                 /* "": the password is above. Else it is in this file, for the caller to put there */
+};
+
 enum route_kind { ROUTE_MX, ROUTE_SMTP, ROUTE_LMTP, ROUTE_LOCAL };
 
 struct route {
 	enum route_kind kind;
-	char host[256];                 /* ROUTE_SMTP, ROUTE_LMTP: name or address without brackets; ROUTE_MX: the domain */
-	bool host_is_address;
+	char host[256];                 /* ROUTE_SMTP, ROUTE_LMTP: name or address without brackets, or a socket's path; ROUTE_MX: the domain */
+	bool host_is_address, host_is_path;
 	unsigned port;
 	char key[300];                  /* equal for domains that may share a connection: "smtp://host:port", "mx example.org", "local" */
+	enum route_tls tls;
+	bool tls_first;                 /* from the first octet (smtps://) */
+	const struct route_login *login;        /* of the rule; NULL: none */
 	bool shared;                    /* several domains may share one transaction */
 };
 
 struct route_rule {
 	char domain[256];               /* exact, ".example.org" (all below it) or "*" */
 	struct route to;
+	struct route_login login;       /* user "": none */
 };
 struct routes {
 	struct route_rule *rule;
@@ -27,7 +38,9 @@ struct routes {
 	unsigned smtp_port;             /* for MX deliveries */
 };
 
-/* "example.org smtp://127.0.0.1:2600", "* lmtp://[::1]:24", "x.test mx". Ports left out: 25 and 24. NULL, or what is wrong. */
+/* "example.org smtp://127.0.0.1:2600", "* lmtp://[::1]:24", "x.test lmtp:///run/lmtp.sock", "x.test mx",
+ * "* smtp+starttls://anna:secret@relay.example", "* smtps://relay.example user=anna password_file=/etc/relay tls=encrypt". Ports left out:
+ * 25, lmtp 24, smtp+starttls 587, smtps 465. In a URL's user and password %XX stands for an octet. NULL, or what is wrong. */
 const char *route_parse(struct str text, struct route_rule *out);
 /* Exact before suffix (longer first) before "*"; a local domain is local unless a rule names it exactly. Domain in lower case.
  * No domain at all (RCPT TO:<postmaster>) is local. Of equal rules the first counts. */

@@ -44,7 +44,11 @@ START_TEST(a_wrong_rule_is_refused_with_a_reason)
 		"example.org smtp://h:65536", "example.org smtp://h:", "example.org smtp://h:2x", "example.org smtp://h/",
 		"example.org smtp://::1", "example.org smtp://[::1", "example.org smtp://[h]:25", "example.org smtp://[127.0.0.1]",
 		"example.org smtp://[::1]x:25", "example.org smtp://192.0.2.300", "example.org smtp://1.2.3:25",
-		"example.org smtp://a..b", "example.org smtp://u@h", "example.org ftp://h", "example.org smtp:h",
+		"example.org smtp://a..b", "example.org smtp://u@h", "* smtp://u:p@h", "* smtps://u@h", "* smtps://u:@h", "* smtps://:p@h", "* smtps://@h",
+		"* smtps://u:%4@h", "* smtps://u:%0ax@h", "* smtps://u:%00@h", "* smtps://192.0.2.1", "* smtp+starttls://[::1]", "* smtps://h user=u",
+		"* smtps://h password_file=/x", "* smtps://u:p@h password_file=/x", "* smtps://u:p@h user=u", "* smtps://h user=u password_file=x",
+		"* smtps://h tls=no", "* smtps://h x", "* lmtp://h tls=verify", "* lmtp://u:p@h", "* mx user=u password_file=/x", "* lmtp://", "* smtp:///x",
+		"* lmtp:///run/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "example.org ftp://h", "example.org smtp:h",
 		"example.org mx more", "example..org mx", ". mx", ".. mx", "*.example.org mx", "[192.0.2.1] mx", "ex/ample mx",
 		"example.org smtp://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	};
@@ -52,6 +56,42 @@ START_TEST(a_wrong_rule_is_refused_with_a_reason)
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
 		struct route_rule r;
 		ck_assert_msg(route_parse(str_of(row[i]), &r) != NULL, "\"%s\" was taken", row[i]);
+	}
+}
+END_TEST
+
+START_TEST(a_route_may_log_in_and_say_how_far_the_host_is_trusted)
+{
+	static const struct { const char *text, *user, *password, *file, *host, *key; enum route_tls tls; bool first, path; unsigned port; } row[] = {
+		{ "* smtps://anna:secret@h.test", "anna", "secret", "", "h.test", "smtps://anna@h.test:465", ROUTE_TLS_VERIFY, true, false, 465 },
+		{ "* smtp+starttls://anna%40x.test:a%3Ab%25%40:c@h.test:2525", "anna@x.test", "a:b%@:c", "", "h.test",
+			"smtp+starttls://anna@x.test@h.test:2525", ROUTE_TLS_VERIFY, false, false, 2525 },
+		{ "* smtp+starttls://anna@h.test password_file=/etc/pw", "anna", "", "/etc/pw", "h.test", "smtp+starttls://anna@h.test:587",
+			ROUTE_TLS_VERIFY, false, false, 587 },
+		{ "* smtps://[::1]:465 user=a@b password_file=/p tls=encrypt", "a@b", "", "/p", "::1", "smtps://a@b@[::1]:465 encrypt",
+			ROUTE_TLS_ENCRYPT, true, false, 465 },
+		{ "* smtp://h.test tls=verify", "", "", "", "h.test", "smtp://h.test:25 verify", ROUTE_TLS_VERIFY, false, false, 25 },
+		{ "* lmtp:///run/dovecot/lmtp", "", "", "", "/run/dovecot/lmtp", "lmtp:///run/dovecot/lmtp", ROUTE_TLS_ANY, false, true, 0 },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct route_rule r;
+		struct routes all = { .rule = &r, .n = 1 };
+		struct route found;
+		const char *wrong = route_parse(str_of(row[i].text), &r);
+
+		ck_assert_msg(!wrong, "%s: %s", row[i].text, wrong);
+		ck_assert_str_eq(r.login.user, row[i].user);
+		ck_assert_str_eq(r.login.password, row[i].password);
+		ck_assert_str_eq(r.login.file, row[i].file);
+		ck_assert_str_eq(r.to.host, row[i].host);
+		ck_assert_str_eq(r.to.key, row[i].key);
+		ck_assert_int_eq(r.to.tls, row[i].tls);
+		ck_assert_int_eq(r.to.tls_first, row[i].first);
+		ck_assert_int_eq(r.to.host_is_path, row[i].path);
+		ck_assert_uint_eq(r.to.port, row[i].port);
+		route_find(&all, STR("x.test"), &found);
+		ck_assert_ptr_eq(found.login, row[i].user[0] ? &r.login : NULL);
 	}
 }
 END_TEST
@@ -157,6 +197,7 @@ Suite *deliver_route_suite(void)
 	tcase_add_checked_fixture(t, setup, NULL);
 	tcase_add_test(t, a_rule_says_where_to);
 	tcase_add_test(t, a_wrong_rule_is_refused_with_a_reason);
+	tcase_add_test(t, a_route_may_log_in_and_say_how_far_the_host_is_trusted);
 	tcase_add_test(t, a_name_of_any_length_fits_or_is_refused);
 	tcase_add_test(t, the_closest_rule_counts);
 	tcase_add_test(t, without_a_rule_the_mx_says);

@@ -374,11 +374,11 @@ static void begin_login(struct client *c)
 		login_fails(c, "%s", (c->can.set & CAP_AUTH) ? why : "the server offers no login (AUTH) here");
 		return;
 	}
-	snprintf(command, sizeof command, "AUTH %s", saslc_mechanism(c->login));
 	if (saslc_first(c->login, &response)) {
-		strcat(command, " ");
+		snprintf(command, sizeof command, "AUTH %s ", saslc_mechanism(c->login));
 		say_login(c, command, &response);
 	} else {
+		snprintf(command, sizeof command, "AUTH %s", saslc_mechanism(c->login));
 		say(c, X_AUTH, str_of(command));
 	}
 	if (response.p)

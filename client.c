@@ -25,7 +25,7 @@ enum {
 	REPLY_LINE = 4096,              /* RFC 5321 4.5.3.1.5 asks for 512; many peers write more */
 	REPLY_LINES = 100,              /* of one reply */
 	LINES_A_TURN = 100,
-	BLOCK = 65536,                  /* octets of a message read at once */
+	BLOCK = 65536,                  /* octets of a message read at once; larger ones are not sent before RCPT is answered */
 	CONNECT_S = 30,
 	HANDSHAKE_S = 60,
 	BLOCK_S = 180                   /* RFC 5321 4.5.3.2.5 */
@@ -45,7 +45,8 @@ enum phase {
 };
 
 /* What a reply answers. */
-enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_STARTTLS, X_AUTH, X_RSET, X_MAIL, X_RCPT, X_DATA, X_DOT, X_LONE_DOT, X_QUIT };
+enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_STARTTLS, X_AUTH, X_RSET, X_MAIL, X_RCPT, X_DATA, X_DOT, X_LONE_DOT,
+	X_BDAT, X_QUIT };
 
 /* What the envelope is to send next. */
 enum next { N_RSET, N_MAIL, N_RCPT, N_DATA, N_NOTHING };
@@ -103,7 +104,9 @@ struct client {
 	bool mail_answered, mail_refused;
 	struct dot dot;
 	off_t at, left;                 /* of the message */
-	bool dot_leaving;               /* the final dot is written but may not have left */
+	bool dot_leaving;               /* the final dot, or all of the last chunk, is written but may not have left */
+	bool chunk, unended;            /* the message goes by BDAT; it has no line end at its end */
+	unsigned lame;                  /* CLIENT_LAME_ bits */
 };
 
 struct step {
@@ -119,6 +122,7 @@ static const struct step steps[X_QUIT + 1];
 static void pump(struct client *);
 static void bad_reply(struct client *, const char *what, struct str text);
 static void send_block(struct client *);
+static void say_chunk(struct client *);
 
 /* ---- the end */
 
@@ -166,8 +170,11 @@ static void end(struct client *c)
 {
 	/* A peer that ends a connection which has served others, before it answers MAIL, has said nothing of this message:
 	 * many close after some messages, or after an idle minute that crosses our MAIL. */
-	bool untried = c->had_others && !c->mail_answered;
+	bool untried = (c->had_others && !c->mail_answered && c->phase == C_ENVELOPE) || (c->lame & CLIENT_LAME_CHUNKING);
 
+	/* Silence or a hang-up while several commands wait: some peers lose what comes in one piece with the command before. */
+	if (c->phase == C_ENVELOPE && c->why.code == 0 && c->expected.n - c->answered > 1 && !c->had_others && !c->mail_refused)
+		c->lame |= CLIENT_LAME_PIPELINING;
 	/* After QUIT nothing can go wrong any more. */
 	if (c->phase == C_QUIT && c->why.code != 221)
 		reply_set(&c->why, 221, "2.0.0", "connection closed after QUIT");
@@ -310,10 +317,12 @@ static void be_ready(struct client *c)
 }
 
 static void begin_login(struct client *);
+static void believe(struct client *);
 
 static void hello_taken(struct client *c, const struct reply *r)
 {
 	(void)r;
+	believe(c);
 	if (wants_tls(c) && (c->can.set & CAP_STARTTLS)) {
 		c->securing = true;
 		say(c, X_STARTTLS, STR("STARTTLS"));
@@ -430,6 +439,15 @@ static void login_refused(struct client *c, const struct reply *r)
 }
 
 /* ---- TLS */
+
+/* What the peer has announced, and what we believe of it. */
+static void believe(struct client *c)
+{
+	if (c->config->no_chunking)
+		c->can.set &= ~(unsigned)CAP_CHUNKING;
+	if (c->config->no_pipelining)
+		c->can.set &= ~(unsigned)(CAP_PIPELINING | CAP_CHUNKING);
+}
 
 static void ehlo_refused(struct client *c, const struct reply *r)
 {
@@ -622,6 +640,9 @@ static void say_rcpt(struct client *c, size_t i)
 	say_built(c, X_RCPT, &line);
 }
 
+/* RFC 3030 2. In LMTP nobody could say how many replies come before RCPT is answered. */
+static bool by_chunk(const struct client *c) { return (c->can.set & CAP_CHUNKING) && !c->config->lmtp; }
+
 static void say_next(struct client *c)
 {
 	switch (c->next) {
@@ -640,7 +661,11 @@ static void say_next(struct client *c)
 		break;
 	case N_DATA:
 		c->next = N_NOTHING;
-		if (awaiting(c) || c->accepted)
+		if (!awaiting(c) && !c->accepted)
+			break;
+		if (by_chunk(c))
+			say_chunk(c);
+		else
 			say(c, X_DATA, STR("DATA"));
 		break;
 	case N_NOTHING:
@@ -650,6 +675,9 @@ static void say_next(struct client *c)
 
 static bool may_say(const struct client *c)
 {
+	/* A long message is not sent in vain: it waits until somebody is to get it. */
+	if (c->next == N_DATA && by_chunk(c) && c->job->size > BLOCK && awaiting(c))
+		return false;
 	return (c->can.set & CAP_PIPELINING) ? !stream_full(&c->stream) : !awaiting(c);
 }
 
@@ -732,15 +760,44 @@ static void end_data(struct client *c, enum expect what, size_t replies)
 		expect(c, what);
 }
 
+static void begin_body(struct client *c)
+{
+	c->phase = C_BODY;
+	c->dot = (struct dot){ 0 };
+	c->at = c->job->at;
+	c->left = c->job->size;
+	send_block(c);
+}
+
+/* The queue's messages end with a line end, unless a program has dropped one that does not: DATA adds it, so a chunk has to, too. */
+static bool ends_in_line(struct client *c)
+{
+	char last[2] = "";
+
+	return c->job->size >= 2 && file_pread(c->job->fd, last, 2, c->job->at + c->job->size - 2) == 2 && last[0] == '\r' && last[1] == '\n';
+}
+
+/* The whole message as one chunk. A short one leaves in one flight with its envelope: one round trip a message. */
+static void say_chunk(struct client *c)
+{
+	struct buf line = { 0 };
+
+	c->chunk = true;
+	c->unended = !ends_in_line(c);
+	buf_printf(&line, "BDAT %lld LAST\r\n", (long long)c->job->size + (c->unended ? 2 : 0));
+	log_line(c, "sent", (struct str){ line.p, line.n - 2 });
+	put(c, line.p, line.n);
+	buf_free(&line);
+	if (alive(c))
+		begin_body(c);
+}
+
 static void data_taken(struct client *c, const struct reply *r)
 {
 	(void)r;
 	if (c->accepted && !c->mail_refused) {
-		c->phase = C_BODY;
-		c->dot = (struct dot){ 0 };
-		c->at = c->job->at;
-		c->left = c->job->size;
-		send_block(c);
+		c->chunk = false;
+		begin_body(c);
 		return;
 	}
 	/* RFC 2920 3.1: nobody is to get it, so a lone dot. But to a peer that has recipients all the same that would be an
@@ -780,9 +837,14 @@ static void send_block(struct client *c)
 	c->at += got;
 	c->left -= got;
 	buf_clear(&wire);
-	dot_add(&c->dot, block, n, &wire);
-	if (c->left == 0)
+	if (c->chunk)
+		buf_add(&wire, block, n);
+	else
+		dot_add(&c->dot, block, n, &wire);
+	if (c->left == 0 && !c->chunk)
 		dot_end(&c->dot, &wire);
+	else if (c->left == 0 && c->unended)
+		buf_puts(&wire, "\r\n");
 	if (wire.bad) {
 		fail(c, "4.3.0", "no memory left");
 		return;
@@ -791,9 +853,9 @@ static void send_block(struct client *c)
 	if (!alive(c))
 		return;
 	if (c->left == 0) {
-		log_line(c, "sent", STR("(message and final dot)"));
+		log_line(c, "sent", c->chunk ? STR("(message)") : STR("(message and final dot)"));
 		c->dirty = false;       /* until a final reply says no */
-		end_data(c, X_DOT, c->config->lmtp ? c->accepted : 1);
+		end_data(c, c->chunk ? X_BDAT : X_DOT, c->config->lmtp ? c->accepted : 1);
 		return;
 	}
 	arm(c);
@@ -819,6 +881,33 @@ static void final_refused(struct client *c, const struct reply *r)
 	final_reply(c, r);
 	if (r->code == 421)
 		end_by_reply(c, steps[X_DOT].name, r);
+}
+
+/* RFC 3030 2: a chunk that nobody is to get is refused as well. A peer that does not know BDAT has taken the message for commands:
+ * nothing it says from here on has a meaning. */
+static void chunk_refused(struct client *c, const struct reply *r)
+{
+	if (!c->accepted || c->mail_refused) {
+		c->dirty = true;
+		if (r->code == 421)
+			end_by_reply(c, steps[X_BDAT].name, r);
+		return;
+	}
+	if (r->code == 500 || r->code == 502 || r->code == 503 || r->code == 504) {
+		c->lame |= CLIENT_LAME_CHUNKING;
+		end_by_reply(c, "BDAT, which was announced", r);
+		return;
+	}
+	final_refused(c, r);
+}
+
+/* Taken although nobody was to get it: what the peer has done with it nobody knows. */
+static void chunk_taken(struct client *c, const struct reply *r)
+{
+	if (!c->accepted || c->mail_refused)
+		fail(c, "4.5.0", "BDAT: accepted although nothing before it was");
+	else
+		final_reply(c, r);
 }
 
 static void discard(struct client *c, const struct reply *r)
@@ -847,6 +936,7 @@ static const struct step steps[X_QUIT + 1] = {
 	/* RFC 5321 4.5.3.2.6: ten minutes. Giving up sooner after the final dot makes duplicates. */
 	[X_DOT] = { "the final dot", 600, 200, 299, true, final_reply, final_refused },
 	[X_LONE_DOT] = { "a lone dot", 600, 200, 299, true, discard, discard },
+	[X_BDAT] = { "the message", 600, 200, 299, true, chunk_taken, chunk_refused },
 	[X_QUIT] = { "QUIT", 5, 200, 299, false, bye, bye },
 };
 
@@ -855,8 +945,8 @@ static const struct step steps[X_QUIT + 1] = {
 /* The words for what can no longer be known: the peer may have taken the message, but its answer did not come. */
 static const char *doubt(struct client *c)
 {
-	/* A stream that failed does not tell how much had left. */
-	if (c->phase != C_DOT || oldest(c) != X_DOT || (c->dot_leaving && !c->stream.error))
+	/* A stream that failed does not tell how much had left. With a chunk the message was there before the first reply. */
+	if (c->phase != C_DOT || oldest(c) == X_LONE_DOT || (c->dot_leaving && !c->stream.error))
 		return "";
 	c->job->doubtful = true;
 	return "; the peer may have the message already, and the next attempt may make a second copy";
@@ -1203,6 +1293,7 @@ const struct capabilities *client_capabilities(const struct client *c) { return 
 const char *client_tls(const struct client *c) { return c->tls; }
 bool client_tls_failed(const struct client *c) { return c->phase == C_OVER && c->securing; }
 
+unsigned client_lame(const struct client *c) { return c->lame; }
 bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->logging_in; }
 
 bool client_usable(const struct client *c)

@@ -1,5 +1,5 @@
-/* SMTP and LMTP client: one connection, many messages, pipelined (RFC 5321, 2033, 2920, 1870, 3207, 6152, 3461, 9422).
- * Knows nothing of the queue: it is handed jobs and says what the peer answered. */
+/* SMTP and LMTP client: one connection, many messages, pipelined (RFC 5321, 2033, 2920, 3030, 1870, 3207,
+ * 4954, 6152, 3461, 8689, 9422). Knows nothing of the queue: it is handed jobs and says what the peer answered. */
 #ifndef CLIENT_H
 #define CLIENT_H
 
@@ -24,7 +24,7 @@ struct client_job {
 	/* The job is over. Recipients without a result were not tried to the end: `why` says what happened
 	 * (code 421, or 0 with our words: connection lost, protocol error; NULL: all have results). With `untried` the peer
 	 * was not really asked: MAILMAX is reached, or a connection that has served others ended before MAIL was
-	 * answered. They are due on a new connection at once, it is no failure; there it cannot happen to the first job. */
+	 * answered, or it does not do what it announces (client_lame()). They are due on a new connection at once, it is no failure. */
 	void (*done)(struct client_job *, const struct reply *why, bool untried);
 	bool doubtful;                          /* set before done(): the final dot is out and was not answered; the peer may have it */
 };
@@ -41,6 +41,7 @@ struct client_config {
 	bool pass_hold;                         /* the peer holds what is to be held (RFC 4865); else the caller has done so */
 	enum client_tls tls;                    /* not with lmtp */
 	bool tls_first;                         /* TLS from the first octet on (RFC 8314), not by STARTTLS; tls is MUST or VERIFY */
+	bool no_chunking, no_pipelining;        /* although the peer announces it */
 	struct tls_trust *trust;                /* with VERIFY */
 	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
@@ -71,6 +72,10 @@ const char *client_tls(const struct client *);
 /* In gone(): STARTTLS was said and the conversation did not get as far as a good EHLO inside. Another connection that does
  * without may succeed. */
 bool client_tls_failed(const struct client *);
+/* In a job's done() and in gone(): what the peer announced and did not do, or what its silence may come of. A connection without it may
+ * succeed (client_config.no_...). */
+enum { CLIENT_LAME_CHUNKING = 1, CLIENT_LAME_PIPELINING = 2 };
+unsigned client_lame(const struct client *);
 /* In gone(): we were not let in with our name and password. It will be the same everywhere until somebody puts it right. */
 bool client_login_failed(const struct client *);
 /* May be called in ready(), in a job's done() and any time no job runs. Splits into several transactions as RCPTMAX and

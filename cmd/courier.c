@@ -8,7 +8,7 @@
 
 #include "cmd/local.h"
 #include "client.h"
-#include "deliver/clear.h"
+#include "deliver/lame.h"
 #include "lib/facts.h"
 #include "lib/list.h"
 #include "lib/log.h"
@@ -273,10 +273,20 @@ static bool wants_other_host(const struct courier *c, bool answered)
 		c->tried < ADDRESSES_TRIED;
 }
 
+static void note_lame(struct courier *c, const struct client *client)
+{
+	unsigned what = (client_lame(client) & CLIENT_LAME_CHUNKING ? LAME_CHUNKING : 0) |
+		(client_lame(client) & CLIENT_LAME_PIPELINING ? LAME_PIPELINING : 0);
+
+	if (what && c->hosts && c->at < c->hosts->n)
+		lame_note((const struct sockaddr *)&c->hosts->at[c->at].addr, what);
+}
+
 static void job_done(struct client_job *j, const struct reply *why, bool untried)
 {
 	struct courier *c = courier_of(j);
 
+	note_lame(c, c->line->client);
 	remember(c, client_peer(c->line->client), why ? why : &(struct reply){ .text = "no result" });
 	if (untried && left_open(c) < j->n)     /* so it cannot go on for ever */
 		c->tried = 0;
@@ -333,7 +343,7 @@ static void client_is_ready(struct client *client, void *arg)
 static void without_tls(struct courier *c, struct client *client, const struct reply *why)
 {
 	log_event(LOG_INFO, "tls-failed", LF(L_TEXT("relay", client_peer(client)), L_NUM("code", why->code), L_TEXT("reason", why->text)));
-	clear_note((const struct sockaddr *)&c->hosts->at[c->at].addr);
+	lame_note((const struct sockaddr *)&c->hosts->at[c->at].addr, LAME_TLS);
 	c->line = NULL;
 	c->tried--;
 	connect_next(c);
@@ -401,11 +411,14 @@ static void no_host(struct courier *c)
 static struct client_config way_to(const struct route *r, const struct sockaddr *addr)
 {
 	struct client_config c = { .hostname = config->hostname, .lmtp = r->kind == ROUTE_LMTP, .tls = config->tls, .tls_first = r->tls_first };
+	unsigned lame = lame_noted(addr);
 
 	if (r->tls != ROUTE_TLS_ANY)
 		c.tls = r->tls == ROUTE_TLS_VERIFY ? CLIENT_TLS_VERIFY : CLIENT_TLS_MUST;
-	else if (c.lmtp || (c.tls == CLIENT_TLS_MAY && clear_noted(addr)))
+	else if (c.lmtp || (c.tls == CLIENT_TLS_MAY && (lame & LAME_TLS)))
 		c.tls = CLIENT_TLS_NO;
+	c.no_chunking = lame & LAME_CHUNKING;
+	c.no_pipelining = lame & LAME_PIPELINING;
 	c.trust = config->trust;
 	if (r->login) {
 		c.user = r->login->user;

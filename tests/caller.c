@@ -76,6 +76,10 @@ static void on_gone(struct client *c, void *arg, const struct reply *why)
 	tell_reply(a, why);
 	if (client_tls_failed(c))
 		buf_puts(&a->told, "tls failed\n");
+	if (client_lame(c) & CLIENT_LAME_CHUNKING)
+		buf_puts(&a->told, "chunking lame\n");
+	if (client_lame(c) & CLIENT_LAME_PIPELINING)
+		buf_puts(&a->told, "pipelining lame\n");
 	if (client_login_failed(c))
 		buf_puts(&a->told, "login failed\n");
 	a->client = NULL;

@@ -291,6 +291,18 @@ static bool hear_message(struct peer *p, struct str unused)
 	return come;
 }
 
+static bool hear_raw(struct peer *p, struct str unused)
+{
+	bool come = p->in.n >= p->message.n;
+
+	(void)unused;
+	if (come && memcmp(p->in.p, p->message.p, p->message.n))
+		trouble(p, "another message came");
+	else if (come)
+		buf_drop(&p->in, p->message.n);
+	return come;
+}
+
 static bool take(struct peer *p, struct str number)
 {
 	size_t n = strtoul(number.p, NULL, 10);
@@ -434,6 +446,7 @@ static const struct verb {
 	{ "W:", send_raw, false },
 	{ "C:", hear_line, true },
 	{ "M:", hear_message, true },
+	{ "B:", hear_raw, true },
 	{ "take", take, true },
 	{ "quiet", stay_quiet, true },
 	{ "wait", wait_for, false },

@@ -7,6 +7,7 @@
  *   C: QUIT                the client's next line is this one
  *   C: MAIL FROM:<a@x>*    ... or begins so
  *   M:                     the message set by peer_message() comes, dots doubled, and its final dot
+ *   B:                     ... or as it is, as behind BDAT
  *   take 1000              takes so many octets, whatever they are
  *   quiet                  the client sends nothing for a second
  *   wait 60                does nothing for so many seconds, not even read

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "deliver/clear.h"
+#include "deliver/lame.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "tests/peer.h"
@@ -61,7 +61,7 @@ static void start(const struct peer *p, enum client_tls tls)
 	queue = (struct queue_config){ .dir = dir, .schedule = true, .deliver = true, .inline_sync = true, .retry_first = 3600,
 		.retry_max = 3600, .lifetime = 86400, .message_size = 1 << 20, .couriers = 4, .way = courier_way, .settled = settled };
 	ck_assert_msg(queue_open(&queue, why, sizeof why) == 0, "%s", why);
-	clear_forget_all();
+	lame_forget_all();
 	buf_clear(&told);
 }
 

@@ -1,5 +1,5 @@
-/* A ring of addresses with the time until which they count. Lost at a restart: the price is one more failed handshake. */
-#include "deliver/clear.h"
+/* A ring of addresses with the time until which they count. Lost at a restart: the price is one more failure. */
+#include "deliver/lame.h"
 
 #include <netinet/in.h>
 #include <string.h>
@@ -14,6 +14,7 @@ enum {
 struct noted {
 	struct sockaddr_in6 addr;       /* or an IPv4 address in its place; zeros: none */
 	msec until;
+	unsigned what;
 };
 static struct noted ring[ROOM];
 static size_t next;
@@ -50,7 +51,7 @@ static struct noted *find(const struct sockaddr *sa)
 	return NULL;
 }
 
-void clear_note(const struct sockaddr *sa)
+void lame_note(const struct sockaddr *sa, unsigned what)
 {
 	struct noted *n = find(sa);
 	struct sockaddr_in6 k;
@@ -61,18 +62,19 @@ void clear_note(const struct sockaddr *sa)
 		n = &ring[next];
 		next = (next + 1) % ROOM;
 	}
+	n->what = what | (loop_now() < n->until && memcmp(&n->addr, &k, sizeof k) == 0 ? n->what : 0);
 	n->addr = k;
 	n->until = loop_now() + HOUR_MS;
 }
 
-bool clear_noted(const struct sockaddr *sa)
+unsigned lame_noted(const struct sockaddr *sa)
 {
 	const struct noted *n = find(sa);
 
-	return n && loop_now() < n->until;
+	return n && loop_now() < n->until ? n->what : 0;
 }
 
-void clear_forget_all(void)
+void lame_forget_all(void)
 {
 	memset(ring, 0, sizeof ring);
 	next = 0;

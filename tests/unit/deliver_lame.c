@@ -1,5 +1,5 @@
 /* Which addresses are called in clear, and how long. */
-#include "deliver/clear.h"
+#include "deliver/lame.h"
 
 #include <arpa/inet.h>
 #include <check.h>
@@ -8,7 +8,7 @@
 
 #include "lib/loop.h"
 
-Suite *deliver_clear_suite(void);
+Suite *deliver_lame_suite(void);
 
 static struct sockaddr_storage ss;
 
@@ -33,22 +33,24 @@ static const struct sockaddr *address(const char *text, unsigned port)
 static void begin(void)
 {
 	loop_virtual_clock(1795424400);
-	clear_forget_all();
+	lame_forget_all();
 }
 
 START_TEST(an_address_is_remembered_for_an_hour)
 {
-	ck_assert(!clear_noted(address("192.0.2.1", 25)));
-	clear_note(address("192.0.2.1", 25));
-	clear_note(address("2001:db8::1", 25));
-	ck_assert(clear_noted(address("192.0.2.1", 25)) && clear_noted(address("2001:db8::1", 25)));
-	ck_assert(!clear_noted(address("192.0.2.2", 25)) && !clear_noted(address("192.0.2.1", 587)));
+	ck_assert(!lame_noted(address("192.0.2.1", 25)));
+	lame_note(address("192.0.2.1", 25), LAME_TLS);
+	lame_note(address("2001:db8::1", 25), LAME_TLS);
+	ck_assert(lame_noted(address("192.0.2.1", 25)) && lame_noted(address("2001:db8::1", 25)));
+	lame_note(address("192.0.2.1", 25), LAME_CHUNKING);
+	ck_assert_uint_eq(lame_noted(address("192.0.2.1", 25)), LAME_TLS | LAME_CHUNKING);
+	ck_assert(!lame_noted(address("192.0.2.2", 25)) && !lame_noted(address("192.0.2.1", 587)));
 	loop_advance(3599 * 1000);
-	ck_assert(clear_noted(address("192.0.2.1", 25)));
+	ck_assert(lame_noted(address("192.0.2.1", 25)));
 	loop_advance(1000);
-	ck_assert(!clear_noted(address("192.0.2.1", 25)));
-	clear_note(address("192.0.2.1", 25));
-	ck_assert(clear_noted(address("192.0.2.1", 25)));
+	ck_assert(!lame_noted(address("192.0.2.1", 25)));
+	lame_note(address("192.0.2.1", 25), LAME_TLS);
+	ck_assert(lame_noted(address("192.0.2.1", 25)));
 }
 END_TEST
 
@@ -58,25 +60,25 @@ START_TEST(the_first_give_way_to_the_last)
 
 	for (int i = 0; i < 1000; i++) {
 		snprintf(text, sizeof text, "10.0.%d.%d", i / 250, i % 250);
-		clear_note(address(text, 25));
-		clear_note(address(text, 25));  /* again is no second one */
+		lame_note(address(text, 25), LAME_TLS);
+		lame_note(address(text, 25), LAME_TLS);  /* again is no second one */
 	}
-	ck_assert(!clear_noted(address("10.0.0.0", 25)));
-	ck_assert(clear_noted(address("10.0.3.249", 25)));
-	ck_assert(clear_noted(address("10.0.2.0", 25)));
+	ck_assert(!lame_noted(address("10.0.0.0", 25)));
+	ck_assert(lame_noted(address("10.0.3.249", 25)));
+	ck_assert(lame_noted(address("10.0.2.0", 25)));
 }
 END_TEST
 
 START_TEST(a_local_socket_is_no_host)
 {
-	clear_note(address("/run/lmtp", 0));
-	ck_assert(!clear_noted(address("/run/lmtp", 0)));
+	lame_note(address("/run/lmtp", 0), LAME_TLS);
+	ck_assert(!lame_noted(address("/run/lmtp", 0)));
 }
 END_TEST
 
-Suite *deliver_clear_suite(void)
+Suite *deliver_lame_suite(void)
 {
-	Suite *s = suite_create("deliver_clear");
+	Suite *s = suite_create("deliver_lame");
 	TCase *t = tcase_create("clear");
 
 	tcase_add_checked_fixture(t, begin, NULL);

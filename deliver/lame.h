@@ -1,0 +1,15 @@
+/* Addresses that do not do lately what they announce: they are called without it, so that mail is not held up by the same failure
+ * again. */
+#ifndef DELIVER_LAME_H
+#define DELIVER_LAME_H
+
+#include <sys/socket.h>
+
+enum { LAME_TLS = 1, LAME_CHUNKING = 2, LAME_PIPELINING = 4 };
+
+/* For an hour. There is room for some hundred; then the one that was noted first goes. */
+void lame_note(const struct sockaddr *, unsigned what);
+unsigned lame_noted(const struct sockaddr *);           /* LAME_ bits */
+void lame_forget_all(void);
+
+#endif

@@ -470,7 +470,9 @@ static void no_tls(struct client *c, int error)
 
 static void begin_tls(struct client *c)
 {
-	struct tls *t = tls_connect(c->host[0] ? c->host : NULL, c->config->tls == CLIENT_TLS_VERIFY ? c->config->trust : NULL);
+	const char *name = c->host[0] ? c->host : NULL;
+	struct tls *t = c->config->tls == CLIENT_TLS_PINNED ? tls_connect_pinned(name, c->config->domain, c->config->pins) :
+		tls_connect(name, c->config->tls == CLIENT_TLS_VERIFY ? c->config->trust : NULL);
 
 	c->securing = true;
 	if (!t || stream_starttls(&c->stream, t) == -1) {
@@ -1316,7 +1318,7 @@ static void judge(struct client *c, const struct client_job *job)
 		reply_set(&c->unfit, 550, "5.5.4", "not sent: %s does not hold messages (FUTURERELEASE)", c->peer);
 	else if (from->body == BODY_BINARYMIME)
 		reply_set(&c->unfit, 554, "5.6.3", "not sent: binary content cannot be passed on");
-	else if (from->requiretls && !c->config->lmtp && (!c->tls[0] || c->config->tls != CLIENT_TLS_VERIFY))
+	else if (from->requiretls && !c->config->lmtp && (!c->tls[0] || c->config->tls < CLIENT_TLS_VERIFY))
 		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS with a host whose name is certain (REQUIRETLS), which this is not");
 	else if (from->requiretls && !c->config->lmtp && !(c->can.set & CAP_REQUIRETLS))
 		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS all the way (REQUIRETLS), which %s does not offer", c->peer);

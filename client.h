@@ -30,10 +30,11 @@ struct client_job {
 };
 
 /* May be: TLS where the peer offers STARTTLS, whatever its certificate says. Must be: a peer without is of no use. Verify: and its
- * certificate must be for its host name and from somebody who is trusted. */
-enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST, CLIENT_TLS_VERIFY };
+ * certificate must be for its host name and from somebody who is trusted. Pinned: it must be one of those named (DANE). */
+enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST, CLIENT_TLS_VERIFY, CLIENT_TLS_PINNED };
 
 struct tls_trust;
+struct tls_pins;
 
 struct client_config {
 	const char *hostname;                   /* for EHLO */
@@ -43,6 +44,8 @@ struct client_config {
 	bool tls_first;                         /* TLS from the first octet on (RFC 8314), not by STARTTLS; tls is MUST or VERIFY */
 	bool no_chunking, no_pipelining;        /* although the peer announces it */
 	struct tls_trust *trust;                /* with VERIFY */
+	const struct tls_pins *pins;            /* with PINNED */
+	const char *domain;                     /* with PINNED: where the mail goes, as the certificate may be for that; or NULL */
 	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
 	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */

@@ -10,9 +10,11 @@
 #include "client.h"
 #include "deliver/lame.h"
 #include "lib/facts.h"
+#include "lib/file.h"
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/rand.h"
+#include "mime/header.h"
 #include "parse.h"
 
 enum {
@@ -20,6 +22,7 @@ enum {
 	COURIERS_LOCAL = 4,
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
 	IDLE_MS = 2000,                 /* a connection with nothing to do is kept for what may still come */
+	HEADER_LOOKED_AT = 65536,
 	HOSTS_ASKED = 2                 /* for one bundle: hosts that were asked to the end and put us off */
 };
 
@@ -30,6 +33,9 @@ struct line {
 	struct courier *courier;        /* NULL: left */
 	struct client *client;
 	struct client_config config;
+	bool lax;                       /* as a message wished; not for the next one */
+	struct dane dane;               /* which the config points into, */
+	char domain[256];               /* as the courier may have left */
 };
 
 /* The temporary answer that a recipient has had, and who gave it. */
@@ -83,7 +89,7 @@ static void leave_host(struct courier *c)
 
 static bool line_usable(const struct courier *c)
 {
-	return c->line && client_usable(c->line->client);
+	return c->line && !c->line->lax && client_usable(c->line->client);
 }
 
 static void remember(struct courier *c, const char *host, const struct reply *why)
@@ -408,7 +414,38 @@ static void no_host(struct courier *c)
 	courier_end(c);
 }
 
-static struct client_config way_to(const struct route *r, const struct sockaddr *addr)
+/* RFC 8689 5: the sender would rather have it read by others than not delivered: "TLS-Required: No", the one field of that name. */
+static bool waives_tls(const struct mail *m)
+{
+	static char text[HEADER_LOOKED_AT];
+	struct str rest = { text, (size_t)(m->size < HEADER_LOOKED_AT ? m->size : HEADER_LOOKED_AT) };
+	struct field f;
+	bool waives = false;
+
+	if (m->from.requiretls || file_pread(m->fd, text, rest.n, m->at) != (ssize_t)rest.n)
+		return false;
+	rest.n = header_length(rest);
+	if (header_count(rest, STR("TLS-Required")) != 1)
+		return false;
+	while (header_next(&rest, &f))
+		if (str_eq_nocase(f.name, STR("TLS-Required")))
+			waives = str_eq_nocase(str_trim(f.value), STR("No"));
+	return waives;
+}
+
+/* What DNSSEC demands holds whatever the setting says, unless that is no TLS at all: then nothing was asked. */
+static void demand(struct client_config *c, struct line *l)
+{
+	l->lax = l->dane.demand != DANE_NONE && l->courier->bundle && waives_tls(l->courier->bundle->mail);
+	if (l->dane.demand == DANE_NONE || l->lax)
+		return;
+	c->tls = l->dane.demand == DANE_VERIFY ? CLIENT_TLS_PINNED : CLIENT_TLS_MUST;
+	c->pins = &l->dane.pins;
+	str_copy(l->domain, sizeof l->domain, str_of(l->courier->route.host));
+	c->domain = l->domain;
+}
+
+static struct client_config way_to(const struct route *r, const struct sockaddr *addr, struct line *l)
 {
 	struct client_config c = { .hostname = config->hostname, .lmtp = r->kind == ROUTE_LMTP, .tls = config->tls, .tls_first = r->tls_first };
 	unsigned lame = lame_noted(addr);
@@ -417,6 +454,7 @@ static struct client_config way_to(const struct route *r, const struct sockaddr 
 		c.tls = r->tls == ROUTE_TLS_VERIFY ? CLIENT_TLS_VERIFY : CLIENT_TLS_MUST;
 	else if (c.lmtp || (c.tls == CLIENT_TLS_MAY && (lame & LAME_TLS)))
 		c.tls = CLIENT_TLS_NO;
+	demand(&c, l);
 	c.no_chunking = lame & LAME_CHUNKING;
 	c.no_pipelining = lame & LAME_PIPELINING;
 	c.trust = config->trust;
@@ -435,7 +473,8 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	if (!l)
 		return false;
 	l->courier = c;
-	l->config = way_to(&c->route, addr);
+	l->dane = c->hosts->dane[a->nth];
+	l->config = way_to(&c->route, addr, l);
 	l->client = client_open(&l->config, addr, a->len, a->host, &events, l);
 	if (!l->client) {
 		free(l);

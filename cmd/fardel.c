@@ -323,7 +323,7 @@ static int start_sending(void)
 
 	if (status)
 		return status;
-	self = (struct mx_self){ .hostname = settings.hostname, .is_own = is_own };
+	self = (struct mx_self){ .hostname = settings.hostname, .dane = settings.tls_out != TLS_OUT_NO, .is_own = is_own };
 	trust = tls_trust_new(settings.tls_ca);
 	if (!trust)
 		return complain(EX_OSERR, "out of memory");

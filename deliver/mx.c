@@ -14,6 +14,8 @@ struct host {
 	int64_t preference;
 	uint64_t chance;                /* decides among equal preferences */
 	const struct fact *a, *aaaa;
+	size_t nth;                     /* in mx_result.dane */
+	bool unknown_tls;               /* what DNSSEC demands of it could not be found out: not to be used */
 };
 struct hosts {
 	size_t n;
@@ -82,7 +84,7 @@ static void add_address(struct mx_result *out, const struct mx_address *a, struc
 /* At most `most` addresses of a host, its families taking turns: should one be broken on the way, the second try helps. */
 static void add_host(struct mx_result *out, const struct host *h, unsigned port, size_t most)
 {
-	size_t full = out->n + most, longer = h->a->n > h->aaaa->n ? h->a->n : h->aaaa->n;
+	size_t first = out->n, full = out->n + most, longer = h->a->n > h->aaaa->n ? h->a->n : h->aaaa->n;
 	struct mx_address a;
 
 	for (size_t i = 0; i < longer; i++) {
@@ -91,6 +93,8 @@ static void add_host(struct mx_result *out, const struct host *h, unsigned port,
 		if (out->n < full && record_address(h->aaaa, i, port, &a))
 			add_address(out, &a, h->name);
 	}
+	for (; first < out->n; first++)
+		out->at[first].nth = h->nth;
 }
 
 /* Asks for both families, however far the first answer is. */
@@ -203,6 +207,36 @@ static bool hosts_known(struct facts *f, struct hosts *hosts)
 	return known;
 }
 
+/* ---- what DNSSEC demands */
+
+/* RFC 7672 2.2.1, 2.2.2: only an MX and addresses that DNSSEC vouches for make TLSA records count. */
+static bool host_secure(const struct host *h)
+{
+	bool a = h->a->outcome == FOUND, aaaa = h->aaaa->outcome == FOUND;
+
+	return (a || aaaa) && (!a || h->a->secure) && (!aaaa || h->aaaa->secure);
+}
+
+/* False: an answer is on its way. */
+static bool demands_known(struct facts *f, unsigned port, const struct mx_self *self, const struct fact *mx, struct hosts *hosts,
+	struct mx_result *out)
+{
+	bool known = true;
+
+	for (size_t i = 0; i < hosts->n; i++) {
+		struct host *h = &hosts->at[i];
+		enum verdict v = ACCEPT;
+
+		h->nth = i;
+		out->dane[i] = (struct dane){ .demand = DANE_NONE };
+		if (self && self->dane && mx->secure && host_secure(h))
+			v = dane_find(f, h->name, port, &out->dane[i], &out->why);
+		h->unknown_tls = v == REFUSE;
+		known = known && v != WAIT;
+	}
+	return known;
+}
+
 /* ---- verdicts */
 
 static enum verdict refuse_loop(struct mx_result *out, const char *domain)
@@ -272,10 +306,15 @@ static enum verdict find_mx(struct facts *f, const struct route *r, const struct
 		return WAIT;
 	drop_own(&hosts, self, r->port);
 	had = hosts.n > 0;
+	if (!demands_known(f, r->port, self, mx, &hosts, out))
+		return WAIT;
 	for (size_t i = 0; i < hosts.n; i++)
-		add_host(out, &hosts.at[i], r->port, MX_ADDRESSES / hosts.n);
+		if (!hosts.at[i].unknown_tls)
+			add_host(out, &hosts.at[i], r->port, MX_ADDRESSES / hosts.n);
 	if (out->n)
 		return ACCEPT;
+	if (out->why.code)              /* no TLSA answer for a host that could have been used */
+		return REFUSE;
 	return had ? refuse_addresses(out, &hosts, r->host, implicit) : refuse_loop(out, r->host);
 }
 
@@ -353,6 +392,7 @@ static enum verdict find_relay(struct facts *f, const struct route *r, struct mx
 enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_self *self, uint64_t seed, struct mx_result *out)
 {
 	out->n = 0;
+	out->dane[0] = (struct dane){ .demand = DANE_NONE };
 	out->local_fault = false;
 	memset(&out->why, 0, sizeof out->why);
 	assert(r->kind != ROUTE_LOCAL);

@@ -5,6 +5,7 @@
 
 #include <sys/socket.h>
 
+#include "deliver/dane.h"
 #include "deliver/route.h"
 #include "fardel.h"
 #include "lib/facts.h"
@@ -12,17 +13,19 @@
 enum {
 	MX_HOSTS = 20,                  /* the best of a longer list */
 	MX_ADDRESSES = 40,              /* shared out evenly among the hosts */
-	MX_LOOKUPS = 1 + 2 * MX_HOSTS   /* most that one question asks: the limit for facts_new() */
+	MX_LOOKUPS = 1 + 3 * MX_HOSTS   /* most that one question asks: the limit for facts_new() */
 };
 
 struct mx_address {
 	char host[256];                 /* MX host name, "" for an address literal */
+	size_t nth;                     /* of the hosts, for mx_result.dane */
 	struct sockaddr_storage addr;   /* with the port */
 	socklen_t len;
 };
 struct mx_result {
 	size_t n;
 	struct mx_address at[MX_ADDRESSES];
+	struct dane dane[MX_HOSTS];     /* what DNSSEC demands of each host */
 	/* n == 0: why. reply.code 5xx: permanent, 4xx: try later. */
 	struct reply why;
 	bool local_fault;               /* our resolver's or our smarthost's fault: never permanent, counts as no attempt */
@@ -30,6 +33,7 @@ struct mx_result {
 /* What must be recognised as ourselves. Borrowed. */
 struct mx_self {
 	const char *hostname;
+	bool dane;                      /* ask for it */
 	bool (*is_own)(const struct sockaddr *);        /* address and port that we listen on; NULL: none */
 };
 

@@ -95,8 +95,10 @@ struct client_side {
 	struct tls tls;
 	union {
 		struct x509_any any;
+		struct x509_pinned pinned;
 		br_x509_minimal_context trusting;
 	} x509;
+	bool is_pinned;
 	br_ssl_client_context context;
 	unsigned char in[IN], out[OUT_CLIENT];
 };
@@ -476,7 +478,7 @@ static bool trust_known(const char *name, struct tls_trust *trust)
 	return errno == 0;
 }
 
-struct tls *tls_connect(const char *name, struct tls_trust *trust)
+static struct tls *connect_to(const char *name, const char *also, struct tls_trust *trust, const struct tls_pins *pins)
 {
 	static br_x509_minimal_context unused;  /* which the set-up asks for; our own class takes its place */
 	struct client_side *c = trust_known(name, trust) ? malloc(sizeof *c) : NULL;
@@ -490,7 +492,11 @@ struct tls *tls_connect(const char *name, struct tls_trust *trust)
 		br_ssl_client_init_full(&c->context, &unused, NULL, 0);
 	c->tls.engine = &c->context.eng;
 	set_up(&c->context.eng);
-	if (!trust) {
+	if (pins) {
+		c->is_pinned = true;
+		x509_pinned_init(&c->x509.pinned, pins, name, also);
+		br_ssl_engine_set_x509(&c->context.eng, &c->x509.pinned.any.vtable);
+	} else if (!trust) {
 		x509_any_init(&c->x509.any);
 		br_ssl_engine_set_x509(&c->context.eng, &c->x509.any.vtable);
 	}
@@ -501,6 +507,14 @@ struct tls *tls_connect(const char *name, struct tls_trust *trust)
 	tls_free(&c->tls);
 	errno = EINVAL;
 	return NULL;
+}
+
+struct tls *tls_connect(const char *name, struct tls_trust *trust) { return connect_to(name, NULL, trust, NULL); }
+
+struct tls *tls_connect_pinned(const char *name, const char *also, const struct tls_pins *pins)
+{
+	errno = EINVAL;
+	return name && *name ? connect_to(name, also, NULL, pins) : NULL;
 }
 
 void tls_free(struct tls *t)
@@ -514,7 +528,11 @@ void tls_free(struct tls *t)
 		tls_server_free(s->server);
 		explicit_bzero(s, sizeof *s);
 	} else {
-		explicit_bzero(owner_of(t, struct client_side, tls), sizeof(struct client_side));
+		struct client_side *c = owner_of(t, struct client_side, tls);
+
+		if (c->is_pinned)
+			x509_pinned_free(&c->x509.pinned);
+		explicit_bzero(c, sizeof *c);
 	}
 	free(t);        /* the first member of both */
 }
@@ -651,6 +669,7 @@ static const struct { int code; const char *words; } errors[] = {
 	{ BR_ERR_X509_EXPIRED, "the peer's certificate has expired or is not valid yet. If it is good elsewhere, look at the clock of this machine" },
 	{ BR_ERR_X509_BAD_SERVER_NAME, "the peer's certificate is for another name" },
 	{ BR_ERR_X509_NOT_TRUSTED, "the peer's certificate is from nobody who is trusted here" },
+	{ X509_NOT_PINNED, "the peer's certificate is none of those that DNS names for it (TLSA)" },
 	{ BR_ERR_X509_DN_MISMATCH, "the chain of the peer's certificates does not hold together" },
 	{ BR_ERR_X509_NOT_CA, "the peer's certificate was made by one that is no authority" },
 	{ BR_ERR_X509_BAD_SIGNATURE, "a signature among the peer's certificates is wrong" },

@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "lib/hash.h"
+
 /* ---- what a server shows */
 struct tls_files {                      /* PEM: a chain with the server's own certificate first, and its key */
 	const char *certificate, *key;
@@ -38,6 +40,20 @@ void tls_trust_free(struct tls_trust *);                /* NULL: nothing */
 size_t tls_trust_read(struct tls_trust *, char *why, size_t size);
 const char *tls_trust_path(const struct tls_trust *);   /* once read; "": none was found */
 
+/* Certificates that are named one by one: by DNS (RFC 6698), say. */
+enum { TLS_PINS = 8, TLS_PIN_AUTHORITY = 2, TLS_PIN_OWN = 3 };
+struct tls_pin {
+	unsigned char usage;            /* OWN: the server's certificate, whatever its name and dates. AUTHORITY: one above it, and it must be for
+	                                 * the name and valid now */
+	bool key_only;                  /* the digest is of its public key (SubjectPublicKeyInfo), else of the whole certificate */
+	enum hash hash;                 /* SHA-256 or SHA-512 */
+	unsigned char digest[64];
+};
+struct tls_pins {
+	size_t n;
+	struct tls_pin pin[TLS_PINS];
+};
+
 /* ---- one side of one connection */
 struct tls;
 /* NULL with errno (ENOMEM; ENOENT: no pair can be used). The certificate is chosen by the name that the client asks for
@@ -46,6 +62,8 @@ struct tls *tls_accept(struct tls_server *);
 /* name is asked for, NULL: none. Without trust any certificate is taken (RFC 7435); with it the peer's must be for the name, valid now
  * and from somebody who is trusted. NULL with errno (EINVAL: trust and no name; ENOENT: nobody is trusted, tls_trust_read() says why). */
 struct tls *tls_connect(const char *name, struct tls_trust *);
+/* The peer's certificate must be one of the pins, which are borrowed. also (or NULL): another name that it may be for. NULL with errno. */
+struct tls *tls_connect_pinned(const char *name, const char *also, const struct tls_pins *);
 void tls_free(struct tls *);                            /* NULL: nothing */
 
 /* The wire: where the peer's next octets go (NULL: it takes none now), and what is to be sent (NULL: nothing). */

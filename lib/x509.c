@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/hash.h"
 #include "lib/list.h"
+#include "lib/tls.h"
 
 enum {
 	CHAIN_MAX = 10,
@@ -593,3 +595,159 @@ void x509_any_init(struct x509_any *x)
 	x->vtable = &any_class;
 	x->seen = 0;
 }
+
+/* ---- one that is named */
+
+static struct x509_pinned *pinned_of(const br_x509_class **c) { return owner_of(any_of(c), struct x509_pinned, any); }
+
+static void pinned_start_chain(const br_x509_class **c, const char *name)
+{
+	struct x509_pinned *x = pinned_of(c);
+
+	any_start_chain(c, name);
+	buf_clear(&x->chain);
+	x->n = 0;
+	x->too_much = false;
+}
+
+static void pinned_append(const br_x509_class **c, const unsigned char *p, size_t n)
+{
+	struct x509_pinned *x = pinned_of(c);
+
+	any_append(c, p, n);
+	x->too_much = x->too_much || x->n == sizeof x->ends / sizeof *x->ends || !buf_add(&x->chain, p, n);
+}
+
+static void pinned_end_cert(const br_x509_class **c)
+{
+	struct x509_pinned *x = pinned_of(c);
+
+	if (x->n < sizeof x->ends / sizeof *x->ends)
+		x->ends[x->n++] = x->chain.n;
+}
+
+static struct str certificate(const struct x509_pinned *x, size_t i)
+{
+	size_t from = i ? x->ends[i - 1] : 0;
+
+	return (struct str){ x->chain.p + from, x->ends[i] - from };
+}
+
+/* SubjectPublicKeyInfo with its head. False: broken. */
+static bool public_key(struct str cert, struct str *key)
+{
+	struct str rest = cert, body, element;
+	const char *begin;
+	unsigned tag;
+
+	if (!der_take(&rest, DER_SEQUENCE, &body))
+		return false;
+	rest = body;
+	if (!der_take(&rest, DER_SEQUENCE, &body) || !der_next(&body, &tag, &element))
+		return false;
+	if (tag == DER_VERSION && !der_take(&body, DER_INTEGER, &element))
+		return false;
+	for (int i = 0; i < 4; i++)             /* signature, issuer, validity, subject */
+		if (!der_take(&body, DER_SEQUENCE, &element))
+			return false;
+	begin = body.p;
+	if (!der_take(&body, DER_SEQUENCE, &element))
+		return false;
+	*key = (struct str){ begin, (size_t)(body.p - begin) };
+	return true;
+}
+
+static bool is_pin(const struct tls_pin *pin, struct str cert)
+{
+	unsigned char found[HASH_MAX];
+	struct str what = cert;
+
+	if (pin->key_only && !public_key(cert, &what))
+		return false;
+	hash_of(pin->hash, what, found);
+	return octets_same(found, pin->digest, hash_size(pin->hash));
+}
+
+/* The chain below certificate `top`, checked with that as the only authority. BearSSL's error, 0: good. */
+static unsigned check_below(const struct x509_pinned *x, size_t top, const char *name)
+{
+	br_x509_trust_anchor anchor = { .flags = BR_X509_TA_CA };
+	struct buf subject = { .max = X509_CHAIN_OCTETS };
+	br_x509_minimal_context m;
+	br_x509_decoder_context d;
+	const br_x509_pkey *key;
+	unsigned error = BR_ERR_X509_NOT_TRUSTED;
+
+	br_x509_decoder_init(&d, keep_name, &subject);
+	br_x509_decoder_push(&d, certificate(x, top).p, certificate(x, top).n);
+	key = br_x509_decoder_get_pkey(&d);
+	if (key && !subject.bad && br_x509_decoder_isCA(&d)) {
+		anchor.dn = (br_x500_name){ (unsigned char *)subject.p, subject.n };
+		anchor.pkey = *key;
+		br_x509_minimal_init_full(&m, &anchor, 1);
+		m.vtable->start_chain(&m.vtable, name);
+		for (size_t i = 0; i < top; i++) {
+			struct str cert = certificate(x, i);
+
+			m.vtable->start_cert(&m.vtable, (uint32_t)cert.n);
+			m.vtable->append(&m.vtable, (const unsigned char *)cert.p, cert.n);
+			m.vtable->end_cert(&m.vtable);
+		}
+		error = m.vtable->end_chain(&m.vtable);
+	}
+	buf_free(&subject);
+	return error;
+}
+
+/* RFC 7671 5.1 and 5.2. */
+static unsigned check_pin(const struct x509_pinned *x, const struct tls_pin *pin)
+{
+	unsigned error = X509_NOT_PINNED;
+
+	if (pin->usage == TLS_PIN_OWN)
+		return is_pin(pin, certificate(x, 0)) ? 0 : error;
+	for (size_t i = 1; i < x->n; i++) {
+		if (!is_pin(pin, certificate(x, i)))
+			continue;
+		error = check_below(x, i, x->name);
+		if (error == BR_ERR_X509_BAD_SERVER_NAME && x->also)
+			error = check_below(x, i, x->also);
+		return error;
+	}
+	return error;
+}
+
+static unsigned pinned_end_chain(const br_x509_class **c)
+{
+	struct x509_pinned *x = pinned_of(c);
+	unsigned error = any_end_chain(c), best = X509_NOT_PINNED;
+
+	if (error)
+		return error;
+	if (x->too_much || !x->n)
+		return BR_ERR_X509_LIMIT_EXCEEDED;
+	for (size_t i = 0; i < x->pins->n; i++) {
+		error = check_pin(x, &x->pins->pin[i]);
+		if (!error)
+			return 0;
+		if (error != X509_NOT_PINNED)
+			best = error;
+	}
+	return best;
+}
+
+static const br_x509_class pinned_class = {
+	sizeof(struct x509_pinned), pinned_start_chain, any_start_cert, pinned_append, pinned_end_cert, pinned_end_chain, any_get_pkey
+};
+
+void x509_pinned_init(struct x509_pinned *x, const struct tls_pins *pins, const char *name, const char *also)
+{
+	memset(x, 0, sizeof *x);
+	x->any.vtable = &pinned_class;
+	x->pins = pins;
+	x->name = name;
+	x->also = also;
+	x->chain.max = X509_CHAIN_OCTETS;
+}
+
+void x509_pinned_free(struct x509_pinned *x) { buf_free(&x->chain); }

@@ -75,3 +75,11 @@ openssl ca -batch -notext -config ca.tmp -in expired.tmp -cert middle.crt -keyfi
 cat middle.crt >>expired.crt
 rm -f ./*.tmp ./*.tmp.* [0-9A-F]*.pem middle.key root.key root.crt middle.crt
 chmod 644 ./*.key
+
+# authority.crt: one that signs; chain.crt: a server's certificate and that.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 36500 -subj /CN=Authority -keyout authority.key -out authority.crt
+openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=mx.example.org -keyout chain.key -out chain.tmp
+echo 'subjectAltName=DNS:mx.example.org' >ext.tmp
+openssl x509 -req -in chain.tmp -CA authority.crt -CAkey authority.key -CAserial serial.tmp -CAcreateserial -days 36500 -extfile ext.tmp -out leaf.tmp
+cat leaf.tmp authority.crt >chain.crt
+rm -f authority.key ./*.tmp

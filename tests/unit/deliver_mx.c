@@ -63,7 +63,7 @@ static bool own(const struct sockaddr *a)
 		return false;
 	return strcmp(text, "192.0.2.99") == 0 || strcmp(text, "2001:db8::99") == 0 || strcmp(text, "127.0.0.1") == 0;
 }
-static const struct mx_self self = { "me.test", own };
+static const struct mx_self self = { .hostname = "me.test", .dane = true, .is_own = own };
 
 /* The list as "host/address host/address", or "CODE x.y.z" with a mark for a fault of our side. */
 static char *shown(enum verdict v)

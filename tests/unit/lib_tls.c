@@ -5,11 +5,13 @@
 #include <bearssl.h>
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/codec.h"
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/x509.h"
@@ -761,6 +763,117 @@ START_TEST(who_trusts_nobody_or_knows_no_name_does_not_connect)
 }
 END_TEST
 
+/* The DER of certificate `nth` of a PEM file. */
+static size_t der_of(const char *path, size_t nth, unsigned char *der, size_t room)
+{
+	struct buf text = { 0 }, plain = { 0 };
+	const char *p;
+	size_t n = room;
+
+	ck_assert_int_eq(file_read_all(AT_FDCWD, path, &text), 0);
+	for (p = buf_cstr(&text); (p = strstr(p, "-----BEGIN CERTIFICATE-----\n")) && nth; nth--)
+		p++;
+	ck_assert_ptr_nonnull(p);
+	for (p += 28; *p != '-'; p++)
+		if (*p != '\n')
+			buf_char(&plain, *p);
+	ck_assert(base64_decode(buf_view(&plain), der, &n));
+	buf_free(&text);
+	buf_free(&plain);
+	return n;
+}
+
+/* `nth` of a file's certificates as a pin; key_only by what openssl says: see keys below. */
+static void pin_of(const char *path, size_t nth, unsigned char usage, enum hash hash, struct tls_pins *out)
+{
+	static unsigned char der[8192];
+	size_t n = der_of(path, nth, der, sizeof der);
+
+	*out = (struct tls_pins){ .n = 2 };     /* the first is somebody else's */
+	out->pin[0] = (struct tls_pin){ .usage = TLS_PIN_OWN, .hash = HASH_SHA256 };
+	out->pin[1] = (struct tls_pin){ .usage = usage, .hash = hash };
+	hash_of(hash, (struct str){ (char *)der, n }, out->pin[1].digest);
+}
+
+static const struct { const char *shown, *pinned; size_t nth; unsigned char usage; enum hash hash; const char *name, *also, *error; } pinnings[] = {
+	{ "ec", "ec", 0, TLS_PIN_OWN, HASH_SHA256, "mx.example.org", NULL, NULL },
+	{ "rsa", "rsa", 0, TLS_PIN_OWN, HASH_SHA512, "mx.example.org", NULL, NULL },
+	{ "ec", "ec", 0, TLS_PIN_OWN, HASH_SHA256, "somebody.else.test", NULL, NULL },           /* RFC 7671 5.1: no name, no dates */
+	{ "expired", "expired", 0, TLS_PIN_OWN, HASH_SHA256, "mx.example.org", NULL, NULL },
+	{ "ec", "rsa", 0, TLS_PIN_OWN, HASH_SHA256, "mx.example.org", NULL, "none of those that DNS names" },
+	{ "chain", "authority", 0, TLS_PIN_OWN, HASH_SHA256, "mx.example.org", NULL, "none of those that DNS names" },
+	{ "chain", "authority", 0, TLS_PIN_AUTHORITY, HASH_SHA256, "mx.example.org", NULL, NULL },
+	{ "chain", "chain", 1, TLS_PIN_AUTHORITY, HASH_SHA512, "mx.example.org", NULL, NULL },
+	{ "chain", "authority", 0, TLS_PIN_AUTHORITY, HASH_SHA256, "other.example.org", NULL, "for another name" },
+	{ "chain", "authority", 0, TLS_PIN_AUTHORITY, HASH_SHA256, "other.example.org", "mx.example.org", NULL },
+	{ "chain", "ec", 0, TLS_PIN_AUTHORITY, HASH_SHA256, "mx.example.org", NULL, "none of those that DNS names" },
+	{ "ec", "ec", 0, TLS_PIN_AUTHORITY, HASH_SHA256, "mx.example.org", NULL, "none of those that DNS names" },
+	{ "expired", "expired", 1, TLS_PIN_AUTHORITY, HASH_SHA256, "mx.example.org", NULL, "expired" },
+};
+
+static const char *handshake(const char *shown, const struct tls_pins *pins, const char *name, const char *also)
+{
+	static char error[200];
+	char certificate[100], key[100];
+	struct tls_files files = { certificate, key };
+	struct side server, client;
+
+	snprintf(certificate, sizeof certificate, PKI("%s.crt"), shown);
+	snprintf(key, sizeof key, PKI("%s.key"), shown);
+	server = (struct side){ .tls = accepted(&files, 1) };
+	client = (struct side){ .tls = tls_connect_pinned(name, also, pins) };
+	ck_assert_ptr_nonnull(client.tls);
+	talk(&client, &server);
+	snprintf(error, sizeof error, "%s", tls_error(client.tls) ? tls_error(client.tls) : "");
+	ck_assert_int_eq(tls_ready(client.tls), !error[0]);
+	tls_free(client.tls);
+	tls_free(server.tls);
+	return error;
+}
+
+START_TEST(a_pinned_certificate_is_taken_and_no_other)
+{
+	struct tls_pins pins;
+	char path[100];
+	const char *error;
+
+	snprintf(path, sizeof path, PKI("%s.crt"), pinnings[_i].pinned);
+	pin_of(path, pinnings[_i].nth, pinnings[_i].usage, pinnings[_i].hash, &pins);
+	error = handshake(pinnings[_i].shown, &pins, pinnings[_i].name, pinnings[_i].also);
+	if (pinnings[_i].error)
+		ck_assert_msg(strstr(error, pinnings[_i].error) != NULL, "%s", *error ? error : "taken");
+	else
+		ck_assert_msg(!*error, "%s", error);
+}
+END_TEST
+
+/* What `openssl x509 -in F.crt -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum` says. */
+static const struct { const char *name, *sha256; } keys[] = {
+	{ "ec", "df7cbd7f29a84561de31d46ac6433b431e7619aa4a21bb04827a73e6db5951d4" },
+	{ "rsa", "cbaafbd4b5c9dc286e8f9249c0c513b713507075d705843bdbda547f79496ee7" },
+	{ "p521", "45390bda70523bf6b7c7831d783f4052145df9beceb99800dce840a2c98d0a73" },
+	{ "chain", "f0f91e0f51508dcc81bafec8a5d12fc0bef79d073d0d39b43c6fdb9fd4bf1a86" },
+};
+
+START_TEST(a_pinned_key_is_enough)
+{
+	struct tls_pins pins = { .n = 1, .pin = { { .usage = TLS_PIN_OWN, .key_only = true, .hash = HASH_SHA256 } } };
+
+	for (size_t i = 0; i < 32; i++) {
+		unsigned octet;
+
+		ck_assert_int_eq(sscanf(keys[_i].sha256 + 2 * i, "%2x", &octet), 1);
+		pins.pin[0].digest[i] = (unsigned char)octet;
+	}
+	ck_assert_str_eq(handshake(keys[_i].name, &pins, "mx.example.org", NULL), "");
+	pins.pin[0].digest[31] ^= 1;
+	ck_assert_str_ne(handshake(keys[_i].name, &pins, "mx.example.org", NULL), "");
+	pins.pin[0].digest[31] ^= 1;
+	pins.pin[0].key_only = false;
+	ck_assert_str_ne(handshake(keys[_i].name, &pins, "mx.example.org", NULL), "");
+}
+END_TEST
+
 START_TEST(a_connection_costs_what_is_written)
 {
 	/* doc/DECISIONS names these; a change of BearSSL's structs must be seen. */
@@ -797,6 +910,8 @@ Suite *lib_tls_suite(void)
 	tcase_add_test(t, no_octets_harm_a_server);
 	tcase_add_loop_test(t, with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted, 0, sizeof trusts / sizeof *trusts);
 	tcase_add_test(t, who_trusts_nobody_or_knows_no_name_does_not_connect);
+	tcase_add_loop_test(t, a_pinned_certificate_is_taken_and_no_other, 0, sizeof pinnings / sizeof *pinnings);
+	tcase_add_loop_test(t, a_pinned_key_is_enough, 0, sizeof keys / sizeof *keys);
 	tcase_add_test(t, a_connection_costs_what_is_written);
 	suite_add_tcase(s, t);
 

@@ -91,7 +91,9 @@ struct client {
 	struct client_job *job;
 	unsigned char *fate;            /* enum fate of each recipient */
 	size_t unsettled;
-	size_t most;                    /* recipients a transaction, as 452 and 552 have taught; 0: nothing learnt */
+	size_t most;                    /* recipients a transaction of this job, as 452 and 552 have taught; 0: nothing learnt */
+	size_t learnt;                  /* the same for all jobs, when the peer spoke of the number and of nothing else */
+	bool said_too_many;             /* X.5.3, in this transaction */
 	struct reply job_why;           /* code 0 and no text: all have results */
 	bool untried;
 	struct reply unfit;             /* why this message is not sent to this peer */
@@ -542,6 +544,8 @@ static size_t batch_limit(const struct client *c)
 
 	if (c->can.rcpt_max && c->can.rcpt_max < limit)         /* RFC 9422 */
 		limit = c->can.rcpt_max;
+	if (c->learnt && c->learnt < limit)
+		limit = c->learnt;
 	return c->most && c->most < limit ? c->most : limit;
 }
 
@@ -552,6 +556,7 @@ static void fill_batch(struct client *c)
 	struct str last = STR("");
 
 	c->batch_n = c->offered = c->heard = c->accepted = c->deferred = c->final = 0;
+	c->said_too_many = false;
 	for (size_t i = 0; i < c->job->n && c->batch_n < limit; i++) {
 		struct str domain = c->job->to[i]->addr.domain;
 
@@ -592,6 +597,8 @@ static void transaction_over(struct client *c)
 			c->fate[c->batch[i]] = F_WAITING;
 	if (c->deferred)
 		c->most = c->accepted;
+	if (c->deferred && c->said_too_many)
+		c->learnt = c->accepted;
 	if (c->unsettled) {
 		begin_transaction(c);
 		return;
@@ -745,6 +752,7 @@ static void rcpt_refused(struct client *c, const struct reply *r)
 	}
 	c->fate[i] = F_WAITING;
 	c->deferred++;
+	c->said_too_many = c->said_too_many || (r->enhanced[0] && !strcmp(r->enhanced + 1, ".5.3"));
 	/* X.5.3 says it outright: those not yet offered need not ask. */
 	if (c->next == N_RCPT && r->enhanced[0] && !strcmp(r->enhanced + 1, ".5.3")) {
 		c->batch_n = c->offered;
@@ -1255,6 +1263,18 @@ static void tell(struct task *t)
 
 /* ---- what callers call */
 
+/* False: errno. An address that this host has not (any more) is the administrator's mistake: nothing goes from another one. */
+static bool bind_source(struct client *c, sa_family_t family)
+{
+	const struct sockaddr_storage *from = c->config->source;
+
+	for (size_t i = 0; from && i < 2; i++)
+		if (from[i].ss_family == family)
+			return bind(c->dial.fd, (const struct sockaddr *)&from[i],
+				family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6)) == 0;
+	return true;
+}
+
 struct client *client_open(const struct client_config *config, const struct sockaddr *addr, socklen_t len,
 	const char *host_name, const struct client_events *events, void *arg)
 {
@@ -1266,6 +1286,7 @@ struct client *client_open(const struct client_config *config, const struct sock
 	c->config = config;
 	c->events = events;
 	c->arg = arg;
+	c->learnt = config->rcpt_max;
 	c->task.run = tell;
 	c->timer.expired = expired;
 	c->dial = (struct io){ .fd = -1, .ready = dialled };
@@ -1273,6 +1294,8 @@ struct client *client_open(const struct client_config *config, const struct sock
 	name_host(c, host_name ? host_name : "");
 	c->dial.fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->dial.fd == -1)
+		goto failed;
+	if (!bind_source(c, addr->sa_family))
 		goto failed;
 	if (io_watch(&c->dial, POLLOUT) == -1) {
 		errno = ENOMEM;
@@ -1295,6 +1318,7 @@ const struct capabilities *client_capabilities(const struct client *c) { return 
 const char *client_tls(const struct client *c) { return c->tls; }
 bool client_tls_failed(const struct client *c) { return c->phase == C_OVER && c->securing; }
 
+size_t client_rcpt_max(const struct client *c) { return c->learnt; }
 unsigned client_lame(const struct client *c) { return c->lame; }
 bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->logging_in; }
 

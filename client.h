@@ -43,6 +43,8 @@ struct client_config {
 	enum client_tls tls;                    /* not with lmtp */
 	bool tls_first;                         /* TLS from the first octet on (RFC 8314), not by STARTTLS; tls is MUST or VERIFY */
 	bool no_chunking, no_pipelining;        /* although the peer announces it */
+	size_t rcpt_max;                        /* a transaction, as learnt before (client_rcpt_max()); 0: nothing learnt */
+	const struct sockaddr_storage *source;  /* [2]: where connections come from, IPv4 and IPv6; AF_UNSPEC: as the system likes. Or NULL */
 	struct tls_trust *trust;                /* with VERIFY */
 	const struct tls_pins *pins;            /* with PINNED */
 	const char *domain;                     /* with PINNED: where the mail goes, as the certificate may be for that; or NULL */
@@ -79,6 +81,8 @@ bool client_tls_failed(const struct client *);
  * succeed (client_config.no_...). */
 enum { CLIENT_LAME_CHUNKING = 1, CLIENT_LAME_PIPELINING = 2 };
 unsigned client_lame(const struct client *);
+/* Recipients that the peer took in one transaction before it said that more are too many; 0: it did not. */
+size_t client_rcpt_max(const struct client *);
 /* In gone(): we were not let in with our name and password. It will be the same everywhere until somebody puts it right. */
 bool client_login_failed(const struct client *);
 /* May be called in ready(), in a job's done() and any time no job runs. Splits into several transactions as RCPTMAX and

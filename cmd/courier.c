@@ -286,6 +286,8 @@ static void note_lame(struct courier *c, const struct client *client)
 
 	if (what && c->hosts && c->at < c->hosts->n)
 		lame_note((const struct sockaddr *)&c->hosts->at[c->at].addr, what);
+	if (client_rcpt_max(client) != c->line->config.rcpt_max && c->hosts && c->at < c->hosts->n)
+		lame_note_rcpt_max((const struct sockaddr *)&c->hosts->at[c->at].addr, client_rcpt_max(client));
 }
 
 static void job_done(struct client_job *j, const struct reply *why, bool untried)
@@ -455,6 +457,8 @@ static struct client_config way_to(const struct route *r, const struct sockaddr 
 	else if (c.lmtp || (c.tls == CLIENT_TLS_MAY && (lame & LAME_TLS)))
 		c.tls = CLIENT_TLS_NO;
 	demand(&c, l);
+	c.rcpt_max = lame_rcpt_max(addr);
+	c.source = config->source;
 	c.no_chunking = lame & LAME_CHUNKING;
 	c.no_pipelining = lame & LAME_PIPELINING;
 	c.trust = config->trust;

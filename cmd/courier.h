@@ -10,6 +10,7 @@ struct courier_config {                 /* borrowed */
 	const char *hostname;
 	const struct routes *routes;
 	const struct mx_self *self;
+	const struct sockaddr_storage *source;  /* [2], as in struct client_config */
 	struct tls_trust *trust;        /* for routes whose host is to be verified */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };

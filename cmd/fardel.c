@@ -323,11 +323,11 @@ static int start_sending(void)
 
 	if (status)
 		return status;
-	self = (struct mx_self){ .hostname = settings.hostname, .dane = settings.tls_out != TLS_OUT_NO, .is_own = is_own };
+	self = (struct mx_self){ .hostname = settings.hostname, .dane = settings.tls_out != TLS_OUT_NO, .inet = settings.inet, .is_own = is_own };
 	trust = tls_trust_new(settings.tls_ca);
 	if (!trust)
 		return complain(EX_OSERR, "out of memory");
-	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self, .trust = trust,
+	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self, .trust = trust, .source = settings.source,
 		.tls = settings.tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings.tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
 	report = (struct report_config){ .hostname = settings.hostname, .queue_lifetime = settings.queue_lifetime };

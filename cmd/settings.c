@@ -57,6 +57,10 @@ static const struct conf_row rows[] = {
 		"checked: with smtp+starttls:// and smtps:// it is. One a line, may be repeated." },
 	{ .name = "resolver", .kind = CONF_TEXT, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
 		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },
+	{ .name = "inet", .kind = CONF_TEXT, .offset = AT(inet_text), .preset = "prefer4", .help =
+		"Which addresses of other hosts are called: prefer4 or prefer6 (that family first, the other by turns), only4 or only6." },
+	{ .name = "source_address", .kind = CONF_WORDS, .offset = AT(source_text), .example = "192.0.2.25 2001:db8::25", .help =
+		"The addresses of this host that mail is sent from, at most one of each family. When it is not set: as the system likes." },
 	{ .name = "smtp_port", .kind = CONF_NUMBER, .offset = AT(smtp_port), .preset = "25", .min = 1, .max = 65535, .help =
 		"The port that MX hosts are called at." },
 	/* RFC 5321 4.5.3.1.7: at least 64 kB must be taken. */
@@ -542,6 +546,35 @@ static void make_tls_out(struct settings *s)
 		s->tls_out_text ? s->tls_out_text : "");
 }
 
+static void make_inet(struct settings *s)
+{
+	static const char *const words[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
+
+	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+		if (str_eq_nocase(str_of(s->inet_text), str_of(words[i]))) {
+			s->inet = (enum inet)i;
+			return;
+		}
+	conf_complain(&s->conf, conf_where(&s->conf, "inet"), "inet = \"%s\" is not known. Write prefer4, prefer6, only4 or only6.",
+		s->inet_text ? s->inet_text : "");
+}
+
+static void make_source(struct settings *s)
+{
+	for (size_t i = 0; i < s->source_text.n; i++) {
+		const struct conf_item *item = &s->source_text.item[i];
+		struct sockaddr_storage a;
+		socklen_t len;
+
+		if (!address_parse(str_of(item->text), &a, &len))
+			conf_complain(&s->conf, item->where, "source_address: \"%s\" is no address. Write one such as 192.0.2.25.", item->text);
+		else if (s->source[a.ss_family == AF_INET6].ss_family)
+			conf_complain(&s->conf, item->where, "source_address: %s is the second of its family. Leave one of them out.", item->text);
+		else
+			s->source[a.ss_family == AF_INET6] = a;
+	}
+}
+
 static void need_text(struct settings *s, const char *name, const char *value, const char *remedy)
 {
 	if (!value)
@@ -662,6 +695,8 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_local(s);
 	make_tls(s);
 	make_tls_out(s);
+	make_inet(s);
+	make_source(s);
 	check_submission(s);
 	if (conf_ok(&s->conf))
 		make_origin(s);

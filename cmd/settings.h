@@ -5,7 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
-#include "deliver/route.h"
+#include "deliver/mx.h"
 #include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/tls.h"
@@ -58,13 +58,14 @@ struct settings {
 	unsigned sessions_per_address, connections_per_minute;  /* 0: no limit */
 	unsigned greeting_delay_ms;
 	const char *tls_out_text;
+	const char *inet_text;
 	const char *tls_ca;             /* or NULL: the system's */
 	unsigned smtp_port;
 	uint64_t message_size, queue_reserve;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
 	bool deliver, check_sender;
-	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, certificate_text, key_text;
+	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text;
 
 	/* ---- made from them */
 	size_t nlisten;
@@ -75,6 +76,8 @@ struct settings {
 	size_t ntls;
 	struct tls_files *tls;
 	enum tls_out tls_out;
+	enum inet inet;
+	struct sockaddr_storage source[2];      /* IPv4, IPv6; AF_UNSPEC: not said */
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */
 
 	struct conf conf;               /* rows, origins and complaints */

@@ -15,6 +15,7 @@ struct noted {
 	struct sockaddr_in6 addr;       /* or an IPv4 address in its place; zeros: none */
 	msec until;
 	unsigned what;
+	size_t rcpt_max;
 };
 static struct noted ring[ROOM];
 static size_t next;
@@ -51,20 +52,46 @@ static struct noted *find(const struct sockaddr *sa)
 	return NULL;
 }
 
-void lame_note(const struct sockaddr *sa, unsigned what)
+/* The place of an address, a new one in place of the oldest. NULL: no internet address. */
+static struct noted *note(const struct sockaddr *sa)
 {
 	struct noted *n = find(sa);
 	struct sockaddr_in6 k;
 
 	if (!key(sa, &k))
-		return;
+		return NULL;
 	if (!n) {
 		n = &ring[next];
 		next = (next + 1) % ROOM;
+		n->until = 0;
 	}
-	n->what = what | (loop_now() < n->until && memcmp(&n->addr, &k, sizeof k) == 0 ? n->what : 0);
-	n->addr = k;
+	if (loop_now() >= n->until)
+		*n = (struct noted){ .addr = k };
 	n->until = loop_now() + HOUR_MS;
+	return n;
+}
+
+void lame_note(const struct sockaddr *sa, unsigned what)
+{
+	struct noted *n = note(sa);
+
+	if (n)
+		n->what |= what;
+}
+
+void lame_note_rcpt_max(const struct sockaddr *sa, size_t most)
+{
+	struct noted *n = note(sa);
+
+	if (n)
+		n->rcpt_max = most;
+}
+
+size_t lame_rcpt_max(const struct sockaddr *sa)
+{
+	const struct noted *n = find(sa);
+
+	return n && loop_now() < n->until ? n->rcpt_max : 0;
 }
 
 unsigned lame_noted(const struct sockaddr *sa)

@@ -10,6 +10,9 @@ enum { LAME_TLS = 1, LAME_CHUNKING = 2, LAME_PIPELINING = 4 };
 /* For an hour. There is room for some hundred; then the one that was noted first goes. */
 void lame_note(const struct sockaddr *, unsigned what);
 unsigned lame_noted(const struct sockaddr *);           /* LAME_ bits */
+/* How many recipients a transaction it takes; 0 is no limit known. */
+void lame_note_rcpt_max(const struct sockaddr *, size_t);
+size_t lame_rcpt_max(const struct sockaddr *);
 void lame_forget_all(void);
 
 #endif

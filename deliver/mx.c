@@ -82,15 +82,17 @@ static void add_address(struct mx_result *out, const struct mx_address *a, struc
 }
 
 /* At most `most` addresses of a host, its families taking turns: should one be broken on the way, the second try helps. */
-static void add_host(struct mx_result *out, const struct host *h, unsigned port, size_t most)
+static void add_host(struct mx_result *out, const struct host *h, unsigned port, size_t most, enum inet inet)
 {
+	bool six = inet == INET_PREFER6 || inet == INET_ONLY6;
+	const struct fact *preferred = six ? h->aaaa : h->a, *other = six ? h->a : h->aaaa;
 	size_t first = out->n, full = out->n + most, longer = h->a->n > h->aaaa->n ? h->a->n : h->aaaa->n;
 	struct mx_address a;
 
 	for (size_t i = 0; i < longer; i++) {
-		if (out->n < full && record_address(h->a, i, port, &a))
+		if (out->n < full && record_address(preferred, i, port, &a))
 			add_address(out, &a, h->name);
-		if (out->n < full && record_address(h->aaaa, i, port, &a))
+		if (inet < INET_ONLY4 && out->n < full && record_address(other, i, port, &a))
 			add_address(out, &a, h->name);
 	}
 	for (; first < out->n; first++)
@@ -310,7 +312,7 @@ static enum verdict find_mx(struct facts *f, const struct route *r, const struct
 		return WAIT;
 	for (size_t i = 0; i < hosts.n; i++)
 		if (!hosts.at[i].unknown_tls)
-			add_host(out, &hosts.at[i], r->port, MX_ADDRESSES / hosts.n);
+			add_host(out, &hosts.at[i], r->port, MX_ADDRESSES / hosts.n, self ? self->inet : INET_PREFER4);
 	if (out->n)
 		return ACCEPT;
 	if (out->why.code)              /* no TLSA answer for a host that could have been used */
@@ -361,7 +363,7 @@ static enum verdict take_address(const struct route *r, struct mx_result *out)
 }
 
 /* Whatever is wrong with the name of a configured host is for the administrator to put right: mail waits for it. */
-static enum verdict find_relay(struct facts *f, const struct route *r, struct mx_result *out)
+static enum verdict find_relay(struct facts *f, const struct route *r, enum inet inet, struct mx_result *out)
 {
 	struct host h = { .name = str_of(r->host) };
 	const struct fact *missing, *said = fact(f, FACT_HOSTS, h.name);
@@ -375,7 +377,7 @@ static enum verdict find_relay(struct facts *f, const struct route *r, struct mx
 		return ACCEPT;
 	if (!host_known(f, &h))
 		return WAIT;
-	add_host(out, &h, r->port, MX_ADDRESSES);
+	add_host(out, &h, r->port, MX_ADDRESSES, inet);
 	if (out->n)
 		return ACCEPT;
 	missing = host_unknown(&h);
@@ -397,6 +399,6 @@ enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_sel
 	memset(&out->why, 0, sizeof out->why);
 	assert(r->kind != ROUTE_LOCAL);
 	if (r->kind != ROUTE_MX)
-		return r->host_is_address || r->host_is_path ? take_address(r, out) : find_relay(f, r, out);
+		return r->host_is_address || r->host_is_path ? take_address(r, out) : find_relay(f, r, self ? self->inet : INET_PREFER4, out);
 	return r->host[0] == '[' ? find_literal(r, self, out) : find_mx(f, r, self, seed, out);
 }

@@ -30,16 +30,19 @@ struct mx_result {
 	struct reply why;
 	bool local_fault;               /* our resolver's or our smarthost's fault: never permanent, counts as no attempt */
 };
+/* Which family of addresses is called, and which first. */
+enum inet { INET_PREFER4, INET_PREFER6, INET_ONLY4, INET_ONLY6 };
 /* What must be recognised as ourselves. Borrowed. */
 struct mx_self {
 	const char *hostname;
 	bool dane;                      /* ask for it */
+	enum inet inet;
 	bool (*is_own)(const struct sockaddr *);        /* address and port that we listen on; NULL: none */
 };
 
 /* WAIT until enough is known, then ACCEPT (hosts in out->at) or REFUSE (out->why). Not for ROUTE_LOCAL.
  * seed: chance among equal preferences, constant over the runs of one question.
- * A host's IPv4 and IPv6 addresses alternate, IPv4 first. The host of a configured route is taken at its word:
+ * A host's IPv4 and IPv6 addresses alternate, the preferred family first. Only one family: a host without an address of it has none. The host of a configured route is taken at its word:
  * it is looked for in /etc/hosts first, not compared with ourselves, and when it cannot be found the fault is local. */
 enum verdict mx_find(struct facts *, const struct route *, const struct mx_self *, uint64_t seed, struct mx_result *out);
 

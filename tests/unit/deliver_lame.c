@@ -44,6 +44,10 @@ START_TEST(an_address_is_remembered_for_an_hour)
 	ck_assert(lame_noted(address("192.0.2.1", 25)) && lame_noted(address("2001:db8::1", 25)));
 	lame_note(address("192.0.2.1", 25), LAME_CHUNKING);
 	ck_assert_uint_eq(lame_noted(address("192.0.2.1", 25)), LAME_TLS | LAME_CHUNKING);
+	ck_assert_uint_eq(lame_rcpt_max(address("192.0.2.1", 25)), 0);
+	lame_note_rcpt_max(address("192.0.2.1", 25), 10);
+	ck_assert_uint_eq(lame_rcpt_max(address("192.0.2.1", 25)), 10);
+	ck_assert_uint_eq(lame_noted(address("192.0.2.1", 25)), LAME_TLS | LAME_CHUNKING);
 	ck_assert(!lame_noted(address("192.0.2.2", 25)) && !lame_noted(address("192.0.2.1", 587)));
 	loop_advance(3599 * 1000);
 	ck_assert(lame_noted(address("192.0.2.1", 25)));

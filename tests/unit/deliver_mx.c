@@ -123,6 +123,31 @@ static void check_rows(const struct row *row, size_t n, enum route_kind kind, co
 }
 #define ROWS(row, kind, host) check_rows(row, sizeof row / sizeof *row, kind, host)
 
+START_TEST(families_come_as_is_preferred)
+{
+	static const struct { enum inet inet; const char *expected; } row[] = {
+		{ INET_PREFER4, "a.test/192.0.2.1 a.test/2001:db8::1 a.test/192.0.2.2 b.test/2001:db8::2" },
+		{ INET_PREFER6, "a.test/2001:db8::1 a.test/192.0.2.1 a.test/192.0.2.2 b.test/2001:db8::2" },
+		{ INET_ONLY4, "a.test/192.0.2.1 a.test/192.0.2.2" },
+		{ INET_ONLY6, "a.test/2001:db8::1 b.test/2001:db8::2" },
+	};
+	static const char *const zone[] = { "MX d.test 10 a.test 20 b.test", "A a.test 192.0.2.1 192.0.2.2", "AAAA a.test 2001:db8::1",
+		"A b.test !none", "AAAA b.test 2001:db8::2" };
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct mx_self mine = self;
+		struct route r = { .kind = ROUTE_MX, .host = "d.test", .port = 2525 };
+
+		mine.inet = row[i].inet;
+		table = facts_new(NULL, 0);
+		for (size_t k = 0; k < sizeof zone / sizeof *zone; k++)
+			put(zone[k]);
+		ck_assert_str_eq(shown(mx_find(table, &r, &mine, 1, &result)), row[i].expected);
+		facts_free(table);
+	}
+}
+END_TEST
+
 START_TEST(hosts_come_by_preference)
 {
 	static const struct row row[] = {
@@ -386,6 +411,7 @@ Suite *deliver_mx_suite(void)
 	Suite *s = suite_create("deliver/mx");
 	TCase *t = tcase_create("mx");
 
+	tcase_add_test(t, families_come_as_is_preferred);
 	tcase_add_test(t, hosts_come_by_preference);
 	tcase_add_test(t, without_mx_the_domain_itself_is_the_host);
 	tcase_add_test(t, null_mx_alone_refuses_the_recipient);

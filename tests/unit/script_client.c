@@ -68,6 +68,7 @@ static bool set_whole(struct conversation *v, struct str line)
 static bool set_tls(struct conversation *v, struct str line)
 {
 	static struct tls_trust *trust;
+	static char host[256];
 	struct str word, rest = line;
 
 	if (!trust)
@@ -80,7 +81,7 @@ static bool set_tls(struct conversation *v, struct str line)
 	} else if (str_eq(word, STR("verify"))) {
 		v->caller.config.tls = CLIENT_TLS_VERIFY;
 		v->caller.config.trust = trust;
-		v->caller.host = str_word(&rest, &word) ? strndup(word.p, word.n) : "mx.example.org";
+		v->caller.host = str_word(&rest, &word) && str_copy(host, sizeof host, word) ? host : "mx.example.org";
 	} else {
 		return false;
 	}
@@ -95,13 +96,13 @@ static bool set_first(struct conversation *v, struct str line)
 
 static bool set_login(struct conversation *v, struct str line)
 {
-	struct str word, user, password;
+	static char user[100], password[100];
+	struct str word;
 
-	if (!str_word(&line, &word) || !str_word(&line, &user) || !str_word(&line, &password))
-		return false;
-	v->caller.config.user = strndup(user.p, user.n);
-	v->caller.config.password = strndup(password.p, password.n);
-	return true;
+	v->caller.config.user = user;
+	v->caller.config.password = password;
+	return str_word(&line, &word) && str_word(&line, &word) && str_copy(user, sizeof user, word) && str_word(&line, &word) &&
+		str_copy(password, sizeof password, word);
 }
 
 static bool set_keep(struct conversation *v, struct str line)

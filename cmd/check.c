@@ -420,6 +420,36 @@ static void check_tls(const struct settings *s)
 		note(s, "tls_certificate", "none is for %s: careful clients refuse it. Get one with that name.", s->hostname);
 }
 
+/* ---- sending */
+
+static void check_trust(const struct settings *s)
+{
+	struct tls_trust *trust = tls_trust_new(s->tls_ca);
+	bool needed = s->tls_ca != NULL;
+	char why[300] = "out of memory";
+
+	for (size_t i = 0; i < s->routes.n; i++)
+		needed = needed || s->routes.rule[i].to.tls == ROUTE_TLS_VERIFY;
+	if (needed && (!trust || !tls_trust_read(trust, why, sizeof why)))
+		error(s, "tls_ca", "no host can be checked: %s.", why);
+	tls_trust_free(trust);
+}
+
+static void check_source(const struct settings *s)
+{
+	for (size_t i = 0; i < 2; i++) {
+		const struct sockaddr *from = (const struct sockaddr *)&s->source[i];
+		socklen_t len = from->sa_family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
+		int fd = from->sa_family == AF_UNSPEC ? -1 : socket(from->sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+		if (fd == -1)
+			continue;
+		if (bind(fd, from, len) == -1)
+			error(s, "source_address", "the IPv%d address cannot be used: %s. Write one that this host has.", i ? 6 : 4, strerror(errno));
+		close(fd);
+	}
+}
+
 /* ---- the rest */
 
 static int try_log(const char *path)
@@ -468,6 +498,8 @@ int cmd_check(int argc, char **argv)
 		check_listens(&set);
 		check_tls(&set);
 		check_users(&set);
+		check_trust(&set);
+		check_source(&set);
 		check_resolver(&set);
 		check_log(&set);
 		if (errors)

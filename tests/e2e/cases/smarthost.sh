@@ -73,3 +73,16 @@ relay_authority() {
 	within 30 "the message" arrived here user 1
 	grep -q 'with ESMTPSA' "$(mail here user)" || fail "not by a login inside TLS"
 }
+
+it check_says_what_keeps_a_relay "fardel check finds authorities that cannot be read, a password that is missing, an address that is not ours"
+check_says_what_keeps_a_relay() {
+	config home "route = * smtps://relay.test user=a password_file=$T/password" "tls_ca = $T/missing.pem" "source_address = 192.0.2.200"
+	"$fardel" check -c "$T/home.conf" >"$T/said" 2>&1 && fail "check is content"
+	has "password_file=$T/password: No such file" "$T/said"
+	(umask 077; echo secret >"$T/password")
+	"$fardel" check -c "$T/home.conf" >"$T/said" 2>&1 && fail "check is content"
+	has 'missing.pem: No such file' "$T/said"
+	has 'source_address' "$T/said"
+	grep -q secret "$T/said" && fail "the password is shown"
+	return 0
+}

@@ -214,6 +214,15 @@ static const struct remedy *find_remedy(const struct dsn_rcpt *r, struct str sta
 	return NULL;
 }
 
+const char *dsn_meaning(struct str status, struct str words, const char **advice)
+{
+	const struct remedy *y = find_remedy(&(struct dsn_rcpt){ .words = words }, status);
+
+	if (advice)
+		*advice = y ? y->advice : NULL;
+	return y ? y->meaning : NULL;
+}
+
 /* class "." 1*3digit "." 1*3digit (RFC 3463 2), of a class that the action may have */
 static struct str status_of(const struct dsn_rcpt *r)
 {

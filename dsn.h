@@ -24,6 +24,10 @@ struct dsn_rcpt {
 	int64_t when;                           /* of the last attempt; 0: not known */
 	int64_t retry_until;                    /* DSN_DELAYED */
 };
+/* What a well-known answer means, in plain words for a layman; NULL: none is known. advice (or NULL): what its sender can do. status and
+ * words as in struct dsn_rcpt. */
+const char *dsn_meaning(struct str status, struct str words, const char **advice);
+
 /* Nothing in it is trusted: what is no printable text is escaped, what is too long is cut or folded. */
 struct dsn {
 	const char *hostname;                   /* reporting MTA */

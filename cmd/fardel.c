@@ -801,6 +801,7 @@ static const struct command {
 	{ "config", cmd_config, "print the settings, with their origins" },
 	{ "sendmail", cmd_sendmail, "take a message from standard input" },
 	{ "mailq", cmd_mailq, "list the queue" },
+	{ "why", cmd_why, "why is this mail still here? ID, ADDRESS or DOMAIN" },
 	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "write a user's password into a file of users" },
 	{ "version", cmd_version, "print the version" },

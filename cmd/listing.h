@@ -1,0 +1,35 @@
+/* What is in a queue, for the commands that look: names and files are read, no lock is taken. */
+#ifndef CMD_LISTING_H
+#define CMD_LISTING_H
+
+#include <stdio.h>
+
+#include "queue.h"
+
+struct listed {                         /* one name in cur/ or in/ */
+	char *name;
+	struct entry_name entry;        /* slices into name */
+	int dir;
+};
+struct listing {
+	size_t n, room;
+	struct listed *line;            /* oldest message first, the entries of one message together */
+	int64_t now;
+	int dir[2];
+};
+
+/* 0, or an exit status and the reason is on stderr, beginning with the command. listing_free() in any case. */
+int listing_read(struct listing *, const char *queue, const char *command);
+void listing_free(struct listing *);
+size_t listing_end(const struct listing *, size_t first);       /* behind the last entry of the message whose first this is */
+/* The message of these entries; one may be moved or finished while we look, then another will do. NULL: *why says what is wrong with
+ * it, or it has left (*why NULL). mail_free(). */
+struct mail *listing_open(const struct listing *, size_t first, size_t end, const char **why);
+/* Is this recipient waiting under this name? */
+bool listing_waits_under(const struct listing *, size_t first, size_t end, const struct listed *, const struct rcpt *);
+
+/* Text from the disk may have come from anywhere: a terminal gets printable characters. */
+void listing_show(FILE *, struct str);
+void listing_show_addr(FILE *, const struct addr *);
+
+#endif

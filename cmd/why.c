@@ -1,0 +1,286 @@
+/* why: tells of a message in the queue why it is still here, what happens next, and what can be done. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+#include <time.h>
+
+#include "cmd/fardel.h"
+#include "cmd/listing.h"
+#include "cmd/settings.h"
+#include "dsn.h"
+#include "parse.h"
+
+enum { WIDTH = 100, ID_SHORTEST = 4, SHOWN_AT_MOST = 50 };
+
+struct question {
+	struct str about;               /* an id or its beginning, an address, a domain, or empty: everything */
+	const struct settings *set;
+	size_t told, more;              /* messages */
+};
+
+/* ---- words */
+
+/* "Mon Nov 23 09:00 (in 2 h 5 min)" */
+static void say_time(int64_t at, int64_t now)
+{
+	int64_t span = at > now ? at - now : now - at;
+	time_t t = (time_t)at;
+	char text[32];
+	struct tm tm;
+
+	if (!localtime_r(&t, &tm) || strftime(text, sizeof text, "%a %b %d %H:%M", &tm) == 0)
+		snprintf(text, sizeof text, "%" PRId64, at);
+	printf("%s (%s", text, at > now ? "in " : "");
+	if (span >= 86400)
+		printf("%" PRId64 " d %" PRId64 " h", span / 86400, span / 3600 % 24);
+	else if (span >= 3600)
+		printf("%" PRId64 " h %" PRId64 " min", span / 3600, span / 60 % 60);
+	else if (span >= 60)
+		printf("%" PRId64 " min", span / 60);
+	else
+		printf("%" PRId64 " s", span);
+	printf("%s)", at > now ? "" : " ago");
+}
+
+/* A label and words behind it, broken into lines that begin below each other. */
+static void say(const char *label, struct str words)
+{
+	size_t at = (size_t)printf("    %-12s", label);
+	struct str word;
+	bool first = true;
+
+	while (str_word(&words, &word)) {
+		if (!first && at + 1 + word.n > WIDTH)
+			at = (size_t)printf("\n%-16s", "") - 1;
+		else if (!first)
+			at += (size_t)printf(" ");
+		listing_show(stdout, word);
+		at += word.n;
+		first = false;
+	}
+	putchar('\n');
+}
+
+/* ---- one entry: the recipients that wait for the same destination */
+
+static bool asked_for(const struct question *q, const struct rcpt *r)
+{
+	const struct addr *a = &r->to.addr;
+	struct str domain = q->about, local;
+
+	if (str_cut_last(&domain, '@', &local) && local.n)
+		return str_eq(a->local, local) && str_eq_nocase(a->domain, domain);
+	return str_eq_nocase(a->domain, domain);
+}
+
+/* A peer's words begin with its code, ours do not. */
+static bool is_reply(struct str words)
+{
+	return words.n > 3 && ascii_digit(words.p[0]) && ascii_digit(words.p[1]) && ascii_digit(words.p[2]) && words.p[3] == ' ';
+}
+
+static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
+{
+	struct buf text = { .max = 4096 };
+	const char *advice, *meaning;
+
+	if (!r->words.n) {
+		if (x->entry.tries == 0)
+			say("so far", STR("it has not been tried yet."));
+		return;
+	}
+	printf("    %-12s", "last try");
+	say_time(r->when, now);
+	printf(", attempt %u\n", x->entry.tries);
+	if (is_reply(r->words) && r->host.n && !str_eq(r->host, STR("-")))
+		buf_printf(&text, STR_FMT " said: ", STR_ARG(r->host));
+	buf_str(&text, r->words);
+	say("what came", buf_view(&text));
+	buf_free(&text);
+	meaning = dsn_meaning(r->status, r->words, &advice);
+	if (meaning)
+		say("this means", str_of(meaning));
+}
+
+static void say_next(const struct question *q, const struct listed *x, const struct mail *m, int64_t now)
+{
+	int64_t end = m->arrived + q->set->queue_lifetime, notice = m->arrived + q->set->delay_notice;
+
+	printf("    %-12s", "next");
+	if (x->entry.held)
+		printf("nothing: it is on hold, until somebody releases it");
+	else if (m->release > now) {
+		printf("its sender wants it held until ");
+		say_time(m->release, now);
+	} else if (x->entry.next > now) {
+		printf("tried again ");
+		say_time(x->entry.next, now);
+	} else if (!q->set->deliver)
+		printf("nothing: the setting deliver is no");
+	else
+		printf("due: tried as soon as a place is free, or when another message to there shows that it is up again");
+	putchar('\n');
+	if (q->set->delay_notice && !addr_is_null(&m->from.addr) && end > notice) {
+		printf("    %-12s", "");
+		if (m->delay_told)
+			printf("the sender has been told that it takes longer\n");
+		else {
+			printf("the sender is told that it takes longer ");
+			say_time(notice, now);
+			putchar('\n');
+		}
+	}
+	printf("    %-12sgiven up ", "");
+	say_time(end, now);
+	printf("%s\n", addr_is_null(&m->from.addr) ? "" : "; then its sender gets a report");
+}
+
+static void say_remedies(const struct question *q, const struct listed *x, const struct listing *l)
+{
+	const char *dir = x->dir == l->dir[0] ? "cur" : "in";
+
+	if (x->entry.held)
+		printf("    %-12srelease it:  put a 0 in place of the H in its name in %s\n", "you can", dir);
+	else
+		printf("    %-12stry it now:  fardel flush%s%s\n", "you can", q->set->file ? " -c " : "", q->set->file ? q->set->file : "");
+	printf("    %-12sdrop it:     rm '%s/%s/", "", q->set->queue, dir);
+	listing_show(stdout, str_of(x->name));
+	printf("'\n");
+}
+
+static void tell_entry(const struct question *q, const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m)
+{
+	const struct rcpt *any = NULL;
+
+	for (size_t i = 0; i < m->nrcpt; i++) {
+		const struct rcpt *r = &m->rcpt[i];
+
+		if (r->state != RCPT_OPEN || !listing_waits_under(l, first, end, x, r))
+			continue;
+		/* Those of one destination were told the same, or each has words of its own. */
+		if (any && (!str_eq(any->words, r->words) || !str_eq(any->host, r->host)))
+			say_last(any, x, l->now);
+		printf("  to ");
+		listing_show_addr(stdout, &r->to.addr);
+		putchar('\n');
+		any = r;
+	}
+	if (!any)
+		return;
+	say_last(any, x, l->now);
+	say_next(q, x, m, l->now);
+	say_remedies(q, x, l);
+}
+
+/* ---- one message */
+
+static bool is_about(const struct question *q, const struct listing *l, size_t first, const struct mail *m)
+{
+	struct str id = str_of(l->line[first].entry.id);
+
+	if (!q->about.n || (q->about.n >= ID_SHORTEST && str_starts_nocase(id, q->about)))
+		return true;
+	for (size_t i = 0; m && i < m->nrcpt; i++)
+		if (m->rcpt[i].state == RCPT_OPEN && asked_for(q, &m->rcpt[i]))
+			return true;
+	return false;
+}
+
+static void say_done(const struct mail *m)
+{
+	size_t delivered = 0, failed = 0;
+
+	for (size_t i = 0; i < m->nrcpt; i++) {
+		delivered += m->rcpt[i].state == RCPT_DELIVERED;
+		failed += m->rcpt[i].state == RCPT_FAILED;
+	}
+	if (delivered)
+		printf("  %zu of %zu recipients have got it\n", delivered, m->nrcpt);
+	if (failed)
+		printf("  %zu of %zu recipients have failed\n", failed, m->nrcpt);
+}
+
+static void tell_message(struct question *q, const struct listing *l, size_t first, size_t end)
+{
+	const char *why;
+	struct mail *m = listing_open(l, first, end, &why);
+
+	if ((!m && !why) || !is_about(q, l, first, m)) {
+		mail_free(m);
+		return;
+	}
+	if (q->told == SHOWN_AT_MOST) {
+		q->more++;
+		mail_free(m);
+		return;
+	}
+	printf("%s%s", q->told++ ? "\n" : "", l->line[first].entry.id);
+	if (!m) {
+		printf(": cannot be read: %s\n", why);
+		return;
+	}
+	printf(", %lld octets, from <", (long long)m->size);
+	listing_show_addr(stdout, &m->from.addr);
+	printf(">, here since ");
+	say_time(m->arrived, l->now);
+	putchar('\n');
+	for (size_t i = first; i < end; i++)
+		tell_entry(q, l, first, end, &l->line[i], m);
+	say_done(m);
+	mail_free(m);
+}
+
+/* ---- the command */
+
+static int tell(struct question *q)
+{
+	struct listing l;
+	int status = listing_read(&l, q->set->queue, "why");
+
+	for (size_t first = 0, end; status == 0 && first < l.n; first = end) {
+		end = listing_end(&l, first);
+		tell_message(q, &l, first, end);
+	}
+	listing_free(&l);
+	if (status == 0 && q->more)
+		printf("\n... and %zu more messages. Ask for an id, an address or a domain.\n", q->more);
+	if (status == 0 && !q->told && !q->about.n)
+		printf("The queue is empty: nothing waits.\n");
+	else if (status == 0 && !q->told) {
+		printf("Nothing in the queue is about \"");
+		listing_show(stdout, q->about);
+		printf("\": it was delivered or has failed, or never came here. The log has the rest.\n");
+		status = 1;
+	}
+	return status;
+}
+
+/* The one word that is no option is the question; the others are for the settings. */
+int cmd_why(int argc, char **argv)
+{
+	struct arguments a = { 0 };
+	struct settings set = { 0 };
+	struct question q = { .set = &set };
+	const char *wrong;
+	int status;
+
+	for (int i = 1; i < argc; i++) {
+		if (arguments_take(&a, argc, argv, &i, &wrong)) {
+			if (!wrong)
+				continue;
+			fprintf(stderr, "fardel why: %s\n", wrong);
+			return EX_USAGE;
+		}
+		if (argv[i][0] == '-' || q.about.n) {
+			fprintf(stderr, "fardel why: does not know \"%s\". Write fardel why [-c FILE] [ID | ADDRESS | DOMAIN]\n", argv[i]);
+			return EX_USAGE;
+		}
+		q.about = str_of(argv[i]);
+	}
+	status = settings_load(&set, &a) ? tell(&q) : settings_complain(&set);
+	settings_free(&set);
+	if (fflush(stdout) == EOF && status == 0)
+		status = EX_IOERR;
+	return status;
+}

@@ -1,0 +1,47 @@
+# "Why is this mail still here?"
+
+why() { "$fardel" why -c "$T/home.conf" "$@" >"$T/said" 2>&1; }
+
+it why_tells "why says who waits, what came, what it means, what is next and what can be done; by id, address and domain"
+why_tells() {
+	free_port
+	config home "route = * smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	mailboxes home user
+	printf 'Subject: x\n\ntext\n' | send home -f user@home.test user@home.test b@y.test c@z.test || fail "sendmail"
+	must "an answer" why
+	has 'not been tried yet' "$T/said"
+	flush home
+	for about in b@y.test Y.TEST "$(sed -n 's/^\([0-9a-f]*\), .*/\1/p' "$T/said" | cut -c 1-10)"; do
+		must "an answer about $about" why "$about"
+		has 'to b@y.test' "$T/said"
+		has 'what came   connect to .*: Connection refused' "$T/said"
+		has 'this means  the recipient.s computer is there' "$T/said"
+		has 'next        tried again .*(in [0-9hmin ]*)' "$T/said"
+		has 'told that it takes longer .*(in 3 h 59 min)\|told that it takes longer .*(in 4 h 0 min)' "$T/said"
+		has 'given up .*(in 4 d 23 h)\|given up .*(in 5 d 0 h)' "$T/said"
+		has "fardel flush -c $T/home.conf" "$T/said"
+		has '1 of 3 recipients have got it' "$T/said"
+	done
+	status_is 1 why nobody@y.test
+	status_is 1 why user@home.test
+	status_is 64 why a b
+	# What it offers works.
+	must "an answer" why b@y.test
+	eval "$(sed -n 's/.*drop it: *\(rm .*\)/\1/p' "$T/said")"
+	must "an answer" why
+	has 'The queue is empty' "$T/said"
+}
+
+it why_on_hold "why says of a message on hold that nothing happens to it"
+why_on_hold() {
+	free_port
+	config home "route = * smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	printf 'Subject: x\n\ntext\n' | send home -f user@home.test b@y.test || fail "sendmail"
+	flush home
+	for name in "$T/home.queue/cur/"*; do
+		mv "$name" "$(echo "$name" | sed 's/\.[0-9]*\.\([0-9a-f]*\)\.\([^.]*\.*[^/]*\)$/.H.\1.\2/')"
+	done
+	must "an answer" why b@y.test
+	has 'on hold' "$T/said"
+	has 'release it' "$T/said"
+}

@@ -802,6 +802,7 @@ static const struct command {
 	{ "sendmail", cmd_sendmail, "take a message from standard input" },
 	{ "mailq", cmd_mailq, "list the queue" },
 	{ "why", cmd_why, "why is this mail still here? ID, ADDRESS or DOMAIN" },
+	{ "queue", cmd_queue, "retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
 	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "write a user's password into a file of users" },
 	{ "version", cmd_version, "print the version" },

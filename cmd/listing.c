@@ -11,6 +11,8 @@
 
 #include "lib/clock.h"
 
+enum { ID_SHORTEST = 4 };
+
 /* False: no memory. Names that are none of ours are for the daemon to judge. */
 static bool add_name(struct listing *l, int dir, const char *name)
 {
@@ -97,6 +99,40 @@ bool listing_waits_under(const struct listing *l, size_t first, size_t end, cons
 	if (str_eq(x->entry.dest, STR("+")))
 		return !r->linked;
 	return x->entry.dest.p[0] == '=' && (r->linked || end - first == 1);
+}
+
+/* ---- choosing */
+
+static bool is_asked_for(const struct rcpt *r, struct str about)
+{
+	const struct addr *a = &r->to.addr;
+	struct str domain = about, local;
+
+	if (str_cut_last(&domain, '@', &local) && local.n)
+		return str_eq(a->local, local) && str_eq_nocase(a->domain, domain);
+	return str_eq_nocase(a->domain, domain);
+}
+
+bool listing_about(const struct listing *l, size_t first, const struct mail *m, struct str about)
+{
+	struct str id = str_of(l->line[first].entry.id);
+
+	if (!about.n || (about.n >= ID_SHORTEST && str_starts_nocase(id, about)))
+		return true;
+	for (size_t i = 0; m && i < m->nrcpt; i++)
+		if (m->rcpt[i].state == RCPT_OPEN && is_asked_for(&m->rcpt[i], about))
+			return true;
+	return false;
+}
+
+bool listing_about_entry(const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m, struct str about)
+{
+	if (listing_about(l, first, NULL, about))
+		return true;
+	for (size_t i = 0; m && i < m->nrcpt; i++)
+		if (m->rcpt[i].state == RCPT_OPEN && is_asked_for(&m->rcpt[i], about) && listing_waits_under(l, first, end, x, &m->rcpt[i]))
+			return true;
+	return false;
 }
 
 /* ---- reading */

@@ -11,10 +11,10 @@
 #include "dsn.h"
 #include "parse.h"
 
-enum { WIDTH = 100, ID_SHORTEST = 4, SHOWN_AT_MOST = 50 };
+enum { WIDTH = 100, SHOWN_AT_MOST = 50 };
 
 struct question {
-	struct str about;               /* an id or its beginning, an address, a domain, or empty: everything */
+	struct str about;
 	const struct settings *set;
 	size_t told, more;              /* messages */
 };
@@ -63,16 +63,6 @@ static void say(const char *label, struct str words)
 }
 
 /* ---- one entry: the recipients that wait for the same destination */
-
-static bool asked_for(const struct question *q, const struct rcpt *r)
-{
-	const struct addr *a = &r->to.addr;
-	struct str domain = q->about, local;
-
-	if (str_cut_last(&domain, '@', &local) && local.n)
-		return str_eq(a->local, local) && str_eq_nocase(a->domain, domain);
-	return str_eq_nocase(a->domain, domain);
-}
 
 /* A peer's words begin with its code, ours do not. */
 static bool is_reply(struct str words)
@@ -136,17 +126,18 @@ static void say_next(const struct question *q, const struct listed *x, const str
 	printf("%s\n", addr_is_null(&m->from.addr) ? "" : "; then its sender gets a report");
 }
 
-static void say_remedies(const struct question *q, const struct listed *x, const struct listing *l)
+static void offer(const char *label, const char *what, const char *command, const struct question *q, const struct listed *x)
 {
-	const char *dir = x->dir == l->dir[0] ? "cur" : "in";
+	printf("    %-12s%s:  fardel %s%s%s %s\n", label, what, command, q->set->file ? " -c " : "", q->set->file ? q->set->file : "", x->entry.id);
+}
 
+static void say_remedies(const struct question *q, const struct listed *x)
+{
 	if (x->entry.held)
-		printf("    %-12srelease it:  put a 0 in place of the H in its name in %s\n", "you can", dir);
+		offer("you can", "release it", "queue release", q, x);
 	else
-		printf("    %-12stry it now:  fardel flush%s%s\n", "you can", q->set->file ? " -c " : "", q->set->file ? q->set->file : "");
-	printf("    %-12sdrop it:     rm '%s/%s/", "", q->set->queue, dir);
-	listing_show(stdout, str_of(x->name));
-	printf("'\n");
+		offer("you can", "try it now", "queue retry", q, x);
+	offer("", "drop it", "queue drop", q, x);
 }
 
 static void tell_entry(const struct question *q, const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m)
@@ -170,22 +161,10 @@ static void tell_entry(const struct question *q, const struct listing *l, size_t
 		return;
 	say_last(any, x, l->now);
 	say_next(q, x, m, l->now);
-	say_remedies(q, x, l);
+	say_remedies(q, x);
 }
 
 /* ---- one message */
-
-static bool is_about(const struct question *q, const struct listing *l, size_t first, const struct mail *m)
-{
-	struct str id = str_of(l->line[first].entry.id);
-
-	if (!q->about.n || (q->about.n >= ID_SHORTEST && str_starts_nocase(id, q->about)))
-		return true;
-	for (size_t i = 0; m && i < m->nrcpt; i++)
-		if (m->rcpt[i].state == RCPT_OPEN && asked_for(q, &m->rcpt[i]))
-			return true;
-	return false;
-}
 
 static void say_done(const struct mail *m)
 {
@@ -206,7 +185,7 @@ static void tell_message(struct question *q, const struct listing *l, size_t fir
 	const char *why;
 	struct mail *m = listing_open(l, first, end, &why);
 
-	if ((!m && !why) || !is_about(q, l, first, m)) {
+	if ((!m && !why) || !listing_about(l, first, m, q->about)) {
 		mail_free(m);
 		return;
 	}

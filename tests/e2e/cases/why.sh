@@ -19,17 +19,43 @@ why_tells() {
 		has 'next        tried again .*(in [0-9hmin ]*)' "$T/said"
 		has 'told that it takes longer .*(in 3 h 59 min)\|told that it takes longer .*(in 4 h 0 min)' "$T/said"
 		has 'given up .*(in 4 d 23 h)\|given up .*(in 5 d 0 h)' "$T/said"
-		has "fardel flush -c $T/home.conf" "$T/said"
+		has "fardel queue retry -c $T/home.conf" "$T/said"
 		has '1 of 3 recipients have got it' "$T/said"
 	done
 	status_is 1 why nobody@y.test
 	status_is 1 why user@home.test
 	status_is 64 why a b
-	# What it offers works.
-	must "an answer" why b@y.test
-	eval "$(sed -n 's/.*drop it: *\(rm .*\)/\1/p' "$T/said")"
-	must "an answer" why
+}
+
+it queue_does_what_why_offers "queue shows what it would do and does it when told so: hold, release, retry and drop, for a message or for one destination of it"
+queue_does_what_why_offers() {
+	free_port
+	config home "route = y.test smtp://127.0.0.1:$port" "route = z.test smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	printf 'Subject: x\n\ntext\n' | send home -f user@home.test b@y.test c@x.test || fail "sendmail"
+	flush home
+	do_queue() { "$fardel" queue "$@" -c "$T/home.conf" >"$T/did" 2>&1; }
+	status_is 64 do_queue hold b@y.test </dev/null
+	has 'hold [0-9a-f]* from <user@home.test> to b@y.test' "$T/did"
+	has 'Nothing was done' "$T/did"
+	must "why" why b@y.test
+	grep -q 'on hold' "$T/said" && fail "held without being told so"
+	must "hold" do_queue hold --yes y.test
+	has '1 of 1 on hold' "$T/did"
+	must "why" why y.test
+	has 'on hold' "$T/said"
+	has "fardel queue release -c $T/home.conf [0-9a-f]*" "$T/said"
+	status_is 1 do_queue retry --yes y.test
+	must "release" do_queue release --yes b@y.test
+	has '1 of 1 released' "$T/did"
+	must "retry" do_queue retry --yes all
+	must "drop" do_queue drop --yes b@y.test
+	has 'drop, without a word to the sender, ' "$T/did"
+	must "drop" do_queue drop --yes all
+	must "why" why
 	has 'The queue is empty' "$T/said"
+	status_is 1 do_queue drop --yes all
+	status_is 64 do_queue drop
+	status_is 64 do_queue burn all
 }
 
 it why_on_hold "why says of a message on hold that nothing happens to it"
@@ -43,5 +69,5 @@ why_on_hold() {
 	done
 	must "an answer" why b@y.test
 	has 'on hold' "$T/said"
-	has 'release it' "$T/said"
+	has 'release it:  fardel queue release' "$T/said"
 }

@@ -20,6 +20,8 @@
 enum {
 	COURIERS_REMOTE = 10,           /* connections to one destination */
 	COURIERS_LOCAL = 4,
+	LINES_TO_ADDRESS = 10,          /* connections to one address; who wants another waits for one of them */
+	FAIR_SHARE = 10,                /* messages that one destination sends over a connection while another one waits for it */
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
 	IDLE_MS = 2000,                 /* a connection with nothing to do is kept for what may still come */
 	HEADER_LOOKED_AT = 65536,
@@ -30,8 +32,11 @@ static const struct courier_config *config;
 
 /* A connection. One that the courier has left lives on until its QUIT is answered (RFC 5321 4.1.1.10). */
 struct line {
+	struct node node;               /* of lines, while it has a courier */
 	struct courier *courier;        /* NULL: left */
 	struct client *client;
+	struct sockaddr_storage addr;
+	char host[256];
 	struct client_config config;
 	bool lax;                       /* as a message wished; not for the next one */
 	struct dane dane;               /* which the config points into, */
@@ -60,6 +65,9 @@ struct courier {
 	struct idle idle;               /* while there is nothing to do */
 	struct timer patience;
 	bool met;                       /* this courier has had a conversation */
+	unsigned served;                /* bundles over this line */
+	struct node waiting;            /* of waiters: for a connection to hosts->at[at] */
+	struct task again;              /* ... and now there may be one */
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
 	/* what is being sent: the bundle's recipients that have no final result */
@@ -71,10 +79,63 @@ struct courier {
 
 static const struct reply no_memory = { .text = "out of memory here" };
 
+static struct list lines, waiters;
+
 static void connect_next(struct courier *);
 static void send_bundle(struct courier *);
+static struct client_config way_to(const struct route *, const struct sockaddr *, struct line *);
 
 /* ---- the connection */
+
+static bool same_address(const struct sockaddr_storage *a, const struct sockaddr_storage *b)
+{
+	return a->ss_family == b->ss_family && memcmp(a, b, a->ss_family == AF_INET ? sizeof(struct sockaddr_in) :
+		a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof *a) == 0;
+}
+
+static const struct mx_address *wanted_address(const struct courier *c) { return &c->hosts->at[c->at]; }
+
+/* The first who waits for a connection to this address. */
+static struct courier *waiter_for(const struct sockaddr_storage *addr)
+{
+	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
+		struct courier *w = owner_of(x, struct courier, waiting);
+
+		if (same_address(&wanted_address(w)->addr, addr))
+			return w;
+	}
+	return NULL;
+}
+
+static size_t lines_to(const struct sockaddr_storage *addr)
+{
+	size_t n = 0;
+
+	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x))
+		n += same_address(&owner_of(x, struct line, node)->addr, addr);
+	return n;
+}
+
+/* There is room for another connection to this address. */
+static void room_at(const struct sockaddr_storage *addr)
+{
+	struct courier *w = waiter_for(addr);
+
+	if (!w)
+		return;
+	list_remove(&waiters, &w->waiting);
+	task_post(&w->again);
+}
+
+/* The courier has no more to do with it: somebody else may have its place. */
+static void part(struct courier *c, struct line *l)
+{
+	list_remove(&lines, &l->node);
+	l->courier = NULL;
+	c->line = NULL;
+	c->served = 0;
+	room_at(&l->addr);
+}
 
 static void leave_host(struct courier *c)
 {
@@ -82,8 +143,7 @@ static void leave_host(struct courier *c)
 
 	if (!l)
 		return;
-	c->line = NULL;
-	l->courier = NULL;
+	part(c, l);
 	client_quit(l->client);
 }
 
@@ -118,6 +178,8 @@ static void courier_end(struct courier *c)
 
 	queue_not_idle(d, &c->idle);
 	timer_stop(&c->patience);
+	task_cancel(&c->again);
+	list_remove(&waiters, &c->waiting);
 	facts_free(c->facts);
 	leave_host(c);
 	free(c->hosts);
@@ -193,12 +255,81 @@ static void nothing_came(struct timer *t)
 	say_goodbye(c);
 }
 
+/* ---- lines that several destinations share, one after the other: the same host with the same demands */
+
+static bool same_way(const struct client_config *a, const struct client_config *b)
+{
+	/* What DNS says of a certificate holds for one domain (RFC 7672 3.2.2): such a line is not shared. */
+	return a->tls != CLIENT_TLS_PINNED && a->tls == b->tls && a->lmtp == b->lmtp && a->tls_first == b->tls_first && a->user == b->user &&
+		a->password == b->password && a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
+}
+
+/* Would this line do for where the courier wants to go? */
+static bool suits(const struct line *l, struct courier *c)
+{
+	const struct mx_address *a = wanted_address(c);
+	struct line mine = { .courier = c, .dane = c->hosts->dane[a->nth] };
+
+	mine.config = way_to(&c->route, (const struct sockaddr *)&a->addr, &mine);
+	return !l->lax && !mine.lax && client_usable(l->client) && same_address(&l->addr, &a->addr) &&
+		str_eq_nocase(str_of(l->host), str_of(a->host)) && same_way(&l->config, &mine.config);
+}
+
+/* Takes the line of a courier that has nothing to send; that courier ends. */
+static void take_line(struct courier *c, struct courier *from)
+{
+	struct line *l = from->line;
+
+	from->line = NULL;
+	l->courier = c;
+	c->line = l;
+	c->served = 0;
+	c->met = true;
+	c->tried++;
+	courier_end(from);
+	send_bundle(c);
+}
+
+/* A courier that is idle on a line which would do. */
+static struct courier *idle_on(struct courier *c)
+{
+	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x)) {
+		struct line *l = owner_of(x, struct line, node);
+
+		if (!l->courier->bundle && timer_armed(&l->courier->patience) && suits(l, c))
+			return l->courier;
+	}
+	return NULL;
+}
+
+/* Others wait for a connection to this address. One that has nothing more to send, or has had its share, makes way: its line goes to the
+ * first of them, or where that cannot be, is closed. True: the courier has ended or is about to. */
+static bool give_away(struct courier *c)
+{
+	struct courier *w = c->line ? waiter_for(&c->line->addr) : NULL;
+
+	if (!w || !line_usable(c))
+		return false;
+	if (!suits(c->line, w)) {
+		say_goodbye(c);
+		return true;
+	}
+	list_remove(&waiters, &w->waiting);
+	take_line(w, c);
+	return true;
+}
+
 /* The next bundle over the same connection, or a little patience, or goodbye. from_best: with the best host again, on a
  * new connection. */
 static void go_on(struct courier *c, bool from_best)
 {
-	struct bundle *b = queue_next(c->dest);
+	struct bundle *b;
 
+	if (!from_best && c->served >= FAIR_SHARE && give_away(c))
+		return;
+	b = queue_next(c->dest);
+	if (!b && !from_best && give_away(c))
+		return;
 	if (!b && line_usable(c) && !from_best && queue_idle(c->dest, &c->idle)) {
 		timer_set(&c->patience, IDLE_MS);
 		return;
@@ -326,6 +457,7 @@ static void send_bundle(struct courier *c)
 		c->to[n] = &b->rcpt[i]->to;
 		c->index[n++] = i;
 	}
+	c->served++;
 	c->job = (struct client_job){
 		.from = &b->mail->from, .n = n, .to = c->to, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size,
 		.id = b->mail->id, .result = job_result, .done = job_done,
@@ -352,7 +484,6 @@ static void without_tls(struct courier *c, struct client *client, const struct r
 {
 	log_event(LOG_INFO, "tls-failed", LF(L_TEXT("relay", client_peer(client)), L_NUM("code", why->code), L_TEXT("reason", why->text)));
 	lame_note((const struct sockaddr *)&c->hosts->at[c->at].addr, LAME_TLS);
-	c->line = NULL;
 	c->tried--;
 	connect_next(c);
 }
@@ -380,6 +511,8 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	struct courier *c = l->courier;
 	bool may_go_without = l->config.tls == CLIENT_TLS_MAY;
 
+	if (c)
+		part(c, l);
 	free(l);
 	if (!c)
 		return;
@@ -388,7 +521,6 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		return;
 	}
 	remember(c, client_peer(client), why);
-	c->line = NULL;
 	if (c->bundle && client_login_failed(client)) {
 		not_let_in(c, why);
 		return;
@@ -477,6 +609,8 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	if (!l)
 		return false;
 	l->courier = c;
+	l->addr = a->addr;
+	str_copy(l->host, sizeof l->host, str_of(a->host));
 	l->dane = c->hosts->dane[a->nth];
 	l->config = way_to(&c->route, addr, l);
 	l->client = client_open(&l->config, addr, a->len, a->host, &events, l);
@@ -485,17 +619,28 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 		return false;
 	}
 	c->line = l;
+	list_push(&lines, &l->node);
 	return true;
 }
 
 static void connect_next(struct courier *c)
 {
 	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++) {
-		const struct mx_address *a = &c->hosts->at[c->at];
+		const struct mx_address *a = wanted_address(c);
+		struct courier *other = idle_on(c);
 
+		if (other) {
+			take_line(c, other);
+			return;
+		}
+		if (lines_to(&a->addr) >= LINES_TO_ADDRESS) {
+			list_push(&waiters, &c->waiting);
+			return;
+		}
 		c->tried++;
 		if (connect_to(c, a))
 			return;
+		room_at(&a->addr);
 		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
 		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	}
@@ -538,6 +683,8 @@ static void look_for_hosts(struct task *t)
 	courier_end(c);
 }
 
+static void connect_again(struct task *t) { connect_next(owner_of(t, struct courier, again)); }
+
 static void courier_deliver(struct transport *t, struct bundle *b)
 {
 	struct courier *c = calloc(1, sizeof *c);
@@ -547,6 +694,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	c->dest = b->dest;
 	c->look.run = look_for_hosts;
+	c->again.run = connect_again;
 	c->idle.wanted = something_came;
 	c->patience.expired = nothing_came;
 	c->seed = rand_u64();
@@ -565,6 +713,10 @@ static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .
 void courier_configure(const struct courier_config *c)
 {
 	config = c;
+	if (!lines.head.next) {
+		list_init(&lines);
+		list_init(&waiters);
+	}
 }
 
 void courier_way(void *arg, struct str domain, struct way *out)

@@ -432,6 +432,47 @@ START_TEST(a_connection_is_kept_for_what_comes_within_two_seconds)
 }
 END_TEST
 
+START_TEST(another_domain_with_the_same_host_goes_over_the_idle_connection)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("d@z.test") TAKES ENVELOPE("b@y.test") TAKES BYE);
+
+	knows("z.test MX 10 mx1.test");
+	with_room_for_idlers();
+	put("b@y.test");
+	await(1);
+	loop_advance(1000);
+	put("d@z.test");
+	await(2);
+	loop_advance(1000);
+	put("b@y.test");
+	await(3);
+	ck_assert_uint_eq(delivered, 3);
+	loop_advance(2500);
+	turn();
+	played(p);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(another_name_for_the_same_address_is_another_host)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES BYE HELLO ENVELOPE("d@z.test") TAKES BYE);
+
+	knows("z.test MX 10 alias1.test");
+	knows("alias1.test A 127.0.0.1");
+	with_room_for_idlers();
+	put("b@y.test");
+	await(1);
+	put("d@z.test");
+	loop_advance(2500);
+	await(2);
+	ck_assert_uint_eq(delivered, 2);
+	loop_advance(2500);
+	turn();
+	played(p);
+}
+END_TEST
+
 START_TEST(an_idle_connection_that_the_peer_ends_is_replaced)
 {
 	struct peer *first = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES "close\n"), *second;
@@ -794,6 +835,8 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, who_may_have_the_message_already_is_followed_by_nobody);
 	tcase_add_test(t, messages_for_one_destination_share_a_connection);
 	tcase_add_test(t, a_connection_is_kept_for_what_comes_within_two_seconds);
+	tcase_add_test(t, another_domain_with_the_same_host_goes_over_the_idle_connection);
+	tcase_add_test(t, another_name_for_the_same_address_is_another_host);
 	tcase_add_test(t, an_idle_connection_that_the_peer_ends_is_replaced);
 	tcase_add_test(t, a_refused_message_does_not_end_the_connection_for_the_next);
 	tcase_add_test(t, behind_mailmax_a_new_connection_is_made_at_once);

@@ -79,3 +79,47 @@ next_host_when_the_first_is_down() {
 	drained here 15
 	must "1 transaction" took there 1
 }
+
+# sixty_domains: all at one MX host, which is "here"; "home" sends. Its log has a line for each greeting, that is for each connection.
+sixty_domains() {
+	free_port; mx=$port
+	i=0
+	domains=
+	: >"$T/dns.zone"
+	while [ $i -lt 60 ]; do
+		echo "d$i.test MX 10 mx.test" >>"$T/dns.zone"
+		domains="$domains d$i.test"
+		i=$((i + 1))
+	done
+	echo "mx.test A 127.0.0.1" >>"$T/dns.zone"
+	fakedns dns
+	resolver=$port
+	serve here "listen = smtp://127.0.0.1:$mx" "local_domains = here.test $domains"
+	serve home "resolver = 127.0.0.1:$resolver" "smtp_port = $mx" "log_level = debug"
+}
+connections() { grep -c 'received="220 ' "$T/home.log"; }
+
+it many_domains_few_connections "60 domains at one host: one message to all of them takes 60 transactions over 10 connections at most"
+many_domains_few_connections() {
+	sixty_domains
+	recipients=
+	for d in $domains; do recipients="$recipients user@$d"; done
+	# shellcheck disable=SC2086
+	printf 'Subject: x\n\ntext\n' | send home -f sender@home.test $recipients || fail "sendmail"
+	within 30 "60 messages" arrived here user 60
+	drained home
+	[ "$(connections)" -le 10 ] || fail "$(connections) connections"
+}
+
+it many_messages_few_connections "600 messages to 60 domains at one host: each arrives once, over few connections, and no domain waits for the others"
+many_messages_few_connections() {
+	sixty_domains
+	n=0
+	for d in $domains; do
+		inject -p "$(port_of home)" -f sender@home.test -t "user@$d" -n 10 >/dev/null || fail "inject"
+	done
+	within 60 "600 messages" arrived here user 600
+	drained home
+	[ "$(connections)" -le 80 ] || fail "$(connections) connections"
+	note "$(connections) connections"
+}

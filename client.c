@@ -103,6 +103,7 @@ struct client {
 	size_t final;                   /* LMTP: place in batch behind the last final reply */
 	enum next next;
 	bool had_others;                /* transactions before this one */
+	bool hung_up;                   /* the connection ended by itself, not by us */
 	bool mail_answered, mail_refused;
 	struct dot dot;
 	off_t at, left;                 /* of the message */
@@ -167,12 +168,19 @@ static void finish_job(struct client *c, bool untried)
 	task_post(&c->task);
 }
 
+/* See end(). A chunk that has left with its envelope changes little: who has answered nothing of it and hangs up, or answers MAIL with
+ * 421, did not look at it. But after silence nobody knows. */
+static bool unheard(const struct client *c)
+{
+	return c->had_others && !c->mail_answered && (c->phase == C_ENVELOPE || c->why.code == 421 || c->hung_up);
+}
+
 /* The connection is over and c->why says how. Recipients without a result hear of it through their job's done(). */
 static void end(struct client *c)
 {
 	/* A peer that ends a connection which has served others, before it answers MAIL, has said nothing of this message:
 	 * many close after some messages, or after an idle minute that crosses our MAIL. */
-	bool untried = (c->had_others && !c->mail_answered && c->phase == C_ENVELOPE) || (c->lame & CLIENT_LAME_CHUNKING);
+	bool untried = unheard(c) || (c->lame & CLIENT_LAME_CHUNKING);
 
 	/* Silence or a hang-up while several commands wait: some peers lose what comes in one piece with the command before. */
 	if (c->phase == C_ENVELOPE && c->why.code == 0 && c->expected.n - c->answered > 1 && !c->had_others && !c->mail_refused)
@@ -956,7 +964,7 @@ static const struct step steps[X_QUIT + 1] = {
 static const char *doubt(struct client *c)
 {
 	/* A stream that failed does not tell how much had left. With a chunk the message was there before the first reply. */
-	if (c->phase != C_DOT || oldest(c) == X_LONE_DOT || (c->dot_leaving && !c->stream.error))
+	if (c->phase != C_DOT || oldest(c) == X_LONE_DOT || unheard(c) || (c->dot_leaving && !c->stream.error))
 		return "";
 	c->job->doubtful = true;
 	return "; the peer may have the message already, and the next attempt may make a second copy";
@@ -966,6 +974,7 @@ static void lost(struct client *c)
 {
 	const char *cause = c->stream.error ? stream_error(&c->stream) : "closed by the peer";
 
+	c->hung_up = true;
 	if (c->phase == C_TLS)
 		fail(c, "4.7.5", "TLS handshake failed: %s", cause);
 	else if (c->phase == C_BODY || (c->dot_leaving && !*doubt(c)))

@@ -283,8 +283,10 @@ static bool read_bundle(struct tls_trust *t)
 		return false;
 	}
 	ok = x509_anchors_add(&t->anchors, buf_view(&text), detail, sizeof detail) && t->anchors.n;
-	if (!ok)
+	if (!ok) {
 		snprintf(t->why, sizeof t->why, "%.180s %s", t->path, detail);
+		x509_anchors_free(&t->anchors);
+	}
 	buf_free(&text);
 	return ok;
 }

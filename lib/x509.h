@@ -34,7 +34,8 @@ struct x509_anchors {
 	size_t n;
 	br_x509_trust_anchor *at;
 };
-/* Adds the certificates of a PEM text; one whose key cannot be used is passed over. False: *why, and what was added before stays. */
+/* Adds the certificates of a PEM text; one whose key cannot be used is passed over. False: *why, and what was
+ * added before stays: x509_anchors_free() when it must not. */
 bool x509_anchors_add(struct x509_anchors *, struct str text, char *why, size_t size);
 void x509_anchors_free(struct x509_anchors *);
 

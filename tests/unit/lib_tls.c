@@ -741,6 +741,36 @@ START_TEST(with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted)
 }
 END_TEST
 
+/* Whoever rewrites the file in place is caught in the middle sooner or later. */
+START_TEST(of_a_file_that_is_broken_further_down_nobody_is_trusted)
+{
+	char path[200], why[300];
+	const char *tmp = getenv("TMPDIR");
+	struct tls_trust *trust = tls_trust_new(path);
+	struct buf good = { 0 }, broken = { 0 };
+	int fd;
+
+	snprintf(path, sizeof path, "%.150s/trust.XXXXXX", tmp ? tmp : "/tmp");
+	fd = mkstemp(path);
+	ck_assert_int_ne(fd, -1);
+	ck_assert_int_eq(file_read_all(AT_FDCWD, PKI("authority.crt"), &broken), 0);
+	buf_puts(&broken, "-----BEGIN CERTIFICATE-----\nMIIB");
+	ck_assert_int_eq(file_write(fd, broken.p, broken.n), 0);
+	for (int i = 0; i < 3; i++)
+		ck_assert_uint_eq(tls_trust_read(trust, why, sizeof why), 0);
+	ck_assert_int_eq(file_read_all(AT_FDCWD, PKI("ec.crt"), &good), 0);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	ck_assert_int_eq(lseek(fd, 0, SEEK_SET), 0);
+	ck_assert_int_eq(file_write(fd, good.p, good.n), 0);
+	ck_assert_uint_eq(tls_trust_read(trust, why, sizeof why), 1);
+	close(fd);
+	unlink(path);
+	tls_trust_free(trust);
+	buf_free(&good);
+	buf_free(&broken);
+}
+END_TEST
+
 START_TEST(who_trusts_nobody_or_knows_no_name_does_not_connect)
 {
 	static const char *const row[] = { PKI("missing.crt"), PKI("ec.key"), PKI("make.sh") };
@@ -909,6 +939,7 @@ Suite *lib_tls_suite(void)
 	tcase_add_test(t, a_server_may_not_renegotiate);
 	tcase_add_test(t, no_octets_harm_a_server);
 	tcase_add_loop_test(t, with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted, 0, sizeof trusts / sizeof *trusts);
+	tcase_add_test(t, of_a_file_that_is_broken_further_down_nobody_is_trusted);
 	tcase_add_test(t, who_trusts_nobody_or_knows_no_name_does_not_connect);
 	tcase_add_loop_test(t, a_pinned_certificate_is_taken_and_no_other, 0, sizeof pinnings / sizeof *pinnings);
 	tcase_add_loop_test(t, a_pinned_key_is_enough, 0, sizeof keys / sizeof *keys);

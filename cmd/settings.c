@@ -384,10 +384,25 @@ static void read_password(struct settings *s, const struct conf_item *item, stru
 /* A password is shown to nobody: not by `fardel config`, not in a complaint. */
 static void hide_password(char *text)
 {
-	char *host = strrchr(text, '@'), *url = strstr(text, "://"), *colon = url ? strchr(url + 3, ':') : NULL;
+	char *url = strstr(text, "://"), *colon = url ? strchr(url + 3, ':') : NULL, *host = NULL;
 
-	if (host && colon && colon < host)
+	for (char *p = colon; p && *p && *p != ' ' && *p != '\t'; p++)
+		if (*p == '@')
+			host = p;
+	if (host)
 		memset(colon + 1, '*', (size_t)(host - colon - 1));
+}
+
+/* What may be shown of a rule that was not understood: nobody knows where in it a password stands, but not before the first colon and not
+ * in the first two words. */
+static struct str harmless(const char *text)
+{
+	struct str all = str_of(text), rest = all, word;
+	const char *colon = strchr(text, ':');
+	bool two = str_word(&rest, &word) && str_word(&rest, &word);
+	size_t n = two ? (size_t)(word.p + word.n - text) : all.n;
+
+	return (struct str){ text, colon && (size_t)(colon - text) < n ? (size_t)(colon - text) : n };
 }
 
 static void make_routes(struct settings *s)
@@ -402,13 +417,16 @@ static void make_routes(struct settings *s)
 		struct route_rule *rule = &r->rule[r->n];
 		const char *wrong = route_parse(str_of(l->item[i].text), rule);
 
+		if (wrong) {
+			struct str shown = harmless(l->item[i].text);
+
+			conf_complain(&s->conf, l->item[i].where, "route: \"" STR_FMT "%s\": %s", STR_ARG(shown), l->item[i].text[shown.n] ? "..." : "", wrong);
+			continue;
+		}
 		hide_password(l->item[i].text);
-		if (!wrong && rule->login.file[0])
+		if (rule->login.file[0])
 			read_password(s, &l->item[i], &rule->login);
-		if (wrong)
-			conf_complain(&s->conf, l->item[i].where, "route: \"%s\": %s", l->item[i].text, wrong);
-		else
-			r->n++;
+		r->n++;
 	}
 }
 

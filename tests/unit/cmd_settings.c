@@ -1,10 +1,13 @@
 /* The settings: networks, listeners, what is made of the values, and where files are looked for. */
 #include <arpa/inet.h>
 #include <check.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cmd/settings.h"
+#include "lib/file.h"
 
 Suite *cmd_settings_suite(void);
 
@@ -218,6 +221,61 @@ START_TEST(values_that_cannot_work_are_told)
 }
 END_TEST
 
+START_TEST(no_complaint_shows_a_password)
+{
+	static const char *const row[] = {
+		"route = * smtps://anna:geheim", "route = * smtps:anna:geheim@h.test", "route = * smtps://anna:geheim@", "route = * smtp://a:geheim@h.test",
+		"route = * smtps://anna:geheim@h.test x", "route = * mx password=geheim", "route = x.test smtps://h.test user=a password=geheim",
+		"route = a..b smtps://anna:geheim@h.test", "route = smtps://anna:geheim@h.test", "route = * smtps://a:geheim%4@h.test",
+		"route = * smtps://h.test anna:geheim",
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(!LOAD(row[i]), "%s", row[i]);
+		ck_assert_msg(strstr(errors(), "-o: route: ") != NULL, "%s: %s", row[i], errors());
+		ck_assert_msg(!strstr(errors(), "geheim"), "%s: %s", row[i], errors());
+		settings_free(&set);
+	}
+}
+END_TEST
+
+START_TEST(a_route_is_shown_whole_but_for_its_password)
+{
+	static const struct { const char *option, *want; } row[] = {
+		{ "route = * smtps://anna:geheim@h.test:465", "route = * smtps://anna:******@h.test:465\n" },
+		{ "route = * smtps://anna:a:b%40@h.test tls=encrypt", "route = * smtps://anna:******@h.test tls=encrypt\n" },
+		{ "route = * smtp://h.test:25", "route = * smtp://h.test:25\n" },
+		{ "route = * lmtp://[::1]:24", "route = * lmtp://[::1]:24\n" },
+	};
+	char file[200], option[400], want[402];
+	const char *tmp = getenv("TMPDIR");
+	struct buf out = { 0 };
+	int fd;
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(LOAD(row[i].option), "%s: %s", row[i].option, errors());
+		buf_clear(&out);
+		ck_assert(conf_print(&set.conf, &out));
+		ck_assert_msg(strstr(buf_cstr(&out), row[i].want) != NULL, "%s", row[i].option);
+		settings_free(&set);
+	}
+	snprintf(file, sizeof file, "%.150s/password.XXXXXX", tmp ? tmp : "/tmp");
+	fd = mkstemp(file);
+	ck_assert_int_eq(file_write(fd, "geheim\n", 7), 0);
+	close(fd);
+	snprintf(option, sizeof option, "route = * smtps://h.test:465 user=anna@x.test password_file=%s", file);
+	snprintf(want, sizeof want, "%s\n", option);
+	ck_assert_msg(LOAD(option), "%s", errors());
+	buf_clear(&out);
+	ck_assert(conf_print(&set.conf, &out));
+	ck_assert_msg(strstr(buf_cstr(&out), want) != NULL, "%s", option);
+	ck_assert_str_eq(set.routes.rule[0].login.password, "geheim");
+	settings_free(&set);
+	unlink(file);
+	buf_free(&out);
+}
+END_TEST
+
 START_TEST(log_levels_have_names)
 {
 	static const struct { const char *option; enum log_level want; } row[] = {
@@ -307,6 +365,8 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, there_is_always_a_hostname);
 	tcase_add_test(c, one_retry_setting_moves_the_preset_of_the_other);
 	tcase_add_test(c, values_that_cannot_work_are_told);
+	tcase_add_test(c, no_complaint_shows_a_password);
+	tcase_add_test(c, a_route_is_shown_whole_but_for_its_password);
 	tcase_add_test(c, log_levels_have_names);
 	tcase_add_test(c, certificates_and_keys_come_in_pairs);
 	tcase_add_test(c, the_command_line_takes_c_and_o_glued_or_spaced);

@@ -65,8 +65,8 @@ struct client {
 	char peer[DOMAIN_MAX + INET6_ADDRSTRLEN + 16];
 	char host[DOMAIN_MAX + 1];      /* what TLS asks for, "": nothing */
 	char tls[80];                   /* what it came to, "": in clear */
-	struct saslc *login;                /* while it is under way */
-	bool logging_in;                /* ... or has failed */
+	struct saslc *login;            /* while it is under way */
+	bool not_let_in;                /* it was refused, or cannot be done */
 	bool securing;                  /* STARTTLS was said, and EHLO inside was not answered yet */
 	enum phase phase;
 	struct io dial;                 /* the socket until it is connected */
@@ -127,6 +127,9 @@ static void bad_reply(struct client *, const char *what, struct str text);
 static void send_block(struct client *);
 static void say_chunk(struct client *);
 
+static bool awaiting(const struct client *c) { return c->answered < c->expected.n; }
+static enum expect oldest(const struct client *c) { return (enum expect)c->expected.p[c->answered]; }
+
 /* ---- the end */
 
 static bool alive(const struct client *c) { return c->phase != C_OVER && c->phase != C_ABORTED; }
@@ -175,6 +178,21 @@ static bool unheard(const struct client *c)
 	return c->had_others && !c->mail_answered && (c->phase == C_ENVELOPE || c->why.code == 421 || c->hung_up);
 }
 
+/* What silence or a hang-up may come of: some peers, or boxes before them, lose what comes in one piece with the command before, or know
+ * nothing of what they announce. So the next attempt does without; it is no reason to ask again at once. */
+static unsigned suspicion(const struct client *c)
+{
+	bool flight = c->phase == C_DOT && c->chunk;
+
+	if (c->why.code != 0 || c->mail_refused || !awaiting(c) || unheard(c))
+		return 0;
+	if (flight && oldest(c) == X_BDAT)
+		return CLIENT_LAME_CHUNKING;
+	if ((flight || c->phase == C_ENVELOPE) && !c->had_others && c->expected.n - c->answered > 1)
+		return CLIENT_LAME_PIPELINING;
+	return 0;
+}
+
 /* The connection is over and c->why says how. Recipients without a result hear of it through their job's done(). */
 static void end(struct client *c)
 {
@@ -182,9 +200,7 @@ static void end(struct client *c)
 	 * many close after some messages, or after an idle minute that crosses our MAIL. */
 	bool untried = unheard(c) || (c->lame & CLIENT_LAME_CHUNKING);
 
-	/* Silence or a hang-up while several commands wait: some peers lose what comes in one piece with the command before. */
-	if (c->phase == C_ENVELOPE && c->why.code == 0 && c->expected.n - c->answered > 1 && !c->had_others && !c->mail_refused)
-		c->lame |= CLIENT_LAME_PIPELINING;
+	c->lame |= suspicion(c);
 	/* After QUIT nothing can go wrong any more. */
 	if (c->phase == C_QUIT && c->why.code != 221)
 		reply_set(&c->why, 221, "2.0.0", "connection closed after QUIT");
@@ -218,9 +234,6 @@ static void end_by_reply(struct client *c, const char *step, const struct reply 
 }
 
 /* ---- expectations */
-
-static bool awaiting(const struct client *c) { return c->answered < c->expected.n; }
-static enum expect oldest(const struct client *c) { return (enum expect)c->expected.p[c->answered]; }
 
 static unsigned or_else(unsigned set, unsigned otherwise) { return set ? set : otherwise; }
 
@@ -327,7 +340,15 @@ static void be_ready(struct client *c)
 }
 
 static void begin_login(struct client *);
-static void believe(struct client *);
+
+/* What the peer has announced, and what we believe of it. */
+static void believe(struct client *c)
+{
+	if (c->config->no_chunking)
+		c->can.set &= ~(unsigned)CAP_CHUNKING;
+	if (c->config->no_pipelining)
+		c->can.set &= ~(unsigned)(CAP_PIPELINING | CAP_CHUNKING);
+}
 
 static void hello_taken(struct client *c, const struct reply *r)
 {
@@ -349,6 +370,15 @@ static void hello_taken(struct client *c, const struct reply *r)
 		be_ready(c);
 }
 
+static void ehlo_refused(struct client *c, const struct reply *r)
+{
+	/* RFC 5321 3.2: only a peer that does not know EHLO is asked in the old way. */
+	if (r->code >= 500)
+		say_hello(c, X_HELO);
+	else
+		end_by_reply(c, steps[X_EHLO].name, r);
+}
+
 /* ---- login (RFC 4954) */
 
 __attribute__((format(printf, 2, 3)))
@@ -360,6 +390,7 @@ static void login_fails(struct client *c, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	c->not_let_in = true;
 	fail(c, "4.7.0", "login at %s as %s: %s", c->peer, c->config->user, text);
 }
 
@@ -387,7 +418,6 @@ static void begin_login(struct client *c)
 	char command[64];
 	const char *why;
 
-	c->logging_in = true;
 	c->login = saslc_begin(str_of(c->can.auth), c->config->user, c->config->password, c->tls[0] != '\0', &why);
 	if (!c->login) {
 		login_fails(c, "%s", (c->can.set & CAP_AUTH) ? why : "the server offers no login (AUTH) here");
@@ -431,6 +461,10 @@ static void login_taken(struct client *c, const struct reply *r)
 		login_challenge(c, r);
 		return;
 	}
+	if (r->code != 235) {
+		fail(c, "4.5.0", "%s: a reply without meaning here: %d %s", steps[X_AUTH].name, r->code, r->text);
+		return;
+	}
 	wrong = saslc_accepted(c->login);
 	saslc_free(c->login);
 	c->login = NULL;
@@ -438,35 +472,20 @@ static void login_taken(struct client *c, const struct reply *r)
 		login_fails(c, "%s", wrong);
 		return;
 	}
-	c->logging_in = false;
 	be_ready(c);
 }
 
-/* Text that the peer says about a login, not about any message: its code must not become a message's. */
+/* 454 and 421 are the server's trouble and not our password's (RFC 4954 6). What a refusal says is of the login and not of any message:
+ * its code must not become a message's. */
 static void login_refused(struct client *c, const struct reply *r)
 {
-	login_fails(c, "%s was refused: %d %s%s%s", saslc_mechanism(c->login), r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text);
+	if (r->code < 500)
+		end_by_reply(c, steps[X_AUTH].name, r);
+	else
+		login_fails(c, "%s was refused: %d %s%s%s", saslc_mechanism(c->login), r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text);
 }
 
 /* ---- TLS */
-
-/* What the peer has announced, and what we believe of it. */
-static void believe(struct client *c)
-{
-	if (c->config->no_chunking)
-		c->can.set &= ~(unsigned)CAP_CHUNKING;
-	if (c->config->no_pipelining)
-		c->can.set &= ~(unsigned)(CAP_PIPELINING | CAP_CHUNKING);
-}
-
-static void ehlo_refused(struct client *c, const struct reply *r)
-{
-	/* RFC 5321 3.2: only a peer that does not know EHLO is asked in the old way. */
-	if (r->code >= 500)
-		say_hello(c, X_HELO);
-	else
-		end_by_reply(c, steps[X_EHLO].name, r);
-}
 
 static void no_tls(struct client *c, int error)
 {
@@ -1329,7 +1348,7 @@ bool client_tls_failed(const struct client *c) { return c->phase == C_OVER && c-
 
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }
 unsigned client_lame(const struct client *c) { return c->lame; }
-bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->logging_in; }
+bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->not_let_in; }
 
 bool client_usable(const struct client *c)
 {

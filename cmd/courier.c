@@ -410,22 +410,26 @@ static bool wants_other_host(const struct courier *c, bool answered)
 		c->tried < ADDRESSES_TRIED;
 }
 
-static void note_lame(struct courier *c, const struct client *client)
+/* What the next connection to this address should know. */
+static void note_lame(struct line *l)
 {
-	unsigned what = (client_lame(client) & CLIENT_LAME_CHUNKING ? LAME_CHUNKING : 0) |
-		(client_lame(client) & CLIENT_LAME_PIPELINING ? LAME_PIPELINING : 0);
+	const struct sockaddr *addr = (const struct sockaddr *)&l->addr;
+	size_t rcpt_max = client_rcpt_max(l->client);
+	unsigned what = (client_lame(l->client) & CLIENT_LAME_CHUNKING ? LAME_CHUNKING : 0) |
+		(client_lame(l->client) & CLIENT_LAME_PIPELINING ? LAME_PIPELINING : 0);
 
-	if (what && c->hosts && c->at < c->hosts->n)
-		lame_note((const struct sockaddr *)&c->hosts->at[c->at].addr, what);
-	if (client_rcpt_max(client) != c->line->config.rcpt_max && c->hosts && c->at < c->hosts->n)
-		lame_note_rcpt_max((const struct sockaddr *)&c->hosts->at[c->at].addr, client_rcpt_max(client));
+	if (what)
+		lame_note(addr, what);
+	if (rcpt_max != l->config.rcpt_max)
+		lame_note_rcpt_max(addr, rcpt_max);
+	l->config.rcpt_max = rcpt_max;
 }
 
 static void job_done(struct client_job *j, const struct reply *why, bool untried)
 {
 	struct courier *c = courier_of(j);
 
-	note_lame(c, c->line->client);
+	note_lame(c->line);
 	remember(c, client_peer(c->line->client), why ? why : &(struct reply){ .text = "no result" });
 	if (untried && left_open(c) < j->n)     /* so it cannot go on for ever */
 		c->tried = 0;
@@ -615,7 +619,10 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	l->config = way_to(&c->route, addr, l);
 	l->client = client_open(&l->config, addr, a->len, a->host, &events, l);
 	if (!l->client) {
+		int saved = errno;
+
 		free(l);
+		errno = saved;
 		return false;
 	}
 	c->line = l;
@@ -640,8 +647,8 @@ static void connect_next(struct courier *c)
 		c->tried++;
 		if (connect_to(c, a))
 			return;
-		room_at(&a->addr);
 		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
+		room_at(&a->addr);
 		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	}
 	no_host(c);

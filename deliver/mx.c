@@ -372,7 +372,8 @@ static enum verdict find_relay(struct facts *f, const struct route *r, enum inet
 	if (!said)
 		return WAIT;
 	for (size_t i = 0; record_address(said, i, r->port, &a); i++)
-		add_address(out, &a, h.name);
+		if (inet < INET_ONLY4 || a.addr.ss_family == (inet == INET_ONLY4 ? AF_INET : AF_INET6))
+			add_address(out, &a, h.name);
 	if (out->n)
 		return ACCEPT;
 	if (!host_known(f, &h))

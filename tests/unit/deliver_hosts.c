@@ -73,6 +73,22 @@ START_TEST(a_route_is_looked_up_there_first_and_dns_is_not_asked)
 }
 END_TEST
 
+START_TEST(only_the_wanted_family_is_taken_from_there)
+{
+	static const struct { enum inet inet; int family; } row[] = { { INET_ONLY4, AF_INET }, { INET_ONLY6, AF_INET6 } };
+	struct route r = { .kind = ROUTE_SMTP, .host = "relay", .port = 587 };
+	struct mx_result out;
+
+	for (size_t i = 0; i < 2; i++) {
+		struct mx_self self = { .hostname = "me.test", .inet = row[i].inet };
+
+		ck_assert_int_eq(mx_find(facts, &r, &self, 1, &out), ACCEPT);
+		ck_assert_uint_eq(out.n, 1);
+		ck_assert_int_eq(out.at[0].addr.ss_family, row[i].family);
+	}
+}
+END_TEST
+
 START_TEST(a_socket_of_this_host_needs_no_lookup)
 {
 	struct route_rule rule;
@@ -101,6 +117,7 @@ Suite *deliver_hosts_suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_name_or_an_alias_is_found_with_all_its_addresses);
 	tcase_add_test(t, a_route_is_looked_up_there_first_and_dns_is_not_asked);
+	tcase_add_test(t, only_the_wanted_family_is_taken_from_there);
 	tcase_add_test(t, a_socket_of_this_host_needs_no_lookup);
 	tcase_add_test(t, without_a_file_nobody_is_known);
 	suite_add_tcase(s, t);

@@ -30,6 +30,13 @@ static const struct refusal *out_of_place(const struct session *s)
 	return !(s->seen & SEEN_HELO) ? &no_helo : !(s->seen & SEEN_MAIL) ? &no_mail : !(s->seen & SEEN_RCPT) ? &no_rcpt : NULL;
 }
 
+/* The pauses between chunks are a part of the time for the message. */
+static void await_next_chunk(struct session *s)
+{
+	session_await_command(s);
+	data_await(s, s->txn->data_end, s->txn->octets);
+}
+
 static void end_of_chunk(struct session *s)
 {
 	const struct refusal *r = s->chunk.refusal;
@@ -37,17 +44,22 @@ static void end_of_chunk(struct session *s)
 
 	s->chunk.refusal = NULL;
 	if (r) {
-		session_error(s, r->code, r->enhanced, r->text);
+		/* RFC 2920 3.1: it may have been on its way before MAIL or RCPT was answered. */
+		if (s->seen & SEEN_MAIL || s->mail_refused)
+			session_spend(s, COST_REFUSED);
+		else
+			session_offends(s, COST_ERROR);
+		session_say(s, r->code, r->enhanced, "%s", r->text);
 		session_await_command(s);
 	} else if (s->chunk.last) {
 		data_end_chunks(s);
 	} else if (s->txn->refusal) {           /* what follows is refused alike, until RSET or LAST */
 		session_spend(s, COST_IDLE);
 		session_say(s, s->txn->refusal->code, s->txn->refusal->enhanced, "%s", s->txn->refusal->text);
-		session_await_command(s);
+		await_next_chunk(s);
 	} else {
 		session_say(s, 250, "2.0.0", "%llu octets received", (unsigned long long)n);
-		session_await_command(s);
+		await_next_chunk(s);
 	}
 }
 
@@ -62,11 +74,14 @@ void verb_bdat(struct session *s, struct str arg)
 		session_close(s);
 		return;
 	}
+	if (!c.size && !c.last)
+		session_spend(s, COST_IDLE);
 	c.left = c.size;
 	c.refusal = out_of_place(s);
+	c.end = loop_now() + data_ms(s);
 	s->chunk = c;
 	s->phase = P_CHUNK;
-	if (!c.refusal && !data_begin_chunk(s, c.size)) {
+	if (c.refusal ? data_far_too_much(s, c.size) : !data_begin_chunk(s, c.size)) {
 		data_far_too_large(s);
 		return;
 	}
@@ -85,7 +100,7 @@ bool chunk_read(struct session *s)
 		in.n = (size_t)s->chunk.left;
 	s->chunk.left -= in.n;
 	if (s->chunk.refusal)
-		session_deadline(s, session_idle_ms(s));
+		data_await(s, s->chunk.end, s->chunk.size - s->chunk.left);
 	else
 		data_take_chunk(s, in);
 	stream_take(&s->stream, in.n);

@@ -13,7 +13,7 @@ enum {
 };
 
 static unsigned hops_max(const struct session *s) { return s->config->hops_max ? s->config->hops_max : 100; }
-static msec data_ms(const struct session *s) { return 1000 * (msec)(s->config->data_s ? s->config->data_s : 1800); }
+msec data_ms(const struct session *s) { return 1000 * (msec)(s->config->data_s ? s->config->data_s : 1800); }
 
 static const struct refusal
 	refuse_size = { 552, "5.3.4", "Message is too large" },
@@ -47,14 +47,21 @@ static void disk_failed(struct session *s, const char *step)
 	data_refuse(s, disk_refusal(error));
 }
 
-/* Octets that will be thrown away, since there are too many of them, buy no time. */
-static void await_data(struct session *s)
+msec data_left(const struct session *s, msec end, uint64_t octets)
 {
-	uint64_t bought = session_too_large(s, s->txn->octets) ? s->config->message_size : s->txn->octets;
-	msec left = s->txn->data_end + (msec)(bought * 1000 / DATA_RATE) - loop_now();
+	uint64_t bought = session_too_large(s, octets) ? s->config->message_size : octets;
+
+	return end + (msec)(bought * 1000 / DATA_RATE) - loop_now();
+}
+
+void data_await(struct session *s, msec end, uint64_t octets)
+{
+	msec left = data_left(s, end, octets);
 
 	session_deadline(s, left < session_idle_ms(s) ? left : session_idle_ms(s));
 }
+
+static void await_data(struct session *s) { data_await(s, s->txn->data_end, s->txn->octets); }
 
 /* RFC 5321 4.4. Of several recipients none is told of the others. */
 static bool print_received(struct session *s, struct buf *out)
@@ -256,14 +263,14 @@ static void note_progress(struct session *s)
 	session_touch(s);
 }
 
-static bool far_too_much(const struct session *s, uint64_t octets)
+bool data_far_too_much(const struct session *s, uint64_t octets)
 {
 	return session_too_large(s, octets / 8) && octets > DISCARD_SLACK;
 }
 
 void data_far_too_large(struct session *s)
 {
-	session_log_refusal(s, "DATA", buf_view(&s->txn->only_rcpt), refuse_size.code, refuse_size.enhanced, "far over the size limit");
+	session_log_refusal(s, "DATA", s->txn ? buf_view(&s->txn->only_rcpt) : STR(""), refuse_size.code, refuse_size.enhanced, "far over the size limit");
 	session_say(s, refuse_size.code, refuse_size.enhanced, "%s; closing", refuse_size.text);
 	session_close(s);
 }
@@ -288,7 +295,7 @@ bool data_read(struct session *s)
 	await_data(s);
 	if (s->txn->undot.ended)
 		end_of_data(s);
-	else if (far_too_much(s, s->txn->octets))
+	else if (data_far_too_much(s, s->txn->octets))
 		data_far_too_large(s);
 	return true;
 }
@@ -310,7 +317,7 @@ bool data_begin_chunk(struct session *s, uint64_t n)
 	}
 	if (n > UINT64_MAX - t->octets || session_too_large(s, t->octets + n))
 		data_refuse(s, &refuse_size);
-	return n < UINT64_MAX - t->octets && !far_too_much(s, t->octets + n);
+	return n < UINT64_MAX - t->octets && !data_far_too_much(s, t->octets + n);
 }
 
 void data_take_chunk(struct session *s, struct str in)

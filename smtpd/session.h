@@ -68,6 +68,7 @@ struct refusal {
 /* The BDAT that is being read. It may belong to no transaction: then it is read and refused. */
 struct chunk {
 	uint64_t size, left;
+	msec end;                       /* of the time for one that is refused */
 	bool last;
 	const struct refusal *refusal;
 };
@@ -228,7 +229,13 @@ void login_free(struct session *);                      /* forgets who it is. No
 /* ---- the message (smtpd/data.c) */
 /* For BDAT: a chunk of n octets begins (false: hang up, nobody would read that much), takes what has come of it, and the last is over. */
 /* So much that it is not even read and dropped: a refusal for good all the same, as who hears 421 sends it again for days. */
+bool data_far_too_much(const struct session *, uint64_t octets);
 void data_far_too_large(struct session *);
+/* The time that a message, or a chunk that is counted off, has in all; how much of it is left until `end`; and waiting for its next
+ * octets until then. What has come buys more time, but not what is thrown away since there is too much of it. */
+msec data_ms(const struct session *);
+msec data_left(const struct session *, msec end, uint64_t octets);
+void data_await(struct session *, msec end, uint64_t octets);
 bool data_begin_chunk(struct session *, uint64_t n);
 void data_take_chunk(struct session *, struct str);
 void data_end_chunks(struct session *);

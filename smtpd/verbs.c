@@ -318,13 +318,19 @@ static void run_command(struct session *s, struct str line)
 	} else if ((wrong = wrong_argument(v, arg))) {
 		session_error(s, 501, "5.5.4", wrong);
 	} else {
-		s->mail_refused = s->mail_refused && v->needs & SEEN_MAIL;
+		s->mail_refused = s->mail_refused && (v->needs & SEEN_MAIL || v->run == verb_bdat);
 		session_spend(s, v->cost);
 		v->run(s, arg);
 	}
 }
 
 static msec session_ms(const struct session *s) { return 1000 * (msec)(s->config->session_s ? s->config->session_s : 3600); }
+
+/* Between two chunks, and its time is not over. */
+static bool within_message(const struct session *s)
+{
+	return s->seen & SEEN_BDAT && data_left(s, s->txn->data_end, s->txn->octets) > 0;
+}
 
 /* Reasons to read no further, with 421 as the reply. */
 static const char *lost_patience(struct session *s, const char **enhanced)
@@ -334,7 +340,7 @@ static const char *lost_patience(struct session *s, const char **enhanced)
 
 	s->talked |= in.n > 0;
 	*enhanced = "4.3.2";
-	if (smtpd_stopping() && (!(s->seen & SEEN_MAIL) || stream_has_line(&s->stream)))
+	if (smtpd_stopping() && !within_message(s) && (!(s->seen & SEEN_MAIL) || stream_has_line(&s->stream)))
 		return "Service is shutting down";
 	*enhanced = "4.7.0";
 	if (s->stream.skipped > SKIP_MAX)
@@ -346,7 +352,7 @@ static const char *lost_patience(struct session *s, const char **enhanced)
 		return "This is not SMTP";
 	if (s->patience <= 0 && stream_has_line(&s->stream))
 		return "Too many errors or commands without a message";
-	if (loop_now() - s->since > session_ms(s) && stream_has_line(&s->stream))
+	if (loop_now() - s->since > session_ms(s) && !within_message(s) && stream_has_line(&s->stream))
 		return "No message for too long a time";
 	return NULL;
 }

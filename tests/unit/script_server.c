@@ -59,6 +59,7 @@ static const struct setting {
 	{ "hops_max", offsetof(struct smtpd_config, hops_max), false },
 	{ "idle_s", offsetof(struct smtpd_config, idle_s), false },
 	{ "data_s", offsetof(struct smtpd_config, data_s), false },
+	{ "session_s", offsetof(struct smtpd_config, session_s), false },
 };
 
 static void at_fault(const struct play *p, const char *what, const char *text)

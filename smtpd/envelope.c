@@ -240,7 +240,7 @@ static bool count_domain(struct session *s, struct str domain)
 	char line[DOMAIN_MAX + 3];
 	int n;
 
-	if (!s->config->rcpt_domain_max)
+	if (!s->config->rcpt_domain_max || !domain.n)   /* <postmaster> has none */
 		return true;
 	n = snprintf(line, sizeof line, "\n%.*s\n", STR_ARG(domain));
 	for (int i = 0; i < n; i++)

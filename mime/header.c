@@ -271,7 +271,7 @@ static bool on_close(struct list *l)
 /* The end of a group's name, or of a route inside the brackets, or out of place. */
 static bool on_colon(struct list *l)
 {
-	bool expected = l->in_angle ? in_route(l) : l->now.any && !l->in_group && !l->had_angle;
+	bool expected = l->in_angle ? in_route(l) : l->now.any && !l->now.qualified && !l->in_group && !l->had_angle;
 
 	if (!expected)
 		l->good = false;

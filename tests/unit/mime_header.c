@@ -156,6 +156,7 @@ START_TEST(what_cannot_be_understood_is_told_and_the_rest_is_given)
 		{ S("a\x01@b, c@d"), "c@d|" }, { S("\"a\0\"@b, c@d"), "c@d|" },
 		{ S("\xff@b, c@d"), "c@d|" },
 		{ S("A <@r, b@c"), "" },
+		{ S("a@b.example: c@d;"), "c@d|" }, { S("a@b.example:;, c@d"), "c@d|" },    /* a group's name is no address */
 	};
 	struct found f = { .stop_at = 0 };
 

@@ -87,6 +87,8 @@ static const struct { bool logged_in; const char *text, *reply, *kept; } rows[] 
 	{ true, "From: user@here.test\r\nSender: boss@here.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
 	{ true, "From: undisclosed:;\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
 	{ true, "From:\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From: boss@evil.test: user@here.test;\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From: boss@evil.test:;, user@here.test\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
 	{ true, "From: \"user@here.test\" <other@here.test>\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
 	{ true, "From: (user@here.test) other@here.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
 	{ true, "From: user\r\n\r\nx\r\n", "550 5.7.1 *", NULL },

@@ -114,13 +114,18 @@ void session_refused_rcpt(struct session *s)
 		s->patience = 0;
 }
 
+void session_forgive(struct session *s)
+{
+	s->patience = PATIENCE;
+	s->offences = 0;
+	s->since = loop_now();
+}
+
 void session_message_taken(struct session *s)
 {
 	const struct sockaddr *a = counted_address(s);
 
-	s->patience = PATIENCE;
-	s->offences = 0;
-	s->since = loop_now();
+	session_forgive(s);
 	if (a && limits)
 		limits_taken(limits, a);
 }

@@ -247,6 +247,10 @@ void verb_xclient(struct session *s, struct str arg)
 	s->seen = 0;
 	session_forget_helo(s);
 	login_free(s);
+	session_forgive(s);
+	s->owed = 0;
+	s->mails = 0;
+	s->mail_refused = false;
 	if (x.has_addr)
 		smtpd_peer_is(s, &x.addr);
 	if (s->phase != P_COMMAND)

@@ -195,6 +195,7 @@ const char *guest_enter(const struct smtpd_config *, const struct subject *, str
 void guest_leave(struct limits_visit *);                /* twice is once */
 bool guest_may_log(void);                               /* a flood of clients is not to become a flood of lines: "unsaid" counts the others */
 void guests_forget(void);                               /* all counts; when there is no session */
+void session_forgive(struct session *);                 /* full patience and time again, and no errors */
 void session_offends(struct session *, int cost);       /* what costs patience, and in the long run a delay */
 void session_refused_rcpt(struct session *);
 void session_message_taken(struct session *);           /* forgives all that */

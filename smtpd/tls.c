@@ -77,6 +77,7 @@ bool handshake_await(struct session *s)
 	txn_reset(s);
 	s->seen = 0;
 	session_forget_helo(s);
+	login_free(s);                  /* of XCLIENT; nobody else logs in before */
 	s->who.esmtp = false;
 	s->who.tls = true;
 	s->tls_version = tls_version(s->stream.tls);

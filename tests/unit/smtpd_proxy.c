@@ -206,6 +206,55 @@ START_TEST(xclient_is_for_those_who_may_and_begins_anew)
 }
 END_TEST
 
+/* A filter says it once for each client, over one connection. */
+START_TEST(what_one_client_did_costs_the_next_nothing)
+{
+	struct site_client c;
+
+	site_start();
+	site_config.xclient = is_proxy;
+	call(&c, 200, SMTPD_MX);
+	site_expect(&c, "220 *");
+	for (int i = 0; i < 60; i++) {
+		char line[100];
+
+		snprintf(line, sizeof line, "XCLIENT ADDR=198.51.100.%d\r\n", i + 1);
+		site_say(&c, line);
+		site_expect(&c, "220 *");
+		site_say(&c, "EHLO client.example\r\nFOO\r\n");
+		site_expect_reply(&c, "250 *");
+		site_expect(&c, "500 *");
+	}
+	site_hang_up(&c);
+	site_stop();
+}
+END_TEST
+
+START_TEST(who_was_named_before_starttls_is_nobody_behind_it)
+{
+	struct site_client c;
+
+	site_start();
+	site_config.xclient = is_proxy;
+	site_config.tls = wire_server();
+	call(&c, 200, SMTPD_MX);
+	site_expect(&c, "220 *");
+	site_say(&c, "XCLIENT ADDR=198.51.100.9 LOGIN=anna\r\n");
+	site_expect(&c, "220 *");
+	site_say(&c, "EHLO client.example\r\n");
+	site_expect_reply(&c, "250 *");
+	site_say(&c, "STARTTLS\r\n");
+	site_expect(&c, "220 *");
+	site_starttls(&c, NULL, false);
+	site_say(&c, "EHLO client.example\r\n");
+	site_expect_reply(&c, "250 *");
+	send_one(&c);
+	expect_message("with ESMTPS id");
+	site_hang_up(&c);
+	site_stop();
+}
+END_TEST
+
 Suite *smtpd_proxy_suite(void);
 Suite *smtpd_proxy_suite(void)
 {
@@ -218,6 +267,8 @@ Suite *smtpd_proxy_suite(void)
 	tcase_add_test(t, who_is_no_proxy_is_not_believed_and_who_is_must_say_so);
 	tcase_add_test(t, tls_may_follow_the_header_in_the_same_segment);
 	tcase_add_test(t, xclient_is_for_those_who_may_and_begins_anew);
+	tcase_add_test(t, what_one_client_did_costs_the_next_nothing);
+	tcase_add_test(t, who_was_named_before_starttls_is_nobody_behind_it);
 	suite_add_tcase(s, t);
 	return s;
 }

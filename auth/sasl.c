@@ -146,19 +146,20 @@ static const char *take_header(struct sasl *s, struct str *in, bool plus)
 	return str_eq(flag, STR("n")) ? NULL : "a channel binding without -PLUS";
 }
 
-/* Nobody of that name has a salt too, always the same one: who exists cannot be asked. */
+/* Nobody of that name has a salt too, always the same one, as long as those of others and for as many rounds: who exists cannot be asked.
+ * It comes of a secret that all processes know and no client does. */
 static void invent(struct sasl *s, enum hash h)
 {
-	static unsigned char secret[32];
-	static bool made;
-	unsigned char out[HASH_MAX];
+	unsigned char salt[HASH_MAX];
+	struct scram_verifier other;
 
-	if (!made)
-		rand_bytes(secret, sizeof secret);
-	made = true;
-	hmac_of(HASH_SHA256, (struct str){ (const char *)secret, sizeof secret }, str_of(s->user), out);
-	s->verifier = (struct scram_verifier){ .hash = h, .iterations = SCRAM_ITERATIONS, .salt_n = 16 };
-	memcpy(s->verifier.salt, out, 16);
+	if (!users_first_scram(s->server.users, h, &other)) {
+		other = (struct scram_verifier){ .iterations = SCRAM_ITERATIONS, .salt_n = 16 };
+		rand_bytes(other.stored, sizeof other.stored);
+	}
+	hmac_of(HASH_SHA512, (struct str){ (const char *)other.stored, hash_size(h) }, str_of(s->user), salt);
+	s->verifier = (struct scram_verifier){ .hash = h, .iterations = other.iterations, .salt_n = other.salt_n };
+	memcpy(s->verifier.salt, salt, other.salt_n);
 	rand_bytes(s->verifier.stored, sizeof s->verifier.stored);
 }
 

@@ -217,6 +217,14 @@ void users_free(struct users *u)
 	free(u);
 }
 
+bool users_first_scram(const struct users *u, enum hash h, struct scram_verifier *out)
+{
+	for (size_t i = 0; i < u->n; i++)
+		if (scram_parse(u->user[i].secret, out) && out->hash == h)
+			return true;
+	return false;
+}
+
 size_t users_count(const struct users *u) { return u->n; }
 bool users_have_scram(const struct users *u, enum hash h) { return u->scram[h]; }
 

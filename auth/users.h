@@ -37,6 +37,8 @@ void users_free(struct users *);                        /* NULL: nothing */
 bool users_refresh(struct users *, char *why, size_t size);
 /* Borrowed until the next users_refresh(). NULL: nobody of that name. Names differ in case. */
 const struct user *users_find(const struct users *, struct str name);
+/* The verifier for it of the first who has one, by name. False: nobody has. */
+bool users_first_scram(const struct users *, enum hash, struct scram_verifier *out);
 size_t users_count(const struct users *);
 bool users_have_scram(const struct users *, enum hash);         /* somebody has a verifier for it */
 

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "auth/sasl.h"
@@ -346,6 +347,50 @@ START_TEST(nobody_has_a_salt_that_stays)
 }
 END_TEST
 
+/* fardel inetd is a process for each session, and serve is started anew: who exists must not show by comparing two of them. */
+START_TEST(nobody_has_the_same_salt_in_every_process_and_one_like_the_others)
+{
+	char said[2][400] = { "", "" };
+	struct scram_verifier v = { .hash = HASH_SHA256, .iterations = 4096, .salt_n = 12 };
+	struct buf line = { 0 };
+	char why[300], salt[100];
+
+	start();
+	buf_puts(&line, "anna:");
+	scram_make(HASH_SHA256, STR("pencil"), STR("twelve octet"), 4096, &v);
+	ck_assert(scram_print(&line, &v));
+	buf_char(&line, '\n');
+	write_users(buf_cstr(&line));
+	ck_assert(users_refresh(users, why, sizeof why));
+	for (int i = 0; i < 2; i++) {
+		int to[2];
+		pid_t pid;
+
+		ck_assert_int_eq(pipe(to), 0);
+		pid = fork();
+		if (pid == 0) {
+			struct sasl *s = begin("SCRAM-SHA-256", "");
+			struct buf out = { 0 };
+			const char *at;
+
+			sasl_take(s, STR("n,,n=nobody,r=abc"), &out);
+			at = strstr(buf_cstr(&out), ",s=");
+			_exit(at && write(to[1], at, strlen(at)) > 0 ? 0 : 1);
+		}
+		close(to[1]);
+		ck_assert_int_gt(read(to[0], said[i], sizeof said[i] - 1), 0);
+		close(to[0]);
+		ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
+	}
+	ck_assert_str_eq(said[0], said[1]);
+	ck_assert_int_eq(sscanf(said[0], ",s=%99[^,],i=4096", salt), 1);
+	ck_assert_uint_eq(strlen(salt), 16);            /* twelve octets, as anna's */
+	ck_assert_ptr_nonnull(strstr(said[0], ",i=4096"));
+	buf_free(&line);
+	stop();
+}
+END_TEST
+
 static const char *const nonsense[] = {
 	"", "n", "n,", "n,,", "n,,n=", "n,,n=user", "n,,n=user,r=", "n,,n=us=er,r=a", "n,,n=user=2,r=a", "n,,r=a,n=user", "n,,n=user,r=a b", "x,,n=user,r=a",
 	"n,,m=ext,n=user,r=a", "n,,n=user,r=\x80", "y", "p=,,n=user,r=a",
@@ -543,6 +588,7 @@ Suite *auth_suite(void)
 	tcase_add_test(t, login_asks_for_both_and_takes_the_name_with_the_command);
 	tcase_add_loop_test(t, scram_lets_in_who_knows_the_password_over_this_channel, 0, ROWS(scrams));
 	tcase_add_test(t, nobody_has_a_salt_that_stays);
+	tcase_add_test(t, nobody_has_the_same_salt_in_every_process_and_one_like_the_others);
 	tcase_add_loop_test(t, nonsense_is_no_login, 0, ROWS(nonsense));
 	tcase_add_test(t, a_comma_and_an_equals_sign_in_a_name_are_escaped);
 	tcase_add_loop_test(t, a_client_logs_in_by_the_best_mechanism_that_is_safe, 0, ROWS(logins));

@@ -166,13 +166,6 @@ static bool contains_nocase(struct str s, struct str what)
 
 /* ---- who spoke */
 
-/* A reply code opens the words: they are a reply, not ours. */
-static bool is_reply(struct str words)
-{
-	return words.n >= 3 && words.p[0] >= '2' && words.p[0] <= '5' && ascii_digit(words.p[1]) && ascii_digit(words.p[2])
-		&& (words.n == 3 || words.p[3] == ' ' || words.p[3] == '-');
-}
-
 /* "name[address]:port" into its pieces; the name is empty for an address literal. */
 static bool is_peer(struct str host, struct str *name, struct str *address)
 {
@@ -193,12 +186,12 @@ static bool peer_involved(const struct dsn_rcpt *r)
 
 static bool peer_spoke(const struct dsn_rcpt *r)
 {
-	return peer_involved(r) && is_reply(r->words);
+	return peer_involved(r) && words_are_reply(r->words);
 }
 
 static bool connect_failed(struct str words, struct str how)
 {
-	return !is_reply(words) && contains_nocase(words, STR("connect")) && contains_nocase(words, how);
+	return !words_are_reply(words) && contains_nocase(words, STR("connect")) && contains_nocase(words, how);
 }
 
 static const struct remedy *find_remedy(const struct dsn_rcpt *r, struct str status)

@@ -1069,3 +1069,9 @@ void parse_capability(struct str line, struct capabilities *c)
 		c->set |= row[i].bit;
 	}
 }
+
+bool words_are_reply(struct str words)
+{
+	return words.n >= 3 && words.p[0] >= '2' && words.p[0] <= '5' && ascii_digit(words.p[1]) && ascii_digit(words.p[2])
+		&& (words.n == 3 || words.p[3] == ' ' || words.p[3] == '-');
+}

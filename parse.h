@@ -65,5 +65,7 @@ struct capabilities {
 	char auth[128];                 /* mechanisms, separated by blanks */
 };
 void parse_capability(struct str line, struct capabilities *);
+/* Words kept of an attempt: a peer's reply, which its code opens ("550 5.1.1 no such user")? Else they are ours. */
+bool words_are_reply(struct str);
 
 #endif

@@ -28,7 +28,7 @@ static void show_reason(const struct listing *l, const struct listed *x, const s
 	char at[32];
 
 	printf("%*s(", 8, "");
-	if (r->words.n > 0 && ascii_digit(r->words.p[0]) && r->host.n > 0 && !str_eq(r->host, STR("-"))) {
+	if (words_are_reply(r->words) && r->host.n > 0 && !str_eq(r->host, STR("-"))) {
 		printf("host ");
 		listing_show(stdout, r->host);
 		printf(" said: ");

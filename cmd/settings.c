@@ -551,30 +551,23 @@ static void check_submission(struct settings *s)
 	}
 }
 
-static void make_tls_out(struct settings *s)
+/* One of so many words, in any case: its place, or 0 and a complaint. */
+static size_t find_word(struct settings *s, const char *name, const char *text, const char *const *words, size_t n, const char *remedy)
 {
-	static const char *const words[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
-
-	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-		if (str_eq_nocase(str_of(s->tls_out_text), str_of(words[i]))) {
-			s->tls_out = (enum tls_out)i;
-			return;
-		}
-	conf_complain(&s->conf, conf_where(&s->conf, "tls_out"), "tls_out = \"%s\" is not known. Write may, no or must.",
-		s->tls_out_text ? s->tls_out_text : "");
+	for (size_t i = 0; i < n; i++)
+		if (str_eq_nocase(str_of(text), str_of(words[i])))
+			return i;
+	conf_complain(&s->conf, conf_where(&s->conf, name), "%s = \"%s\" is not known. Write %s.", name, text ? text : "", remedy);
+	return 0;
 }
 
-static void make_inet(struct settings *s)
+static void make_words(struct settings *s)
 {
-	static const char *const words[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
+	static const char *const tls_out[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
+	static const char *const inet[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
 
-	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
-		if (str_eq_nocase(str_of(s->inet_text), str_of(words[i]))) {
-			s->inet = (enum inet)i;
-			return;
-		}
-	conf_complain(&s->conf, conf_where(&s->conf, "inet"), "inet = \"%s\" is not known. Write prefer4, prefer6, only4 or only6.",
-		s->inet_text ? s->inet_text : "");
+	s->tls_out = (enum tls_out)find_word(s, "tls_out", s->tls_out_text, tls_out, 3, "may, no or must");
+	s->inet = (enum inet)find_word(s, "inet", s->inet_text, inet, 4, "prefer4, prefer6, only4 or only6");
 }
 
 static void make_source(struct settings *s)
@@ -712,8 +705,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_routes(s);
 	make_local(s);
 	make_tls(s);
-	make_tls_out(s);
-	make_inet(s);
+	make_words(s);
 	make_source(s);
 	check_submission(s);
 	if (conf_ok(&s->conf))

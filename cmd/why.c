@@ -64,12 +64,6 @@ static void say(const char *label, struct str words)
 
 /* ---- one entry: the recipients that wait for the same destination */
 
-/* A peer's words begin with its code, ours do not. */
-static bool is_reply(struct str words)
-{
-	return words.n > 3 && ascii_digit(words.p[0]) && ascii_digit(words.p[1]) && ascii_digit(words.p[2]) && words.p[3] == ' ';
-}
-
 static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 {
 	struct buf text = { .max = 4096 };
@@ -83,7 +77,7 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 	printf("    %-12s", "last try");
 	say_time(r->when, now);
 	printf(", attempt %u\n", x->entry.tries);
-	if (is_reply(r->words) && r->host.n && !str_eq(r->host, STR("-")))
+	if (words_are_reply(r->words) && r->host.n && !str_eq(r->host, STR("-")))
 		buf_printf(&text, STR_FMT " said: ", STR_ARG(r->host));
 	buf_str(&text, r->words);
 	say("what came", buf_view(&text));

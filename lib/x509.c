@@ -222,29 +222,48 @@ static void read_common_name(struct x509_pair *pair, struct str subject)
 			add_name(pair, value);
 }
 
-static bool read_details(struct x509_pair *pair, const br_x509_certificate *c)
+/* The parts of a certificate that are looked at here (RFC 5280 4.1). */
+struct parts {
+	struct str validity, subject;
+	struct str key;                 /* SubjectPublicKeyInfo with its head */
+	struct str rest;                /* behind it: the extensions */
+};
+
+static bool take_apart(struct str certificate, struct parts *out)
 {
-	struct str rest = { (const char *)c->data, c->data_len }, body, skipped, subject, validity, element;
+	struct str body, inner, skipped;
 	unsigned tag;
 
-	if (!der_take(&rest, DER_SEQUENCE, &body))
+	if (!der_take(&certificate, DER_SEQUENCE, &body) || !der_take(&body, DER_SEQUENCE, &inner) || !der_next(&inner, &tag, &skipped))
 		return false;
-	rest = body;
-	if (!der_take(&rest, DER_SEQUENCE, &body) || !der_next(&body, &tag, &element))
+	if (tag == DER_VERSION && !der_take(&inner, DER_INTEGER, &skipped))
 		return false;
-	if (tag == DER_VERSION && !der_take(&body, DER_INTEGER, &element))
+	if (!der_take(&inner, DER_SEQUENCE, &skipped) || !der_take(&inner, DER_SEQUENCE, &skipped) ||      /* signature, issuer */
+	    !der_take(&inner, DER_SEQUENCE, &out->validity) || !der_take(&inner, DER_SEQUENCE, &out->subject))
 		return false;
-	if (!der_take(&body, DER_SEQUENCE, &skipped) || !der_take(&body, DER_SEQUENCE, &skipped) ||        /* signature, issuer */
-	    !der_take(&body, DER_SEQUENCE, &validity) || !der_take(&body, DER_SEQUENCE, &subject) ||
-	    !der_take(&body, DER_SEQUENCE, &skipped))           /* key */
+	out->key.p = inner.p;
+	if (!der_take(&inner, DER_SEQUENCE, &skipped))
 		return false;
-	if (!read_time(&validity, &pair->not_before) || !read_time(&validity, &pair->not_after))
+	out->key.n = (size_t)(inner.p - out->key.p);
+	out->rest = inner;
+	return true;
+}
+
+static bool read_details(struct x509_pair *pair, const br_x509_certificate *c)
+{
+	struct str element;
+	struct parts parts;
+	unsigned tag;
+
+	if (!take_apart((struct str){ (const char *)c->data, c->data_len }, &parts))
 		return false;
-	while (der_next(&body, &tag, &element))
+	if (!read_time(&parts.validity, &pair->not_before) || !read_time(&parts.validity, &pair->not_after))
+		return false;
+	while (der_next(&parts.rest, &tag, &element))
 		if (tag == DER_EXTENSIONS)
 			read_extensions(pair, element);
 	if (!pair->names.n)
-		read_common_name(pair, subject);
+		read_common_name(pair, parts.subject);
 	return !pair->names.bad;
 }
 
@@ -633,38 +652,14 @@ static struct str certificate(const struct x509_pinned *x, size_t i)
 	return (struct str){ x->chain.p + from, x->ends[i] - from };
 }
 
-/* SubjectPublicKeyInfo with its head. False: broken. */
-static bool public_key(struct str cert, struct str *key)
-{
-	struct str rest = cert, body, element;
-	const char *begin;
-	unsigned tag;
-
-	if (!der_take(&rest, DER_SEQUENCE, &body))
-		return false;
-	rest = body;
-	if (!der_take(&rest, DER_SEQUENCE, &body) || !der_next(&body, &tag, &element))
-		return false;
-	if (tag == DER_VERSION && !der_take(&body, DER_INTEGER, &element))
-		return false;
-	for (int i = 0; i < 4; i++)             /* signature, issuer, validity, subject */
-		if (!der_take(&body, DER_SEQUENCE, &element))
-			return false;
-	begin = body.p;
-	if (!der_take(&body, DER_SEQUENCE, &element))
-		return false;
-	*key = (struct str){ begin, (size_t)(body.p - begin) };
-	return true;
-}
-
 static bool is_pin(const struct tls_pin *pin, struct str cert)
 {
 	unsigned char found[HASH_MAX];
-	struct str what = cert;
+	struct parts parts;
 
-	if (pin->key_only && !public_key(cert, &what))
+	if (pin->key_only && !take_apart(cert, &parts))
 		return false;
-	hash_of(pin->hash, what, found);
+	hash_of(pin->hash, pin->key_only ? parts.key : cert, found);
 	return octets_same(found, pin->digest, hash_size(pin->hash));
 }
 

@@ -105,19 +105,6 @@ static bool take_name(struct sasl *s, struct str in)
 	return n > 0;
 }
 
-/* "r=..." of *rest, up to a comma or its end. */
-static bool attribute(struct str *rest, char letter, struct str *value)
-{
-	if (!str_cut(rest, ',', value)) {
-		*value = *rest;
-		*rest = STR("");
-	}
-	if (value->n < 2 || value->p[0] != letter || value->p[1] != '=')
-		return false;
-	*value = str_from(*value, 2);
-	return true;
-}
-
 static bool nonce_ok(struct str nonce)
 {
 	for (size_t i = 0; i < nonce.n; i++)
@@ -175,7 +162,7 @@ static enum sasl_next scram_first(struct sasl *s, enum hash h, bool plus, struct
 		return failed(s, wrong);
 	if (in.n > 1 && in.p[0] == 'm')
 		return failed(s, "an extension that we do not know");
-	if (!attribute(&in, 'n', &name) || !attribute(&in, 'r', &nonce) || !take_name(s, name) || !nonce_ok(nonce))
+	if (!scram_attribute(&in, 'n', &name) || !scram_attribute(&in, 'r', &nonce) || !take_name(s, name) || !nonce_ok(nonce))
 		return malformed(s, "no name or no nonce");
 	u = account(s);
 	s->known = u && scram_parse(u->secret, &s->verifier) && s->verifier.hash == h;
@@ -227,7 +214,7 @@ static enum sasl_next scram_final(struct sasl *s, bool plus, struct str in, stru
 	struct str whole = in, before = in, binding, nonce, proof;
 	unsigned char signature[HASH_MAX];
 
-	if (!attribute(&in, 'c', &binding) || !attribute(&in, 'r', &nonce))
+	if (!scram_attribute(&in, 'c', &binding) || !scram_attribute(&in, 'r', &nonce))
 		return malformed(s, "no binding or no nonce");
 	if (!str_cut_last(&whole, ',', &before) || whole.n < 2 || whole.p[0] != 'p' || whole.p[1] != '=')
 		return malformed(s, "no proof");

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/users.h"
 #include "lib/codec.h"
 #include "lib/hash.h"
 #include "lib/list.h"
@@ -68,18 +69,6 @@ static void add_name(struct buf *out, const char *name)
 	}
 }
 
-static bool attribute(struct str *rest, char letter, struct str *value)
-{
-	if (!str_cut(rest, ',', value)) {
-		*value = *rest;
-		*rest = STR("");
-	}
-	if (value->n < 2 || value->p[0] != letter || value->p[1] != '=')
-		return false;
-	*value = str_from(*value, 2);
-	return true;
-}
-
 static const char *scram_first(struct saslc *l, struct buf *out)
 {
 	unsigned char chance[16];
@@ -131,11 +120,11 @@ static const char *scram_proof(struct saslc *l, struct str challenge, struct buf
 	struct str rest = challenge, nonce, value;
 	uint64_t iterations;
 
-	if (!attribute(&rest, 'r', &nonce) || nonce.n <= 32 || memcmp(nonce.p, l->nonce, 32) != 0)
+	if (!scram_attribute(&rest, 'r', &nonce) || nonce.n <= 32 || memcmp(nonce.p, l->nonce, 32) != 0)
 		return "the challenge does not go on with our nonce";
-	if (!attribute(&rest, 's', &value) || !base64_decode(value, salt, &salt_n) || !salt_n)
+	if (!scram_attribute(&rest, 's', &value) || !base64_decode(value, salt, &salt_n) || !salt_n)
 		return "the challenge has no salt";
-	if (!attribute(&rest, 'i', &value) || !str_number(value, UINT32_MAX, &iterations) || !iterations)
+	if (!scram_attribute(&rest, 'i', &value) || !str_number(value, UINT32_MAX, &iterations) || !iterations)
 		return "the challenge does not say how often to hash";
 	if (iterations > SASLC_ITERATIONS_MAX)
 		return "the server wants the password hashed more often than 100,000 times";
@@ -164,7 +153,7 @@ static const char *scram_verify(struct saslc *l, struct str challenge)
 	size_t size = hash_size(l->mechanism->hash), n = sizeof signature;
 	struct str value;
 
-	if (!attribute(&challenge, 'v', &value) || !base64_decode(value, signature, &n) || n != size ||
+	if (!scram_attribute(&challenge, 'v', &value) || !base64_decode(value, signature, &n) || n != size ||
 	    !octets_same(signature, l->server, size))
 		return "the server does not know the password itself: it is not whom we take it for, or keeps a damaged one";
 	l->proven = true;

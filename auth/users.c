@@ -217,6 +217,18 @@ void users_free(struct users *u)
 	free(u);
 }
 
+bool scram_attribute(struct str *rest, char letter, struct str *value)
+{
+	if (!str_cut(rest, ',', value)) {
+		*value = *rest;
+		*rest = STR("");
+	}
+	if (value->n < 2 || value->p[0] != letter || value->p[1] != '=')
+		return false;
+	*value = str_from(*value, 2);
+	return true;
+}
+
 bool users_first_scram(const struct users *u, enum hash h, struct scram_verifier *out)
 {
 	for (size_t i = 0; i < u->n; i++)

@@ -45,6 +45,8 @@ bool users_have_scram(const struct users *, enum hash);         /* somebody has 
 /* One line without its end. NULL, or what is wrong with it; an empty line or a comment leaves name empty. */
 const char *user_parse(struct str line, struct user *out);
 bool scram_parse(struct str secret, struct scram_verifier *out);
+/* "r=..." of a message of SCRAM (RFC 5802 5.1): the value up to a comma, or the end, off *rest. False: another letter, or none. */
+bool scram_attribute(struct str *rest, char letter, struct str *value);
 bool scram_print(struct buf *, const struct scram_verifier *);
 /* Takes time: not for the loop. */
 void scram_make(enum hash, struct str password, struct str salt, unsigned iterations, struct scram_verifier *out);

@@ -375,7 +375,11 @@ START_TEST(nobody_has_the_same_salt_in_every_process_and_one_like_the_others)
 
 			sasl_take(s, STR("n,,n=nobody,r=abc"), &out);
 			at = strstr(buf_cstr(&out), ",s=");
-			_exit(at && write(to[1], at, strlen(at)) > 0 ? 0 : 1);
+			if (!at || write(to[1], at, strlen(at)) < 0)
+				_exit(1);
+			sasl_free(s);
+			buf_free(&out);
+			_exit(0);
 		}
 		close(to[1]);
 		ck_assert_int_gt(read(to[0], said[i], sizeof said[i] - 1), 0);

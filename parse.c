@@ -529,8 +529,11 @@ static struct parse_error not_here(const char *text)
 
 static struct parse_error take_size(const struct target *t, struct str value)
 {
-	if (value.n > 20 || !str_number(value, INT64_MAX, &t->from->size))
+	if (value.n == 0 || value.n > 20 || !all_digits(value))
 		return bad_param("SIZE must be a number of octets");
+	/* RFC 1870 3: 20 digits say more than we can count; what is too large stays too large. */
+	if (!str_number(value, INT64_MAX, &t->from->size))
+		t->from->size = INT64_MAX;
 	t->from->has_size = true;
 	return fine;
 }

@@ -157,6 +157,17 @@ void data_store(struct session *s, struct str text)
 		disk_failed(s, "write");
 }
 
+static void keep_body(struct session *s, struct str body)
+{
+	count_hops(&s->txn->hops, body);
+	if (s->txn->hops.n > hops_max(s))
+		data_refuse(s, &refuse_hops);
+	else if (s->txn->held)
+		submission_take(s, body);
+	else
+		data_store(s, body);
+}
+
 /* Checks and stores what has come of the message. */
 static void take_body(struct session *s, struct str body)
 {
@@ -179,13 +190,7 @@ static void take_body(struct session *s, struct str body)
 			return;
 		}
 	}
-	count_hops(&s->txn->hops, body);
-	if (s->txn->hops.n > hops_max(s))
-		data_refuse(s, &refuse_hops);
-	else if (s->txn->held)
-		submission_take(s, body);
-	else
-		data_store(s, body);
+	keep_body(s, body);
 }
 
 static void log_received(struct session *s)
@@ -340,6 +345,6 @@ void data_end_chunks(struct session *s)
 	if (t->ends.cr)
 		data_refuse(s, &refuse_bare);
 	if (!t->ends.complete && t->octets && !t->refusal)
-		take_body(s, STR("\r\n"));
+		keep_body(s, STR("\r\n"));     /* ours: it does not count for the limit */
 	end_of_data(s);
 }

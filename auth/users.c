@@ -14,6 +14,7 @@
 #include "lib/codec.h"
 #include "lib/file.h"
 #include "lib/log.h"
+#include "parse.h"
 
 enum {
 	FILE_MAX = 4 << 20,
@@ -367,12 +368,10 @@ static bool covers(struct str item, struct str local, struct str domain)
 	return str_eq_nocase(item, domain) && (!own.n || same_local(own, local));
 }
 
-bool user_may_send_as(struct str name, struct str addresses, const struct str *local_domains, size_t n, struct str address)
+static bool owns(struct str name, struct str addresses, const struct str *local_domains, size_t n, struct str local, struct str domain)
 {
-	struct str domain = address, local, item;
+	struct str item;
 
-	if (!str_cut_last(&domain, '@', &local))
-		return false;
 	while (addresses.n) {
 		if (!str_cut(&addresses, ',', &item)) {
 			item = addresses;
@@ -389,4 +388,18 @@ bool user_may_send_as(struct str name, struct str addresses, const struct str *l
 		if (str_eq_nocase(local_domains[i], domain))
 			return same_local(name, local);
 	return false;
+}
+
+bool user_may_send_as(struct str name, struct str addresses, const struct str *local_domains, size_t n, struct str address)
+{
+	struct addr as = { .domain = address };
+	struct buf local = { 0 };
+	bool may;
+
+	if (!str_cut_last(&as.domain, '@', &as.local))
+		return false;
+	/* "anna"@here.test is anna@here.test (RFC 5321 4.1.2). */
+	may = addr_local_unquoted(&local, &as) && owns(name, addresses, local_domains, n, buf_view(&local), as.domain);
+	buf_free(&local);
+	return may;
 }

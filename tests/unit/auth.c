@@ -139,6 +139,8 @@ static const struct { const char *name, *addresses, *as; bool may; } rights[] = 
 	{ "anna", "a@x.test,@y.test", "b@x.test", false }, { "anna", "a@x.test,@y.test", "anna@here.test", false },
 	{ "anna", " a@x.test , b@x.test ", "b@x.test", true }, { "anna", "*", "who@ever.test", true }, { "anna", ",", "a@x.test", false },
 	{ "anna", "@y.test", "b@sub.y.test", false },
+	{ "anna", "", "\"anna\"@here.test", true }, { "anna", "", "\"an\\na+x\"@here.test", true }, { "anna", "", "\"ben\"@here.test", false },
+	{ "anna", "a@x.test", "\"a@x.test\"@here.test", false }, { "anna", "", "\"anna@here.test", false },
 };
 
 START_TEST(a_user_sends_as_his_own_addresses_alone)

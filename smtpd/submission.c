@@ -21,6 +21,7 @@ static const struct refusal
 	too_long = { 554, "5.6.0", "The header is larger than 256 KiB" },
 	no_header = { 554, "5.6.0", "There is a line in the header that is no field, or no empty line behind it" },
 	no_from = { 550, "5.6.0", "There must be one From field, with an address" },
+	no_sender = { 550, "5.6.0", "There can be one Sender field, with an address" },
 	not_theirs = { 550, "5.7.1", "From or Sender has an address that is not one of yours" },
 	no_memory = { 451, "4.3.0", "Out of memory, try again later" };
 
@@ -66,33 +67,33 @@ static bool look_at_author(void *arg, const struct addr *a)
 	return !who->foreign;
 }
 
-static const struct refusal *check_authors(const struct session *s, struct str value, bool must)
+static const struct refusal *check_authors(const struct session *s, struct str value, const struct refusal *otherwise)
 {
 	struct authors who = { .session = s };
 	bool whole = header_addresses(value, look_at_author, &who);
 
 	if (who.foreign)
 		return &not_theirs;
-	return whole && (who.n || !must) ? NULL : &no_from;
+	return whole && who.n ? NULL : otherwise;
 }
 
 /* ---- the header */
 
-enum { SEEN_FROM = 1, SEEN_DATE = 2, SEEN_ID = 4 };
+enum { SEEN_FROM = 1, SEEN_DATE = 2, SEEN_ID = 4, SEEN_SENDER = 8 };
 
 static const struct {
 	const char *name;
 	unsigned seen;
 	bool drop;                      /* it is for nobody's eyes (RFC 5322 3.6.3), or for final delivery to write (RFC 5321 4.4) */
-	bool author;
+	const struct refusal *once;     /* one, with addresses of the user's own; or this */
 } fields[] = {
-	{ "From", SEEN_FROM, false, true },
-	{ "Sender", 0, false, true },
-	{ "Date", SEEN_DATE, false, false },
-	{ "Message-ID", SEEN_ID, false, false },
-	{ "Bcc", 0, true, false },
-	{ "Resent-Bcc", 0, true, false },
-	{ "Return-Path", 0, true, false },
+	{ "From", SEEN_FROM, false, &no_from },
+	{ "Sender", SEEN_SENDER, false, &no_sender },
+	{ "Date", SEEN_DATE, false, NULL },
+	{ "Message-ID", SEEN_ID, false, NULL },
+	{ "Bcc", 0, true, NULL },
+	{ "Resent-Bcc", 0, true, NULL },
+	{ "Return-Path", 0, true, NULL },
 };
 enum { FIELDS = sizeof fields / sizeof *fields };
 
@@ -107,8 +108,8 @@ static const struct refusal *put_fields(struct session *s, struct str *rest, str
 
 		while (i < FIELDS && !str_eq_nocase(f.name, str_of(fields[i].name)))
 			i++;
-		if (i < FIELDS && user && fields[i].author)
-			wrong = fields[i].seen & *seen ? &no_from : check_authors(s, f.value, fields[i].seen == SEEN_FROM);
+		if (i < FIELDS && user && fields[i].once)
+			wrong = fields[i].seen & *seen ? fields[i].once : check_authors(s, f.value, fields[i].once);
 		if (wrong)
 			return wrong;
 		if (i < FIELDS)
@@ -164,27 +165,31 @@ static void let_go(struct session *s)
 	buf_free(&out);
 }
 
-/* An empty line has come, from `looked` on. */
-static bool is_whole(struct held *h)
+/* The octets of the header with its empty line, or of what there is of it while that has not come. */
+static size_t header_size(struct held *h, bool *whole)
 {
-	const char *p = h->text.p;
-	size_t back = h->looked < 3 ? h->looked : 3;
-	bool found = (h->text.n >= 2 && !memcmp(p, "\r\n", 2)) || memmem(p + h->looked - back, h->text.n - h->looked + back, "\r\n\r\n", 4);
+	const char *p = h->text.p, *end;
+	size_t from = h->looked < 3 ? 0 : h->looked - 3;
 
+	end = h->text.n >= 2 && !memcmp(p, "\r\n", 2) ? p : memmem(p + from, h->text.n - from, "\r\n\r\n", 4);
 	h->looked = h->text.n;
-	return found;
+	*whole = end;
+	if (!end)
+		return h->text.n;
+	return (size_t)(end - p) + (end == p ? 2 : 4);
 }
 
 void submission_take(struct session *s, struct str text)
 {
 	struct held *h = s->txn->held;
+	bool whole;
 
 	if (!buf_str(&h->text, text))
 		data_refuse(s, h->text.n + text.n > h->text.max ? &too_long : &no_memory);
-	else if (is_whole(h))
-		let_go(s);
-	else if (h->text.n > HEADER_MAX)
+	else if (header_size(h, &whole) > HEADER_MAX)
 		data_refuse(s, &too_long);
+	else if (whole)
+		let_go(s);
 }
 
 void submission_end(struct session *s)

@@ -85,6 +85,10 @@ static const struct { bool logged_in; const char *text, *reply, *kept; } rows[] 
 	{ true, "From: user@here.test, a@b.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
 	{ true, "From: user@here.test\r\nFrom: user@here.test\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
 	{ true, "From: user@here.test\r\nSender: boss@here.test\r\n\r\nx\r\n", "550 5.7.1 *", NULL },
+	{ true, "From: \"user\"@here.test\r\n\r\nx\r\n", "250 *", "From: \"user\"@here.test\r\n" },
+	{ true, "From: user@here.test\r\nSender:\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From: user@here.test\r\nSender: user@here.test\r\nsender: user@here.test\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
+	{ true, "From: user@here.test\r\nSender: user@here.test\r\n\r\nx\r\n", "250 *", "Sender: user@here.test\r\n" },
 	{ true, "From: undisclosed:;\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
 	{ true, "From:\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
 	{ true, "From: boss@evil.test: user@here.test;\r\n\r\nx\r\n", "550 5.6.0 *", NULL },
@@ -177,6 +181,40 @@ START_TEST(a_header_without_end_is_refused)
 }
 END_TEST
 
+static const struct { size_t size, piece; const char *reply; } limits[] = {
+	{ 256 << 10, 0, "250 *" }, { 256 << 10, 1000, "250 *" }, { (256 << 10) + 1, 0, "554 5.6.0 *" }, { (256 << 10) + 1, 1000, "554 5.6.0 *" },
+	{ (256 << 10) + 1000, 0, "554 5.6.0 *" }, { (256 << 10) + 1000, 4096, "554 5.6.0 *" },
+};
+
+START_TEST(the_limit_of_a_header_is_the_same_however_its_octets_arrive)
+{
+	const size_t size = limits[_i].size, piece = limits[_i].piece;
+	struct site_client c;
+	struct buf big = { 0 };
+
+	start(&c, true);
+	site_config.message_size = 0;
+	buf_puts(&big, "From: user@here.test\r\nDate: d\r\nMessage-ID: <m>\r\n");
+	while (big.n < size - 200)
+		buf_puts(&big, "X-Long: 0123456789012345678901234567890123456789\r\n");
+	buf_puts(&big, "X-Last: ");
+	while (big.n < size - 4)
+		buf_char(&big, 'x');
+	buf_puts(&big, "\r\n\r\n");
+	ck_assert_uint_eq(big.n, size);
+	buf_puts(&big, "x\r\n.\r\n");
+	begin(&c, "DATA\r\n");
+	site_expect(&c, "354 *");
+	for (size_t at = 0, n; at < big.n; at += n) {
+		n = piece && piece < big.n - at ? piece : big.n - at;
+		site_send(&c, big.p + at, n);
+	}
+	site_expect(&c, limits[_i].reply);
+	stop(&c);
+	buf_free(&big);
+}
+END_TEST
+
 Suite *smtpd_submission_suite(void);
 Suite *smtpd_submission_suite(void)
 {
@@ -186,6 +224,7 @@ Suite *smtpd_submission_suite(void)
 	tcase_add_loop_test(t, a_message_is_completed_or_refused_by_data, 0, (int)(sizeof rows / sizeof *rows));
 	tcase_add_loop_test(t, a_message_is_completed_or_refused_by_bdat, 0, (int)(sizeof rows / sizeof *rows));
 	tcase_add_test(t, a_header_without_end_is_refused);
+	tcase_add_loop_test(t, the_limit_of_a_header_is_the_same_however_its_octets_arrive, 0, (int)(sizeof limits / sizeof *limits));
 	suite_add_tcase(s, t);
 	return s;
 }

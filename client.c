@@ -1258,6 +1258,7 @@ static void tell_job(struct client *c)
 	bool untried, left;
 
 	if (c->unfit.code) {
+		job->unfit = true;
 		settle_all(c, &c->unfit);
 		c->unfit.code = 0;
 	}

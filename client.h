@@ -27,6 +27,7 @@ struct client_job {
 	 * answered, or it does not do what it announces (client_lame()). They are due on a new connection at once, it is no failure. */
 	void (*done)(struct client_job *, const struct reply *why, bool untried);
 	bool doubtful;                          /* set before done(): the final dot is out and was not answered; the peer may have it */
+	bool unfit;                             /* set before result(): "not sent: ..."; another host may be able to take it */
 };
 
 /* May be: TLS where the peer offers STARTTLS, whatever its certificate says. Must be: a peer without is of no use. Verify: and its

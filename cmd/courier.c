@@ -43,7 +43,8 @@ struct line {
 	char domain[256];               /* as the courier may have left */
 };
 
-/* The temporary answer that a recipient has had, and who gave it. */
+/* The answer that a recipient has had and that is not final, and who gave it: a temporary one, or 5xx in our words, as that host is not
+ * able to take the message. */
 struct put_off {
 	struct reply reply;
 	char host[300];
@@ -61,6 +62,7 @@ struct courier {
 	/* the host */
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
 	unsigned tried, asked;          /* for this bundle */
+	bool unasked;                   /* there is a host before `at`, or one without a known address, that was not asked to the end */
 	struct line *line;
 	struct idle idle;               /* while there is nothing to do */
 	struct timer patience;
@@ -225,8 +227,10 @@ static void bundle_ends(struct courier *c, const struct result *rest)
 	for (size_t i = 0; c->put_off && i < b->n; i++) {
 		struct put_off *p = c->put_off[i];
 
+		/* RFC 8689 4.2.1: that no host is able is final, as soon as all have been asked. */
 		if (p)
-			queue_result(b, i, &(struct result){ .what = RESULT_DEFERRED, .blame = blame, .reply = &p->reply, .host = p->host });
+			queue_result(b, i, &(struct result){ .what = p->reply.code < 500 || c->unasked ? RESULT_DEFERRED : RESULT_FAILED,
+				.blame = blame, .reply = &p->reply, .host = p->host });
 	}
 	forget_answers(c);
 	c->bundle = NULL;
@@ -348,8 +352,10 @@ static void go_on(struct courier *c, bool from_best)
 		return;
 	}
 	leave_host(c);
-	if (from_best)
+	if (from_best) {
 		c->at = 0;
+		c->unasked = c->hosts->partial;
+	}
 	connect_next(c);
 }
 
@@ -378,8 +384,10 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 		r.what = RESULT_DELIVERED;
 		r.handed = client_capabilities(c->line->client)->set & CAP_DSN ? HANDED_ON :
 			c->route.kind == ROUTE_LMTP ? HANDED_DELIVERED : HANDED_RELAYED;
-	} else if (reply->code >= 500) {
+	} else if (reply->code >= 500 && !j->unfit) {
 		r.what = RESULT_FAILED;
+	} else if (j->unfit && c->put_off[k]) {
+		return;                 /* who said "later" may still say yes */
 	} else {                        /* another host may say yes */
 		if (!c->put_off[k])
 			c->put_off[k] = malloc(sizeof *c->put_off[k]);
@@ -403,11 +411,20 @@ static size_t left_open(const struct courier *c)
 	return n;
 }
 
-/* Would another host do better? Not where a mixed transaction was answered: its recipients are asked for again by domain. */
-static bool wants_other_host(const struct courier *c, bool answered)
+/* Would another host do better? Not where a mixed transaction was answered: its recipients are asked for again by domain. One that is
+ * not able to take the message was not asked, and has no other address that is. */
+static bool wants_other_host(struct courier *c, const struct client_job *j, bool answered)
 {
-	return left_open(c) && !(answered && c->bundle->mixed) && c->asked < HOSTS_ASKED && c->at + 1 < c->hosts->n &&
-		c->tried < ADDRESSES_TRIED;
+	size_t next = c->at + 1;
+
+	while (j->unfit && next < c->hosts->n && c->hosts->at[next].nth == c->hosts->at[c->at].nth)
+		next++;
+	if (!left_open(c) || next == c->hosts->n || c->tried == ADDRESSES_TRIED)
+		return false;
+	if (!j->unfit && (c->asked >= HOSTS_ASKED || (answered && c->bundle->mixed)))
+		return false;
+	c->at = next;
+	return true;
 }
 
 /* What the next connection to this address should know. */
@@ -439,10 +456,10 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 		return;
 	}
 	c->asked++;
+	c->unasked = c->unasked || why;
 	/* RFC 5321 4.5.3.2.6: who may have the message already is asked again later; another host would deliver it now. */
-	if (!j->doubtful && wants_other_host(c, !why)) {
+	if (!j->doubtful && wants_other_host(c, j, !why)) {
 		leave_host(c);
-		c->at++;
 		connect_next(c);
 		return;
 	}
@@ -533,6 +550,7 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		courier_end(c);
 		return;
 	}
+	c->unasked = true;
 	c->at++;
 	connect_next(c);
 }
@@ -647,6 +665,7 @@ static void connect_next(struct courier *c)
 		c->tried++;
 		if (connect_to(c, a))
 			return;
+		c->unasked = true;
 		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
 		room_at(&a->addr);
 		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
@@ -681,6 +700,7 @@ static void look_for_hosts(struct task *t)
 	case ACCEPT:
 		facts_free(c->facts);   /* no answer that is still on its way may wake us again */
 		c->facts = NULL;
+		c->unasked = c->hosts->partial;
 		connect_next(c);
 		return;
 	case REFUSE:

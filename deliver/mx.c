@@ -310,9 +310,11 @@ static enum verdict find_mx(struct facts *f, const struct route *r, const struct
 	had = hosts.n > 0;
 	if (!demands_known(f, r->port, self, mx, &hosts, out))
 		return WAIT;
-	for (size_t i = 0; i < hosts.n; i++)
+	for (size_t i = 0; i < hosts.n; i++) {
+		out->partial = out->partial || hosts.at[i].unknown_tls || host_unknown(&hosts.at[i]);
 		if (!hosts.at[i].unknown_tls)
 			add_host(out, &hosts.at[i], r->port, MX_ADDRESSES / hosts.n, self ? self->inet : INET_PREFER4);
+	}
 	if (out->n)
 		return ACCEPT;
 	if (out->why.code)              /* no TLSA answer for a host that could have been used */

@@ -341,6 +341,50 @@ START_TEST(a_greeting_of_5xx_is_no_result)
 }
 END_TEST
 
+/* ---- a host that is not able to take this message */
+
+#define SMALL "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250-PIPELINING\nS: 250 SIZE 5\n"
+
+static const struct { const char *first, *second, *told; } able[] = {
+	{ SMALL BYE, HELLO ENVELOPE("b@y.test") TAKES BYE, "delivered by mx2.test[127.0.0.2]:" },
+	{ SMALL BYE, SMALL BYE, "failed by mx1.test[127.0.0.1]:" },
+	{ NULL, SMALL BYE, "deferred by mx2.test[127.0.0.2]:" },
+	{ "S: 421 4.3.2 busy\neof\n", SMALL BYE, "deferred by mx2.test[127.0.0.2]:" },
+	{ SMALL BYE, NULL, "deferred by mx1.test[127.0.0.1]:" },
+	{ HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 450 4.7.1 greylisted\nS: 503 no\n" BYE, SMALL BYE, "deferred by mx1.test[127.0.0.1]:" },
+	{ SMALL BYE, HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 450 4.7.1 greylisted\nS: 503 no\n" BYE, "deferred by mx2.test[127.0.0.2]:" },
+	{ SMALL BYE, HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 550 5.1.1 nobody\nS: 503 no\n" BYE, "failed by mx2.test[127.0.0.2]:" },
+};
+
+START_TEST(a_host_that_is_not_able_is_followed_by_the_next_and_final_when_all_have_been_asked)
+{
+	struct peer *first = able[_i].first ? peer_at(1, able[_i].first) : NULL, *second = able[_i].second ? peer_at(2, able[_i].second) : NULL;
+
+	put("b@y.test");
+	await(1);
+	told_holds(able[_i].told);
+	if (first)
+		played(first);
+	if (second)
+		played(second);
+	ck_assert_uint_eq(entries(0) + entries(1), deferred);
+}
+END_TEST
+
+START_TEST(while_an_address_is_unknown_no_host_has_the_last_word)
+{
+	struct peer *first = peer_at(1, SMALL BYE);
+
+	knows("z.test MX 10 mx0.test");
+	knows("z.test MX 20 mx1.test");
+	knows("mx0.test SERVFAIL");
+	put("b@z.test");
+	await(1);
+	told_holds("deferred by mx1.test[127.0.0.1]:");
+	played(first);
+}
+END_TEST
+
 START_TEST(only_those_without_a_result_are_asked_for_at_the_next_host)
 {
 	struct peer *first = peer_at(1, HELLO "C: MAIL*\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: RCPT TO:<d@y.test>\nC: DATA\n"
@@ -830,6 +874,8 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, a_host_that_says_no_is_followed_by_nobody, 0, ROWS(refusals));
 	tcase_add_test(t, who_was_told_no_for_now_is_put_off_in_the_words_of_who_said_it);
 	tcase_add_test(t, a_greeting_of_5xx_is_no_result);
+	tcase_add_loop_test(t, a_host_that_is_not_able_is_followed_by_the_next_and_final_when_all_have_been_asked, 0, (int)(sizeof able / sizeof *able));
+	tcase_add_test(t, while_an_address_is_unknown_no_host_has_the_last_word);
 	tcase_add_test(t, only_those_without_a_result_are_asked_for_at_the_next_host);
 	tcase_add_test(t, a_connection_lost_behind_the_final_dot_is_put_off_and_named);
 	tcase_add_test(t, who_may_have_the_message_already_is_followed_by_nobody);

@@ -32,6 +32,19 @@ bool dane_pin(struct str rdata, struct tls_pin *out)
 	return true;
 }
 
+/* A record that is there already needs no second place. */
+static void add_pin(struct tls_pins *pins, const struct tls_pin *pin)
+{
+	for (size_t i = 0; i < pins->n; i++) {
+		const struct tls_pin *p = &pins->pin[i];
+
+		if (p->usage == pin->usage && p->key_only == pin->key_only && p->hash == pin->hash && !memcmp(p->digest, pin->digest, sizeof pin->digest))
+			return;
+	}
+	if (pins->n < TLS_PINS)
+		pins->pin[pins->n++] = *pin;
+}
+
 enum verdict dane_find(struct facts *f, struct str host, unsigned port, struct dane *out, struct reply *why)
 {
 	char name[300];
@@ -51,9 +64,9 @@ enum verdict dane_find(struct facts *f, struct str host, unsigned port, struct d
 	if (tlsa->outcome != FOUND || !tlsa->secure)
 		return ACCEPT;
 	out->demand = DANE_ENCRYPT;
-	for (size_t i = 0; i < tlsa->n && out->pins.n < TLS_PINS; i++)
+	for (size_t i = 0; i < tlsa->n; i++)
 		if (dane_pin(tlsa->record[i].data, &pin))
-			out->pins.pin[out->pins.n++] = pin;
+			add_pin(&out->pins, &pin);
 	if (out->pins.n)
 		out->demand = DANE_VERIFY;
 	return ACCEPT;

@@ -41,7 +41,7 @@ size_t tls_trust_read(struct tls_trust *, char *why, size_t size);
 const char *tls_trust_path(const struct tls_trust *);   /* once read; "": none was found */
 
 /* Certificates that are named one by one: by DNS (RFC 6698), say. */
-enum { TLS_PINS = 8, TLS_PIN_AUTHORITY = 2, TLS_PIN_OWN = 3 };
+enum { TLS_PINS = 16, TLS_PIN_AUTHORITY = 2, TLS_PIN_OWN = 3 };
 struct tls_pin {
 	unsigned char usage;            /* OWN: the server's certificate, whatever its name and dates. AUTHORITY: one above it, and it must be for
 	                                 * the name and valid now */

@@ -135,15 +135,22 @@ END_TEST
 START_TEST(more_records_than_pins_are_no_harm)
 {
 	struct facts *f = facts_new(NULL, 0);
-	struct record r[20];
+	static char data[60][36];
+	struct record r[60];
 	struct dane d;
 	struct reply why;
 
-	for (size_t i = 0; i < 20; i++)
-		r[i] = (struct record){ .data = { i % 2 ? "\3\1\1" OCTETS_32 : "\1\1\1" OCTETS_32, 35 } };
-	facts_put(f, FACT_TLSA, STR("_25._tcp.mx.test"), &(struct fact){ .outcome = FOUND, .secure = true, .n = 20, .record = r });
+	/* of three records one is of no use and one is there twice */
+	for (int i = 0; i < 60; i++) {
+		memcpy(data[i], i % 3 == 2 ? "\1\1\1" OCTETS_32 : "\3\1\1" OCTETS_32, 35);
+		data[i][3] = (char)(i / 3);
+		r[i] = (struct record){ .data = { data[i], 35 } };
+	}
+	facts_put(f, FACT_TLSA, STR("_25._tcp.mx.test"), &(struct fact){ .outcome = FOUND, .secure = true, .n = 60, .record = r });
 	ck_assert_int_eq(dane_find(f, STR("mx.test"), 25, &d, &why), ACCEPT);
 	ck_assert_uint_eq(d.pins.n, TLS_PINS);
+	for (size_t i = 0; i < TLS_PINS; i++)
+		ck_assert_uint_eq(d.pins.pin[i].digest[0], i);
 	facts_free(f);
 }
 END_TEST

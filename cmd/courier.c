@@ -597,7 +597,7 @@ static void demand(struct client_config *c, struct line *l)
 		return;
 	c->tls = l->dane.demand == DANE_VERIFY ? CLIENT_TLS_PINNED : CLIENT_TLS_MUST;
 	c->pins = &l->dane.pins;
-	str_copy(l->domain, sizeof l->domain, str_of(l->courier->route.host));
+	str_copy(l->domain, sizeof l->domain, str_of(l->courier->route.domain));
 	c->domain = l->domain;
 }
 

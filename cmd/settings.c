@@ -52,8 +52,8 @@ static const struct conf_row rows[] = {
 		"Networks of mail filters that may say XCLIENT: they speak for others, with their addresses and logins. May be repeated." },
 	{ .name = "route", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
 		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, smtp+starttls:// (587), smtps:// (465, TLS from\n"
-		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx. DOMAIN is a name, .example.org (all names below it) or * (everything\n"
-		"else). Behind it may stand user=NAME password_file=PATH to log in, and tls=encrypt for a host whose certificate cannot be\n"
+		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx; with HOST,HOST the second is asked when the first is of no use. DOMAIN\n"
+		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME password_file=PATH to log in, and tls=encrypt for a host whose certificate cannot be\n"
 		"checked: with smtp+starttls:// and smtps:// it is. One a line, may be repeated." },
 	{ .name = "resolver", .kind = CONF_TEXT, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
 		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },

@@ -289,21 +289,21 @@ static enum verdict refuse_mx(struct mx_result *out, const struct fact *mx, cons
 static enum verdict find_mx(struct facts *f, const struct route *r, const struct mx_self *self, uint64_t seed,
 	struct mx_result *out)
 {
-	const struct fact *mx = fact(f, FACT_MX, str_of(r->host));
+	const struct fact *mx = fact(f, FACT_MX, str_of(r->domain));
 	bool implicit, had;
 	struct hosts hosts;
 
 	if (!mx)
 		return WAIT;
 	if (mx->outcome == UNKNOWN || mx->outcome == NO_NAME)
-		return refuse_mx(out, mx, r->host);
+		return refuse_mx(out, mx, r->domain);
 	implicit = mx->outcome == NO_DATA;
 	if (implicit)           /* RFC 5321 5.1: an MX of preference 0 that points to the domain */
-		hosts = (struct hosts){ .n = 1, .at = { { .name = str_of(r->host) } } };
+		hosts = (struct hosts){ .n = 1, .at = { { .name = str_of(r->domain) } } };
 	else
 		list_hosts(&hosts, mx, seed);
 	if (!hosts.n)
-		return refuse_mx(out, mx, r->host);
+		return refuse_mx(out, mx, r->domain);
 	if (!hosts_known(f, &hosts))
 		return WAIT;
 	drop_own(&hosts, self, r->port);
@@ -319,7 +319,7 @@ static enum verdict find_mx(struct facts *f, const struct route *r, const struct
 		return ACCEPT;
 	if (out->why.code)              /* no TLSA answer for a host that could have been used */
 		return REFUSE;
-	return had ? refuse_addresses(out, &hosts, r->host, implicit) : refuse_loop(out, r->host);
+	return had ? refuse_addresses(out, &hosts, r->domain, implicit) : refuse_loop(out, r->domain);
 }
 
 /* user@[192.0.2.1] (RFC 5321 4.1.3) */
@@ -328,8 +328,8 @@ static enum verdict find_literal(const struct route *r, const struct mx_self *se
 	struct mx_address a = { .len = 0 };
 	struct sockaddr_storage parsed;
 
-	if (!parse_literal(str_of(r->host), &parsed)) {
-		reply_set(&out->why, 550, "5.1.2", "%s is no address that mail can be sent to", r->host);
+	if (!parse_literal(str_of(r->domain), &parsed)) {
+		reply_set(&out->why, 550, "5.1.2", "%s is no address that mail can be sent to", r->domain);
 		return REFUSE;
 	}
 	if (parsed.ss_family == AF_INET)
@@ -337,71 +337,96 @@ static enum verdict find_literal(const struct route *r, const struct mx_self *se
 	else
 		make_v6(&a, &((struct sockaddr_in6 *)&parsed)->sin6_addr, r->port);
 	if (is_own_address(self, &a))
-		return refuse_loop(out, r->host);
+		return refuse_loop(out, r->domain);
 	add_address(out, &a, str_of(""));
 	return ACCEPT;
 }
 
-/* The address of a configured route, written out. */
-static enum verdict take_address(const struct route *r, struct mx_result *out)
+static enum verdict take_path(const struct route *r, struct mx_result *out)
+{
+	struct mx_address a = { .len = sizeof(struct sockaddr_un) };
+	struct sockaddr_un *un = (struct sockaddr_un *)&a.addr;
+
+	un->sun_family = AF_UNIX;
+	str_copy(un->sun_path, sizeof un->sun_path, str_of(r->path));
+	add_address(out, &a, str_of(r->path));
+	return ACCEPT;
+}
+
+/* The address of a configured host, written out. */
+static void take_address(const struct route_host *host, struct mx_result *out)
 {
 	struct mx_address a = { .len = 0 };
 	unsigned char octets[16];
 
-	if (r->host_is_path) {
-		struct sockaddr_un *un = (struct sockaddr_un *)&a.addr;
-
-		un->sun_family = AF_UNIX;
-		str_copy(un->sun_path, sizeof un->sun_path, str_of(r->host));
-		a.len = sizeof *un;
-	} else if (inet_pton(AF_INET, r->host, octets) == 1)
-		make_v4(&a, octets, r->port);
-	else if (inet_pton(AF_INET6, r->host, octets) == 1)
-		make_v6(&a, octets, r->port);
+	if (inet_pton(AF_INET, host->name, octets) == 1)
+		make_v4(&a, octets, host->port);
+	else if (inet_pton(AF_INET6, host->name, octets) == 1)
+		make_v6(&a, octets, host->port);
 	else
 		assert(!"route_parse() makes no such address");
-	add_address(out, &a, str_of(r->host_is_path ? r->host : ""));
-	return ACCEPT;
+	add_address(out, &a, str_of(""));
+}
+
+/* False: an answer is on its way. */
+static bool find_host(struct facts *f, const struct route_host *host, size_t room, enum inet inet, struct mx_result *out)
+{
+	struct host h = { .name = str_of(host->name) };
+	const struct fact *missing, *said = fact(f, FACT_HOSTS, h.name);
+	size_t before = out->n;
+	struct mx_address a;
+
+	if (!said)
+		return false;
+	for (size_t i = 0; out->n - before < room && record_address(said, i, host->port, &a); i++)
+		if (inet < INET_ONLY4 || a.addr.ss_family == (inet == INET_ONLY4 ? AF_INET : AF_INET6))
+			add_address(out, &a, h.name);
+	if (out->n > before)
+		return true;
+	if (!host_known(f, &h))
+		return false;
+	add_host(out, &h, host->port, room, inet);
+	missing = host_unknown(&h);
+	if (missing)
+		reply_set(&out->why, 451, "4.4.3", "cannot look up the address of %s, the route configured here: %s",
+			host->name, why(missing));
+	else if (out->n == before)
+		reply_set(&out->why, 451, "4.3.5", "%s, the route configured here, %s", host->name,
+			h.a->outcome == NO_NAME ? "does not exist" : "has no address");
+	out->partial = out->partial || missing;
+	return true;
 }
 
 /* Whatever is wrong with the name of a configured host is for the administrator to put right: mail waits for it. */
 static enum verdict find_relay(struct facts *f, const struct route *r, enum inet inet, struct mx_result *out)
 {
-	struct host h = { .name = str_of(r->host) };
-	const struct fact *missing, *said = fact(f, FACT_HOSTS, h.name);
-	struct mx_address a;
+	bool known = true;
 
-	if (!said)
+	for (size_t i = 0; i < r->nhosts; i++) {
+		size_t first = out->n;
+
+		out->dane[i] = (struct dane){ .demand = DANE_NONE };
+		if (r->host[i].is_address)
+			take_address(&r->host[i], out);
+		else
+			known = find_host(f, &r->host[i], MX_ADDRESSES / r->nhosts, inet, out) && known;
+		for (; first < out->n; first++)
+			out->at[first].nth = i;
+	}
+	if (!known)
 		return WAIT;
-	for (size_t i = 0; record_address(said, i, r->port, &a); i++)
-		if (inet < INET_ONLY4 || a.addr.ss_family == (inet == INET_ONLY4 ? AF_INET : AF_INET6))
-			add_address(out, &a, h.name);
-	if (out->n)
-		return ACCEPT;
-	if (!host_known(f, &h))
-		return WAIT;
-	add_host(out, &h, r->port, MX_ADDRESSES, inet);
-	if (out->n)
-		return ACCEPT;
-	missing = host_unknown(&h);
-	out->local_fault = true;
-	if (missing)
-		reply_set(&out->why, 451, "4.4.3", "cannot look up the address of %s, the route configured here: %s",
-			r->host, why(missing));
-	else
-		reply_set(&out->why, 451, "4.3.5", "%s, the route configured here, %s", r->host,
-			h.a->outcome == NO_NAME ? "does not exist" : "has no address");
-	return REFUSE;
+	out->local_fault = !out->n;
+	return out->n ? ACCEPT : REFUSE;
 }
 
 enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_self *self, uint64_t seed, struct mx_result *out)
 {
 	out->n = 0;
 	out->dane[0] = (struct dane){ .demand = DANE_NONE };
-	out->local_fault = false;
+	out->local_fault = out->partial = false;
 	memset(&out->why, 0, sizeof out->why);
 	assert(r->kind != ROUTE_LOCAL);
 	if (r->kind != ROUTE_MX)
-		return r->host_is_address || r->host_is_path ? take_address(r, out) : find_relay(f, r, self ? self->inet : INET_PREFER4, out);
-	return r->host[0] == '[' ? find_literal(r, self, out) : find_mx(f, r, self, seed, out);
+		return r->path[0] ? take_path(r, out) : find_relay(f, r, self ? self->inet : INET_PREFER4, out);
+	return r->domain[0] == '[' ? find_literal(r, self, out) : find_mx(f, r, self, seed, out);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "fardel.h"
+#include "lib/buf.h"
 
 static const struct scheme {
 	const char *prefix;
@@ -65,22 +66,56 @@ static bool is_address(const char *host, int family)
 }
 
 /* "host", "192.0.2.1", "[2001:db8::1]" */
-static const char *parse_host(struct str text, struct route *r)
+static const char *parse_host(struct str text, struct route_host *r)
 {
 	bool brackets = text.n > 1 && text.p[0] == '[' && text.p[text.n - 1] == ']';
 
 	if (brackets)
 		text = (struct str){ text.p + 1, text.n - 2 };
-	if (!str_copy(r->host, sizeof r->host, text))
+	if (!str_copy(r->name, sizeof r->name, text))
 		return "the host's name is too long";
-	lower(r->host);
-	r->host_is_address = is_address(r->host, brackets ? AF_INET6 : AF_INET);
-	if (brackets && !r->host_is_address)
+	lower(r->name);
+	r->is_address = is_address(r->name, brackets ? AF_INET6 : AF_INET);
+	if (brackets && !r->is_address)
 		return "between the brackets there is no IPv6 address";
-	if (!r->host_is_address && memchr(text.p, ':', text.n))
+	if (!r->is_address && memchr(text.p, ':', text.n))
 		return "an IPv6 address needs brackets";
-	if (!r->host_is_address && (!name_ok(text) || last_label_is_number(text)))
+	if (!r->is_address && (!name_ok(text) || last_label_is_number(text)))
 		return "the host is neither a name nor an address";
+	return NULL;
+}
+
+/* "host:port", "[2001:db8::1]", ... */
+static const char *parse_host_port(struct str text, unsigned port, struct route_host *r)
+{
+	struct str host, digits = text;
+	uint64_t number = port;
+
+	/* The last colon begins the port, unless it is inside the brackets. */
+	if (!str_cut_last(&digits, ':', &host) || memchr(digits.p, ']', digits.n))
+		host = text;
+	else if (!str_number(digits, 65535, &number) || !number)
+		return "the port is no number from 1 to 65535";
+	r->port = (unsigned)number;
+	return parse_host(host, r);
+}
+
+/* "host:port,host" */
+static const char *parse_hosts(struct str text, unsigned port, struct route *r)
+{
+	bool more = true;
+
+	while (more) {
+		struct str one = text;
+		const char *wrong;
+
+		more = str_cut(&text, ',', &one);
+		if (r->nhosts == ROUTE_HOSTS)
+			return "a route has four hosts at most";
+		wrong = parse_host_port(one, port, &r->host[r->nhosts++]);
+		if (wrong)
+			return wrong;
+	}
 	return NULL;
 }
 
@@ -129,44 +164,29 @@ static const char *take_login(struct str *text, struct route_login *login)
 /* lmtp:///run/dovecot/lmtp */
 static const char *parse_path(struct str path, struct route *r)
 {
-	if (!str_copy(r->host, 108, path))      /* sun_path */
+	if (!str_copy(r->path, sizeof r->path, path))
 		return "the socket's path is too long: 107 octets are the most";
 	r->kind = ROUTE_LMTP;
-	r->host_is_path = true;
 	r->shared = true;
-	snprintf(r->key, sizeof r->key, "lmtp://%s", r->host);
+	snprintf(r->key, sizeof r->key, "lmtp://%s", r->path);
 	return NULL;
 }
 
 static const char *parse_url(struct str text, const struct scheme *scheme, struct route *r, struct route_login *login)
 {
-	struct str host, port;
-	uint64_t number = scheme->port;
 	const char *wrong;
 
 	if (scheme->kind == ROUTE_LMTP && text.n > 1 && text.p[0] == '/')
 		return parse_path(text, r);
 	if ((wrong = take_login(&text, login)))
 		return wrong;
-	host = port = text;
-
 	if (text.n && text.p[text.n - 1] == '/')
 		return "nothing may follow the port, not even a slash";
-	/* The last colon begins the port, unless it is inside the brackets. */
-	if (str_cut_last(&port, ':', &host) && !memchr(port.p, ']', port.n)) {
-		if (!str_number(port, 65535, &number) || !number)
-			return "the port is no number from 1 to 65535";
-	} else {
-		host = text;
-	}
-	if ((wrong = parse_host(host, r)))
-		return wrong;
 	r->kind = scheme->kind;
-	r->port = (unsigned)number;
 	r->tls = scheme->tls;
 	r->tls_first = scheme->tls_first;
 	r->shared = true;
-	return NULL;
+	return parse_hosts(text, scheme->port, r);
 }
 
 static const char *take_option(struct str word, struct route *r, struct route_login *login)
@@ -184,6 +204,14 @@ static const char *take_option(struct str word, struct route *r, struct route_lo
 	return "behind a route there may be user=NAME, password_file=PATH and tls=verify or tls=encrypt";
 }
 
+static bool any_address(const struct route *r)
+{
+	for (size_t i = 0; i < r->nhosts; i++)
+		if (r->host[i].is_address)
+			return true;
+	return false;
+}
+
 /* What belongs together, does not, or cannot work. */
 static const char *check_way(const struct route *r, const struct route_login *login)
 {
@@ -197,16 +225,27 @@ static const char *check_way(const struct route *r, const struct route_login *lo
 		return "the password is nobody's: write user=NAME too";
 	if (login->password[0] && login->file[0])
 		return "there are two passwords: one in the route, one in a file";
-	if (r->tls == ROUTE_TLS_VERIFY && r->host_is_address)
+	if (r->tls == ROUTE_TLS_VERIFY && any_address(r))
 		return "the host's certificate can only be checked by its name: write the name, or tls=encrypt behind the route";
 	return NULL;
 }
 
-/* Who logs in as somebody else, or asks for less of TLS, needs connections of his own. */
-static void make_key(const struct scheme *scheme, struct route *r, const struct route_login *login)
+/* Who logs in as somebody else, or asks for less of TLS, needs connections of his own. False: it does not fit. */
+static bool make_key(const struct scheme *scheme, struct route *r, const struct route_login *login)
 {
-	snprintf(r->key, sizeof r->key, strchr(r->host, ':') ? "%s%.100s%s[%s]:%u%s" : "%s%.100s%s%s:%u%s", scheme->prefix, login->user,
-		login->user[0] ? "@" : "", r->host, r->port, r->tls != scheme->tls ? r->tls == ROUTE_TLS_VERIFY ? " verify" : " encrypt" : "");
+	struct buf key = { .max = sizeof r->key - 1 };
+	bool fits;
+
+	buf_puts(&key, scheme->prefix);
+	if (login->user[0])
+		buf_printf(&key, "%s@", login->user);
+	for (size_t i = 0; i < r->nhosts; i++)
+		buf_printf(&key, strchr(r->host[i].name, ':') ? "%s[%s]:%u" : "%s%s:%u", i ? "," : "", r->host[i].name, r->host[i].port);
+	if (r->tls != scheme->tls)
+		buf_puts(&key, r->tls == ROUTE_TLS_VERIFY ? " verify" : " encrypt");
+	fits = !key.bad && str_copy(r->key, sizeof r->key, buf_view(&key));
+	buf_free(&key);
+	return fits;
 }
 
 static const char *parse_way(struct str text, struct str options, struct route *r, struct route_login *login)
@@ -226,8 +265,8 @@ static const char *parse_way(struct str text, struct str options, struct route *
 		wrong = take_option(word, r, login);
 	if (!wrong)
 		wrong = check_way(r, login);
-	if (!wrong && scheme && !r->host_is_path)
-		make_key(scheme, r, login);
+	if (!wrong && scheme && !r->path[0] && !make_key(scheme, r, login))
+		wrong = "the names of user and hosts are too long together";
 	return wrong;
 }
 
@@ -275,9 +314,9 @@ static void make_mx(const struct routes *r, struct str domain, struct route *out
 	memset(out, 0, sizeof *out);
 	out->kind = ROUTE_MX;
 	out->port = r->smtp_port ? r->smtp_port : 25;
-	str_copy(out->host, sizeof out->host, domain);  /* too long: an empty host, which no MX lookup finds */
-	lower(out->host);
-	snprintf(out->key, sizeof out->key, "mx %s", out->host);
+	str_copy(out->domain, sizeof out->domain, domain);      /* too long: an empty one, which no MX lookup finds */
+	lower(out->domain);
+	snprintf(out->key, sizeof out->key, "mx %s", out->domain);
 }
 
 void route_find(const struct routes *r, struct str domain, struct route *out)

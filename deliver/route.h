@@ -11,13 +11,22 @@ struct route_login {
 	char file[256];                 /* "": the password is above. Else it is in this file, for the caller to put there */
 };
 
+enum { ROUTE_HOSTS = 4 };          /* of one route, asked in their order */
+struct route_host {
+	char name[256];                 /* or address without brackets */
+	bool is_address;
+	unsigned port;
+};
+
 enum route_kind { ROUTE_MX, ROUTE_SMTP, ROUTE_LMTP, ROUTE_LOCAL };
 
 struct route {
 	enum route_kind kind;
-	char host[256];                 /* ROUTE_SMTP, ROUTE_LMTP: name or address without brackets, or a socket's path; ROUTE_MX: the domain */
-	bool host_is_address, host_is_path;
-	unsigned port;
+	char domain[256];               /* ROUTE_MX: whose hosts; "": one that is too long */
+	unsigned port;                  /* and their port */
+	char path[108];                 /* ROUTE_LMTP: of a socket; or "" and */
+	struct route_host host[ROUTE_HOSTS];    /* ROUTE_SMTP, ROUTE_LMTP: hosts */
+	size_t nhosts;
 	char key[300];                  /* equal for domains that may share a connection: "smtp://host:port", "mx example.org", "local" */
 	enum route_tls tls;
 	bool tls_first;                 /* from the first octet (smtps://) */
@@ -39,8 +48,8 @@ struct routes {
 };
 
 /* "example.org smtp://127.0.0.1:2600", "* lmtp://[::1]:24", "x.test lmtp:///run/lmtp.sock", "x.test mx",
- * "* smtp+starttls://anna:secret@relay.example", "* smtps://relay.example user=anna password_file=/etc/relay tls=encrypt". Ports left out:
- * 25, lmtp 24, smtp+starttls 587, smtps 465. In a URL's user and password %XX stands for an octet. NULL, or what is wrong. */
+ * "* smtp+starttls://anna:secret@relay.example", "* smtps://relay.example user=anna password_file=/etc/relay tls=encrypt",
+ * "* smtp://a.example,b.example:2525" (b where a is of no use). Ports left out: 25, lmtp 24, smtp+starttls 587, smtps 465. In a URL's user and password %XX stands for an octet. NULL, or what is wrong. */
 const char *route_parse(struct str text, struct route_rule *out);
 /* Exact before suffix (longer first) before "*"; a local domain is local unless a rule names it exactly. Domain in lower case.
  * No domain at all (RCPT TO:<postmaster>) is local. Of equal rules the first counts. */

@@ -371,6 +371,20 @@ START_TEST(a_host_that_is_not_able_is_followed_by_the_next_and_final_when_all_ha
 }
 END_TEST
 
+START_TEST(behind_the_first_host_of_a_route_the_second_is_asked)
+{
+	struct peer *second = peer_at(2, HELLO ENVELOPE("b@r.test") TAKES BYE);
+	char line[100];
+
+	snprintf(line, sizeof line, "r.test smtp://127.0.0.1:%%u,127.0.0.2:%u", port);
+	route(line);
+	put("b@r.test");
+	await(1);
+	told_holds("b@r.test delivered by ");
+	played(second);
+}
+END_TEST
+
 START_TEST(while_an_address_is_unknown_no_host_has_the_last_word)
 {
 	struct peer *first = peer_at(1, SMALL BYE);
@@ -876,6 +890,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_greeting_of_5xx_is_no_result);
 	tcase_add_loop_test(t, a_host_that_is_not_able_is_followed_by_the_next_and_final_when_all_have_been_asked, 0, (int)(sizeof able / sizeof *able));
 	tcase_add_test(t, while_an_address_is_unknown_no_host_has_the_last_word);
+	tcase_add_test(t, behind_the_first_host_of_a_route_the_second_is_asked);
 	tcase_add_test(t, only_those_without_a_result_are_asked_for_at_the_next_host);
 	tcase_add_test(t, a_connection_lost_behind_the_final_dot_is_put_off_and_named);
 	tcase_add_test(t, who_may_have_the_message_already_is_followed_by_nobody);

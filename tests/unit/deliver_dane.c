@@ -73,7 +73,7 @@ static struct mx_result out;
 
 static enum verdict find(const struct row *row, bool implicit, const struct mx_self *self)
 {
-	struct route r = { .kind = ROUTE_MX, .host = "d.test", .port = 25 };
+	struct route r = { .kind = ROUTE_MX, .domain = "d.test", .port = 25 };
 	struct facts *f = facts_new(NULL, 0);
 	const char *host = implicit ? "d.test" : "mx.test";
 	enum verdict v;
@@ -113,7 +113,7 @@ END_TEST
 
 START_TEST(a_host_whose_demands_are_unknown_is_left_out_and_the_others_stay)
 {
-	struct route r = { .kind = ROUTE_MX, .host = "d.test", .port = 25 };
+	struct route r = { .kind = ROUTE_MX, .domain = "d.test", .port = 25 };
 	struct facts *f = facts_new(NULL, 0);
 	struct record mx[2] = { { .priority = 10, .data = STR("a.test") }, { .priority = 20, .data = STR("b.test") } };
 

@@ -61,7 +61,7 @@ END_TEST
 
 START_TEST(a_route_is_looked_up_there_first_and_dns_is_not_asked)
 {
-	struct route r = { .kind = ROUTE_SMTP, .host = "relay", .port = 587 };
+	struct route r = { .kind = ROUTE_SMTP, .nhosts = 1, .host = { { .name = "relay", .port = 587 } } };
 	struct mx_result out;
 
 	ck_assert_int_eq(mx_find(facts, &r, NULL, 1, &out), ACCEPT);
@@ -76,7 +76,7 @@ END_TEST
 START_TEST(only_the_wanted_family_is_taken_from_there)
 {
 	static const struct { enum inet inet; int family; } row[] = { { INET_ONLY4, AF_INET }, { INET_ONLY6, AF_INET6 } };
-	struct route r = { .kind = ROUTE_SMTP, .host = "relay", .port = 587 };
+	struct route r = { .kind = ROUTE_SMTP, .nhosts = 1, .host = { { .name = "relay", .port = 587 } } };
 	struct mx_result out;
 
 	for (size_t i = 0; i < 2; i++) {

@@ -96,10 +96,11 @@ static char *shown(enum verdict v)
 static char *find(enum route_kind kind, const char *host, uint64_t seed)
 {
 	unsigned char address[16];
-	struct route r = { .kind = kind, .port = 2525 };
+	struct route r = { .kind = kind, .port = 2525, .nhosts = 1, .host = { { .port = 2525 } } };
 
-	snprintf(r.host, sizeof r.host, "%s", host);
-	r.host_is_address = inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
+	snprintf(r.domain, sizeof r.domain, "%s", host);
+	snprintf(r.host[0].name, sizeof r.host[0].name, "%s", host);
+	r.host[0].is_address = inet_pton(AF_INET, host, address) == 1 || inet_pton(AF_INET6, host, address) == 1;
 	return shown(mx_find(table, &r, &self, seed, &result));
 }
 
@@ -136,7 +137,7 @@ START_TEST(families_come_as_is_preferred)
 
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
 		struct mx_self mine = self;
-		struct route r = { .kind = ROUTE_MX, .host = "d.test", .port = 2525 };
+		struct route r = { .kind = ROUTE_MX, .domain = "d.test", .port = 2525 };
 
 		mine.inet = row[i].inet;
 		table = facts_new(NULL, 0);
@@ -272,6 +273,43 @@ START_TEST(a_configured_host_is_taken_at_its_word)
 	table = facts_new(NULL, 0);
 	ck_assert_str_eq(find(ROUTE_SMTP, "127.0.0.1", 1), "/127.0.0.1");
 	ck_assert_str_eq(find(ROUTE_LMTP, "::1", 1), "/::1");
+	facts_free(table);
+}
+END_TEST
+
+START_TEST(the_hosts_of_a_route_come_in_its_order)
+{
+	static const struct { const char *facts[5], *expected; bool partial; } row[] = {
+		{ { "A a.test 192.0.2.1", "AAAA a.test 2001:db8::1", "A b.test 192.0.2.2", "AAAA b.test !none" },
+			"a.test/192.0.2.1 a.test/2001:db8::1 b.test/192.0.2.2 /127.0.0.1", false },
+		{ { "A a.test !noname", "AAAA a.test !noname", "A b.test 192.0.2.2", "AAAA b.test !none" }, "b.test/192.0.2.2 /127.0.0.1", false },
+		{ { "A a.test !unknown", "AAAA a.test !unknown", "A b.test !ours", "AAAA b.test !ours" }, "/127.0.0.1", true },
+	};
+	struct route r = { .kind = ROUTE_SMTP, .nhosts = 3, .host = { { .name = "a.test", .port = 2525 }, { .name = "b.test", .port = 2525 },
+		{ .name = "127.0.0.1", .is_address = true, .port = 2525 } } };
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		table = facts_new(NULL, 0);
+		for (size_t k = 0; k < 5 && row[i].facts[k]; k++)
+			put(row[i].facts[k]);
+		ck_assert_str_eq(shown(mx_find(table, &r, &self, 1, &result)), row[i].expected);
+		ck_assert_int_eq(result.partial, row[i].partial);
+		ck_assert_uint_eq(result.at[result.n - 1].nth, 2);
+		facts_free(table);
+	}
+}
+END_TEST
+
+START_TEST(a_route_none_of_whose_hosts_is_found_is_our_fault)
+{
+	struct route r = { .kind = ROUTE_SMTP, .nhosts = 2, .host = { { .name = "a.test", .port = 25 }, { .name = "b.test", .port = 25 } } };
+
+	table = facts_new(NULL, 0);
+	put("A a.test !noname");
+	put("AAAA a.test !noname");
+	put("A b.test !none");
+	put("AAAA b.test !none");
+	ck_assert_str_eq(shown(mx_find(table, &r, &self, 1, &result)), "451 4.3.5 ours");
 	facts_free(table);
 }
 END_TEST
@@ -419,6 +457,8 @@ Suite *deliver_mx_suite(void)
 	tcase_add_test(t, ourselves_and_what_is_not_better_is_left_out);
 	tcase_add_test(t, a_literal_is_its_own_host);
 	tcase_add_test(t, a_configured_host_is_taken_at_its_word);
+	tcase_add_test(t, the_hosts_of_a_route_come_in_its_order);
+	tcase_add_test(t, a_route_none_of_whose_hosts_is_found_is_our_fault);
 	tcase_add_test(t, all_hosts_are_asked_for_together);
 	tcase_add_test(t, chance_decides_among_equals_and_holds_for_a_seed);
 	tcase_add_test(t, long_lists_are_cut_evenly);

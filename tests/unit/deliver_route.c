@@ -1,5 +1,6 @@
 /* Which way to a domain. */
 #include <check.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "deliver/route.h"
@@ -28,9 +29,10 @@ START_TEST(a_rule_says_where_to)
 		ck_assert_msg(!route_parse(str_of(row[i].text), &r), "%s", row[i].text);
 		ck_assert_str_eq(r.domain, row[i].domain);
 		ck_assert_int_eq(r.to.kind, row[i].kind);
-		ck_assert_str_eq(r.to.host, row[i].host);
-		ck_assert_int_eq(r.to.host_is_address, row[i].is_address);
-		ck_assert_uint_eq(r.to.port, row[i].port);
+		ck_assert_uint_eq(r.to.nhosts, row[i].kind != ROUTE_MX);
+		ck_assert_str_eq(r.to.host[0].name, row[i].host);
+		ck_assert_int_eq(r.to.host[0].is_address, row[i].is_address);
+		ck_assert_uint_eq(r.to.host[0].port, row[i].port);
 		ck_assert_str_eq(r.to.key, row[i].key);
 		ck_assert_int_eq(r.to.shared, row[i].kind != ROUTE_MX);
 	}
@@ -84,15 +86,55 @@ START_TEST(a_route_may_log_in_and_say_how_far_the_host_is_trusted)
 		ck_assert_str_eq(r.login.user, row[i].user);
 		ck_assert_str_eq(r.login.password, row[i].password);
 		ck_assert_str_eq(r.login.file, row[i].file);
-		ck_assert_str_eq(r.to.host, row[i].host);
+		ck_assert_str_eq(row[i].path ? r.to.path : r.to.host[0].name, row[i].host);
 		ck_assert_str_eq(r.to.key, row[i].key);
 		ck_assert_int_eq(r.to.tls, row[i].tls);
 		ck_assert_int_eq(r.to.tls_first, row[i].first);
-		ck_assert_int_eq(r.to.host_is_path, row[i].path);
-		ck_assert_uint_eq(r.to.port, row[i].port);
+		ck_assert_int_eq(r.to.path[0] != '\0', row[i].path);
+		ck_assert_uint_eq(r.to.host[0].port, row[i].port);
 		route_find(&all, STR("x.test"), &found);
 		ck_assert_ptr_eq(found.login, row[i].user[0] ? &r.login : NULL);
 	}
+}
+END_TEST
+
+START_TEST(a_route_has_several_hosts_in_their_order)
+{
+	struct route_rule r;
+	const char *wrong = route_parse(STR("* smtp+starttls://anna:pw@A.test,b.test:25,c.test password_file="), &r);
+
+	ck_assert_ptr_nonnull(wrong);
+	wrong = route_parse(STR("* smtp+starttls://anna:pw@A.test,b.test:25"), &r);
+	ck_assert_msg(!wrong, "%s", wrong);
+	ck_assert_uint_eq(r.to.nhosts, 2);
+	ck_assert_str_eq(r.to.host[0].name, "a.test");
+	ck_assert_uint_eq(r.to.host[0].port, 587);
+	ck_assert_str_eq(r.to.host[1].name, "b.test");
+	ck_assert_uint_eq(r.to.host[1].port, 25);
+	ck_assert_str_eq(r.to.key, "smtp+starttls://anna@a.test:587,b.test:25");
+	ck_assert(!route_parse(STR("* smtp://[::1]:2,127.0.0.1,h"), &r));
+	ck_assert_str_eq(r.to.key, "smtp://[::1]:2,127.0.0.1:25,h:25");
+	ck_assert(!route_parse(STR("* smtp://a,b,c,d"), &r));
+	ck_assert_ptr_nonnull(route_parse(STR("* smtp://a,b,c,d,e"), &r));
+	ck_assert_ptr_nonnull(route_parse(STR("* smtp://a,,b"), &r));
+	ck_assert_ptr_nonnull(route_parse(STR("* smtp://a,"), &r));
+	ck_assert_ptr_nonnull(route_parse(STR("* smtps://a,192.0.2.1"), &r));
+}
+END_TEST
+
+START_TEST(two_hosts_whose_names_are_too_long_for_a_key_are_refused)
+{
+	struct route_rule r;
+	char text[800], name[200];
+
+	memset(name, 'a', sizeof name);
+	for (size_t i = 50; i < sizeof name; i += 50)
+		name[i] = '.';
+	name[sizeof name - 1] = '\0';
+	snprintf(text, sizeof text, "* smtp://%s", name);
+	ck_assert(!route_parse(str_of(text), &r));
+	snprintf(text, sizeof text, "* smtp://%s,%s", name, name);
+	ck_assert_ptr_nonnull(route_parse(str_of(text), &r));
 }
 END_TEST
 
@@ -165,7 +207,7 @@ START_TEST(without_a_rule_the_mx_says)
 	routes.n = 0;
 	route_find(&routes, STR("Some.Example"), &r);
 	ck_assert_int_eq(r.kind, ROUTE_MX);
-	ck_assert_str_eq(r.host, "some.example");
+	ck_assert_str_eq(r.domain, "some.example");
 	ck_assert_str_eq(r.key, "mx some.example");
 	ck_assert_uint_eq(r.port, 2525);
 	ck_assert(!r.shared);
@@ -198,6 +240,8 @@ Suite *deliver_route_suite(void)
 	tcase_add_test(t, a_rule_says_where_to);
 	tcase_add_test(t, a_wrong_rule_is_refused_with_a_reason);
 	tcase_add_test(t, a_route_may_log_in_and_say_how_far_the_host_is_trusted);
+	tcase_add_test(t, a_route_has_several_hosts_in_their_order);
+	tcase_add_test(t, two_hosts_whose_names_are_too_long_for_a_key_are_refused);
 	tcase_add_test(t, a_name_of_any_length_fits_or_is_refused);
 	tcase_add_test(t, the_closest_rule_counts);
 	tcase_add_test(t, without_a_rule_the_mx_says);

@@ -1,12 +1,14 @@
-/* mailq: lists what is in the queue, in the form that scripts know from Postfix. */
+/* mailq: lists what is in the queue, in the forms that scripts know from Postfix: the text of mailq and the JSON of postqueue -j. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sysexits.h>
 #include <time.h>
 
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
 #include "cmd/settings.h"
+#include "lib/codec.h"
 #include "parse.h"
 
 static uint64_t octets;                 /* shown so far */
@@ -23,17 +25,23 @@ static const char *show_time(int64_t wall, char out[32])
 	return out;
 }
 
+/* "host mx.example said: 450 ...", or our own words */
+static bool put_reason(struct buf *out, const struct rcpt *r)
+{
+	if (words_are_reply(r->words) && r->host.n > 0 && !str_eq(r->host, STR("-")))
+		buf_printf(out, "host " STR_FMT " said: ", STR_ARG(r->host));
+	return buf_str(out, r->words);
+}
+
 static void show_reason(const struct listing *l, const struct listed *x, const struct rcpt *r)
 {
+	struct buf reason = { 0 };
 	char at[32];
 
+	put_reason(&reason, r);
 	printf("%*s(", 8, "");
-	if (words_are_reply(r->words) && r->host.n > 0 && !str_eq(r->host, STR("-"))) {
-		printf("host ");
-		listing_show(stdout, r->host);
-		printf(" said: ");
-	}
-	listing_show(stdout, r->words);
+	listing_show(stdout, buf_view(&reason));
+	buf_free(&reason);
 	if (r->words.n > 0)
 		printf("; ");
 	if (x->entry.held)
@@ -111,14 +119,136 @@ static void show_all(const struct listing *l)
 		printf("-- %" PRIu64 " Kbytes in %zu Request%s.\n", (octets + 1023) / 1024, messages, messages == 1 ? "" : "s");
 }
 
+/* ---- as JSON: a line for each message */
+
+static void put_addr(struct buf *out, const struct addr *a)
+{
+	struct buf text = { 0 };
+
+	buf_str(&text, a->local);
+	if (a->domain.n)
+		buf_printf(&text, "@" STR_FMT, STR_ARG(a->domain));
+	json_string(out, buf_view(&text));
+	buf_free(&text);
+}
+
+static void put_rcpt(struct buf *out, const struct listing *l, const struct listed *x, const struct rcpt *r)
+{
+	struct buf reason = { 0 };
+
+	buf_puts(out, "{\"address\": ");
+	put_addr(out, &r->to.addr);
+	if (r->words.n) {
+		put_reason(&reason, r);
+		buf_puts(out, ", \"delay_reason\": ");
+		json_string(out, buf_view(&reason));
+		buf_printf(out, ", \"last_attempt\": %" PRId64, r->when);
+	}
+	buf_printf(out, ", \"tries\": %u, \"state\": \"%s\"", x->entry.tries, x->entry.held ? "held" : x->entry.next <= l->now ? "due" : "waiting");
+	if (!x->entry.held)
+		buf_printf(out, ", \"next_attempt\": %" PRId64, x->entry.next);
+	buf_char(out, '}');
+	buf_free(&reason);
+}
+
+/* As Postfix has them: hold, deferred, and incoming for what has not been tried. */
+static const char *queue_name(const struct listing *l, size_t first, size_t end)
+{
+	bool held = true, tried = false;
+
+	for (size_t i = first; i < end; i++) {
+		held = held && l->line[i].entry.held;
+		tried = tried || l->line[i].entry.tries;
+	}
+	return held ? "hold" : tried ? "deferred" : "incoming";
+}
+
+static void put_recipients(struct buf *out, const struct listing *l, size_t first, size_t end, const struct mail *m)
+{
+	const char *between = "";
+
+	for (size_t i = first; i < end; i++)
+		for (size_t k = 0; k < m->nrcpt; k++) {
+			if (m->rcpt[k].state != RCPT_OPEN || !listing_waits_under(l, first, end, &l->line[i], &m->rcpt[k]))
+				continue;
+			buf_puts(out, between);
+			put_rcpt(out, l, &l->line[i], &m->rcpt[k]);
+			between = ", ";
+		}
+}
+
+static bool print_message(const struct listing *l, size_t first, size_t end, int64_t lifetime)
+{
+	struct buf out = { 0 };
+	const char *why;
+	struct mail *m = listing_open(l, first, end, &why);
+	bool printed = true;
+
+	if (m) {
+		buf_printf(&out, "{\"queue_name\": \"%s\", \"queue_id\": \"%s\", \"arrival_time\": %" PRId64 ", \"message_size\": %lld, "
+			"\"forced_expire\": false, \"expires\": %" PRId64 ", \"sender\": ", queue_name(l, first, end), m->id, m->arrived,
+			(long long)m->size, m->arrived + lifetime);
+		put_addr(&out, &m->from.addr);
+		buf_puts(&out, ", \"recipients\": [");
+		put_recipients(&out, l, first, end, m);
+		buf_puts(&out, "]}\n");
+	} else if (why) {
+		buf_printf(&out, "{\"queue_name\": \"corrupt\", \"queue_id\": \"%s\", \"recipients\": [], \"error\": ", l->line[first].entry.id);
+		json_string(&out, str_of(why));
+		buf_puts(&out, "}\n");
+	}
+	if (out.bad)
+		printed = false;
+	else
+		fwrite(out.p, 1, out.n, stdout);
+	buf_free(&out);
+	mail_free(m);
+	return printed;
+}
+
+static int print_all(const struct listing *l, int64_t lifetime)
+{
+	for (size_t first = 0, end; first < l->n; first = end) {
+		end = listing_end(l, first);
+		if (!print_message(l, first, end, lifetime)) {
+			fprintf(stderr, "mailq: out of memory\n");
+			return EX_OSERR;
+		}
+	}
+	return EX_OK;
+}
+
+/* ---- the command */
+
+static bool take_json(int *argc, char **argv)
+{
+	bool json = false;
+	int n = 1;
+
+	for (int i = 1; i < *argc; i++) {
+		bool is = !strcmp(argv[i], "--json") || !strcmp(argv[i], "-j");
+
+		json = json || is;
+		if (!is)
+			argv[n++] = argv[i];
+	}
+	*argc = n;
+	return json;
+}
+
 int cmd_mailq(int argc, char **argv)
 {
 	struct settings set;
 	struct listing l = { .dir = { -1, -1 } };
+	bool json = take_json(&argc, argv);
 	int status = settings_for_command(&set, argc, argv);
 
-	if (status == 0 && (status = listing_read(&l, set.queue, "mailq")) == 0)
-		show_all(&l);
+	if (status == 0 && (status = listing_read(&l, set.queue, "mailq")) == 0) {
+		if (json)
+			status = print_all(&l, set.queue_lifetime);
+		else
+			show_all(&l);
+	}
 	listing_free(&l);
 	settings_free(&set);
 	if (fflush(stdout) == EOF && status == 0)

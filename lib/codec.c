@@ -61,3 +61,21 @@ bool base64_decode(struct str text, unsigned char *out, size_t *n)
 	*n = done;
 	return (bits & ((1u << have) - 1)) == 0;
 }
+
+bool json_string(struct buf *out, struct str s)
+{
+	buf_char(out, '"');
+	while (s.n) {
+		unsigned char c = (unsigned char)s.p[0];
+		size_t n = utf8_sequence(s);
+
+		if (c == '"' || c == '\\')
+			buf_printf(out, "\\%c", c);
+		else if (c < 0x20 || c == 0x7f || !n)
+			buf_printf(out, "\\u%04x", n ? c : 0xfffdu);
+		else
+			buf_add(out, s.p, n);
+		s = str_from(s, n ? n : 1);
+	}
+	return buf_char(out, '"');
+}

@@ -125,3 +125,32 @@ bool str_copy(char *dst, size_t size, struct str s)
 	dst[s.n] = 0;
 	return true;
 }
+
+size_t utf8_sequence(struct str s)
+{
+	static const struct { unsigned char first, last, low, high; size_t n; } row[] = {
+		{ 0x00, 0x7f, 0x00, 0x00, 1 },
+		{ 0xc2, 0xc2, 0xa0, 0xbf, 2 },          /* from U+00A0: the C1 controls below are as unwelcome as ESC */
+		{ 0xc3, 0xdf, 0x80, 0xbf, 2 },
+		{ 0xe0, 0xe0, 0xa0, 0xbf, 3 },          /* no overlong forms */
+		{ 0xe1, 0xec, 0x80, 0xbf, 3 },
+		{ 0xed, 0xed, 0x80, 0x9f, 3 },          /* no surrogates */
+		{ 0xee, 0xef, 0x80, 0xbf, 3 },
+		{ 0xf0, 0xf0, 0x90, 0xbf, 4 },
+		{ 0xf1, 0xf3, 0x80, 0xbf, 4 },
+		{ 0xf4, 0xf4, 0x80, 0x8f, 4 },          /* nothing above U+10FFFF */
+	};
+	const unsigned char *p = (const unsigned char *)s.p;
+	size_t r = 0;
+
+	while (r < sizeof(row) / sizeof(*row) && (*p < row[r].first || *p > row[r].last))
+		r++;
+	if (r == sizeof(row) / sizeof(*row) || s.n < row[r].n)
+		return 0;
+	if (row[r].n > 1 && (p[1] < row[r].low || p[1] > row[r].high))
+		return 0;
+	for (size_t i = 2; i < row[r].n; i++)
+		if ((p[i] & 0xc0) != 0x80)
+			return 0;
+	return row[r].n;
+}

@@ -25,6 +25,22 @@ START_TEST(base64_is_that_of_the_rfc_both_ways)
 }
 END_TEST
 
+static const struct { const char *octets, *text; } strings[] = {
+	{ "", "\"\"" }, { "a/b", "\"a/b\"" }, { "\"\\", "\"\\\"\\\\\"" }, { "\t\r\n\x1b\x7f", "\"\\u0009\\u000d\\u000a\\u001b\\u007f\"" },
+	{ "gr\xc3\xbc\xc3\x9f", "\"gr\xc3\xbc\xc3\x9f\"" }, { "\xf0\x9f\x93\xac", "\"\xf0\x9f\x93\xac\"" },
+	{ "a\xff\xc3", "\"a\\ufffd\\ufffd\"" }, { "\xc2\x9b", "\"\\ufffd\\ufffd\"" }, { "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"" },
+};
+
+START_TEST(a_json_string_holds_any_octets)
+{
+	struct buf out = { 0 };
+
+	ck_assert(json_string(&out, str_of(strings[_i].octets)));
+	ck_assert_str_eq(buf_cstr(&out), strings[_i].text);
+	buf_free(&out);
+}
+END_TEST
+
 static const char *const wrong[] = { "Z", "Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Z g=", "Zm9v\r\n", "====", "=Zg=", "Zg==Zg==", "Zm9v!A==", "Zm\x80v" };
 
 START_TEST(what_is_not_exactly_base64_is_refused)
@@ -92,6 +108,7 @@ Suite *lib_codec_suite(void)
 	TCase *t = tcase_create("octets as text, and hashes");
 
 	tcase_add_loop_test(t, base64_is_that_of_the_rfc_both_ways, 0, ROWS(pairs));
+	tcase_add_loop_test(t, a_json_string_holds_any_octets, 0, (int)(sizeof strings / sizeof *strings));
 	tcase_add_loop_test(t, what_is_not_exactly_base64_is_refused, 0, ROWS(wrong));
 	tcase_add_test(t, nothing_is_written_behind_the_room_there_is);
 	tcase_add_test(t, hashes_hmac_and_pbkdf2_agree_with_their_rfcs);

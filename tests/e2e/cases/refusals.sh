@@ -69,6 +69,34 @@ deferred_then_delivered() {
 	return 0
 }
 
+it mailq_speaks_json "mailq --json is a line of JSON for each message, with Postfix's names and what comes next"
+mailq_speaks_json() {
+	needs_here python3 -c 'import json'
+	sink there -r 'later=450 4.2.0 "not yet"'
+	serve here "route = there.test smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	must "the message is taken" inject -p "$(port_of here)" -f sender@here.test -t a@there.test -t later@there.test
+	within 20 "one is told to have been taken" grep -q 'TOOK 1' "$T/there/log"
+	"$fardel" mailq -c "$T/here.conf" --json >"$T/list" || fail "mailq --json"
+	cat >"$T/look.py" <<'END'
+import json, sys
+lines = [json.loads(line) for line in sys.stdin]
+assert len(lines) == 1, lines
+m = lines[0]
+assert m["queue_name"] == "deferred" and m["sender"] == "sender@here.test" and m["forced_expire"] is False, m
+assert m["message_size"] > 0 and m["expires"] - m["arrival_time"] == 5 * 86400, m
+(r,) = m["recipients"]
+assert r["address"] == "later@there.test" and r["tries"] == 1 and r["state"] == "waiting", r
+assert r["delay_reason"].startswith("host ") and r["delay_reason"].endswith('said: 450 4.2.0 "not yet"'), r
+assert r["next_attempt"] > r["last_attempt"] >= m["arrival_time"], r
+END
+	must "it is what it should be" python3 "$T/look.py" <"$T/list"
+	must "a short option" "$fardel" mailq -j -c "$T/here.conf" >"$T/short"
+	must "the same" cmp "$T/list" "$T/short"
+	"$fardel" queue hold -c "$T/here.conf" --yes all >"$T/said"
+	"$fardel" mailq --json -c "$T/here.conf" >"$T/list"
+	has '"queue_name": "hold".*"state": "held"}' "$T/list"
+}
+
 it lifetime_ends_in_a_report "a message that cannot be delivered goes back when its lifetime is over, saying why"
 lifetime_ends_in_a_report() {
 	free_port

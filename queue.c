@@ -798,6 +798,37 @@ fail:
 	return -1;
 }
 
+/* What is due at a destination, and what is ready there and not begun, is asked again where it goes. */
+static void ask_again(struct dest *d)
+{
+	struct node *x;
+
+	take_back_ready(d);
+	while ((x = list_first(&d->waiting))) {
+		struct entry *e = owner_of(x, struct entry, wait);
+
+		unschedule_entry(e);
+		e->state = ENTRY_SCHEDULED;
+		schedule_entry(e);
+	}
+}
+
+void queue_reconfigure(const struct queue_config *c)
+{
+	queue.conf.retry_first = c->retry_first;
+	queue.conf.retry_max = c->retry_max;
+	queue.conf.lifetime = c->lifetime;
+	queue.conf.delay_notice = c->delay_notice;
+	queue.conf.message_size = c->message_size;
+	queue.conf.reserve = c->reserve;
+	space_forget();
+	if (!queue.conf.schedule)
+		return;
+	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x))
+		ask_again(owner_of(x, struct dest, node));
+	index_forget_ways();
+}
+
 static void close_fd(int *fd)
 {
 	if (*fd != -1)

@@ -148,6 +148,9 @@ struct queue_config {
 /* Makes missing directories, takes the lock, reads the names in cur/. 0, or -1 with errno and *why in plain words
  * (EWOULDBLOCK: another process schedules this queue; *why names its pid). */
 int queue_open(const struct queue_config *, char *why, size_t why_size);
+/* Another way, other times and sizes from now on; directories, callbacks, schedule and deliver stay. What waits goes its new way, what is
+ * being sent ends as it began. The ways must have changed already, and what they lend to connections must stay. */
+void queue_reconfigure(const struct queue_config *);
 /* No new connection is begun and no courier gets more; what runs ends. Then queue_close() loses no reply. */
 void queue_drain(void);
 bool queue_drained(void);                       /* no courier runs, nothing waits for a commit */

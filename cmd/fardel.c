@@ -38,7 +38,7 @@ enum {
 	STOP_MS = 20000                 /* for sessions and deliveries that have begun, when we are told to stop */
 };
 
-static struct settings settings;
+static struct settings first, *settings = &first;
 static struct smtpd_config smtpd;
 static struct courier_config courier;
 static struct tls_trust *trust;
@@ -48,13 +48,14 @@ static struct mx_self self;
 static struct tls_server *tls;
 static struct users *users;
 static int quota = -1;                          /* how much users have sent */
+static bool verbose;
 static char fallback[4096];
 
 /* ---- rules that connect modules */
 
 static bool may_relay(const struct subject *s)
 {
-	return s->local || *s->user || networks_hold(&settings.relay_from, (const struct sockaddr *)&s->peer);
+	return s->local || *s->user || networks_hold(&settings->relay_from, (const struct sockaddr *)&s->peer);
 }
 
 static bool trusted_rule(void *arg, const struct subject *s)
@@ -66,13 +67,13 @@ static bool trusted_rule(void *arg, const struct subject *s)
 static bool proxy_rule(void *arg, const struct subject *s)
 {
 	(void)arg;
-	return networks_hold(&settings.proxy_from, (const struct sockaddr *)&s->peer);
+	return networks_hold(&settings->proxy_from, (const struct sockaddr *)&s->peer);
 }
 
 static bool xclient_rule(void *arg, const struct subject *s)
 {
 	(void)arg;
-	return networks_hold(&settings.xclient_from, (const struct sockaddr *)&s->peer);
+	return networks_hold(&settings->xclient_from, (const struct sockaddr *)&s->peer);
 }
 
 /* Asked of strangers: what claims to come from a domain must be able to go back there. Domains with a way of their own have one. */
@@ -86,16 +87,16 @@ static enum verdict mail_rule(void *arg, const struct subject *s, struct facts *
 	str_copy(domain, sizeof domain, from->addr.domain);
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
-	route_find(&settings.routes, str_of(domain), &r);
+	route_find(&settings->routes, str_of(domain), &r);
 	return r.kind == ROUTE_MX ? sender_domain(f, &from->addr, why) : ACCEPT;
 }
 
 /* A stolen password shall not send for long. Counted once, when all else is well. */
 static bool within_quota(const struct subject *s, struct reply *why)
 {
-	if (!*s->user || !settings.user_rcpt_per_day || quota_take(quota, str_of(s->user), settings.user_rcpt_per_day, loop_wall()))
+	if (!*s->user || !settings->user_rcpt_per_day || quota_take(quota, str_of(s->user), settings->user_rcpt_per_day, loop_wall()))
 		return true;
-	reply_set(why, 451, "4.7.1", "%s has had %u recipients today; try again tomorrow", s->user, settings.user_rcpt_per_day);
+	reply_set(why, 451, "4.7.1", "%s has had %u recipients today; try again tomorrow", s->user, settings->user_rcpt_per_day);
 	return false;
 }
 
@@ -110,9 +111,9 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 	str_copy(domain, sizeof domain, to->addr.domain);
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
-	route_find(&settings.routes, str_of(domain), &r);
+	route_find(&settings->routes, str_of(domain), &r);
 	if (r.kind != ROUTE_LOCAL) {
-		if (may_relay(s) || route_is_local(&settings.routes, str_of(domain)))
+		if (may_relay(s) || route_is_local(&settings->routes, str_of(domain)))
 			return within_quota(s, why) ? ACCEPT : REFUSE;
 		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
 		return REFUSE;
@@ -183,10 +184,10 @@ static bool is_loopback(const struct sockaddr *a)
  * meant: no public domain gets its mail there. */
 static bool is_own(const struct sockaddr *a)
 {
-	if (settings.smtp_port == 25 && (is_loopback(a) || is_any(a)))
+	if (settings->smtp_port == 25 && (is_loopback(a) || is_any(a)))
 		return true;
-	for (size_t i = 0; i < settings.nlisten; i++) {
-		const struct sockaddr *l = (const struct sockaddr *)&settings.listen[i].addr;
+	for (size_t i = 0; i < settings->nlisten; i++) {
+		const struct sockaddr *l = (const struct sockaddr *)&settings->listen[i].addr;
 
 		if (l->sa_family != AF_UNIX && port_of(l) == port_of(a) && (same_host(l, a) || (is_any(l) && is_interface(a))))
 			return true;
@@ -240,12 +241,13 @@ static bool take_verbose(int *argc, char **argv)
 
 static int load(int argc, char **argv)
 {
-	bool verbose = take_verbose(&argc, argv);
-	int status = settings_for_command(&settings, argc, argv);
+	int status;
 
+	verbose = take_verbose(&argc, argv);
+	status = settings_for_command(settings, argc, argv);
 	if (status)
 		return status;
-	log_threshold(verbose ? LOG_DEBUG : settings.log_level);
+	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
 	umask(077);
 	signal(SIGPIPE, SIG_IGN);
 	raise_descriptors();
@@ -259,13 +261,13 @@ static int give_up_root(void)
 	const char *why;
 	char text[512];
 
-	if (!settings.user)
+	if (!settings->user)
 		return 0;
-	if ((why = account_find(settings.user, &a)))
-		return complain(EX_CONFIG, "%s: user = %s %s", conf_where(&settings.conf, "user"), settings.user, why);
-	if (geteuid() == 0 && account_make_first(&a, settings.queue) == -1)
+	if ((why = account_find(settings->user, &a)))
+		return complain(EX_CONFIG, "%s: user = %s %s", conf_where(&settings->conf, "user"), settings->user, why);
+	if (geteuid() == 0 && account_make_first(&a, settings->queue) == -1)
 		return complain(EX_CANTCREAT, "cannot make the queue %s for %s: %s. Make it by hand and give it to that account",
-			settings.queue, a.name, strerror(errno));
+			settings->queue, a.name, strerror(errno));
 	return account_settle(&a, text, sizeof text) == 0 ? 0 : complain(EX_NOPERM, "%s", text);
 }
 
@@ -276,10 +278,10 @@ static int settle(void)
 
 	if (status)
 		return status;
-	if (log_open(settings.log) == 0)
+	if (log_open(settings->log) == 0)
 		return 0;
 	return complain(EX_CANTCREAT, "cannot open the log %s as uid %lu: %s. Make a file there that belongs to it, or set log = stderr or syslog",
-		settings.log, (unsigned long)geteuid(), strerror(errno));
+		settings->log, (unsigned long)geteuid(), strerror(errno));
 }
 
 static int start_mailboxes(bool inline_work)
@@ -287,9 +289,9 @@ static int start_mailboxes(bool inline_work)
 	static struct maildir_config m;
 	const char *why;
 
-	snprintf(fallback, sizeof fallback, "%s/postmaster", settings.queue);
+	snprintf(fallback, sizeof fallback, "%s/postmaster", settings->queue);
 	m = (struct maildir_config){
-		.template = settings.mailbox, .postmaster = settings.postmaster, .fallback = fallback, .hostname = settings.hostname,
+		.template = settings->mailbox, .postmaster = settings->postmaster, .fallback = fallback, .hostname = settings->hostname,
 		.inline_work = inline_work,
 	};
 	errno = 0;
@@ -307,7 +309,7 @@ static int start_dns(void)
 	static struct dns_config d;
 	const char *why;
 
-	d = (struct dns_config){ .resolvers = settings.resolver };
+	d = (struct dns_config){ .resolvers = settings->resolver };
 	why = dns_start(&d);
 	if (why)
 		return complain(EX_CONFIG, "%s", why);
@@ -317,33 +319,43 @@ static int start_dns(void)
 	return 0;
 }
 
+static void configure_sending(void)
+{
+	self = (struct mx_self){ .hostname = settings->hostname, .dane = settings->tls_out != TLS_OUT_NO, .inet = settings->inet, .is_own = is_own };
+	courier = (struct courier_config){ .hostname = settings->hostname, .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
+		.tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
+	courier_configure(&courier);
+	report = (struct report_config){ .hostname = settings->hostname, .queue_lifetime = settings->queue_lifetime };
+	report_configure(&report);
+}
+
 static int start_sending(void)
 {
 	int status = start_dns();
 
 	if (status)
 		return status;
-	self = (struct mx_self){ .hostname = settings.hostname, .dane = settings.tls_out != TLS_OUT_NO, .inet = settings.inet, .is_own = is_own };
-	trust = tls_trust_new(settings.tls_ca);
+	trust = tls_trust_new(settings->tls_ca);
 	if (!trust)
 		return complain(EX_OSERR, "out of memory");
-	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self, .trust = trust, .source = settings.source,
-		.tls = settings.tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings.tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
-	courier_configure(&courier);
-	report = (struct report_config){ .hostname = settings.hostname, .queue_lifetime = settings.queue_lifetime };
-	report_configure(&report);
+	configure_sending();
 	return 0;
+}
+
+static struct queue_config queue_as_set(bool schedule, bool inline_sync)
+{
+	return (struct queue_config){
+		.dir = settings->queue, .schedule = schedule, .deliver = settings->deliver, .inline_sync = inline_sync,
+		.retry_first = settings->retry_first, .retry_max = settings->retry_max, .lifetime = settings->queue_lifetime,
+		.delay_notice = settings->delay_notice, .message_size = settings->message_size, .reserve = settings->queue_reserve,
+		.way = courier_way, .report = report_write,
+	};
 }
 
 /* The errno of queue_open() stays: EWOULDBLOCK says that somebody else delivers. */
 static int open_queue(bool schedule, bool inline_sync, char *why, size_t size)
 {
-	struct queue_config q = {
-		.dir = settings.queue, .schedule = schedule, .deliver = settings.deliver, .inline_sync = inline_sync,
-		.retry_first = settings.retry_first, .retry_max = settings.retry_max, .lifetime = settings.queue_lifetime,
-		.delay_notice = settings.delay_notice, .message_size = settings.message_size, .reserve = settings.queue_reserve,
-		.way = courier_way, .report = report_write,
-	};
+	struct queue_config q = queue_as_set(schedule, inline_sync);
 
 	return queue_open(&q, why, size);
 }
@@ -354,19 +366,24 @@ static int no_queue(const char *why)
 		return complain(EX_TEMPFAIL, "%s. Stop that one first, or give this one another queue", why);
 	if (errno == EACCES || errno == EPERM)
 		return complain(EX_CANTCREAT, "%s. This is uid %lu: give it the queue (chown -R %lu %s), or start as its owner",
-			why, (unsigned long)geteuid(), (unsigned long)geteuid(), settings.queue);
+			why, (unsigned long)geteuid(), (unsigned long)geteuid(), settings->queue);
 	return complain(EX_CANTCREAT, "%s. `fardel check` tells more", why);
+}
+
+static void configure_drops(void)
+{
+	drop = (struct drop_config){
+		.queue = settings->queue, .hostname = settings->hostname, .origin = settings->origin, .message_size = settings->message_size,
+		.future_max = settings->future_release_max,
+	};
 }
 
 static int start_drops(void)
 {
-	drop = (struct drop_config){
-		.queue = settings.queue, .hostname = settings.hostname, .origin = settings.origin, .message_size = settings.message_size,
-		.future_max = settings.future_release_max,
-	};
+	configure_drops();
 	if (drop_start(&drop) == 0)
 		return 0;
-	return complain(EX_OSERR, "cannot watch %s/new: %s. `fardel check` tells more", settings.queue, strerror(errno));
+	return complain(EX_OSERR, "cannot watch %s/new: %s. `fardel check` tells more", settings->queue, strerror(errno));
 }
 
 /* A daemon that begins with a certificate that cannot be used would be noticed too late. One session of a super-server reads
@@ -375,9 +392,9 @@ static int start_tls(bool now)
 {
 	char why[700];
 
-	if (!settings.ntls)
+	if (!settings->ntls)
 		return 0;
-	tls = tls_server_new(settings.tls, settings.ntls);
+	tls = tls_server_new(settings->tls, settings->ntls);
 	if (!tls)
 		return complain(EX_OSERR, "out of memory");
 	if (!now || tls_server_refresh(tls, why, sizeof why))
@@ -390,9 +407,9 @@ static int start_users(bool inline_work)
 {
 	char why[1024];
 
-	if (!settings.users)
+	if (!settings->users)
 		return 0;
-	if (!(users = users_new(settings.users)))
+	if (!(users = users_new(settings->users)))
 		return complain(EX_OSERR, "out of memory");
 	users_refresh(users, why, sizeof why);
 	return verify_start(inline_work) == 0 ? 0 : complain(EX_OSERR, "cannot start the login helper: %s", strerror(errno));
@@ -401,11 +418,11 @@ static int start_users(bool inline_work)
 /* Its place is the queue directory: that is open by now. */
 static void open_quota(void)
 {
-	if (!settings.users || !settings.user_rcpt_per_day)
+	if (!settings->users || !settings->user_rcpt_per_day)
 		return;
 	quota = quota_open(queue_dir(), "quota");
 	if (quota == -1)
-		log_text(LOG_ERROR, "quota", "cannot open %s/quota: %s. user_rcpt_per_day is not kept", settings.queue, strerror(errno));
+		log_text(LOG_ERROR, "quota", "cannot open %s/quota: %s. user_rcpt_per_day is not kept", settings->queue, strerror(errno));
 }
 
 static void stop_users(void)
@@ -421,12 +438,12 @@ static void stop_users(void)
 static void start_smtpd(void)
 {
 	smtpd = (struct smtpd_config){
-		.hostname = settings.hostname, .message_size = settings.message_size, .sessions_max = settings.sessions_max,
-		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
-		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
-		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
-		.users = users, .origin = settings.origin, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
-		.future_max = settings.future_release_max, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
+		.hostname = settings->hostname, .message_size = settings->message_size, .sessions_max = settings->sessions_max,
+		.sessions_per_address = settings->sessions_per_address, .connections_per_minute = settings->connections_per_minute,
+		.greeting_delay_ms = settings->greeting_delay_ms, .session_s = (unsigned)settings->session_time,
+		.mail = settings->check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
+		.users = users, .origin = settings->origin, .rcpt_domain_max = settings->rcpt_domain_max, .mail_max = settings->mail_max, .complete = true,
+		.future_max = settings->future_release_max, .local_domains = settings->routes.local, .nlocal_domains = settings->routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
 }
@@ -492,15 +509,15 @@ static int open_ports(void)
 {
 	int status = 0;
 
-	for (size_t i = 0; i < settings.nlisten && !status; i++)
-		status = open_port(&settings.listen[i]);
+	for (size_t i = 0; i < settings->nlisten && !status; i++)
+		status = open_port(&settings->listen[i]);
 	return status;
 }
 
 static int accept_on_ports(void)
 {
-	for (size_t i = 0; i < settings.nlisten; i++) {
-		struct listen_on *l = &settings.listen[i];
+	for (size_t i = 0; i < settings->nlisten; i++) {
+		struct listen_on *l = &settings->listen[i];
 
 		if (smtpd_listen(l->fd, l->service) == -1)
 			return cannot_listen(l);
@@ -545,11 +562,139 @@ static void on_stop(int signo)
 	loop_at_turn_end(&stop_watch);
 }
 
+/* ---- other settings while we run */
+
+/* What was in force before: sessions and connections that began then still point to it, so it stays until the end. */
+struct former {
+	struct former *next;
+	struct settings *settings;
+	struct tls_trust *trust;        /* if it has been replaced; else NULL */
+};
+static struct former *formers;
+
+static void free_settings(struct settings *s)
+{
+	settings_free(s);
+	if (s != &first)
+		free(s);
+}
+
+static void free_formers(void)
+{
+	for (struct former *f; (f = formers); ) {
+		formers = f->next;
+		free_settings(f->settings);
+		tls_trust_free(f->trust);
+		free(f);
+	}
+}
+
+static bool same_text(const char *a, const char *b) { return a && b ? !strcmp(a, b) : a == b; }
+
+static bool same_certificates(const struct settings *a, const struct settings *b)
+{
+	bool same = a->ntls == b->ntls;
+
+	for (size_t i = 0; same && i < a->ntls; i++)
+		same = !strcmp(a->tls[i].certificate, b->tls[i].certificate) && !strcmp(a->tls[i].key, b->tls[i].key);
+	return same;
+}
+
+/* Makes what cannot be lent from one to the other. False: *why says what is wrong, and nothing has changed. */
+static bool renew(const struct settings *fresh, struct former *f, char *why, size_t size)
+{
+	struct tls_trust *new_trust = same_text(settings->tls_ca, fresh->tls_ca) ? trust : tls_trust_new(fresh->tls_ca);
+	struct tls_server *new_tls = same_certificates(settings, fresh) ? tls : fresh->ntls ? tls_server_new(fresh->tls, fresh->ntls) : NULL;
+	bool ok = new_trust && (new_tls || !fresh->ntls);
+
+	snprintf(why, size, "out of memory");
+	if (ok && new_tls && new_tls != tls)
+		ok = tls_server_refresh(new_tls, why, size);
+	if (!ok) {
+		if (new_trust != trust)
+			tls_trust_free(new_trust);
+		if (new_tls != tls)
+			tls_server_free(new_tls);
+		return false;
+	}
+	f->trust = new_trust == trust ? NULL : trust;
+	trust = new_trust;
+	if (new_tls != tls)
+		tls_server_free(tls);   /* it ends with its last connection */
+	tls = new_tls;
+	return true;
+}
+
+static bool take_over(struct settings *fresh, char *why, size_t size)
+{
+	struct former *f = calloc(1, sizeof *f);
+	struct queue_config q;
+
+	if (!f || !renew(fresh, f, why, size)) {
+		free(f);
+		return false;
+	}
+	if (strcmp(settings->log, fresh->log) != 0 && log_open(fresh->log) == -1)
+		log_text(LOG_ERROR, "log", "cannot open %s: %s. The old one goes on", fresh->log, strerror(errno));
+	f->settings = settings;
+	f->next = formers;
+	formers = f;
+	settings = fresh;
+	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
+	configure_sending();
+	configure_drops();
+	start_smtpd();
+	q = queue_as_set(true, false);
+	queue_reconfigure(&q);
+	return true;
+}
+
+static void log_complaints(struct str lines)
+{
+	struct str line;
+
+	while (str_cut(&lines, '\n', &line))
+		log_text(LOG_ERROR, "settings", STR_FMT, STR_ARG(line));
+	log_text(LOG_ERROR, "settings", "there are mistakes in the settings: the old ones stay in force. `fardel check` shows them, too");
+}
+
+static void reload(void)
+{
+	struct settings *fresh = calloc(1, sizeof *fresh);
+	struct buf changed = { 0 }, at_start = { 0 };
+	char why[1024] = "out of memory";
+	bool taken = false;
+
+	if (fresh && !settings_load(fresh, &settings->said))
+		log_complaints(buf_view(&fresh->conf.errors));
+	else if (!fresh || !conf_changed(&settings->conf, &fresh->conf, &changed, &at_start))
+		log_text(LOG_ERROR, "settings", "%s: the old ones stay in force", why);
+	else if (at_start.n)
+		log_text(LOG_ERROR, "settings", "%s can only be changed by a restart. Until then all the old settings stay in force", buf_cstr(&at_start));
+	else if (!changed.n)
+		log_text(LOG_INFO, "settings", "nothing has changed in them");
+	else if (!(taken = take_over(fresh, why, sizeof why)))
+		log_text(LOG_ERROR, "settings", "%s. The old settings stay in force", why);
+	else
+		log_text(LOG_INFO, "settings", "in force now: %s", buf_cstr(&changed));
+	buf_free(&changed);
+	buf_free(&at_start);
+	if (fresh && !taken)
+		free_settings(fresh);
+}
+
 static void on_reopen(int signo)
 {
 	(void)signo;
 	if (log_reopen() == -1)
-		log_text(LOG_ERROR, "log", "cannot open %s again: %s", settings.log, strerror(errno));
+		log_text(LOG_ERROR, "log", "cannot open %s again: %s", settings->log, strerror(errno));
+}
+
+static void on_reload(int signo)
+{
+	on_reopen(signo);
+	if (!stopping)
+		reload();
 }
 
 static void on_retry(int signo)
@@ -559,11 +704,11 @@ static void on_retry(int signo)
 	drop_look();
 }
 
-static void on_signals(void)
+static void on_signals(bool reads_again)
 {
 	loop_on_signal(SIGTERM, on_stop);
 	loop_on_signal(SIGINT, on_stop);
-	loop_on_signal(SIGHUP, on_reopen);
+	loop_on_signal(SIGHUP, reads_again ? on_reload : on_reopen);
 	loop_on_signal(SIGUSR1, on_reopen);
 	loop_on_signal(SIGALRM, on_retry);
 }
@@ -583,11 +728,11 @@ static int run_server(void)
 	open_quota();
 	if ((status = start_drops()) || (status = accept_on_ports()))
 		return status;
-	if (smtpd_places() < settings.sessions_max)
+	if (smtpd_places() < settings->sessions_max)
 		log_text(LOG_WARN, "descriptors", "the limit of open files leaves room for %u of sessions_max = %u sessions: raise it (ulimit -n, or "
-			"LimitNOFILE= of the service), or lower sessions_max", smtpd_places(), settings.sessions_max);
-	on_signals();
-	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", settings.hostname), L_TEXT("queue", settings.queue),
+			"LimitNOFILE= of the service), or lower sessions_max", smtpd_places(), settings->sessions_max);
+	on_signals(true);
+	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", settings->hostname), L_TEXT("queue", settings->queue),
 		L_NUM("uid", (long long)geteuid()), L_NUM("entries", (long long)queue_entries())));
 	loop_run();
 	return 0;
@@ -607,7 +752,8 @@ static int cmd_serve(int argc, char **argv)
 	}
 	stop_users();
 	tls_server_free(tls);
-	settings_free(&settings);
+	free_settings(settings);
+	free_formers();
 	return status;
 }
 
@@ -627,11 +773,11 @@ static int run_session(void)
 	int status, out;
 
 	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (status = start_users(true)) ||
-	    (settings.check_sender && (status = start_dns())))
+	    (settings->check_sender && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);
-		printf("421 4.3.0 %s cannot take mail now\r\n", settings.hostname);
+		printf("421 4.3.0 %s cannot take mail now\r\n", settings->hostname);
 		fflush(stdout);
 		return EX_TEMPFAIL;
 	}
@@ -666,7 +812,7 @@ static int load_for_session(int argc, char **argv)
 	status = load(argc, argv);
 	if (!status)
 		status = settle();
-	if (!apart && (status || strcmp(settings.log, "stderr") == 0))
+	if (!apart && (status || strcmp(settings->log, "stderr") == 0))
 		log_open("syslog");
 	if (status) {
 		printf("421 4.3.5 this server cannot take mail now\r\n");
@@ -707,7 +853,7 @@ static bool take_service(int *argc, char **argv)
 /* Who could never log in had better know at once. */
 static int check_service(void)
 {
-	if (session_service == SMTPD_MX || (settings.ntls && settings.users))
+	if (session_service == SMTPD_MX || (settings->ntls && settings->users))
 		return 0;
 	return complain(EX_CONFIG, "a session for users needs tls_certificate, tls_key and users");
 }
@@ -727,7 +873,7 @@ static int cmd_inetd(int argc, char **argv)
 	dns_stop();
 	stop_users();
 	tls_server_free(tls);
-	settings_free(&settings);
+	settings_free(settings);
 	return status;
 }
 
@@ -754,13 +900,13 @@ static int run_flush(void)
 	if (open_queue(true, false, why, sizeof why) == -1) {
 		if (errno != EWOULDBLOCK)
 			return no_queue(why);
-		if (queue_poke(settings.queue) == 0)
+		if (queue_poke(settings->queue) == 0)
 			return 0;
 		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s. Run flush as the account that it runs as, or as root", why, strerror(errno));
 	}
 	if ((status = start_drops()))
 		return status;
-	on_signals();
+	on_signals(false);
 	while (!stopping && (!drop_idle() || queue_due() || !queue_committed()))
 		loop_turn(1000);
 	if (!end_couriers())
@@ -772,15 +918,15 @@ static int cmd_flush(int argc, char **argv)
 {
 	int status = load(argc, argv);
 
-	if (!status && !settings.deliver)
-		status = complain(EX_CONFIG, "deliver = no forbids it (%s)", conf_where(&settings.conf, "deliver"));
+	if (!status && !settings->deliver)
+		status = complain(EX_CONFIG, "deliver = no forbids it (%s)", conf_where(&settings->conf, "deliver"));
 	if (!status)
 		status = run_flush();
 	drop_stop();
 	queue_close();
 	maildir_stop();
 	dns_stop();
-	settings_free(&settings);
+	settings_free(settings);
 	return status;
 }
 

@@ -23,21 +23,21 @@ extern char **environ;
 
 #define AT(member) offsetof(struct settings, member)
 static const struct conf_row rows[] = {
-	{ .name = "hostname", .kind = CONF_TEXT, .offset = AT(hostname), .example = "mail.example.org", .help =
+	{ .name = "hostname", .kind = CONF_TEXT, .at_start = true, .offset = AT(hostname), .example = "mail.example.org", .help =
 		"The full name of this host: said in greetings, written into trace fields and reports.\n"
 		"When it is not set: the system's name if that has a dot, else /etc/mailname, else the system's name." },
-	{ .name = "listen", .kind = CONF_WORDS, .offset = AT(listen_text), .preset = "smtp://127.0.0.1:25", .help =
+	{ .name = "listen", .kind = CONF_WORDS, .at_start = true, .offset = AT(listen_text), .preset = "smtp://127.0.0.1:25", .help =
 		"Where mail comes in: smtp://ADDRESS:PORT from other servers, submission:// (587, STARTTLS and a login are asked for) and\n"
 		"submissions:// (465, TLS from the first octet) from users, unix:///PATH from programs of this machine. * is every address,\n"
 		"IPv6 stands in brackets. May be repeated." },
-	{ .name = "queue", .kind = CONF_TEXT, .offset = AT(queue), .preset = "/var/spool/fardel", .help =
+	{ .name = "queue", .kind = CONF_TEXT, .at_start = true, .offset = AT(queue), .preset = "/var/spool/fardel", .help =
 		"The queue directory. It and what is below it is made when it is not there." },
 	{ .name = "local_domains", .kind = CONF_WORDS, .offset = AT(local_text), .example = "example.org example.net", .help =
 		"Domains whose mail stays here. When it is not set: the hostname and localhost. May be repeated." },
-	{ .name = "mailbox", .kind = CONF_TEXT, .offset = AT(mailbox), .preset = "/var/mail/{user}/", .help =
+	{ .name = "mailbox", .kind = CONF_TEXT, .at_start = true, .offset = AT(mailbox), .preset = "/var/mail/{user}/", .help =
 		"The Maildir of a user of the local domains; {user} is the local part in lower case.\n"
 		"A user exists when this directory exists: `fardel mkmailbox USER` makes it." },
-	{ .name = "postmaster", .kind = CONF_TEXT, .offset = AT(postmaster), .example = "anna", .help =
+	{ .name = "postmaster", .kind = CONF_TEXT, .at_start = true, .offset = AT(postmaster), .example = "anna", .help =
 		"The user who gets mail for postmaster. When it is not set: a mailbox of that name,\n"
 		"and when there is none, the directory postmaster/ in the queue directory." },
 	{ .name = "origin", .kind = CONF_TEXT, .offset = AT(origin), .example = "example.org", .help =
@@ -55,7 +55,7 @@ static const struct conf_row rows[] = {
 		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx; with HOST,HOST the second is asked when the first is of no use. DOMAIN\n"
 		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME password_file=PATH to log in, and tls=encrypt for a host whose certificate cannot be\n"
 		"checked: with smtp+starttls:// and smtps:// it is. One a line, may be repeated." },
-	{ .name = "resolver", .kind = CONF_TEXT, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
+	{ .name = "resolver", .kind = CONF_TEXT, .at_start = true, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
 		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },
 	{ .name = "inet", .kind = CONF_TEXT, .offset = AT(inet_text), .preset = "prefer4", .help =
 		"Which addresses of other hosts are called: prefer4 or prefer6 (that family first, the other by turns), only4 or only6." },
@@ -112,12 +112,12 @@ static const struct conf_row rows[] = {
 		"How long a user or a local program may have a message held before it is sent (HOLDFOR, HOLDUNTIL). 0: not at all." },
 	{ .name = "user_rcpt_per_day", .kind = CONF_NUMBER, .offset = AT(user_rcpt_per_day), .preset = "1000", .max = 10000000, .help =
 		"How many recipients who has logged in may name on one day (UTC): a stolen password shall not send for long. 0: any number." },
-	{ .name = "users", .kind = CONF_TEXT, .offset = AT(users), .example = "/etc/fardel/users", .help =
+	{ .name = "users", .kind = CONF_TEXT, .at_start = true, .offset = AT(users), .example = "/etc/fardel/users", .help =
 		"Who may log in on submission:// and submissions://: a file of lines NAME:SECRET[:ADDRESSES], written by `fardel passwd`.\n"
 		"It is read again when it has changed. Without it nobody can." },
-	{ .name = "deliver", .kind = CONF_YESNO, .offset = AT(deliver), .preset = "yes", .help =
+	{ .name = "deliver", .kind = CONF_YESNO, .at_start = true, .offset = AT(deliver), .preset = "yes", .help =
 		"no: mail is taken and kept, nothing is sent or delivered." },
-	{ .name = "user", .kind = CONF_TEXT, .offset = AT(user), .example = "fardel", .help =
+	{ .name = "user", .kind = CONF_TEXT, .at_start = true, .offset = AT(user), .example = "fardel", .help =
 		"The account that does the work: who starts as root becomes it as soon as the ports are open.\n"
 		"It owns the queue and the mailboxes. When it is not set: whoever starts the program, root too." },
 	{ .name = "log", .kind = CONF_TEXT, .offset = AT(log), .preset = "stderr", .help =
@@ -688,7 +688,7 @@ static void load_environment(struct settings *s)
 
 bool settings_load(struct settings *s, const struct arguments *a)
 {
-	*s = (struct settings){ 0 };
+	*s = (struct settings){ .said = *a };
 	if (conf_start(&s->conf, rows, sizeof rows / sizeof *rows, s) == -1) {
 		s->conf.errors.bad = true;
 		return false;

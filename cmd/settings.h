@@ -40,6 +40,13 @@ bool resolver_parse(struct str, struct sockaddr_storage *, socklen_t *);
 
 enum tls_out { TLS_OUT_NO, TLS_OUT_MAY, TLS_OUT_MUST };
 
+/* What the command line says of settings: -c FILE and -o 'name = value'. */
+enum { ARGUMENT_OPTIONS = 64 };
+struct arguments {
+	const char *file;               /* NULL: not said */
+	size_t n;
+	const char *option[ARGUMENT_OPTIONS];
+};
 struct settings {
 	/* ---- set by the rows of cmd/settings.c */
 	const char *hostname;           /* always set; lower case not enforced */
@@ -80,18 +87,12 @@ struct settings {
 	struct sockaddr_storage source[2];      /* IPv4, IPv6; AF_UNSPEC: not said */
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */
 
+	struct arguments said;          /* what settings_load() was given */
 	struct conf conf;               /* rows, origins and complaints */
 	char computed[2][256];          /* hostname and origin when not set */
 	struct str *local;              /* routes.local */
 };
 
-/* What the command line says of settings: -c FILE and -o 'name = value'. */
-enum { ARGUMENT_OPTIONS = 64 };
-struct arguments {
-	const char *file;               /* NULL: not said */
-	size_t n;
-	const char *option[ARGUMENT_OPTIONS];
-};
 /* When argv[*i] is -c or -o (glued or spaced), takes it and leaves *i at its last word. False: something else.
  * A missing word or too many options leave *why set (else NULL). */
 bool arguments_take(struct arguments *, int argc, char **argv, int *i, const char **why);

@@ -503,6 +503,36 @@ const char *conf_where(const struct conf *c, const char *name)
 	return where ? where : "preset";
 }
 
+static bool same_list(const struct conf_list *a, const struct conf_list *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (strcmp(a->item[i].text, b->item[i].text) != 0)
+			return false;
+	return true;
+}
+
+static bool same_value(const struct conf *a, const struct conf *b, size_t i)
+{
+	const char *x = a->state[i].text, *y = b->state[i].text;
+
+	if (is_list(&a->row[i]))
+		return same_list(value_of(a, &a->row[i]), value_of(b, &b->row[i]));
+	return x && y ? !strcmp(x, y) : x == y;
+}
+
+bool conf_changed(const struct conf *now, const struct conf *later, struct buf *changed, struct buf *at_start)
+{
+	for (size_t i = 0; i < now->n; i++) {
+		struct buf *out = now->row[i].at_start ? at_start : changed;
+
+		if (!same_value(now, later, i))
+			buf_printf(out, "%s%s", out->n ? ", " : "", now->row[i].name);
+	}
+	return !changed->bad && !at_start->bad;
+}
+
 static void print_help(struct buf *out, struct str help)
 {
 	struct str line;

@@ -30,6 +30,7 @@ struct conf_row {
 	size_t offset;          /* of the value in the target */
 	const char *preset;     /* as it would be written; NULL: empty */
 	uint64_t min, max;      /* numbers, durations in seconds, sizes; max 0: no limit but the type's */
+	bool at_start;          /* a program that runs cannot change it: see conf_changed() */
 	const char *help;       /* sentences, lines separated by \n */
 	const char *example;    /* for the sample when the preset is empty; may be NULL */
 };
@@ -62,6 +63,9 @@ void conf_option(struct conf *, const char *text);
 void conf_complain(struct conf *, const char *where, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Where the row with this name got its value. */
 const char *conf_where(const struct conf *, const char *name);
+/* What a later reading of the same rows has brought: appends the names of the rows whose value is another one, ", " between them,
+ * to *changed, those that are for the start only to *at_start. False: no memory. */
+bool conf_changed(const struct conf *now, const struct conf *later, struct buf *changed, struct buf *at_start);
 /* The rows as a file that explains itself: presets are commented out, everything else says where it is from.
  * False: no memory. */
 bool conf_print(const struct conf *, struct buf *out);

@@ -519,6 +519,16 @@ void index_open(void)
 		log_text(LOG_WARN, "queue", "cannot watch %s: %s", path, strerror(errno));
 }
 
+void index_forget_ways(void)
+{
+	for (struct map_node *x = map_next(&domains, NULL); x; x = map_next(&domains, x)) {
+		struct domain *d = owner_of(x, struct domain, node);
+
+		dest_release(d->dest);
+		d->dest = NULL;
+	}
+}
+
 void index_close(void)
 {
 	struct map_node *x;

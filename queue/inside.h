@@ -122,6 +122,7 @@ struct entry *entry_find(const struct message *, struct str dest);      /* or NU
 void index_drop(struct entry *);                /* its file is gone (state must not be ENTRY_OPEN) */
 void entry_name_of(const struct entry *, char name[NAME_ROOM]);
 void index_learn(struct entry *, struct str domain);    /* all that is open of a blind entry goes the way of this domain */
+void index_forget_ways(void);                   /* every domain asks for its destination anew */
 size_t index_size(void);
 int index_read(void);                           /* all of cur/ at start; 0 or -1 with errno */
 void index_scan_soon(void);                     /* look at cur/ from the beginning, now */

@@ -818,6 +818,41 @@ static unsigned descriptors(void)
 	return n;
 }
 
+START_TEST(what_waits_goes_the_new_way_when_the_ways_change)
+{
+	struct queue_config later = conf;
+	struct peer *p;
+	char line[100];
+
+	snprintf(line, sizeof line, "r.test smtp://127.0.0.3:%u", port);        /* nobody is there */
+	route(line);
+	put("one@r.test");
+	await(1);
+	put("two@r.test");              /* waits for the probe */
+	turn();
+	ck_assert_uint_eq(results, 1);
+	snprintf(line, sizeof line, "r.test smtp://127.0.0.2:%u", port);
+	routes.n = 0;
+	route(line);
+	p = peer_at(2, HELLO ENVELOPE("two@r.test") TAKES BYE);
+	later.retry_first = 60;
+	queue_reconfigure(&later);
+	await(2);
+	told_holds("two@r.test delivered by ");
+	loop_advance(2500);
+	turn();
+	played(p);
+	p = peer_at(2, HELLO ENVELOPE("one@r.test") TAKES BYE);
+	loop_advance(400 * 1000);
+	await(3);
+	loop_advance(2500);
+	told_holds("one@r.test delivered by ");
+	turn();
+	played(p);
+	ck_assert(queue_drained());
+}
+END_TEST
+
 START_TEST(couriers_of_dead_destinations_leave_nothing_behind)
 {
 	unsigned before;
@@ -913,6 +948,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, a_domain_that_cannot_get_mail_is_reported_at_once, 0, ROWS(hopeless));
 	tcase_add_test(t, a_domain_that_cannot_be_looked_up_waits_and_counts);
 	tcase_add_test(t, without_a_resolver_nothing_is_counted_as_an_attempt);
+	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));
 	suite_add_tcase(s, t);

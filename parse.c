@@ -288,7 +288,8 @@ const char *parse_path(struct str *rest, bool null_ok, bool postmaster_ok, bool 
 const char *parse_address(struct str text, bool utf8, struct addr *out)
 {
 	memset(out, 0, sizeof(*out));
-	return take_mailbox(&text, "", utf8, out);
+	/* What is taken here goes into a path, and has to be read back from there. */
+	return text.n + 2 > PATH_MAX_OCTETS ? "the address is too long" : take_mailbox(&text, "", utf8, out);
 }
 
 bool addr_is_null(const struct addr *a)

@@ -11,7 +11,7 @@
 /* "<local@domain>", "<@route:local@domain>", "<>" (null_ok), "<postmaster>" (postmaster_ok) at the start of *rest,
  * which moves behind the '>'. Octets 0x80.. are taken only when utf8. Lengths as RFC 5321 4.5.3.1. */
 const char *parse_path(struct str *rest, bool null_ok, bool postmaster_ok, bool utf8, struct addr *out);
-/* A bare "local@domain" (as on a command line); the whole slice must be it. */
+/* A bare "local@domain" (as on a command line); the whole slice must be it, and fit into a path. */
 const char *parse_address(struct str text, bool utf8, struct addr *out);
 /* Domain name or address literal; the whole slice must be it. No trailing dot, no underscore, no all-numeric top label. */
 const char *parse_domain(struct str text, bool utf8, bool literal_ok);

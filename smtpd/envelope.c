@@ -62,14 +62,10 @@ static const char *make_plain(const struct addr *in, struct plain_addr *out)
 	if (is_ascii(in->domain))
 		return NULL;
 	wrong = idn_to_ascii(in->domain, domain);
-	if (!wrong)
-		wrong = parse_domain(str_of(domain), false, false);
 	if (wrong)
 		return wrong;
 	n = snprintf(out->text, sizeof out->text, STR_FMT "@%s", STR_ARG(in->local), domain);
-	out->addr.local.p = out->text;
-	out->addr.domain = (struct str){ out->text + in->local.n + 1, (size_t)n - in->local.n - 1 };
-	return NULL;
+	return parse_address((struct str){ out->text, (size_t)n }, true, &out->addr);
 }
 
 /* When a message may leave (RFC 4865); 0: at once. -1: later than is allowed, or in the past. */

@@ -412,6 +412,8 @@ START_TEST(mistakes_of_the_caller_are_told_in_words)
 		{ NULL, NULL, true, "To: undisclosed-recipients:;\n\n", EX_DATAERR, "nobody is named" },
 		{ "a@b@c", NULL, false, "\n", EX_DATAERR, "recipient" },
 		{ "a@x..test", NULL, false, "\n", EX_DATAERR, "recipient" },
+		{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.eee.org", NULL, false, "\n", EX_DATAERR, "recipient" },
+		{ "b@x.test", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.eee.org", false, "\n", EX_DATAERR, "sender" },
 		{ "a\001@x.test", NULL, false, "\n", EX_DATAERR, "recipient" },
 		{ "<a@x.test> SIZE=5\nRCPT TO:<b@x.test>", NULL, false, "\n", EX_DATAERR, "recipient" },
 		{ "a@x.test", "b@y.test\nRCPT TO:<c@z.test>", false, "\n", EX_DATAERR, "sender" },

@@ -277,6 +277,15 @@ static void check_answer(const struct answer *want, struct parse_error got)
 		ck_assert(ascii_print(*c));
 }
 
+START_TEST(an_address_alone_may_be_as_long_as_one_in_a_path)
+{
+	struct addr a;
+
+	ck_assert(!parse_address(STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.ee.org"), false, &a));
+	ck_assert_ptr_nonnull(parse_address(STR("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.eee.org"), false, &a));
+}
+END_TEST
+
 START_TEST(mail_is_answered_as_the_rfcs_ask)
 {
 	static const struct answer row[] = {
@@ -824,6 +833,7 @@ Suite *parse_suite(void)
 	tcase_add_test(address, printed_address_has_its_domain_in_lower_case);
 	tcase_add_test(address, printing_into_a_full_buffer_fails);
 	suite_add_tcase(s, address);
+	tcase_add_test(command, an_address_alone_may_be_as_long_as_one_in_a_path);
 	tcase_add_test(command, mail_is_answered_as_the_rfcs_ask);
 	tcase_add_test(command, mail_parameter_that_was_not_offered_is_unknown);
 	tcase_add_test(command, mail_parameters_arrive);

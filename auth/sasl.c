@@ -231,7 +231,7 @@ static enum sasl_next scram_final(struct sasl *s, bool plus, struct str in, stru
 	hmac_of(s->verifier.hash, (struct str){ (const char *)s->verifier.server, hash_size(s->verifier.hash) }, buf_view(&s->auth), signature);
 	buf_puts(out, "v=");
 	base64_encode(out, signature, hash_size(s->verifier.hash));
-	return out->bad ? failed(s, "no memory") : SASL_MORE;
+	return out->bad ? failed(s, "no memory") : SASL_PROVED;
 }
 
 static enum sasl_next scram(struct sasl *s, enum hash h, bool plus, struct str in, struct buf *out)

@@ -15,6 +15,7 @@ struct sasl_server {
 
 enum sasl_next {
 	SASL_MORE,                      /* *out is a challenge: send it and come again with the answer */
+	SASL_PROVED,                    /* the same, and it is the right one who asks: *out tells so, and is kept back from who may not know */
 	SASL_CHECK,                     /* a password is to be compared: sasl_password() and secret_matches(), elsewhere */
 	SASL_OK,
 	SASL_FAILED,                    /* wrong name, password or binding; sasl_why() for the log */

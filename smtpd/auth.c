@@ -187,14 +187,18 @@ static void challenge(struct session *s, const struct buf *text)
 }
 
 /* Whether the password was right is not told to somebody who has guessed too often. */
+static bool may_know(struct session *s)
+{
+	if (session_login_allowed(s, str_of(sasl_user(s->login->sasl))))
+		return true;
+	fail(s, "too many failed logins from there, or as this user");
+	return false;
+}
+
 static void check(struct session *s)
 {
 	struct login *l = s->login;
 
-	if (!session_login_allowed(s, str_of(sasl_user(l->sasl)))) {
-		fail(s, "too many failed logins from there, or as this user");
-		return;
-	}
 	s->phase = P_AUTH_CHECK;
 	session_deadline(s, session_idle_ms(s));
 	if (!verify_begin(&l->check, sasl_secret(l->sasl), sasl_password(l->sasl)))
@@ -210,14 +214,16 @@ static void take(struct session *s, struct str response)
 	case SASL_MORE:
 		challenge(s, &out);
 		break;
-	case SASL_CHECK:
-		check(s);
+	case SASL_PROVED:
+		if (may_know(s))
+			challenge(s, &out);
 		break;
-	case SASL_OK:
-		if (session_login_allowed(s, str_of(sasl_user(l->sasl))))
-			succeed(s);
-		else
-			fail(s, "too many failed logins from there, or as this user");
+	case SASL_CHECK:
+		if (may_know(s))
+			check(s);
+		break;
+	case SASL_OK:                   /* behind SASL_PROVED */
+		succeed(s);
 		break;
 	case SASL_FAILED:
 		fail(s, sasl_why(l->sasl));

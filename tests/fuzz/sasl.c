@@ -152,7 +152,7 @@ static void log_in(const uint8_t *data, struct str rest)
 
 	must(!s || (how & INSIDE_TLS), "a login in clear");
 	must(!s || which < 6, "a mechanism that is none");
-	for (unsigned step = 0; s && next == SASL_MORE && step < 6; step++) {
+	for (unsigned step = 0; s && (next == SASL_MORE || next == SASL_PROVED) && step < 6; step++) {
 		struct str line;
 
 		if (!str_cut(&rest, '\n', &line)) {

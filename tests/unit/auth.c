@@ -309,7 +309,7 @@ START_TEST(scram_lets_in_who_knows_the_password_over_this_channel)
 		client_final(scrams[_i].password, bare, &first, scrams[_i].header, scrams[_i].client_binding, &final, signature);
 		next = sasl_take(s, buf_view(&final), &out);
 	}
-	ck_assert_int_eq(next, scrams[_i].good ? SASL_MORE : SASL_FAILED);
+	ck_assert_int_eq(next, scrams[_i].good ? SASL_PROVED : SASL_FAILED);
 	if (scrams[_i].good) {
 		struct buf wanted = { 0 };
 
@@ -522,9 +522,9 @@ START_TEST(a_client_logs_in_by_the_best_mechanism_that_is_safe)
 	ck_assert(users_refresh(users, refresh_why, sizeof refresh_why));
 	s = begin(logins[_i].mechanism, "");
 	saslc_first(c, &said);
-	for (int i = 0; i < 6 && next == SASL_MORE; i++) {
+	for (int i = 0; i < 6 && (next == SASL_MORE || next == SASL_PROVED); i++) {
 		next = sasl_take(s, buf_view(&said), &asked);
-		if (next == SASL_MORE)
+		if (next == SASL_MORE || next == SASL_PROVED)
 			ck_assert_ptr_null(saslc_take(c, buf_view(&asked), &said));
 	}
 	if (next == SASL_CHECK)

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "auth/saslc.h"
 #include "auth/users.h"
 #include "auth/verify.h"
 #include "lib/codec.h"
@@ -243,6 +244,71 @@ START_TEST(a_failure_is_told_later_each_time_and_five_end_the_session)
 }
 END_TEST
 
+/* One login by SCRAM-SHA-256 with the right password, up to what the server says to the proof. */
+static void prove(struct site_client *c, const char *reply)
+{
+	const char *why = NULL;
+	struct saslc *client = saslc_begin(STR(" SCRAM-SHA-256"), "user", "pencil", true, &why);
+	struct buf said = { 0 }, line = { 0 };
+	unsigned char octets[500];
+	size_t n = sizeof octets;
+	char text[700];
+
+	ck_assert(client && saslc_first(client, &said));
+	buf_puts(&line, "AUTH SCRAM-SHA-256 ");
+	base64_encode(&line, said.p, said.n);
+	buf_puts(&line, "\r\n");
+	site_send(c, line.p, line.n);
+	site_listen(c);
+	ck_assert(site_line(c, text, sizeof text) && !strncmp(text, "334 ", 4));
+	ck_assert(base64_decode(str_of(text + 4), octets, &n));
+	ck_assert_ptr_null(saslc_take(client, (struct str){ (char *)octets, n }, &said));
+	buf_clear(&line);
+	base64_encode(&line, said.p, said.n);
+	buf_puts(&line, "\r\n");
+	site_send(c, line.p, line.n);
+	site_turn();
+	loop_advance(10000);
+	site_expect(c, reply);
+	saslc_free(client);
+	buf_free(&said);
+	buf_free(&line);
+}
+
+START_TEST(who_has_guessed_too_often_learns_of_no_password_that_it_is_right)
+{
+	struct site_client c;
+
+	start();
+	inside(&c);
+	prove(&c, "334 *");
+	ask(&c, "", "235 *");
+	ask(&c, "QUIT", "221 *");
+	site_hang_up(&c);
+	for (int i = 0; i < 60; i++) {
+		inside(&c);
+		site_say(&c, "AUTH PLAIN " PLAIN_BAD "\r\n");
+	site_turn();
+		loop_advance(6000);
+		site_expect(&c, "535 *");
+		ask(&c, "QUIT", "221 *");
+		site_hang_up(&c);
+	}
+	inside(&c);
+	prove(&c, "535 5.7.8 *");
+	ask(&c, "QUIT", "221 *");
+	site_hang_up(&c);
+	inside(&c);
+	site_say(&c, "AUTH PLAIN " PLAIN_GOOD "\r\n");
+	site_turn();
+	loop_advance(6000);
+	site_expect(&c, "535 5.7.8 *");
+	ask(&c, "QUIT", "221 *");
+	site_hang_up(&c);
+	stop();
+}
+END_TEST
+
 START_TEST(what_is_pipelined_behind_a_login_is_read_after_it)
 {
 	struct site_client c;
@@ -310,6 +376,7 @@ Suite *smtpd_auth_suite(void)
 	tcase_add_loop_test(t, odd_logins_are_answered_and_the_session_goes_on, 0, ROWS(odd));
 	tcase_add_test(t, a_line_without_end_is_no_response);
 	tcase_add_test(t, a_failure_is_told_later_each_time_and_five_end_the_session);
+	tcase_add_test(t, who_has_guessed_too_often_learns_of_no_password_that_it_is_right);
 	tcase_add_test(t, what_is_pipelined_behind_a_login_is_read_after_it);
 	tcase_add_test(t, a_client_that_leaves_while_its_password_is_compared_is_no_trouble);
 	tcase_add_test(t, other_servers_are_offered_no_login);

@@ -21,7 +21,10 @@ static const struct rule {
 	[RATE_LOGIN_DAY] = { 86400, LIMIT_LOGINS_DAY },
 };
 static const unsigned times[LIMIT_CLASSES] = { 1, 3, 9 };
-enum { KNOWN_FOR = 30 * 86400 };        /* a login is remembered so long */
+enum {
+	KNOWN_FOR = 30 * 86400,         /* a login is remembered so long */
+	RATE_KNOWN = RATE_REFUSED       /* of a user at an address: `since` is when he logged in there */
+};
 
 /* A network or a user. Records are named by their place; 0 is none. One with open connections is never given up, so
  * its place stays its own. */
@@ -346,33 +349,43 @@ void limits_taken(struct limits *l, const struct sockaddr *a)
 
 /* ---- logins */
 
-static bool known_at(const struct limits *l, const struct sockaddr *a, struct str user, int64_t now)
+/* The record of a user where he has logged in before, or NULL. */
+static struct record *known_at(const struct limits *l, const struct sockaddr *a, struct str user, int64_t now)
 {
 	uint64_t id = user_at_id(l, a, user);
-	const struct record *r = id ? find(l, id) : NULL;
+	struct record *r = id ? find(l, id) : NULL;
 
-	return r && (uint32_t)now - r->count[RATE_LOGIN].since < KNOWN_FOR;
+	return r && r->count[RATE_KNOWN].n && (uint32_t)now - r->count[RATE_KNOWN].since < KNOWN_FOR ? r : NULL;
+}
+
+static bool known_may(const struct record *r, int64_t now)
+{
+	return counted(r, RATE_LOGIN, now) < LIMIT_LOGINS && counted(r, RATE_LOGIN_DAY, now) < LIMIT_LOGINS_DAY * LIMIT_LOGINS_KNOWN;
 }
 
 bool limits_login_allowed(struct limits *l, const struct sockaddr *a, struct str user, int64_t now)
 {
-	for (enum rate rate = RATE_LOGIN; rate <= RATE_LOGIN_DAY; rate++) {
-		if (class_full(l, a, rate, rules[rate].most, now))
+	const struct record *known = known_at(l, a, user, now);
+
+	if (known)
+		return known_may(known, now);
+	for (enum rate rate = RATE_LOGIN; rate <= RATE_LOGIN_DAY; rate++)
+		if (class_full(l, a, rate, rules[rate].most, now) || full(l, user_id(l, user), rate, rules[rate].most * LIMIT_LOGINS_USER, now))
 			return false;
-		if (!known_at(l, a, user, now) && full(l, user_id(l, user), rate, rules[rate].most * LIMIT_LOGINS_USER, now))
-			return false;
-	}
 	return true;
 }
 
 void limits_login_failed(struct limits *l, const struct sockaddr *a, struct str user, int64_t now)
 {
+	struct record *known = known_at(l, a, user, now);
+
 	for (enum rate rate = RATE_LOGIN; rate <= RATE_LOGIN_DAY; rate++) {
-		struct record *r = get(l, user_id(l, user));
+		struct record *r = known ? known : get(l, user_id(l, user));
 
 		if (r)
 			count(r, rate, now);
-		class_count(l, a, rate, now);
+		if (!known)
+			class_count(l, a, rate, now);
 	}
 }
 
@@ -384,8 +397,10 @@ void limits_login_ok(struct limits *l, const struct sockaddr *a, struct str user
 	if (r)
 		r->count[RATE_LOGIN].n = r->count[RATE_LOGIN_DAY].n = 0;
 	r = at ? get(l, at) : NULL;
-	if (r)
-		r->count[RATE_LOGIN] = (struct count){ .since = (uint32_t)now, .n = 1 };
+	if (r) {
+		r->count[RATE_LOGIN].n = r->count[RATE_LOGIN_DAY].n = 0;
+		r->count[RATE_KNOWN] = (struct count){ .since = (uint32_t)now, .n = 1 };
+	}
 }
 
 /* ---- beginning and end */

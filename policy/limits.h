@@ -16,6 +16,7 @@ enum {
 	LIMIT_CLASSES = 3,
 	LIMIT_LOGINS = 10, LIMIT_LOGINS_DAY = 50,       /* failed ones of the narrowest class, a minute and in 24 hours */
 	LIMIT_LOGINS_USER = 3,                          /* times as many for one user, from wherever */
+	LIMIT_LOGINS_KNOWN = 10,                        /* times as many a day for a user from where he has logged in before */
 	LIMIT_REFUSED = 400                             /* recipients refused an hour, with no message taken */
 };
 
@@ -45,7 +46,8 @@ bool limits_refused(struct limits *, const struct sockaddr *, int64_t now);
 void limits_taken(struct limits *, const struct sockaddr *);
 
 /* Logins. Ask before a password is looked at; false: whether it is right must not be told. Names are compared octet for octet,
- * those of nobody count too. Guesses from everywhere do not lock a user out who has logged in from the address within 30 days. */
+ * those of nobody count too. Neither the guesses of others nor those at his name from elsewhere lock a user out who has logged in from the
+ * address within 30 days, and his own old password, which some device says again and again, locks out nobody else there. */
 bool limits_login_allowed(struct limits *, const struct sockaddr *, struct str user, int64_t now);
 void limits_login_failed(struct limits *, const struct sockaddr *, struct str user, int64_t now);
 void limits_login_ok(struct limits *, const struct sockaddr *, struct str user, int64_t now);   /* forgets what failed from that address */

@@ -224,6 +224,35 @@ START_TEST(a_user_is_not_locked_out_where_he_has_logged_in_before)
 }
 END_TEST
 
+START_TEST(an_old_password_that_is_said_again_and_again_locks_nobody_else_out)
+{
+	int64_t now = 0;
+
+	limits_login_ok(l, address("198.51.100.1"), STR("anna"), now);
+	limits_login_ok(l, address("198.51.100.1"), STR("bob"), now);
+	for (unsigned n = 0; n < 288; n++)
+		guess("198.51.100.1", "anna", 1, now += 300);           /* a phone, for a day */
+	ck_assert(allowed("198.51.100.1", "bob", now));
+	ck_assert(allowed("198.51.100.1", "carl", now));
+	ck_assert(allowed("198.51.100.1", "anna", now));
+	ck_assert(allowed("192.0.2.1", "anna", now));
+	guess("198.51.100.1", "anna", 500 - 288, now);          /* but not to guess there for ever */
+	ck_assert(!allowed("198.51.100.1", "anna", now + 60));
+	ck_assert(allowed("198.51.100.1", "bob", now + 60));
+}
+END_TEST
+
+START_TEST(the_guesses_of_a_stranger_do_not_lock_his_neighbours_out)
+{
+	limits_login_ok(l, address("198.51.100.1"), STR("bob"), 0);
+	for (unsigned n = 0; n < 60; n++)
+		guess("198.51.100.1", "anna", 1, 60 * n);
+	ck_assert(!allowed("198.51.100.1", "anna", 3600));
+	ck_assert(!allowed("198.51.100.1", "carl", 3600));
+	ck_assert(allowed("198.51.100.1", "bob", 3600));
+}
+END_TEST
+
 START_TEST(a_login_forgives_what_failed_before_from_its_address)
 {
 	guess("192.0.2.1", "anna", 9, 0);
@@ -324,6 +353,8 @@ Suite *policy_limits_suite(void)
 	tcase_add_test(t, a_message_that_is_taken_makes_up_for_refused_recipients);
 	tcase_add_test(t, guesses_are_limited_by_address_class_and_by_user);
 	tcase_add_test(t, a_user_is_not_locked_out_where_he_has_logged_in_before);
+	tcase_add_test(t, an_old_password_that_is_said_again_and_again_locks_nobody_else_out);
+	tcase_add_test(t, the_guesses_of_a_stranger_do_not_lock_his_neighbours_out);
 	tcase_add_test(t, a_login_forgives_what_failed_before_from_its_address);
 	tcase_add_test(t, a_name_of_any_length_is_counted);
 	tcase_add_test(t, a_flood_of_addresses_ends_at_the_ceiling_and_keeps_what_is_open);

@@ -400,12 +400,12 @@ static bool evictable(const struct session *s)
 	case P_HANDSHAKE:
 		return quiet >= EVICT_MS;
 	case P_COMMAND:
+	case P_ASKING:                  /* for names whose servers do not answer one can be made to wait at will */
 		return quiet >= (barren ? EVICT_BARREN_MS : s->seen & SEEN_MAIL ? EVICT_BUSY_MS : EVICT_MS);
 	case P_DATA:
 	case P_CHUNK:
 		return barren && quiet >= EVICT_MS;
-	case P_ASKING:                  /* it waits for us */
-	case P_AUTH_CHECK:
+	case P_AUTH_CHECK:              /* these wait for us */
 	case P_COMMIT:
 	case P_CLOSING:                 /* has left already */
 	case P_LINGER:

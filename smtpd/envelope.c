@@ -115,6 +115,8 @@ static void refuse_mail(struct session *s, const struct sender *from, const stru
 	session_log_refusal(s, "MAIL", addr_text(&from->addr), why->code, why->enhanced, why->text);
 	if (why->code >= 500)
 		session_offends(s, COST_REFUSED);
+	else
+		session_spend(s, COST_REFUSED);
 	session_say_as(s, why);
 }
 
@@ -152,10 +154,9 @@ static const char *must_come_first(const struct session *s)
 }
 
 /* False: it has been said what is wrong with the command itself. */
-static bool mail_makes_sense(struct session *s, struct str arg, struct sender *from)
+static bool mail_makes_sense(struct session *s, struct str arg, struct sender *from, struct plain_addr *plain)
 {
 	const char *first = must_come_first(s), *wrong;
-	struct plain_addr plain;
 	struct parse_error e;
 
 	if (first) {
@@ -167,7 +168,8 @@ static bool mail_makes_sense(struct session *s, struct str arg, struct sender *f
 		session_error(s, e.code, e.enhanced, e.text);
 		return false;
 	}
-	wrong = make_plain(&from->addr, &plain);
+	wrong = make_plain(&from->addr, plain);
+	from->addr = plain->addr;
 	if (wrong)
 		session_error(s, 553, "5.6.7", wrong);
 	else if (release_time(s, from) == -1)
@@ -180,6 +182,7 @@ static bool mail_makes_sense(struct session *s, struct str arg, struct sender *f
 void verb_mail(struct session *s, struct str arg)
 {
 	char room[QUALIFIED_MAX];
+	struct plain_addr plain;
 	struct sender from = { 0 };
 	struct reply why;
 
@@ -189,7 +192,7 @@ void verb_mail(struct session *s, struct str arg)
 	}
 	s->mail_refused = true;
 	arg = qualify(s, arg, room);
-	if (!mail_makes_sense(s, arg, &from))
+	if (!mail_makes_sense(s, arg, &from, &plain))
 		return;
 	if (!addr_is_null(&from.addr) && !auth_may_send_as(s, addr_text(&from.addr))) {
 		reply_set(&why, 550, "5.7.1", "%s may not send as <%.*s>", s->who.user, STR_ARG(addr_text(&from.addr)));
@@ -251,14 +254,15 @@ static bool count_domain(struct session *s, struct str domain)
 
 static void accept_rcpt(struct session *s, const struct recipient *to)
 {
-	size_t before = s->txn->envelope.text.n;
+	size_t before = s->txn->envelope.text.n, nrcpt = s->txn->envelope.nrcpt;
 
 	if (!count_domain(s, to->addr.domain)) {
 		refuse_too_many(s);
 		return;
 	}
-	if (!envelope_rcpt(&s->txn->envelope, to)) {
+	if (!envelope_rcpt(&s->txn->envelope, to) || !txn_may_hold(s)) {
 		s->txn->envelope.text.n = before;
+		s->txn->envelope.nrcpt = nrcpt;
 		s->txn->envelope.text.bad = false;
 		refuse_too_many(s);
 		return;

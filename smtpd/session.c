@@ -107,6 +107,22 @@ bool txn_begin(struct session *s)
 	return true;
 }
 
+static size_t strangers_text;
+
+bool txn_may_hold(struct session *s)
+{
+	struct txn *t = s->txn;
+	size_t now = t->envelope.text.n, more = now > t->strange ? now - t->strange : 0;
+
+	if (!session_is_stranger(s))
+		return true;
+	if (now > STRANGER_TEXT_MIN && strangers_text + more > STRANGERS_TEXT_MAX)
+		return false;
+	strangers_text += more;
+	t->strange += more;
+	return true;
+}
+
 void txn_reset(struct session *s)
 {
 	struct txn *t = s->txn;
@@ -119,6 +135,7 @@ void txn_reset(struct session *s)
 	s->txn = NULL;
 	if (t->draft)
 		draft_abort(t->draft);
+	strangers_text -= t->strange;
 	envelope_free(&t->envelope);
 	buf_free(&t->only_rcpt);
 	buf_free(&t->domains);

@@ -19,7 +19,9 @@ enum {
 	HANDSHAKE_MS = 60000,           /* from STARTTLS to the end of the TLS handshake */
 	CLOSE_MS = 30000,               /* for our last words to leave */
 	FACTS_A_QUESTION = 40,          /* that one command may raise */
-	ENVELOPE_TEXT_MAX = 4 << 20     /* octets: ten thousand recipients with parameters of common length */
+	ENVELOPE_TEXT_MAX = 4 << 20,    /* octets: ten thousand recipients with parameters of common length */
+	STRANGERS_TEXT_MAX = 8 << 20,   /* of the envelopes of all strangers together; when it is reached a single one may have */
+	STRANGER_TEXT_MIN = 16 << 10
 };
 
 /* What a session may cost us without bringing a message. Each accepted message restores it. */
@@ -76,6 +78,7 @@ struct chunk {
 /* From MAIL to the end of its message: nothing of it outlives txn_reset(). */
 struct txn {
 	struct envelope envelope;
+	size_t strange;                 /* octets of its text that count for STRANGERS_TEXT_MAX */
 	bool utf8;                      /* SMTPUTF8 was said at MAIL (RFC 6531) */
 	struct buf domains;             /* of recipients, a LF before and behind each; only when their number is limited */
 	unsigned ndomains;
@@ -163,6 +166,7 @@ void session_await_command(struct session *);
 
 /* ---- a transaction */
 bool txn_begin(struct session *);                       /* false: no memory */
+bool txn_may_hold(struct session *);                    /* the envelope has grown; false: strangers hold so much together that it must not */
 void txn_reset(struct session *);                       /* drops it and any question; only it does. None: nothing */
 
 /* ---- a question */

@@ -52,6 +52,13 @@ static void helo(struct site_client *c, const char *from)
 	site_expect(c, "250 *");
 }
 
+static void ehlo(struct site_client *c, const char *from)
+{
+	enter(c, from);
+	site_say(c, "EHLO x.example\r\n");
+	site_expect_reply(c, "250 *");
+}
+
 static bool trusts_ten(void *arg, const struct subject *s)
 {
 	(void)arg;
@@ -597,6 +604,110 @@ START_TEST(who_drips_commands_makes_place_too)
 }
 END_TEST
 
+START_TEST(who_makes_us_wait_for_the_dns_makes_place_too)
+{
+	struct site_client slow, late, later;
+
+	site_config.sessions_max = 1;
+	site_config.mail = mail;
+	site_mute = true;
+	helo(&slow, "192.0.2.1");
+	for (int i = 0; i < 8; i++) {
+		site_say(&slow, "MAIL FROM:<wait@b.example>\r\n");
+		site_expect_nothing(&slow);
+		loop_advance(5000);
+		if (i == 0) {
+			come(&late, "192.0.2.3", NULL);
+			site_expect(&late, "421 4.3.2 *");
+			site_hang_up(&late);
+		}
+		if (i < 7) {
+			loop_advance(295000);
+			site_expect(&slow, "451 4.4.3 *");
+		}
+	}
+	come(&later, "192.0.2.3", NULL);
+	site_expect(&later, "220 *");
+	site_expect(&slow, "421 4.3.2 *");
+	site_expect_end(&slow);
+	site_hang_up(&slow);
+	site_hang_up(&later);
+}
+END_TEST
+
+START_TEST(senders_that_cannot_be_looked_up_use_up_the_patience)
+{
+	struct site_client c;
+	int n = 0;
+
+	site_config.mail = mail;
+	helo(&c, "192.0.2.1");
+	for (; n < 1000 && !c.ended; n++) {
+		site_say(&c, "MAIL FROM:<later@b.example>\r\n");
+		site_expect(&c, "4*");
+	}
+	ck_assert_int_le(n, 401);
+	ck_assert_int_ge(n, 300);
+	site_hang_up(&c);
+}
+END_TEST
+
+/* A recipient with parameters of 500 octets. */
+static void rcpts(struct site_client *c, int n, const char *first, const char *last)
+{
+	char line[700], padding[480];
+
+	memset(padding, 'x', sizeof padding - 1);
+	padding[sizeof padding - 1] = '\0';
+	for (int i = 0; i < n; i++) {
+		snprintf(line, sizeof line, "RCPT TO:<c%d@example.org> NOTIFY=NEVER ORCPT=rfc822;%s\r\n", i, padding);
+		site_say(c, line);
+		site_expect(c, i ? last : first);
+	}
+}
+
+START_TEST(strangers_together_hold_so_much_of_envelopes_and_no_more)
+{
+	struct site_client c[6], own, small;
+	int full = 0;
+
+	for (int i = 0; i < 6; i++) {
+		char from[30], line[600];
+
+		snprintf(from, sizeof from, "192.0.%d.1", i + 2);
+		ehlo(&c[i], from);
+		site_say(&c[i], "MAIL FROM:<a@b.example>\r\n");
+		site_expect(&c[i], "250 *");
+		for (int k = 0; k < 4000; k++) {
+			snprintf(line, sizeof line, "RCPT TO:<c%d@example.org> NOTIFY=NEVER ORCPT=rfc822;%0480d\r\n", k, 0);
+			site_say(&c[i], line);
+			site_listen(&c[i]);
+			ck_assert(site_line(&c[i], line, sizeof line));
+			if (line[0] == '4') {
+				full++;
+				break;
+			}
+		}
+	}
+	ck_assert_int_gt(full, 0);
+	ehlo(&small, "198.51.100.1");           /* a common envelope goes on */
+	site_say(&small, "MAIL FROM:<a@b.example>\r\n");
+	site_expect(&small, "250 *");
+	rcpts(&small, 10, "250 *", "250 *");
+	site_config.trusted = trusts_ten;
+	ehlo(&own, "10.0.0.1");                 /* and who is no stranger is not counted */
+	site_say(&own, "MAIL FROM:<a@b.example>\r\n");
+	site_expect(&own, "250 *");
+	rcpts(&own, 100, "250 *", "250 *");
+	for (int i = 0; i < 6; i++)
+		site_hang_up(&c[i]);
+	site_turn();
+	rcpts(&small, 100, "250 *", "250 *");   /* they are gone */
+	site_hang_up(&small);
+	site_hang_up(&own);
+}
+END_TEST
+
 static unsigned lines_with(const char *path, const char *word)
 {
 	FILE *f = fopen(path, "r");
@@ -689,6 +800,9 @@ Suite *smtpd_guests_suite(void)
 	tcase_add_test(t, what_was_sent_along_with_a_refused_sender_is_no_error);
 	tcase_add_test(t, who_sends_by_drops_makes_place_for_others);
 	tcase_add_test(t, who_drips_commands_makes_place_too);
+	tcase_add_test(t, who_makes_us_wait_for_the_dns_makes_place_too);
+	tcase_add_test(t, senders_that_cannot_be_looked_up_use_up_the_patience);
+	tcase_add_test(t, strangers_together_hold_so_much_of_envelopes_and_no_more);
 	tcase_add_test(t, a_flood_of_clients_is_no_flood_of_lines);
 	tcase_add_test(t, who_has_been_told_to_go_holds_no_place_for_long);
 	suite_add_tcase(s, t);

@@ -13,6 +13,7 @@
 
 #include "lib/codec.h"
 #include "lib/file.h"
+#include "lib/idn.h"
 #include "lib/log.h"
 #include "parse.h"
 
@@ -357,6 +358,14 @@ static bool same_local(struct str theirs, struct str asked)
 	return asked.n > theirs.n && asked.p[theirs.n] == '+' && str_eq_nocase(theirs, (struct str){ asked.p, theirs.n });
 }
 
+/* The domain in the file may be written as people read it. */
+static bool same_domain(struct str own, struct str asked)
+{
+	char plain[256];
+
+	return str_eq_nocase(own, asked) || (!idn_to_ascii(own, plain) && str_eq_nocase(str_of(plain), asked));
+}
+
 static bool covers(struct str item, struct str local, struct str domain)
 {
 	struct str own;
@@ -365,7 +374,7 @@ static bool covers(struct str item, struct str local, struct str domain)
 		return true;
 	if (!str_cut_last(&item, '@', &own))
 		return false;
-	return str_eq_nocase(item, domain) && (!own.n || same_local(own, local));
+	return same_domain(item, domain) && (!own.n || same_local(own, local));
 }
 
 static bool owns(struct str name, struct str addresses, const struct str *local_domains, size_t n, struct str local, struct str domain)

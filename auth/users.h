@@ -56,7 +56,7 @@ bool secret_matches(struct str secret, struct str password);
 bool secret_needs_crypt(struct str secret);
 bool crypt_available(void);
 
-/* May somebody with this name and these addresses send as `address` (local@domain)? +detail behind an address of theirs is theirs, too. */
+/* May somebody with this name and these addresses send as `address` (local@domain, A-labels)? +detail behind an address of theirs is theirs, too. */
 bool user_may_send_as(struct str name, struct str addresses, const struct str *local_domains, size_t n, struct str address);
 
 #endif

@@ -130,6 +130,12 @@ START_TEST(the_file_is_read_again_when_it_changes_and_stays_when_it_goes)
 }
 END_TEST
 
+#ifdef HAVE_IDN2
+#define IDN true
+#else
+#define IDN false
+#endif
+
 static const struct { const char *name, *addresses, *as; bool may; } rights[] = {
 	{ "anna", "", "anna@here.test", true }, { "anna", "", "anna@two.test", true }, { "anna", "", "ANNA@Here.Test", true },
 	{ "anna", "", "anna+list@here.test", true }, { "anna", "", "anna@else.test", false }, { "anna", "", "annab@here.test", false },
@@ -140,6 +146,8 @@ static const struct { const char *name, *addresses, *as; bool may; } rights[] = 
 	{ "anna", " a@x.test , b@x.test ", "b@x.test", true }, { "anna", "*", "who@ever.test", true }, { "anna", ",", "a@x.test", false },
 	{ "anna", "@y.test", "b@sub.y.test", false },
 	{ "anna", "", "\"anna\"@here.test", true }, { "anna", "", "\"an\\na+x\"@here.test", true }, { "anna", "", "\"ben\"@here.test", false },
+	{ "anna", "a@xn--tda.test", "a@xn--tda.test", true }, { "anna@\xc3\xbc.test", "", "anna@xn--tda.test", IDN },
+	{ "anna", "a@\xc3\xbc.test", "a@xn--tda.test", IDN }, { "anna", "@\xc3\xbc.test", "b@xn--tda.test", IDN }, { "anna", "a@\xc3\xbc.test", "a@x.test", false },
 	{ "anna", "a@x.test", "\"a@x.test\"@here.test", false }, { "anna", "", "\"anna@here.test", false },
 };
 

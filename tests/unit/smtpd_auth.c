@@ -158,6 +158,26 @@ static const struct { const char *from, *reply; } senders[] = {
 	{ "<other@here.test>", "550 5.7.1 user may not send as <other@here.test>" }, { "<user@there.test>", "550 5.7.1 *" },
 };
 
+#ifdef HAVE_IDN2
+START_TEST(a_user_of_an_international_domain_sends_as_people_write_it)
+{
+	static const struct str local[] = { { "xn--tda.test", 12 } };
+	struct site_client c;
+
+	start();
+	site_config.local_domains = local;
+	inside(&c);
+	ask(&c, "AUTH PLAIN " PLAIN_GOOD, "235 *");
+	ask(&c, "MAIL FROM:<user@\xc3\xbc.test> SMTPUTF8", "250 *");
+	ask(&c, "RSET", "250 *");
+	ask(&c, "MAIL FROM:<other@\xc3\xbc.test> SMTPUTF8", "550 5.7.1 *");
+	ask(&c, "QUIT", "221 *");
+	site_hang_up(&c);
+	stop();
+}
+END_TEST
+#endif
+
 START_TEST(one_sends_as_oneself)
 {
 	char line[100];
@@ -367,6 +387,9 @@ Suite *smtpd_auth_suite(void)
 	tcase_add_test(t, words_in_clear_at_the_port_with_tls_get_no_answer);
 	tcase_add_test(t, in_clear_nothing_is_offered_and_nothing_taken);
 	tcase_add_test(t, who_logs_in_sends_to_anybody_and_the_trace_says_so);
+#ifdef HAVE_IDN2
+	tcase_add_test(t, a_user_of_an_international_domain_sends_as_people_write_it);
+#endif
 	tcase_add_loop_test(t, one_sends_as_oneself, 0, ROWS(senders));
 	tcase_add_loop_test(t, odd_logins_are_answered_and_the_session_goes_on, 0, ROWS(odd));
 	tcase_add_test(t, a_line_without_end_is_no_response);

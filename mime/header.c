@@ -93,6 +93,7 @@ struct candidate {
 	size_t n;
 	bool any;               /* something stands here */
 	bool qualified;         /* it has an @ */
+	bool literal;           /* it has a "[...]" */
 	bool word_last;         /* the last piece was a word: another one makes it a phrase */
 	bool spoilt;            /* a phrase, too long, or not to be understood */
 };
@@ -101,6 +102,7 @@ struct list {
 	struct str rest;
 	struct candidate now;
 	bool in_angle, had_angle, in_group;
+	bool strict;            /* a display name is one: header_authors() */
 	bool good;              /* nothing was met that could not be understood */
 	bool (*each)(void *arg, const struct addr *);
 	void *arg;
@@ -191,7 +193,7 @@ static void start_over(struct list *l)
 	struct candidate *c = &l->now;
 
 	c->n = 0;
-	c->any = c->qualified = c->word_last = c->spoilt = false;
+	c->any = c->qualified = c->literal = c->word_last = c->spoilt = false;
 }
 
 /* "<@a,@b:c@d>": what has come of the candidate is a source route. */
@@ -250,11 +252,16 @@ static bool end_of_item(struct list *l)
 
 static bool on_open(struct list *l)
 {
+	bool go_on = true;
+
 	if (l->in_angle || l->had_angle)
 		l->good = false;
+	/* RFC 5322 3.4: what stands there is a phrase. Where an address does, some take that one for the author's. */
+	if (l->strict && (l->now.qualified || l->now.literal))
+		go_on = give(l);
 	start_over(l);                  /* that was the display name */
 	l->in_angle = true;
-	return true;
+	return go_on;
 }
 
 static bool on_close(struct list *l)
@@ -347,17 +354,30 @@ static bool take_piece(struct list *l)
 		return on_special(l, c);
 	else
 		add_word(&l->now, piece);
+	l->now.literal |= c == '[';
 	return true;
+}
+
+static bool walk(struct list *l)
+{
+	while (l->rest.n)
+		if (!take_piece(l))
+			return false;
+	if (!end_of_item(l))
+		return false;
+	return l->good && !l->in_group;
 }
 
 bool header_addresses(struct str value, bool (*each)(void *arg, const struct addr *), void *arg)
 {
 	struct list l = { .rest = value, .good = true, .each = each, .arg = arg };
 
-	while (l.rest.n)
-		if (!take_piece(&l))
-			return false;
-	if (!end_of_item(&l))
-		return false;
-	return l.good && !l.in_group;
+	return walk(&l);
+}
+
+bool header_authors(struct str value, bool (*each)(void *arg, const struct addr *), void *arg)
+{
+	struct list l = { .rest = value, .good = true, .strict = true, .each = each, .arg = arg };
+
+	return walk(&l);
 }

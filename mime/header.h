@@ -22,5 +22,8 @@ unsigned header_count(struct str message, struct str name);
  * The slices are good until each() returns; when it returns false the walk ends.
  * False: each() ended it, or a piece could not be understood (others were still given). */
 bool header_addresses(struct str value, bool (*each)(void *arg, const struct addr *), void *arg);
+/* The same for who is to answer for the message: an address outside quotes in a display name ("boss@y <a@x>") is given, too, or, when
+ * other words stand beside it, not understood. */
+bool header_authors(struct str value, bool (*each)(void *arg, const struct addr *), void *arg);
 
 #endif

@@ -70,7 +70,7 @@ static bool look_at_author(void *arg, const struct addr *a)
 static const struct refusal *check_authors(const struct session *s, struct str value, const struct refusal *otherwise)
 {
 	struct authors who = { .session = s };
-	bool whole = header_addresses(value, look_at_author, &who);
+	bool whole = header_authors(value, look_at_author, &who);
 
 	if (who.foreign)
 		return &not_theirs;

@@ -132,6 +132,7 @@ static void check_header(struct str message)
 		must(f.name.n > 0 && f.whole.p + f.whole.n == rest.p);
 		left = 100;
 		header_addresses(f.value, check_found, &left);
+		header_authors(f.value, check_found, &left);
 	}
 	must(header_length(message) <= message.n);
 	left = 100;

@@ -238,7 +238,7 @@ static void describe_peer(struct subject *who, const struct sockaddr_storage *pe
 		memset(&who->peer, 0, sizeof who->peer);
 		who->peer.ss_family = AF_UNSPEC;
 		str_copy(who->peer_text, sizeof who->peer_text, STR("local"));
-		who->local = true;
+		who->local = service == SMTPD_LOCAL || service == SMTPD_MX;
 		break;
 	}
 }
@@ -335,7 +335,7 @@ int smtpd_session(int in, int out, enum smtpd_service service, const struct sock
 		peer = *said;
 	else if (!find_peer(in, &peer))
 		return -1;
-	if (peer.ss_family != AF_INET && peer.ss_family != AF_INET6)
+	if (service == SMTPD_MX && peer.ss_family != AF_INET && peer.ss_family != AF_INET6)
 		service = SMTPD_LOCAL;
 	describe_peer(&who, &peer, service);
 	s = open_session(in, out, &who, service);

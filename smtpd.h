@@ -53,8 +53,8 @@ enum smtpd_service {
 /* Takes a listening socket. 0, or -1 with errno and it is the caller's. */
 int smtpd_listen(int fd, enum smtpd_service);
 /* One session on descriptors that are there already (inetd, sendmail -bs), which it closes; ended() (may be NULL) runs when
- * it is over. peer NULL: whoever the socket says; what is no internet socket then counts as a local program, whatever the
- * service. 0, or -1 with errno and they are the caller's. */
+ * it is over. peer NULL: whoever the socket says; what is no internet socket then counts as a local program with SMTPD_MX. Whoever
+ * says submission wants logins, also from a wrapper that hands over a pipe. 0, or -1 with errno and they are the caller's. */
 int smtpd_session(int in, int out, enum smtpd_service, const struct sockaddr_storage *peer, void (*ended)(void));
 /* Closes the listening sockets. Sessions without a transaction end with 421 now, others at their next command;
  * a message that is being sent is still taken. */

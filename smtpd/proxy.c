@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "auth/users.h"
 #include "lib/log.h"
 #include "parse.h"
 #include "smtpd/session.h"
@@ -151,7 +152,8 @@ bool proxy_read(struct session *s)
 struct xclient {
 	struct sockaddr_storage addr;
 	bool has_addr;
-	char helo[DOMAIN_MAX + 1], login[ADDR_MAX + 1];
+	char helo[DOMAIN_MAX + 1], login[USER_NAME_MAX + 1];
+	unsigned said;                  /* a bit for each attribute: once is enough */
 	bool has_helo, has_login, has_proto, esmtp;
 };
 
@@ -213,9 +215,12 @@ static bool take_attribute(struct xclient *x, struct str word)
 
 	if (!str_cut(&word, '=', &name) || !word.n)
 		return false;
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (str_eq_nocase(name, str_of(rows[i].name)))
-			ok = unavailable(word) || (xtext_decode(&value, word) && rows[i].take(x, buf_view(&value)));
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		if (!str_eq_nocase(name, str_of(rows[i].name)) || x->said & 1u << i)
+			continue;
+		x->said |= 1u << i;
+		ok = unavailable(word) || (xtext_decode(&value, word) && rows[i].take(x, buf_view(&value)));
+	}
 	buf_free(&value);
 	return ok;
 }

@@ -178,6 +178,27 @@ START_TEST(a_user_of_an_international_domain_sends_as_people_write_it)
 END_TEST
 #endif
 
+START_TEST(who_asks_for_logins_gets_them_on_a_pipe_too)
+{
+	struct site_client c;
+	int sv[2], out;
+
+	start();
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+	out = dup(sv[1]);
+	ck_assert_int_ne(out, -1);
+	ck_assert_int_eq(smtpd_session(sv[1], out, SMTPD_SUBMISSION, NULL, NULL), 0);
+	site_adopt(&c, sv[0]);
+	site_expect(&c, "220 *");
+	site_say(&c, "EHLO client.test\r\n");
+	site_expect_reply(&c, "250 *");
+	ask(&c, "MAIL FROM:<user@here.test>", "530 5.7.0 *");
+	ask(&c, "QUIT", "221 *");
+	site_hang_up(&c);
+	stop();
+}
+END_TEST
+
 START_TEST(one_sends_as_oneself)
 {
 	char line[100];
@@ -390,6 +411,7 @@ Suite *smtpd_auth_suite(void)
 #ifdef HAVE_IDN2
 	tcase_add_test(t, a_user_of_an_international_domain_sends_as_people_write_it);
 #endif
+	tcase_add_test(t, who_asks_for_logins_gets_them_on_a_pipe_too);
 	tcase_add_loop_test(t, one_sends_as_oneself, 0, ROWS(senders));
 	tcase_add_loop_test(t, odd_logins_are_answered_and_the_session_goes_on, 0, ROWS(odd));
 	tcase_add_test(t, a_line_without_end_is_no_response);

@@ -167,6 +167,7 @@ END_TEST
 START_TEST(xclient_is_for_those_who_may_and_begins_anew)
 {
 	struct site_client c;
+	char line[300];
 
 	site_start();
 	call(&c, 200, SMTPD_MX);
@@ -190,7 +191,16 @@ START_TEST(xclient_is_for_those_who_may_and_begins_anew)
 	site_expect(&c, "501 *");
 	site_say(&c, "XCLIENT HELO=a+0Db\r\n");
 	site_expect(&c, "501 *");
+	site_say(&c, "XCLIENT LOGIN=anna LOGIN=[UNAVAILABLE]\r\n");
+	site_expect(&c, "501 *");
+	snprintf(line, sizeof line, "XCLIENT ADDR=198.51.100.9 LOGIN=%0129d\r\n", 0);
+	site_say(&c, line);
+	site_turn();
+	loop_advance(5000);             /* so many errors cost a pause */
+	site_expect(&c, "501 *");
 	site_say(&c, "XCLIENT NAME=[UNAVAILABLE] ADDR=198.51.100.9 HELO=client.example PROTO=ESMTP LOGIN=anna\r\n");
+	site_turn();
+	loop_advance(5000);
 	site_expect(&c, "220 *");
 	site_say(&c, "MAIL FROM:<a@b.example>\r\n");
 	site_expect(&c, "503 *");

@@ -207,6 +207,8 @@ static void end(struct client *c)
 	c->phase = C_OVER;
 	hang_up(c);
 	if (c->job && !c->job_over) {
+		if (c->deferred)        /* it said how many it takes, and had enough of the others: do not do that to it again */
+			c->learnt = c->accepted;
 		c->job_why = c->why;
 		finish_job(c, untried);
 	}

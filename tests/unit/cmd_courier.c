@@ -566,6 +566,28 @@ END_TEST
 
 #define MAILMAX "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250-LIMITS MAILMAX=1\nS: 250 PIPELINING\n"
 
+static const char *const too_many[] = { "452 4.5.3 too many", "452 too many" };
+
+START_TEST(a_peer_that_ends_it_behind_too_many_recipients_is_asked_for_fewer_the_next_time)
+{
+	struct peer *p;
+	char script[600];
+
+	snprintf(script, sizeof script, HELLO "C: MAIL FROM:<a@x.test>\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: RCPT TO:<d@y.test>\nC: DATA\n"
+		"S: 250 ok\nS: 250 ok\nS: %s\nS: 421 4.7.0 too many errors\neof\n", too_many[_i]);
+	p = peer_at(1, script);
+	put("b@y.test c@y.test d@y.test");      /* and nobody is at the second host */
+	await(3);
+	ck_assert_uint_eq(deferred, 3);
+	played(p);
+	p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("c@y.test") TAKES ENVELOPE("d@y.test") TAKES BYE);
+	loop_advance(400 * 1000);
+	await(6);
+	ck_assert_uint_eq(delivered, 3);
+	played(p);
+}
+END_TEST
+
 START_TEST(behind_mailmax_a_new_connection_is_made_at_once)
 {
 	struct peer *p = peer_at(1, MAILMAX ENVELOPE("b@y.test") TAKES BYE MAILMAX ENVELOPE("b@y.test") TAKES BYE
@@ -935,6 +957,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, another_name_for_the_same_address_is_another_host);
 	tcase_add_test(t, an_idle_connection_that_the_peer_ends_is_replaced);
 	tcase_add_test(t, a_refused_message_does_not_end_the_connection_for_the_next);
+	tcase_add_loop_test(t, a_peer_that_ends_it_behind_too_many_recipients_is_asked_for_fewer_the_next_time, 0, 2);
 	tcase_add_test(t, behind_mailmax_a_new_connection_is_made_at_once);
 	tcase_add_test(t, limits_may_take_a_connection_for_each_recipient);
 	tcase_add_test(t, a_connection_that_ends_between_two_messages_is_made_anew);

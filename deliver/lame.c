@@ -8,13 +8,15 @@
 
 enum {
 	ROOM = 512,
-	HOUR_MS = 3600 * 1000
+	HOUR_MS = 3600 * 1000,
+	BITS = 3,                       /* LAME_... */
+	RCPT_MAX = BITS,
+	KINDS
 };
 
 struct noted {
 	struct sockaddr_in6 addr;       /* or an IPv4 address in its place; zeros: none */
-	msec until;
-	unsigned what;
+	msec until[KINDS];              /* each has its own hour */
 	size_t rcpt_max;
 };
 static struct noted ring[ROOM];
@@ -63,11 +65,8 @@ static struct noted *note(const struct sockaddr *sa)
 	if (!n) {
 		n = &ring[next];
 		next = (next + 1) % ROOM;
-		n->until = 0;
-	}
-	if (loop_now() >= n->until)
 		*n = (struct noted){ .addr = k };
-	n->until = loop_now() + HOUR_MS;
+	}
 	return n;
 }
 
@@ -75,30 +74,38 @@ void lame_note(const struct sockaddr *sa, unsigned what)
 {
 	struct noted *n = note(sa);
 
-	if (n)
-		n->what |= what;
+	for (unsigned i = 0; n && i < BITS; i++)
+		if (what & 1u << i)
+			n->until[i] = loop_now() + HOUR_MS;
 }
 
 void lame_note_rcpt_max(const struct sockaddr *sa, size_t most)
 {
 	struct noted *n = note(sa);
 
-	if (n)
-		n->rcpt_max = most;
+	if (!n)
+		return;
+	n->rcpt_max = most;
+	n->until[RCPT_MAX] = loop_now() + HOUR_MS;
 }
 
 size_t lame_rcpt_max(const struct sockaddr *sa)
 {
 	const struct noted *n = find(sa);
 
-	return n && loop_now() < n->until ? n->rcpt_max : 0;
+	return n && loop_now() < n->until[RCPT_MAX] ? n->rcpt_max : 0;
 }
 
 unsigned lame_noted(const struct sockaddr *sa)
 {
 	const struct noted *n = find(sa);
 
-	return n && loop_now() < n->until ? n->what : 0;
+	unsigned what = 0;
+
+	for (unsigned i = 0; n && i < BITS; i++)
+		if (loop_now() < n->until[i])
+			what |= 1u << i;
+	return what;
 }
 
 void lame_forget_all(void)

@@ -7,7 +7,7 @@
 
 enum { LAME_TLS = 1, LAME_CHUNKING = 2, LAME_PIPELINING = 4 };
 
-/* For an hour. There is room for some hundred; then the one that was noted first goes. */
+/* For an hour, each for its own. There is room for some hundred; then the one that was noted first goes. */
 void lame_note(const struct sockaddr *, unsigned what);
 unsigned lame_noted(const struct sockaddr *);           /* LAME_ bits */
 /* How many recipients a transaction it takes; 0 is no limit known. */

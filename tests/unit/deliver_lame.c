@@ -58,6 +58,18 @@ START_TEST(an_address_is_remembered_for_an_hour)
 }
 END_TEST
 
+START_TEST(what_is_noted_of_one_thing_does_not_lengthen_another)
+{
+	lame_note(address("192.0.2.1", 25), LAME_TLS);
+	loop_advance(3000 * 1000);
+	lame_note_rcpt_max(address("192.0.2.1", 25), 10);
+	lame_note(address("192.0.2.1", 25), LAME_CHUNKING);
+	loop_advance(600 * 1000);
+	ck_assert_uint_eq(lame_noted(address("192.0.2.1", 25)), LAME_CHUNKING);
+	ck_assert_uint_eq(lame_rcpt_max(address("192.0.2.1", 25)), 10);
+}
+END_TEST
+
 START_TEST(the_first_give_way_to_the_last)
 {
 	char text[20];
@@ -87,6 +99,7 @@ Suite *deliver_lame_suite(void)
 
 	tcase_add_checked_fixture(t, begin, NULL);
 	tcase_add_test(t, an_address_is_remembered_for_an_hour);
+	tcase_add_test(t, what_is_noted_of_one_thing_does_not_lengthen_another);
 	tcase_add_test(t, the_first_give_way_to_the_last);
 	tcase_add_test(t, a_local_socket_is_no_host);
 	suite_add_tcase(s, t);

@@ -302,6 +302,20 @@ static void unknown(struct dns_answer *out, const char *why)
 	out->n = 0;
 }
 
+/* Where the next record goes. All places are taken: that of the worst, which a better one replaces (of MX hosts the best count). */
+static struct record *place_for(struct dns_answer *out, bool *full)
+{
+	struct record *worst = &out->record[0];
+
+	*full = out->n == DNS_RECORDS;
+	if (!*full)
+		return &out->record[out->n];
+	for (unsigned i = 1; i < out->n; i++)
+		if (out->record[i].priority > worst->priority)
+			worst = &out->record[i];
+	return worst;
+}
+
 static uint32_t sooner(uint32_t ttl, uint32_t other)
 {
 	if (other > INT32_MAX)          /* RFC 2181 8: as if it were zero */
@@ -333,8 +347,9 @@ static unsigned read_records(struct walk w, unsigned count, const unsigned char 
 
 	*cname = false;
 	for (; count && take_rr(&w, &r); count--) {
-		struct record *record = &out->record[out->n];
 		size_t start = store->n;
+		struct record *record, fresh = { 0 };
+		bool full;
 
 		if (r.class != DNS_C_IN || !dns_dnequal(r.name, owner))
 			continue;
@@ -345,16 +360,15 @@ static unsigned read_records(struct walk w, unsigned count, const unsigned char 
 		if (r.type != kind->type)
 			continue;
 		seen++;
-		if (out->n == DNS_RECORDS)
-			continue;
-		record->priority = 0;
-		if (!kind->take(&w, &r, store, &record->priority)) {
+		record = place_for(out, &full);
+		if (!kind->take(&w, &r, store, &fresh.priority) || (full && fresh.priority >= record->priority)) {
 			store->n = start;
 			continue;
 		}
-		record->data = (struct str){ store->p + start, store->n - start };
+		fresh.data = (struct str){ store->p + start, store->n - start };
+		*record = fresh;
 		*ttl = sooner(*ttl, r.ttl);
-		out->n++;
+		out->n += !full;
 	}
 	return seen;
 }
@@ -832,6 +846,7 @@ struct lookup {
 	struct map_node by_key;
 	struct node line;
 	enum lookup_state state;
+	bool stranger;                  /* all who wait for it ask for strangers */
 	struct waiter *waiters;
 	const struct kind *kind;
 	const unsigned char *name;      /* in key */
@@ -856,8 +871,8 @@ struct lookup {
 	char key[];                     /* kind, then the name in wire form */
 };
 static struct map asking;
-static struct list line, tcp_line;
-static unsigned started, tcp_open;
+static struct list line[2], tcp_line;   /* line[true]: what strangers want to know */
+static unsigned started, started_for_strangers, tcp_open;
 static uint64_t replies;
 static bool mute;                       /* it was said that no resolver answers */
 
@@ -868,7 +883,7 @@ static struct task starter = { .run = start_waiting };
 static void hang_up(struct lookup *l)
 {
 	timer_stop(&l->timer);
-	list_remove(l->state == L_TCP_LINE ? &tcp_line : &line, &l->line);
+	list_remove(l->state == L_TCP_LINE ? &tcp_line : &line[l->stranger], &l->line);
 	if (l->io.fd != -1) {
 		io_forget(&l->io);
 		close(l->io.fd);
@@ -891,6 +906,7 @@ static void finish(struct lookup *l, const struct fact *f, uint32_t ttl)
 
 	hang_up(l);
 	started--;
+	started_for_strangers -= l->stranger;
 	map_remove(&asking, &l->by_key);
 	cache_put((struct str){ l->key, l->key_n }, f, ttl);
 	for (struct waiter *w = l->waiters; w; w = next) {
@@ -899,7 +915,7 @@ static void finish(struct lookup *l, const struct fact *f, uint32_t ttl)
 		free(w);
 	}
 	free(l);
-	if (line.n)
+	if (line[false].n || line[true].n)
 		task_post(&starter);
 }
 
@@ -1209,6 +1225,7 @@ static void timed_out(struct timer *t)
 static void start(struct lookup *l)
 {
 	started++;
+	started_for_strangers += l->stranger;
 	l->state = L_UDP;
 	l->replies_before = replies;
 	if (loop_now() - l->since > LOOKUP_MS) {
@@ -1219,7 +1236,8 @@ static void start(struct lookup *l)
 	ask_next(l);
 }
 
-/* Nothing is sent from inside ask(): an answer, even a failure, finds its asker returned. */
+/* Nothing is sent from inside ask(): an answer, even a failure, finds its asker returned. A quarter of the places is never a stranger's:
+ * who names domains whose servers are silent must not keep our own mail from leaving. */
 static void start_waiting(struct task *t)
 {
 	unsigned most = config.in_flight ? config.in_flight : 200;
@@ -1228,8 +1246,10 @@ static void start_waiting(struct task *t)
 	refresh_servers();
 	while (tcp_line.n && tcp_open < TCP_PLACES)
 		tcp_start(owner_of(list_shift(&tcp_line), struct lookup, line));
-	while (line.n && started < most)
-		start(owner_of(list_shift(&line), struct lookup, line));
+	while (line[false].n && started < most)
+		start(owner_of(list_shift(&line[false]), struct lookup, line));
+	while (line[true].n && started < most && started_for_strangers < most - most / 4)
+		start(owner_of(list_shift(&line[true]), struct lookup, line));
 }
 
 /* ---- the source of facts */
@@ -1238,7 +1258,7 @@ static const struct fact no_such_name = { .outcome = NO_NAME };
 static const struct fact no_memory = { .outcome = UNKNOWN, .local_fault = true, .why = "out of memory" };
 static const struct fact too_many = { .outcome = UNKNOWN, .local_fault = true, .why = "too many questions at once" };
 
-static struct lookup *lookup_new(enum fact_kind kind, struct str key)
+static struct lookup *lookup_new(enum fact_kind kind, struct str key, bool stranger)
 {
 	struct lookup *l = calloc(1, sizeof *l + key.n);
 
@@ -1257,9 +1277,21 @@ static struct lookup *lookup_new(enum fact_kind kind, struct str key)
 	l->io.fd = -1;
 	l->timer.expired = timed_out;
 	l->state = L_LINE;
-	list_push(&line, &l->line);
+	l->stranger = stranger;
+	list_push(&line[stranger], &l->line);
 	task_post(&starter);
 	return l;
+}
+
+/* Somebody who is no stranger has joined. */
+static void advance(struct lookup *l)
+{
+	if (!l->stranger || l->state != L_LINE)
+		return;
+	list_remove(&line[true], &l->line);
+	l->stranger = false;
+	list_push(&line[false], &l->line);
+	task_post(&starter);
 }
 
 static void ask(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
@@ -1284,7 +1316,7 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 		return;
 	}
 	w = malloc(sizeof *w);
-	l = x ? owner_of(x, struct lookup, by_key) : w ? lookup_new(kind, k) : NULL;
+	l = x ? owner_of(x, struct lookup, by_key) : w ? lookup_new(kind, k, fact_is_for_stranger(ticket)) : NULL;
 	if (!w || !l) {
 		free(w);
 		fact_answer(ticket, &no_memory);
@@ -1292,6 +1324,8 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 	}
 	*w = (struct waiter){ .next = l->waiters, .ticket = ticket };
 	l->waiters = w;
+	if (!fact_is_for_stranger(ticket))
+		advance(l);
 }
 
 struct fact_source *dns_source(void)
@@ -1325,15 +1359,18 @@ void dns_stop(void)
 {
 	static const struct fact stopped = { .outcome = UNKNOWN, .local_fault = true, .why = "shutting down" };
 
-	if (!line.head.next) {
-		list_init(&line);
+	if (!tcp_line.head.next) {
+		list_init(&line[false]);
+		list_init(&line[true]);
 		list_init(&tcp_line);
 		list_init(&cache_use);
 	}
 	for (struct map_node *x; (x = map_next(&asking, NULL)); ) {
 		struct lookup *l = owner_of(x, struct lookup, by_key);
-		if (l->state == L_LINE)
-			started++;      /* finish() takes it back */
+		if (l->state == L_LINE) {       /* finish() takes these back */
+			started++;
+			started_for_strangers += l->stranger;
+		}
 		finish(l, &stopped, 0);
 	}
 	map_free(&asking);

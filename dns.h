@@ -16,7 +16,7 @@ struct dns_config {
 	bool trust_ad;                  /* believe the AD bit from a resolver that is not on loopback */
 	unsigned timeout_ms;            /* first wait for an answer, doubled a round; 0: resolv.conf's, else 3000 */
 	unsigned rounds;                /* times that all servers are asked; 0: resolv.conf's, else 3 */
-	unsigned in_flight;             /* queries on their way at most, others wait their turn; 0: 200 */
+	unsigned in_flight;             /* queries on their way at most, three quarters for strangers, others wait their turn; 0: 200 */
 };
 
 /* NULL when well, else what is wrong with the configuration. Strings are borrowed until dns_stop(). */

@@ -18,6 +18,7 @@ struct facts {
 	struct cell *cells;
 	struct task *wake;
 	unsigned limit, asked, pending;
+	bool stranger;
 };
 /* Outlives the table when the table is freed first: then the answer finds nobody. */
 struct fact_ticket {
@@ -46,6 +47,9 @@ struct facts *facts_new(struct task *wake, unsigned limit)
 	f->limit = limit;
 	return f;
 }
+
+void facts_for_stranger(struct facts *f) { f->stranger = true; }
+bool fact_is_for_stranger(const struct fact_ticket *t) { return t->facts && t->facts->stranger; }
 
 static void cell_free(struct cell *c)
 {

@@ -42,6 +42,8 @@ void facts_source(enum fact_kind, struct fact_source *);
  * this table alone. limit: most different facts it may ask (then UNKNOWN, "too many lookups"). Returns owned, or
  * NULL (no memory). */
 struct facts *facts_new(struct task *wake, unsigned limit);
+/* What it asks is for a stranger: sources may let the questions of others go first. Before the first fact(). */
+void facts_for_stranger(struct facts *);
 /* Cancels wake; answers still on their way are dropped when they come. NULL is fine. */
 void facts_free(struct facts *);
 /* The fact, or NULL while its answer is on its way (the first call asks). Valid until facts_free().
@@ -49,6 +51,8 @@ void facts_free(struct facts *);
 const struct fact *fact(struct facts *, enum fact_kind, struct str name);
 unsigned facts_pending(const struct facts *);
 
+/* For sources: see facts_for_stranger(). False for a table that has been freed. */
+bool fact_is_for_stranger(const struct fact_ticket *);
 /* For sources. Copies what it needs of f; ends the ticket. Calls no evaluator. */
 void fact_answer(struct fact_ticket *, const struct fact *f);
 /* A copy with its records and words, all in one block for free(); NULL: no memory. *octets (may be NULL): its size. */

@@ -169,6 +169,8 @@ void question_ask(struct session *s, const char *stage, bool (*decide)(struct se
 		out_of_memory(s);
 		return;
 	}
+	if (session_is_stranger(s))
+		facts_for_stranger(s->question.facts);
 	if (decide(s, arg)) {
 		question_end(s);
 		return;

@@ -345,6 +345,27 @@ START_TEST(broken_records_are_left_out)
 }
 END_TEST
 
+START_TEST(of_too_many_mail_hosts_the_best_stay)
+{
+	char name[32];
+
+	begin(&k, "a.test", MX);
+	for (int i = 0; i < DNS_RECORDS + 6; i++) {
+		snprintf(name, sizeof name, "m%d.test", i);
+		name_record(&k, "a.test", MX, i < DNS_RECORDS + 4 ? 500 : i - DNS_RECORDS, name);
+	}
+	ck_assert(parse("a.test", FACT_MX));
+	ck_assert_uint_eq(a.n, DNS_RECORDS);
+	for (unsigned want = 4; want <= 5; want++) {
+		unsigned found = 0;
+
+		for (unsigned i = 0; i < a.n; i++)
+			found += a.record[i].priority == want;
+		ck_assert_uint_eq(found, 1);
+	}
+}
+END_TEST
+
 START_TEST(a_malformed_packet_decides_nothing)
 {
 	size_t whole, question;
@@ -1026,6 +1047,35 @@ START_TEST(no_more_than_the_limit_is_on_its_way)
 }
 END_TEST
 
+START_TEST(the_questions_of_strangers_leave_places_for_ours)
+{
+	struct facts *strange = facts_new(NULL, 100);
+	char name[32];
+
+	stop_the_clock();
+	config.in_flight = 4;
+	ck_assert_ptr_null(dns_start(&config));
+	facts_for_stranger(strange);
+	for (unsigned i = 0; i < 10; i++) {
+		char line[64];
+
+		snprintf(name, sizeof name, "n%u.test", i);
+		snprintf(line, sizeof line, "%s SILENT", name);
+		ZONE(&one, line);
+		fact(strange, FACT_A, str_of(name));
+	}
+	settle();
+	ck_assert_uint_eq(one.nseen, 3);
+	ZONE(&one, "ours.test A 192.0.2.1", "n9.test A 192.0.2.2");
+	ck_assert_int_eq(look(FACT_A, "ours.test")->outcome, FOUND);
+	fact(table, FACT_A, STR("n8.test"));            /* joins a stranger's, which waits: it is ours now */
+	settle();
+	ck_assert_uint_eq(one.nseen, 5);
+	facts_free(strange);
+	dns_stop();
+}
+END_TEST
+
 START_TEST(stopping_answers_those_who_wait)
 {
 	stop_the_clock();
@@ -1158,6 +1208,7 @@ Suite *dns_suite(void)
 	tcase_add_test(t, cnames_are_followed_in_any_order);
 	tcase_add_test(t, a_chain_of_cnames_has_an_end);
 	tcase_add_test(t, broken_records_are_left_out);
+	tcase_add_test(t, of_too_many_mail_hosts_the_best_stay);
 	tcase_add_test(t, a_malformed_packet_decides_nothing);
 	tcase_add_test(t, pointers_lead_backwards_or_nowhere);
 	tcase_add_test(t, names_have_at_most_255_octets);
@@ -1192,6 +1243,7 @@ Suite *dns_suite(void)
 	tcase_add_test(t, answers_are_remembered_for_their_time);
 	tcase_add_test(t, the_cache_has_a_ceiling_and_keeps_what_is_used);
 	tcase_add_test(t, no_more_than_the_limit_is_on_its_way);
+	tcase_add_test(t, the_questions_of_strangers_leave_places_for_ours);
 	tcase_add_test(t, stopping_answers_those_who_wait);
 	tcase_add_test(t, wrong_resolvers_are_refused);
 	tcase_add_test(t, resolv_conf_is_understood);

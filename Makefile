@@ -7,6 +7,7 @@
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
+#   make conformance    the published suites of test cases (SPF)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about ten minutes. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
@@ -72,6 +73,7 @@ UNITS       := $(sort $(filter-out tests/unit/main.c,$(wildcard tests/unit/*.c))
 TEST_SOURCES := $(sort $(wildcard tests/*.c)) $(UNITS) tests/unit/main.c
 FUZZERS     := $(sort $(wildcard tests/fuzz/*.c))
 E2E_SOURCES := $(sort $(wildcard tests/e2e/*.c))
+CONFORMANCE_SOURCES := $(sort $(wildcard tests/conformance/*.c))
 CRASH_OBJECTS = $(patsubst %.c,$(B)/%.o,$(wildcard tests/crash/*.c))
 SUITES      := $(subst /,_,$(UNITS:tests/unit/%.c=%))
 
@@ -79,6 +81,7 @@ OBJECTS      = $(SOURCES:%.c=$(B)/%.o)
 MODULES      = $(filter-out $(B)/$(MAIN:.c=.o),$(OBJECTS))
 TEST_OBJECTS = $(TEST_SOURCES:%.c=$(B)/%.o)
 E2E_OBJECTS  = $(E2E_SOURCES:%.c=$(B)/%.o)
+CONFORMANCE_OBJECTS = $(CONFORMANCE_SOURCES:%.c=$(B)/%.o)
 E2E_PROGRAMS = $(E2E_SOURCES:tests/e2e/%.c=$(B)/e2e/%)
 PROGRAM      = $(if $(filter default,$(VARIANT)),fardel,$(B)/fardel)
 
@@ -106,6 +109,10 @@ $(B)/e2e/fakedns_main: $(B)/tests/fakedns.o $(MODULES)
 $(B)/e2e/%: $(B)/tests/e2e/%.o $(B)/flags
 	@mkdir -p $(@D)
 	$(call Q,LD)$(LINK) -o $@ $(filter %.o,$^) $(LIBS)
+
+# Suites that others publish, as they are, in tests/conformance/NAME/.
+$(B)/conformance-%: $(B)/tests/conformance/%.o $(MODULES) $(B)/flags $(B)/sources
+	$(call Q,LD)$(LINK) -o $@ $< $(MODULES) $(LIBS)
 
 # The shim is preloaded into fardel: no sanitizer, no other object.
 $(B)/crash-shim.so: tests/crash/shim.c tests/crash/trace.h $(B)/flags
@@ -149,6 +156,8 @@ check: fardel $(B)/unit $(E2E_PROGRAMS)
 	@sh tests/check.sh $(B)/unit $(T)
 e2e: fardel $(E2E_PROGRAMS)
 	@sh tests/e2e/run.sh $(T)
+conformance: $(B)/conformance-spf
+	@$(B)/conformance-spf tests/conformance/spf/*.yml
 asan: | build/deps-check
 	@$(MAKE) --no-print-directory VARIANT=asan unit
 clang: | build/deps-clang
@@ -166,7 +175,7 @@ build/bench/load: bench/load.c | build/deps-bench
 	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $< -lssl -lcrypto -pthread
 bench: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/run.sh
-objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CRASH_OBJECTS)
+objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CONFORMANCE_OBJECTS) $(CRASH_OBJECTS)
 fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
@@ -205,9 +214,9 @@ uninstall:
 clean:
 	rm -rf build fardel
 
--include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
+-include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench crash asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
+.PHONY: all objects run unit check e2e bench conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -949,6 +949,7 @@ static const struct command {
 	{ "mailq", cmd_mailq, "list the queue" },
 	{ "why", cmd_why, "why is this mail still here? ID, ADDRESS or DOMAIN" },
 	{ "queue", cmd_queue, "retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
+	{ "spf", cmd_spf, "may this address send mail from that domain? --ip A --helo H --from S" },
 	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "write a user's password into a file of users" },
 	{ "version", cmd_version, "print the version" },

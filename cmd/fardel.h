@@ -6,6 +6,7 @@ int cmd_sendmail(int argc, char **argv);
 int cmd_mailq(int argc, char **argv);
 int cmd_why(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
+int cmd_spf(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_mkmailbox(int argc, char **argv);

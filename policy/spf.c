@@ -539,16 +539,16 @@ static void set_why(struct check *c, struct str domain)
 		snprintf(out->why, sizeof out->why, is_domain(domain) ? "%s has no SPF record" : "\"%s\" is no name that could have an SPF record", name);
 		break;
 	case SPF_NEUTRAL:
-		snprintf(out->why, sizeof out->why, "%s does not say whether %s may %s it (%s)", name, ip, deed, out->mechanism);
+		snprintf(out->why, sizeof out->why, "%s does not say whether %s may %s it [%s]", name, ip, deed, out->mechanism);
 		break;
 	case SPF_PASS:
-		snprintf(out->why, sizeof out->why, "%s may %s %s (%s)", ip, deed, name, out->mechanism);
+		snprintf(out->why, sizeof out->why, "%s may %s %s [%s]", ip, deed, name, out->mechanism);
 		break;
 	case SPF_FAIL:
-		snprintf(out->why, sizeof out->why, "%s may not %s %s (%s)", ip, deed, name, out->mechanism);
+		snprintf(out->why, sizeof out->why, "%s may not %s %s [%s]", ip, deed, name, out->mechanism);
 		break;
 	case SPF_SOFTFAIL:
-		snprintf(out->why, sizeof out->why, "%s probably may not %s %s (%s)", ip, deed, name, out->mechanism);
+		snprintf(out->why, sizeof out->why, "%s probably may not %s %s [%s]", ip, deed, name, out->mechanism);
 		break;
 	case SPF_TEMPERROR:
 		snprintf(out->why, sizeof out->why, "cannot find out now whether %s may %s %s: %s", ip, deed, name, out->problem);
@@ -557,6 +557,19 @@ static void set_why(struct check *c, struct str domain)
 		snprintf(out->why, sizeof out->why, "the SPF record of %s cannot be used: %s", name, out->problem);
 		break;
 	}
+}
+
+void spf_late(const struct spf_query *q, struct spf_result *out)
+{
+	struct check c = { .q = q, .out = out };
+	struct str domain;
+
+	*out = (struct spf_result){ .code = SPF_TEMPERROR };
+	set_address(&c, q->peer);
+	domain = set_identity(&c);
+	set_text(out->domain, sizeof out->domain, domain);
+	stop(&c, SPF_TEMPERROR, "no answer within %d s", SPF_TIME_S);
+	set_why(&c, domain);
 }
 
 enum verdict spf_check(struct facts *facts, const struct spf_query *q, struct spf_result *out)

@@ -13,7 +13,8 @@ enum {
 	SPF_NAMES_MAX = 10,             /* MX hosts of a term; names of the address that are looked at */
 	/* Most facts that one question asks, the limit for facts_new(): the record, ten terms with ten hosts each, the names of the
 	 * address and the explanation. */
-	SPF_LOOKUPS = 1 + SPF_TERMS_MAX * (1 + SPF_NAMES_MAX) + 1 + SPF_NAMES_MAX + 1
+	SPF_LOOKUPS = 1 + SPF_TERMS_MAX * (1 + SPF_NAMES_MAX) + 1 + SPF_NAMES_MAX + 1,
+	SPF_TIME_S = 30                 /* for all of it (RFC 7208 4.6.4: at least 20); the clock is the caller's */
 };
 
 enum spf { SPF_NONE, SPF_NEUTRAL, SPF_PASS, SPF_FAIL, SPF_SOFTFAIL, SPF_TEMPERROR, SPF_PERMERROR };
@@ -40,6 +41,8 @@ struct spf_result {
 
 /* WAIT, or ACCEPT when *out is all set. Never REFUSE: what follows from a result is the caller's business. */
 enum verdict spf_check(struct facts *, const struct spf_query *, struct spf_result *out);
+/* The result of a question that has waited for SPF_TIME_S: a temperror. */
+void spf_late(const struct spf_query *, struct spf_result *out);
 /* Appends a whole Received-SPF field (RFC 7208 9.1), folded, in ASCII, with its CR LF. Whatever was in the query and in the records, it is
  * this one field. False: no memory. */
 bool spf_field(struct buf *, const struct spf_query *, const struct spf_result *);

@@ -411,10 +411,10 @@ int main(int argc, char **argv)
 		facts_source(types[i].kind, &world);
 	for (int i = 1; i < argc; i++) {
 		struct buf text = { .max = 1 << 24 };
-		char *start;
+		char *start = NULL;
 
 		suite = strrchr(argv[i], '/') ? strrchr(argv[i], '/') + 1 : argv[i];
-		if (file_read_all(AT_FDCWD, argv[i], &text) == -1 || !buf_char(&text, '\n') || !(start = room = malloc(text.n)))
+		if (file_read_all(AT_FDCWD, argv[i], &text) == -1 || !buf_char(&text, '\n') || !(room = start = malloc(text.n)))
 			die("cannot be read", str_of(argv[i]));
 		run_suite(buf_view(&text));
 		free(start);

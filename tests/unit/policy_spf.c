@@ -211,7 +211,7 @@ START_TEST(a_record_that_is_wrong_anywhere_is_wrong)
 		"v=spf1 a:x.y-", "v=spf1 a/33", "v=spf1 a//129", "v=spf1 a/24/64", "v=spf1 a/x", "v=spf1 ax.test", "v=spf1 mx:x.test:25", "v=spf1 a:%x.test",
 		"v=spf1 a:%{x}.test", "v=spf1 a:%{c}.test", "v=spf1 a:%{d0}.test", "v=spf1 a:%{d", "v=spf1 a:%{d2r.test", "v=spf1 a:%", "v=spf1 a:%{d}.1",
 		"v=spf1 redirect=", "v=spf1 redirect=x", "v=spf1 redirect=y.test redirect=y.test", "v=spf1 exp=", "v=spf1 exp=y.test all exp=y.test",
-		"v=spf1 redirect:y.test", "v=spf1 1x=y", "v=spf1 =y", "v=spf1 x=%", "v=spf1 x=\x80", "v=spf1 a\t-all", "v=spf1 -\x80" "all",
+		"v=spf1 redirect:y.test", "v=spf1 1x=y", "v=spf1 =y", "v=spf1 x=%", "v=spf1 x=\x80", "v=spf1 a\t-all", "v=spf1 -\200all",
 	}, *const fine[] = {
 		"v=spf1 foo=bar all", "v=spf1 foo= all", "v=spf1 foo.bar-1_2=%{c}%%%_%- all", "v=spf1 a:%{d} all", "v=spf1 a:%{D2R-+.} all", "v=spf1 a:x.y-z all",
 		"v=spf1 a:x.y. all", "v=spf1 a:x/24.test/24 all", "v=spf1 a:x:y.test all", "v=spf1 a:%{d99999999999999999999} all", "v=spf1 a/0//0 all",

@@ -99,6 +99,7 @@ static bool step(struct session *s)
 	case P_GREETING: return session_greet_stranger(s);
 	case P_PAUSED:
 	case P_ASKING:
+	case P_VETTING:
 	case P_AUTH_CHECK:
 	case P_AUTH_PAUSE:
 	case P_COMMIT:
@@ -187,7 +188,8 @@ static void time_is_up(struct session *s)
 	case P_LINGER:
 		session_die(s);
 		break;
-	case P_COMMIT:                  /* the queue has its own deadline */
+	case P_VETTING:                 /* SPF has its own deadline, and so has the queue */
+	case P_COMMIT:
 	case P_DEAD:
 		break;
 	}
@@ -400,6 +402,7 @@ static bool evictable(const struct session *s)
 	case P_HANDSHAKE:
 		return quiet >= EVICT_MS;
 	case P_COMMAND:
+	case P_VETTING:
 	case P_ASKING:                  /* for names whose servers do not answer one can be made to wait at will */
 		return quiet >= (barren ? EVICT_BARREN_MS : s->seen & SEEN_MAIL ? EVICT_BUSY_MS : EVICT_MS);
 	case P_DATA:

@@ -8,6 +8,10 @@
 struct tls_server;
 struct users;
 
+/* What becomes of RFC 7208's answer: nobody asks for it; it is noted in the message and in the log; or a fail is refused and a temperror put
+ * off, too. FACT_A .. FACT_TXT need a source then. */
+enum smtpd_spf { SMTPD_SPF_OFF, SMTPD_SPF_NOTE, SMTPD_SPF_REFUSE };
+
 struct smtpd_config {
 	const char *hostname;
 	uint64_t message_size;                  /* octets, announced as SIZE. 0: no limit */
@@ -23,6 +27,7 @@ struct smtpd_config {
 	unsigned hops_max;                      /* Received fields, 0: 100 */
 	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message, and 1 s more for each 1000 octets of it */
 	unsigned session_s;                     /* without a message that is taken. 0: 3600 */
+	enum smtpd_spf spf;                     /* of the senders that strangers name on a service for other servers */
 	struct tls_server *tls;                 /* what STARTTLS and SMTPD_SUBMISSIONS show; NULL: STARTTLS is not offered */
 	struct users *users;                    /* who may log in (auth/users.h); NULL: nobody. verify_start() was called */
 	const char *origin;                     /* the domain of names that local programs write without one; NULL: none */

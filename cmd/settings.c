@@ -84,6 +84,10 @@ static const struct conf_row rows[] = {
 	{ .name = "check_sender", .kind = CONF_YESNO, .offset = AT(check_sender), .preset = "yes", .help =
 		"Mail from strangers (not relay_from) is refused when the sender's domain cannot get any: it does not exist, has no mail host\n"
 		"with an address, or a null MX. While the DNS does not answer they are told to come back." },
+	{ .name = "spf", .kind = CONF_TEXT, .offset = AT(spf_text), .preset = "note", .help =
+		"What becomes of the answer whether a stranger's address may send mail from the sender's domain (RFC 7208). note: it is written\n"
+		"into the message (Received-SPF) and into the log. refuse: so it is, and what the domain does not want to have come from there is\n"
+		"refused; while its DNS does not answer, strangers are told to come back. off: nobody asks." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
@@ -565,9 +569,11 @@ static void make_words(struct settings *s)
 {
 	static const char *const tls_out[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
 	static const char *const inet[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
+	static const char *const spf[] = { [SMTPD_SPF_OFF] = "off", [SMTPD_SPF_NOTE] = "note", [SMTPD_SPF_REFUSE] = "refuse" };
 
 	s->tls_out = (enum tls_out)find_word(s, "tls_out", s->tls_out_text, tls_out, 3, "may, no or must");
 	s->inet = (enum inet)find_word(s, "inet", s->inet_text, inet, 4, "prefer4, prefer6, only4 or only6");
+	s->spf = (enum smtpd_spf)find_word(s, "spf", s->spf_text, spf, 3, "note, refuse or off");
 }
 
 static void make_source(struct settings *s)

@@ -66,6 +66,7 @@ struct settings {
 	unsigned greeting_delay_ms;
 	const char *tls_out_text;
 	const char *inet_text;
+	const char *spf_text;
 	const char *tls_ca;             /* or NULL: the system's */
 	unsigned smtp_port;
 	uint64_t message_size, queue_reserve;
@@ -84,6 +85,7 @@ struct settings {
 	struct tls_files *tls;
 	enum tls_out tls_out;
 	enum inet inet;
+	enum smtpd_spf spf;
 	struct sockaddr_storage source[2];      /* IPv4, IPv6; AF_UNSPEC: not said */
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */
 

@@ -63,6 +63,21 @@ static void end_of_chunk(struct session *s)
 	}
 }
 
+static void begin_chunk(struct session *s)
+{
+	struct chunk *c = &s->chunk;
+
+	c->end = loop_now() + data_ms(s);
+	s->phase = P_CHUNK;
+	if (c->refusal ? data_far_too_much(s, c->size) : !data_begin_chunk(s, c->size)) {
+		data_far_too_large(s);
+		return;
+	}
+	session_deadline(s, session_idle_ms(s));
+	if (c->left == 0)
+		end_of_chunk(s);
+}
+
 void verb_bdat(struct session *s, struct str arg)
 {
 	struct chunk c = { 0 };
@@ -78,16 +93,11 @@ void verb_bdat(struct session *s, struct str arg)
 		session_spend(s, COST_IDLE);
 	c.left = c.size;
 	c.refusal = out_of_place(s);
-	c.end = loop_now() + data_ms(s);
 	s->chunk = c;
-	s->phase = P_CHUNK;
-	if (c.refusal ? data_far_too_much(s, c.size) : !data_begin_chunk(s, c.size)) {
-		data_far_too_large(s);
-		return;
-	}
-	session_deadline(s, session_idle_ms(s));
-	if (c.left == 0)
-		end_of_chunk(s);
+	if (c.refusal)
+		begin_chunk(s);
+	else
+		vetting_await(s, begin_chunk);
 }
 
 bool chunk_read(struct session *s)

@@ -63,11 +63,12 @@ void data_await(struct session *s, msec end, uint64_t octets)
 
 static void await_data(struct session *s) { data_await(s, s->txn->data_end, s->txn->octets); }
 
-/* RFC 5321 4.4. Of several recipients none is told of the others. */
+/* RFC 5321 4.4, RFC 7208 9.1. Of several recipients none is told of the others. */
 static bool print_received(struct session *s, struct buf *out)
 {
 	char date[64];
 
+	vetting_field(s, out);
 	buf_printf(out, "Received: from %s (%s%s%s)\r\n", s->who.helo, s->who.local ? "" : "[", s->who.peer_text,
 		s->who.local ? "" : "]");
 	buf_printf(out, "\tby %s with %s id %s", s->config->hostname, session_protocol(s), session_id(s));
@@ -78,7 +79,7 @@ static bool print_received(struct session *s, struct buf *out)
 	return buf_printf(out, ";\r\n\t%s\r\n", clock_rfc5322(loop_wall(), date)) && !out->bad;
 }
 
-/* Begins a draft with our trace field. False: s->txn->refusal says why not. */
+/* Begins a draft with our trace fields. False: s->txn->refusal says why not. */
 static bool begin_draft(struct session *s)
 {
 	struct buf received = { 0 };
@@ -100,11 +101,25 @@ static bool begin_draft(struct session *s)
 	return ok;
 }
 
-void verb_data(struct session *s, struct str arg)
+/* What may change in a moment costs no patience. */
+static void refuse_vetted(struct session *s, const struct refusal *r)
 {
+	session_log_refusal(s, "DATA", buf_view(&s->txn->only_rcpt), r->code, r->enhanced, r->text);
+	if (r->code >= 500)
+		session_offends(s, COST_FAILED);
+	session_say(s, r->code, r->enhanced, "%s", r->text);
+	txn_reset(s);
+}
+
+static void begin_data(struct session *s)
+{
+	const struct refusal *r = vetting_refusal(s);
 	struct reply why;
 
-	(void)arg;
+	if (r) {
+		refuse_vetted(s, r);
+		return;
+	}
 	if (!queue_accepting(&why)) {
 		session_log_refusal(s, "DATA", STR(""), why.code, why.enhanced, why.text);
 		session_say_as(s, &why);
@@ -120,6 +135,12 @@ void verb_data(struct session *s, struct str arg)
 	s->phase = P_DATA;
 	s->txn->data_end = loop_now() + data_ms(s);
 	await_data(s);
+}
+
+void verb_data(struct session *s, struct str arg)
+{
+	(void)arg;
+	vetting_await(s, begin_data);
 }
 
 enum { HOPS_MATCHED = 8, HOPS_OTHER = 255 };    /* the whole word; a line of another kind */
@@ -202,7 +223,7 @@ static void log_received(struct session *s)
 	log_event(LOG_INFO, "received", LF(L_TEXT("id", session_id(s)), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
 		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
 		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("user", s->who.user), L_TEXT("proto", session_protocol(s)),
-		L_TEXT("tls", tls)));
+		L_TEXT("tls", tls), L_TEXT("spf", vetting_word(s))));
 }
 
 /* The client may be gone since; the mail is ours all the same. */
@@ -310,6 +331,7 @@ bool data_read(struct session *s)
 bool data_begin_chunk(struct session *s, uint64_t n)
 {
 	struct txn *t = s->txn;
+	const struct refusal *r;
 	struct reply why;
 
 	if (!(s->seen & SEEN_BDAT)) {
@@ -317,6 +339,8 @@ bool data_begin_chunk(struct session *s, uint64_t n)
 		t->data_end = loop_now() + data_ms(s);
 		if (!queue_accepting(&why))
 			data_refuse(s, why.code == 452 ? &refuse_full : &refuse_disk);
+		else if ((r = vetting_refusal(s)))
+			data_refuse(s, r);
 		else
 			begin_draft(s);
 	}

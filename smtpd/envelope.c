@@ -271,6 +271,7 @@ static void accept_rcpt(struct session *s, const struct recipient *to)
 	if (s->txn->envelope.nrcpt == 1)
 		buf_str(&s->txn->only_rcpt, addr_text(&to->addr));
 	s->seen |= SEEN_RCPT;
+	vetting_begin(s);
 	session_say(s, 250, "2.1.5", "Recipient ok");
 }
 

@@ -140,6 +140,7 @@ void txn_reset(struct session *s)
 	buf_free(&t->only_rcpt);
 	buf_free(&t->domains);
 	submission_free(t);
+	vetting_free(t);
 	free(t);
 }
 

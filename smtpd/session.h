@@ -14,6 +14,7 @@ struct held;
 struct login;
 struct session;
 struct tls;
+struct vetting;
 
 enum {
 	HANDSHAKE_MS = 60000,           /* from STARTTLS to the end of the TLS handshake */
@@ -39,6 +40,7 @@ enum phase {
 	P_COMMAND,                      /* reads commands */
 	P_PAUSED,                       /* has earned a delay: input waits */
 	P_ASKING,                       /* a command waits for facts: input waits */
+	P_VETTING,                      /* a message may come as soon as SPF is known: input waits */
 	P_AUTH,                         /* reads a response of the login that is under way */
 	P_AUTH_CHECK,                   /* a password is being compared: input waits */
 	P_AUTH_PAUSE,                   /* it was wrong, which is told later: input waits */
@@ -90,6 +92,7 @@ struct txn {
 	struct undot undot;             /* DATA */
 	struct line_ends ends;          /* BDAT */
 	struct held *held;              /* the header, until it is whole, when it is to be completed */
+	struct vetting *vetting;        /* SPF of the sender; NULL: not asked for */
 	struct hops hops;
 	uint64_t octets;                /* of the message, without dots and our own field */
 	uint64_t noted;                 /* of them, when the session was touched last */
@@ -254,6 +257,15 @@ bool submission_begin(struct session *);                /* false: no memory */
 void submission_take(struct session *, struct str);     /* while txn->held; data_store() and data_refuse() follow */
 void submission_end(struct session *);                  /* the message is over */
 void submission_free(struct txn *);
+
+/* ---- SPF of strangers (smtpd/spf.c) */
+void vetting_begin(struct session *);                   /* there is a recipient: asks, when it has not been done and is wanted of this client */
+/* Runs go_on(s) when it is known or was not asked for: now, or later; until then the session is P_VETTING, for SPF_TIME_S at most. */
+void vetting_await(struct session *, void (*go_on)(struct session *));
+const struct refusal *vetting_refusal(struct session *);        /* of the message, as long as the transaction lasts; NULL: none */
+bool vetting_field(const struct session *, struct buf *);       /* appends Received-SPF, or nothing; false: no memory */
+const char *vetting_word(const struct session *);       /* the result for the log; "": not asked for */
+void vetting_free(struct txn *);
 
 /* ---- who stands in front of us (smtpd/proxy.c) */
 enum proxy {

@@ -163,6 +163,36 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 }
 static struct fact_source mailboxes = { .ask = ask };
 
+/* The sender's domain, asked for SPF while other commands come: what its record says goes by the length of its name. */
+enum { RECORDS = 16 };
+static struct { struct fact_ticket *ticket; size_t n; } domains[RECORDS];
+static size_t ndomains;
+
+static void answer_domains(struct task *t)
+{
+	static const char *const records[] = { "v=spf1 -all exp=%{l}.test", "v=spf1 ip4:10.0.0.0/8 ~all", "other", NULL };
+
+	(void)t;
+	while (ndomains) {
+		const char *text = records[domains[--ndomains].n % 4];
+		struct record r = { .data = str_of(text) };
+		struct fact f = { .outcome = text ? FOUND : UNKNOWN, .n = text != NULL, .record = &r };
+
+		fact_answer(domains[ndomains].ticket, &f);
+	}
+}
+static struct task domains_soon = { .run = answer_domains };
+
+static void ask_domain(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
+{
+	(void)source;
+	must(kind == FACT_TXT && ndomains < RECORDS, "a question about a domain");
+	domains[ndomains].ticket = ticket;
+	domains[ndomains++].n = name.n;
+	task_post(&domains_soon);
+}
+static struct fact_source records = { .ask = ask_domain };
+
 /* Local parts with n are unknown, with l put off, with w looked up. */
 static enum verdict rcpt(void *arg, const struct subject *who, struct facts *facts, const struct recipient *to, struct reply *why)
 {
@@ -443,9 +473,19 @@ static void check_stored(struct model *m, const char *id)
 	must(buf_reserve(&text, (size_t)mail->size + 1) != NULL, "no memory");
 	must(pread(mail->fd, text.p, (size_t)mail->size, mail->at) == mail->size, "a queue file that is too short");
 	text.n = (size_t)mail->size;
+	at = text.p;
+	if (text.n > 14 && memcmp(text.p, "Received-SPF: ", 14) == 0) {
+		must(!known, "SPF of one whom we know");
+		at = memmem(text.p, text.n, "\r\nReceived: ", 12);
+		must(at != NULL, "no trace field behind Received-SPF");
+		for (const char *p = text.p; p < at; p++)
+			must(*p != '\n' || p[1] == '\t', "Received-SPF is more than one field");
+		at += 2;
+	}
+	must((size_t)(text.p + text.n - at) > 10 && memcmp(at, "Received: ", 10) == 0, "no trace field");
 	/* Our field ends with its date; what follows is the client's. */
-	at = memmem(text.p, text.n, ";\r\n\t", 4);
-	must(text.n > 10 && memcmp(text.p, "Received: ", 10) == 0 && at, "no trace field");
+	at = memmem(at, (size_t)(text.p + text.n - at), ";\r\n\t", 4);
+	must(at != NULL, "no date in the trace field");
 	at += 4;
 	end = memmem(at, (size_t)(text.p + text.n - at), "\r\n", 2);
 	must(end != NULL, "a trace field without end");
@@ -605,6 +645,8 @@ static void read_chunk(struct model *m, uint64_t n, bool last)
 
 static void begun_anew(struct model *m, struct str line, int code)
 {
+	if (is_verb(line, "DATA") && (code == 550 || code / 10 == 45))      /* SPF, or trouble of the server's: that was all of it */
+		forget_transaction(m);
 	if (code != 250)
 		return;
 	if (is_verb(line, "MAIL")) {
@@ -725,6 +767,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		.space = kernel.space };
 	log_threshold(LOG_INFO);
 	facts_source(FACT_MAILBOX, &mailboxes);
+	facts_source(FACT_TXT, &records);
 	loop_virtual_clock(1795424400);
 	smtpd_configure(&config);
 	atexit(leave);
@@ -750,6 +793,7 @@ static void choose(const uint8_t *data, unsigned *how, size_t *piece)
 	fail_in = failure / FAIL_KINDS;
 	config.message_size = *how & SMALL ? SMALL_SIZE : 0;
 	config.rcpt_max = *how & SMALL ? SMALL_RCPTS : 0;
+	config.spf = data[1] & 1 ? SMTPD_SPF_REFUSE : SMTPD_SPF_NOTE;
 }
 
 static void end_talk(void)
@@ -775,6 +819,7 @@ static void end_session(void)
 	must(!smtpd_sessions(), "a session stays");
 	fail_in = 0;
 	answer(&answer_soon);
+	answer_domains(&domains_soon);
 	loop_turn(0);
 }
 

@@ -38,3 +38,57 @@ spf_asks() {
 		status_is 64 spf $wrong
 	done
 }
+
+it spf_in_the_server "the server notes what SPF says of strangers, in the message and in the log; with spf = refuse a fail is refused; inetd does the same"
+spf_in_the_server() {
+	cat >"$T/dns.zone" <<-'END'
+	good.test MX 10 mx.good.test
+	good.test TXT "v=spf1 ip4:127.0.0.1 -all"
+	bad.test MX 10 mx.good.test
+	bad.test TXT "v=spf1 ip4:192.0.2.1 -all exp=why.bad.test"
+	why.bad.test TXT "%{i} is none of ours"
+	late.test MX 10 mx.good.test
+	late.test TXT "v=spf1 a:broken.test -all"
+	broken.test SERVFAIL
+	mx.good.test A 192.0.2.1
+	END
+	fakedns dns
+	dns_port=$port
+	serve here "resolver = 127.0.0.1:$dns_port" "relay_from = 192.0.2.0/24"
+	hears "$(port_of here)" a@bad.test 250
+	within 30 "the message" arrived here user 1
+	# The field of final delivery stands in front.
+	sed -n '/^Received/,$p' "$(mail here user)" | head -n 12 >"$T/top"
+	must "Received-SPF on top" sh -c 'head -n 1 "$0" | grep -q "^Received-SPF: fail"' "$T/top"
+	has 'here.test: 127.0.0.1 may not send mail from bad.test \[-all\])' "$T/top"
+	has '^	identity=mailfrom' "$T/top"
+	has '^Received: from ' "$T/top"
+	has ' received .* spf=fail' "$T/here.log"
+	hears "$(port_of here)" a@good.test 250
+	within 20 "the log" grep -q ' received .* from=a@good.test .* spf=pass' "$T/here.log"
+	hears "$(port_of here)" a@late.test 250
+	within 20 "the log" grep -q ' received .* from=a@late.test .* spf=temperror' "$T/here.log"
+	serve strict "resolver = 127.0.0.1:$dns_port" "relay_from = 192.0.2.0/24" "spf = refuse"
+	begin super "$tools/superserver" "$fardel" inetd -c "$T/strict.conf"
+	said_port super
+	for at in $(port_of strict) $port; do
+		refused=$(inject -p "$at" -f a@bad.test -t user@strict.test 2>&1) && fail "a fail was taken"
+		case $refused in
+		*'550 5.7.23 SPF: 127.0.0.1 may not send mail from bad.test [-all]; that domain explains: 127.0.0.1 is none of ours'*) ;;
+		*) fail "a fail hears $refused" ;;
+		esac
+		refused=$(inject -p "$at" -f a@late.test -t user@strict.test 2>&1) && fail "a temperror was taken"
+		case $refused in
+		*'451 4.7.24 SPF: '*) ;;
+		*) fail "a temperror hears $refused" ;;
+		esac
+		must "a pass" inject -p "$at" -f a@good.test -t user@strict.test
+	done
+	has ' rejected stage=DATA .* code=550 status=5.7.23 ' "$T/strict.log"
+	serve silent "resolver = 127.0.0.1:$dns_port" "relay_from = 192.0.2.0/24" "spf = off"
+	must "taken" inject -p "$(port_of silent)" -f a@bad.test -t user@silent.test
+	within 30 "the message" arrived silent user 1
+	grep -q Received-SPF "$(mail silent user)" && fail "it was asked for"
+	serve trusting "resolver = 127.0.0.1:$dns_port" "spf = refuse"
+	must "relay_from is not asked about" inject -p "$(port_of trusting)" -f a@bad.test -t user@trusting.test
+}

@@ -244,6 +244,8 @@ static const char *domain_fault(struct str text)
 
 	if (!text.n)
 		return "the domain is missing";
+	if (text.n > SPF_DOMAIN_MAX)
+		return "the domain is too long";
 	do {
 		if ((wrong = next_piece(&rest, SPF_M_CLIENT, &p)))
 			return wrong;

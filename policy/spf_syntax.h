@@ -6,6 +6,7 @@
 
 enum {
 	SPF_RECORD_MAX = 8192,          /* octets: five times what the largest servers of mail publish */
+	SPF_DOMAIN_MAX = 512,           /* of a domain with its macros, as it is written: what it costs to expand is bounded */
 	SPF_TEXT_MAX = 512              /* of what macros are expanded to */
 };
 

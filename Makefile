@@ -7,7 +7,7 @@
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
-#   make conformance    the published suites of test cases (SPF)
+#   make conformance    the published suites of test cases that lie in CONFORMANCE (spf/*.yml)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about ten minutes. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
@@ -110,7 +110,8 @@ $(B)/e2e/%: $(B)/tests/e2e/%.o $(B)/flags
 	@mkdir -p $(@D)
 	$(call Q,LD)$(LINK) -o $@ $(filter %.o,$^) $(LIBS)
 
-# Suites that others publish, as they are, in tests/conformance/NAME/.
+# Suites that others publish are read from where they lie: CONFORMANCE/NAME/.
+CONFORMANCE ?= ../shared/conformance
 $(B)/conformance-%: $(B)/tests/conformance/%.o $(MODULES) $(B)/flags $(B)/sources
 	$(call Q,LD)$(LINK) -o $@ $< $(MODULES) $(LIBS)
 
@@ -157,7 +158,7 @@ check: fardel $(B)/unit $(E2E_PROGRAMS)
 e2e: fardel $(E2E_PROGRAMS)
 	@sh tests/e2e/run.sh $(T)
 conformance: $(B)/conformance-spf
-	@$(B)/conformance-spf tests/conformance/spf/*.yml
+	@$(B)/conformance-spf $(wildcard $(CONFORMANCE)/spf/*.yml)
 asan: | build/deps-check
 	@$(MAKE) --no-print-directory VARIANT=asan unit
 clang: | build/deps-clang

@@ -171,8 +171,6 @@ static enum answer find_target(struct check *c, struct str domain, const struct 
 	*out = domain;
 	if (!t->domain.n)
 		return YES;
-	if (spf_has_macro(t->domain, SPF_M_VALIDATED) && count_term(c) == STOP)
-		return STOP;
 	if (!values_for(c, domain, t->domain, &v))
 		return LATER;
 	*out = spf_expand_name(t->domain, &v, room);

@@ -428,7 +428,7 @@ static bool is_verb(struct str line, const char *verb)
 /* A command line that is run: no control characters but its CR, at its end. */
 static bool is_clean(struct str line)
 {
-	if (!line.n || line.p[line.n - 1] != '\r')
+	if (!line.n || line.p[line.n - 1] != '\r' || memchr(line.p, '\r', line.n - 1))
 		return false;
 	for (size_t i = 0; i + 1 < line.n; i++)
 		if ((unsigned char)line.p[i] < ' ' || line.p[i] == 0x7f)

@@ -331,7 +331,7 @@ static void configure_sending(void)
 
 static int start_sending(void)
 {
-	int status = start_dns();
+	int status = settings_can_send(&settings) ? start_dns() : settings_complain(&settings);
 
 	if (status)
 		return status;
@@ -950,7 +950,7 @@ static const struct command {
 	{ "config", cmd_config, SETTINGS, "print the settings, with their origins" },
 	{ "sendmail", cmd_sendmail, "[-itv] [-C FILE] [-f SENDER] [-F NAME] [-N WHEN] [-R WHAT] [-V ENVID] [--at TIME] [RECIPIENT]... | -bs | -bp | -bi | -q",
 		"take a message from standard input" },
-	{ "mailq", cmd_mailq, SETTINGS, "list the queue" },
+	{ "mailq", cmd_mailq, "[--json] " SETTINGS, "list the queue" },
 	{ "why", cmd_why, SETTINGS " [ID|ADDRESS|DOMAIN]", "why is this mail still here? ID, ADDRESS or DOMAIN" },
 	{ "queue", cmd_queue, "retry|hold|release|drop [--yes] " SETTINGS " ID|ADDRESS|DOMAIN|all",
 		"retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },

@@ -14,7 +14,9 @@
 #   make deps       installs what is missing (as root) or says which line does
 #   make install    program, man pages and sample settings below PREFIX; DESTDIR stands before all paths
 #   make install-mta    the same, and what other programs call: sendmail, mailq, newaliases
+#   make install-units  units for systemd, its account and queue directory; nothing is started
 #   make uninstall  removes all of that again, settings that were changed excepted
+#   make deb        a Debian package in build/deb/; DEB_BUILD_OPTIONS=nocheck without unit tests
 #   make clean
 #
 # V=1 shows the commands.
@@ -29,7 +31,10 @@ FUZZ_SECONDS = 20
 DESTDIR  =
 PREFIX   = /usr/local
 sbindir  = $(PREFIX)/sbin
+libdir   = $(PREFIX)/lib
 mandir   = $(PREFIX)/share/man
+compdir  = $(PREFIX)/share/bash-completion/completions
+unitdir  = $(libdir)/systemd/system
 confdir  = /etc/fardel
 
 VARIANT  = default
@@ -173,34 +178,56 @@ lint: | build/deps-check
 
 # ---- installing. The settings that are there are never written over: the new sample lies beside them.
 MTA_NAMES = sendmail mailq newaliases
+MTA_PAGES = $(MTA_NAMES:=.8)
+UNITS     = fardel.service fardel.socket fardel@.service fardel-flush.service fardel-flush.timer
 install: fardel
-	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man8' '$(DESTDIR)$(confdir)'
+	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man8' '$(DESTDIR)$(compdir)' '$(DESTDIR)$(confdir)'
 	install -m 755 fardel '$(DESTDIR)$(sbindir)/fardel'
 	install -m 644 doc/man/fardel.8 '$(DESTDIR)$(mandir)/man8/fardel.8'
 	install -m 644 doc/man/fardel.conf.5 '$(DESTDIR)$(mandir)/man5/fardel.conf.5'
+	install -m 644 packaging/completion.bash '$(DESTDIR)$(compdir)/fardel'
 	env -i ./fardel config -c /dev/null >'$(DESTDIR)$(confdir)/fardel.conf.sample'
 	chmod 644 '$(DESTDIR)$(confdir)/fardel.conf.sample'
 	test -e '$(DESTDIR)$(confdir)/fardel.conf' || install -m 644 '$(DESTDIR)$(confdir)/fardel.conf.sample' '$(DESTDIR)$(confdir)/fardel.conf'
 
-# Another mail server's file of that name stops it: a package owns it.
+# Another mail server's file of that name stops it: a package owns it. Programs of old look for sendmail in lib/.
 install-mta: install
-	@for name in $(MTA_NAMES); do \
-		at='$(DESTDIR)$(sbindir)'/$$name; \
-		if [ "$$(readlink "$$at")" = fardel ] || { [ ! -e "$$at" ] && [ ! -L "$$at" ]; }; then continue; fi; \
+	@for name in sbin/sendmail sbin/mailq sbin/newaliases lib/sendmail; do \
+		case $$name in sbin/*) at='$(DESTDIR)$(sbindir)'/$${name#*/} ours=fardel ;; *) at='$(DESTDIR)$(libdir)/sendmail' ours='$(sbindir)/sendmail' ;; esac; \
+		if [ "$$(readlink "$$at")" = "$$ours" ] || { [ ! -e "$$at" ] && [ ! -L "$$at" ]; }; then continue; fi; \
 		echo "$$at is another program's. Remove that one first, or choose another PREFIX" >&2; exit 1; \
 	done
 	for name in $(MTA_NAMES); do ln -sf fardel '$(DESTDIR)$(sbindir)'/$$name || exit 1; done
-	install -m 644 doc/man/sendmail.8 '$(DESTDIR)$(mandir)/man8/sendmail.8'
+	install -d '$(DESTDIR)$(libdir)'
+	ln -sf '$(sbindir)/sendmail' '$(DESTDIR)$(libdir)/sendmail'
+	for page in $(MTA_PAGES); do install -m 644 doc/man/$$page '$(DESTDIR)$(mandir)'/man8/$$page || exit 1; done
+
+# systemctl daemon-reload, systemd-sysusers and systemd-tmpfiles --create make use of them.
+install-units:
+	install -d '$(DESTDIR)$(unitdir)' '$(DESTDIR)$(libdir)/sysusers.d' '$(DESTDIR)$(libdir)/tmpfiles.d'
+	for unit in $(UNITS); do \
+		sh packaging/place.sh '$(sbindir)' packaging/systemd/$$unit >'$(DESTDIR)$(unitdir)'/$$unit && chmod 644 '$(DESTDIR)$(unitdir)'/$$unit || exit 1; \
+	done
+	install -m 644 packaging/systemd/sysusers.conf '$(DESTDIR)$(libdir)/sysusers.d/fardel.conf'
+	install -m 644 packaging/systemd/tmpfiles.conf '$(DESTDIR)$(libdir)/tmpfiles.d/fardel.conf'
 
 # A link or page that is not ours stays; so do settings that differ from the sample, and the queue.
 uninstall:
 	for name in $(MTA_NAMES); do \
 		if [ "$$(readlink '$(DESTDIR)$(sbindir)'/$$name)" = fardel ]; then rm -f '$(DESTDIR)$(sbindir)'/$$name; fi; \
 	done
-	if cmp -s doc/man/sendmail.8 '$(DESTDIR)$(mandir)/man8/sendmail.8'; then rm -f '$(DESTDIR)$(mandir)/man8/sendmail.8'; fi
+	if [ "$$(readlink '$(DESTDIR)$(libdir)/sendmail')" = '$(sbindir)/sendmail' ]; then rm -f '$(DESTDIR)$(libdir)/sendmail'; fi
+	for page in $(MTA_PAGES); do \
+		if cmp -s doc/man/$$page '$(DESTDIR)$(mandir)'/man8/$$page; then rm -f '$(DESTDIR)$(mandir)'/man8/$$page; fi; \
+	done
+	for unit in $(UNITS); do rm -f '$(DESTDIR)$(unitdir)'/$$unit || exit 1; done
+	rm -f '$(DESTDIR)$(libdir)/sysusers.d/fardel.conf' '$(DESTDIR)$(libdir)/tmpfiles.d/fardel.conf'
 	if cmp -s '$(DESTDIR)$(confdir)/fardel.conf' '$(DESTDIR)$(confdir)/fardel.conf.sample'; then rm -f '$(DESTDIR)$(confdir)/fardel.conf'; fi
-	rm -f '$(DESTDIR)$(sbindir)/fardel' '$(DESTDIR)$(mandir)/man8/fardel.8' '$(DESTDIR)$(mandir)/man5/fardel.conf.5' '$(DESTDIR)$(confdir)/fardel.conf.sample'
+	rm -f '$(DESTDIR)$(sbindir)/fardel' '$(DESTDIR)$(mandir)/man8/fardel.8' '$(DESTDIR)$(mandir)/man5/fardel.conf.5' '$(DESTDIR)$(compdir)/fardel' '$(DESTDIR)$(confdir)/fardel.conf.sample'
 	if [ -d '$(DESTDIR)$(confdir)' ]; then rmdir '$(DESTDIR)$(confdir)' 2>/dev/null || :; fi
+
+deb:
+	@sh packaging/deb.sh build/deb
 
 clean:
 	rm -rf build fardel
@@ -208,6 +235,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench crash asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
+.PHONY: all objects run unit check e2e bench crash asan clang valgrind fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -30,6 +30,7 @@ FUZZ_SECONDS = 20
 
 DESTDIR  =
 PREFIX   = /usr/local
+bindir   = $(PREFIX)/bin
 sbindir  = $(PREFIX)/sbin
 libdir   = $(PREFIX)/lib
 mandir   = $(PREFIX)/share/man
@@ -177,8 +178,10 @@ lint: | build/deps-check
 	@sh tests/lint.sh
 
 # ---- installing. The settings that are there are never written over: the new sample lies beside them.
-MTA_NAMES = sendmail mailq newaliases
-MTA_PAGES = $(MTA_NAMES:=.8)
+# What other mail servers call so, at the places where programs look: links to the program that hold below DESTDIR, too.
+MTA_LINKS = '$(sbindir)/sendmail' '$(libdir)/sendmail' '$(bindir)/mailq' '$(bindir)/newaliases'
+MTA_TARGET = ../$(notdir $(sbindir))/fardel
+MTA_PAGES = man8/sendmail.8 man1/mailq.1 man1/newaliases.1
 UNITS     = fardel.service fardel.socket fardel@.service fardel-flush.service fardel-flush.timer
 install: fardel
 	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man8' '$(DESTDIR)$(compdir)' '$(DESTDIR)$(confdir)'
@@ -190,17 +193,16 @@ install: fardel
 	chmod 644 '$(DESTDIR)$(confdir)/fardel.conf.sample'
 	test -e '$(DESTDIR)$(confdir)/fardel.conf' || install -m 644 '$(DESTDIR)$(confdir)/fardel.conf.sample' '$(DESTDIR)$(confdir)/fardel.conf'
 
-# Another mail server's file of that name stops it: a package owns it. Programs of old look for sendmail in lib/.
+# Another mail server's file of that name stops it: a package owns it.
 install-mta: install
-	@for name in sbin/sendmail sbin/mailq sbin/newaliases lib/sendmail; do \
-		case $$name in sbin/*) at='$(DESTDIR)$(sbindir)'/$${name#*/} ours=fardel ;; *) at='$(DESTDIR)$(libdir)/sendmail' ours='$(sbindir)/sendmail' ;; esac; \
-		if [ "$$(readlink "$$at")" = "$$ours" ] || { [ ! -e "$$at" ] && [ ! -L "$$at" ]; }; then continue; fi; \
+	@for name in $(MTA_LINKS); do \
+		at='$(DESTDIR)'$$name; \
+		if [ "$$(readlink "$$at")" = '$(MTA_TARGET)' ] || { [ ! -e "$$at" ] && [ ! -L "$$at" ]; }; then continue; fi; \
 		echo "$$at is another program's. Remove that one first, or choose another PREFIX" >&2; exit 1; \
 	done
-	for name in $(MTA_NAMES); do ln -sf fardel '$(DESTDIR)$(sbindir)'/$$name || exit 1; done
-	install -d '$(DESTDIR)$(libdir)'
-	ln -sf '$(sbindir)/sendmail' '$(DESTDIR)$(libdir)/sendmail'
-	for page in $(MTA_PAGES); do install -m 644 doc/man/$$page '$(DESTDIR)$(mandir)'/man8/$$page || exit 1; done
+	install -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(libdir)' '$(DESTDIR)$(mandir)/man1'
+	for name in $(MTA_LINKS); do ln -sf '$(MTA_TARGET)' '$(DESTDIR)'$$name || exit 1; done
+	for page in $(MTA_PAGES); do install -m 644 doc/man/$${page#*/} '$(DESTDIR)$(mandir)'/$$page || exit 1; done
 
 # systemctl daemon-reload, systemd-sysusers and systemd-tmpfiles --create make use of them.
 install-units:
@@ -213,12 +215,11 @@ install-units:
 
 # A link or page that is not ours stays; so do settings that differ from the sample, and the queue.
 uninstall:
-	for name in $(MTA_NAMES); do \
-		if [ "$$(readlink '$(DESTDIR)$(sbindir)'/$$name)" = fardel ]; then rm -f '$(DESTDIR)$(sbindir)'/$$name; fi; \
+	for name in $(MTA_LINKS); do \
+		if [ "$$(readlink '$(DESTDIR)'$$name)" = '$(MTA_TARGET)' ]; then rm -f '$(DESTDIR)'$$name; fi; \
 	done
-	if [ "$$(readlink '$(DESTDIR)$(libdir)/sendmail')" = '$(sbindir)/sendmail' ]; then rm -f '$(DESTDIR)$(libdir)/sendmail'; fi
 	for page in $(MTA_PAGES); do \
-		if cmp -s doc/man/$$page '$(DESTDIR)$(mandir)'/man8/$$page; then rm -f '$(DESTDIR)$(mandir)'/man8/$$page; fi; \
+		if cmp -s doc/man/$${page#*/} '$(DESTDIR)$(mandir)'/$$page; then rm -f '$(DESTDIR)$(mandir)'/$$page; fi; \
 	done
 	for unit in $(UNITS); do rm -f '$(DESTDIR)$(unitdir)'/$$unit || exit 1; done
 	rm -f '$(DESTDIR)$(libdir)/sysusers.d/fardel.conf' '$(DESTDIR)$(libdir)/tmpfiles.d/fardel.conf'

@@ -974,7 +974,7 @@ static int usage(FILE *to)
 	fprintf(to, "usage: fardel COMMAND [-c FILE] [-o 'name = value'] ...    (serve, inetd and flush: -v, log everything)\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
-	fprintf(to, "\n`fardel COMMAND --help` says what may stand behind it, `man 8 fardel` what it does.\n");
+	fprintf(to, "\n`fardel COMMAND --help` says what may stand behind it, `man fardel` what it does.\n");
 	return EX_USAGE;
 }
 
@@ -990,7 +990,7 @@ static int cmd_help(int argc, char **argv)
 static int help_of(const char *called, const struct command *c)
 {
 	printf("usage: %s%s%s\n%s\n", called, *c->words ? " " : "", c->words, c->help);
-	printf("`man 8 %s` tells more\n", c->run == cmd_sendmail || c->run == cmd_mailq || !c->run ? c->name : "fardel");
+	printf("`man fardel` tells more\n");
 	return 0;
 }
 

@@ -2,7 +2,7 @@
 # Installed as PREFIX/share/bash-completion/completions/fardel.
 
 _fardel_commands() { fardel help 2>/dev/null | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'; }
-_fardel_settings() { env -i fardel config -c /dev/null 2>/dev/null | sed -n 's/^#\{0,1\}\([a-z_]*\) =.*/\1=/p'; }
+_fardel_settings() { fardel config -c /dev/null 2>/dev/null | sed -n 's/^#\{0,1\}\([a-z_]*\) =.*/\1=/p'; }
 # What waits: only who may read the queue sees it.
 _fardel_waiting() {
 	fardel mailq 2>/dev/null | sed -n -e 's/^\([0-9a-f]\{20,\}\).*/\1/p' -e 's/^ *\([^ ]*@[^ ]*\)$/\1/p' | sort -u

@@ -142,7 +142,7 @@ build/deps-%:
 	@touch $@
 deps:
 	@mkdir -p build
-	@sh tests/deps.sh build check
+	@sh tests/deps.sh build check deb
 	@touch build/deps-build build/deps-check
 
 # ---- what to do with it

@@ -61,6 +61,17 @@ every_command_answers_help() {
 	status_is 64 "$fardel" nonsense 2>/dev/null
 }
 
+it mkmailbox_says_what_it_did "mkmailbox tells what it made and what was there, as root for another account, too"
+mkmailbox_says_what_it_did() {
+	as=
+	[ "$(id -u)" = 0 ] && as="user = nobody"
+	for word in made 'is there'; do
+		must "mkmailbox" "$fardel" mkmailbox -c /dev/null -o "${as:-log = stderr}" -o "mailbox = $T/boxes/{user}/" anna >"$T/said"
+		has "^$T/boxes/anna $word$" "$T/said"
+	done
+	[ -z "$as" ] || must "whose it is" [ "$(stat -c %U "$T/boxes/anna/new")" = nobody ]
+}
+
 it sendmail_speaks_smtp "sendmail -bs is a session; -q delivers what waits; -bp and mailq list it"
 sendmail_speaks_smtp() {
 	config here

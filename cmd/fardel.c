@@ -331,7 +331,7 @@ static void configure_sending(void)
 
 static int start_sending(void)
 {
-	int status = settings_can_send(&settings) ? start_dns() : settings_complain(&settings);
+	int status = settings_can_send(settings) ? start_dns() : settings_complain(settings);
 
 	if (status)
 		return status;
@@ -665,7 +665,7 @@ static void reload(void)
 	char why[1024] = "out of memory";
 	bool taken = false;
 
-	if (fresh && !settings_load(fresh, &settings->said))
+	if (fresh && !(settings_load(fresh, &settings->said) && settings_can_send(fresh)))
 		log_complaints(buf_view(&fresh->conf.errors));
 	else if (!fresh || !conf_changed(&settings->conf, &fresh->conf, &changed, &at_start))
 		log_text(LOG_ERROR, "settings", "%s: the old ones stay in force", why);

@@ -110,4 +110,10 @@ password_is_for_who_sends() {
 	# shellcheck disable=SC2086
 	status_is 78 $as "$fardel" check -c "$T/here.conf" >"$T/said"
 	has "password_file=$T/password: Permission denied" "$T/said"
+	# Read by root at the start, and closed to the account afterwards: the settings of before stay.
+	if [ "$as" ]; then
+		serve second "user = nobody" "route = * smtps://relay.test user=anna password_file=$T/password"
+		kill -HUP "$pid"
+		within 10 "a complaint" grep -q 'password_file=.*Permission denied' "$T/second.log"
+	fi
 }

@@ -177,12 +177,15 @@ fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
 
-# ---- installing. The settings that are there are never written over: the new sample lies beside them.
-# What other mail servers call so, at the places where programs look: links to the program that hold below DESTDIR, too.
+# ---- installing
+# What other mail servers call so, at the places where programs look: links to the program that hold below DESTDIR, too, as
+# bindir, sbindir and libdir stand side by side.
 MTA_LINKS = '$(sbindir)/sendmail' '$(libdir)/sendmail' '$(bindir)/mailq' '$(bindir)/newaliases'
 MTA_TARGET = ../$(notdir $(sbindir))/fardel
 MTA_PAGES = man8/sendmail.8 man1/mailq.1 man1/newaliases.1
 UNITS     = fardel.service fardel.socket fardel@.service fardel-flush.service fardel-flush.timer
+
+# The settings that are there are never written over: the new sample lies beside them.
 install: fardel
 	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man8' '$(DESTDIR)$(compdir)' '$(DESTDIR)$(confdir)'
 	install -m 755 fardel '$(DESTDIR)$(sbindir)/fardel'

@@ -15,7 +15,9 @@
 #   make deps       installs what is missing (as root) or says which line does
 #   make install    program, man pages and sample settings below PREFIX; DESTDIR stands before all paths
 #   make install-mta    the same, and what other programs call: sendmail, mailq, newaliases
+#   make install-units  units for systemd, its account and queue directory; nothing is started
 #   make uninstall  removes all of that again, settings that were changed excepted
+#   make deb        a Debian package in build/deb/; DEB_BUILD_OPTIONS=nocheck without unit tests
 #   make clean
 #
 # V=1 shows the commands.
@@ -29,8 +31,12 @@ FUZZ_SECONDS = 20
 
 DESTDIR  =
 PREFIX   = /usr/local
+bindir   = $(PREFIX)/bin
 sbindir  = $(PREFIX)/sbin
+libdir   = $(PREFIX)/lib
 mandir   = $(PREFIX)/share/man
+compdir  = $(PREFIX)/share/bash-completion/completions
+unitdir  = $(libdir)/systemd/system
 confdir  = /etc/fardel
 
 VARIANT  = default
@@ -144,7 +150,7 @@ build/deps-%:
 	@touch $@
 deps:
 	@mkdir -p build
-	@sh tests/deps.sh build check
+	@sh tests/deps.sh build check deb
 	@touch build/deps-build build/deps-check
 
 # ---- what to do with it
@@ -181,36 +187,61 @@ fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
 
-# ---- installing. The settings that are there are never written over: the new sample lies beside them.
-MTA_NAMES = sendmail mailq newaliases
+# ---- installing
+# What other mail servers call so, at the places where programs look: links to the program that hold below DESTDIR, too, as
+# bindir, sbindir and libdir stand side by side.
+MTA_LINKS = '$(sbindir)/sendmail' '$(libdir)/sendmail' '$(bindir)/mailq' '$(bindir)/newaliases'
+MTA_TARGET = ../$(notdir $(sbindir))/fardel
+MTA_PAGES = man8/sendmail.8 man1/mailq.1 man1/newaliases.1
+UNITS     = fardel.service fardel.socket fardel@.service fardel-flush.service fardel-flush.timer
+
+# The settings that are there are never written over: the new sample lies beside them.
 install: fardel
-	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man8' '$(DESTDIR)$(confdir)'
+	install -d '$(DESTDIR)$(sbindir)' '$(DESTDIR)$(mandir)/man5' '$(DESTDIR)$(mandir)/man8' '$(DESTDIR)$(compdir)' '$(DESTDIR)$(confdir)'
 	install -m 755 fardel '$(DESTDIR)$(sbindir)/fardel'
 	install -m 644 doc/man/fardel.8 '$(DESTDIR)$(mandir)/man8/fardel.8'
 	install -m 644 doc/man/fardel.conf.5 '$(DESTDIR)$(mandir)/man5/fardel.conf.5'
+	install -m 644 packaging/completion.bash '$(DESTDIR)$(compdir)/fardel'
 	env -i ./fardel config -c /dev/null >'$(DESTDIR)$(confdir)/fardel.conf.sample'
 	chmod 644 '$(DESTDIR)$(confdir)/fardel.conf.sample'
 	test -e '$(DESTDIR)$(confdir)/fardel.conf' || install -m 644 '$(DESTDIR)$(confdir)/fardel.conf.sample' '$(DESTDIR)$(confdir)/fardel.conf'
 
 # Another mail server's file of that name stops it: a package owns it.
 install-mta: install
-	@for name in $(MTA_NAMES); do \
-		at='$(DESTDIR)$(sbindir)'/$$name; \
-		if [ "$$(readlink "$$at")" = fardel ] || { [ ! -e "$$at" ] && [ ! -L "$$at" ]; }; then continue; fi; \
+	@for name in $(MTA_LINKS); do \
+		at='$(DESTDIR)'$$name; \
+		if [ "$$(readlink "$$at")" = '$(MTA_TARGET)' ] || { [ ! -e "$$at" ] && [ ! -L "$$at" ]; }; then continue; fi; \
 		echo "$$at is another program's. Remove that one first, or choose another PREFIX" >&2; exit 1; \
 	done
-	for name in $(MTA_NAMES); do ln -sf fardel '$(DESTDIR)$(sbindir)'/$$name || exit 1; done
-	install -m 644 doc/man/sendmail.8 '$(DESTDIR)$(mandir)/man8/sendmail.8'
+	install -d '$(DESTDIR)$(bindir)' '$(DESTDIR)$(libdir)' '$(DESTDIR)$(mandir)/man1'
+	for name in $(MTA_LINKS); do ln -sf '$(MTA_TARGET)' '$(DESTDIR)'$$name || exit 1; done
+	for page in $(MTA_PAGES); do install -m 644 doc/man/$${page#*/} '$(DESTDIR)$(mandir)'/$$page || exit 1; done
+
+# systemctl daemon-reload, systemd-sysusers and systemd-tmpfiles --create make use of them.
+install-units:
+	install -d '$(DESTDIR)$(unitdir)' '$(DESTDIR)$(libdir)/sysusers.d' '$(DESTDIR)$(libdir)/tmpfiles.d'
+	for unit in $(UNITS); do \
+		sh packaging/place.sh '$(sbindir)' packaging/systemd/$$unit >'$(DESTDIR)$(unitdir)'/$$unit && chmod 644 '$(DESTDIR)$(unitdir)'/$$unit || exit 1; \
+	done
+	install -m 644 packaging/systemd/sysusers.conf '$(DESTDIR)$(libdir)/sysusers.d/fardel.conf'
+	install -m 644 packaging/systemd/tmpfiles.conf '$(DESTDIR)$(libdir)/tmpfiles.d/fardel.conf'
 
 # A link or page that is not ours stays; so do settings that differ from the sample, and the queue.
 uninstall:
-	for name in $(MTA_NAMES); do \
-		if [ "$$(readlink '$(DESTDIR)$(sbindir)'/$$name)" = fardel ]; then rm -f '$(DESTDIR)$(sbindir)'/$$name; fi; \
+	for name in $(MTA_LINKS); do \
+		if [ "$$(readlink '$(DESTDIR)'$$name)" = '$(MTA_TARGET)' ]; then rm -f '$(DESTDIR)'$$name; fi; \
 	done
-	if cmp -s doc/man/sendmail.8 '$(DESTDIR)$(mandir)/man8/sendmail.8'; then rm -f '$(DESTDIR)$(mandir)/man8/sendmail.8'; fi
+	for page in $(MTA_PAGES); do \
+		if cmp -s doc/man/$${page#*/} '$(DESTDIR)$(mandir)'/$$page; then rm -f '$(DESTDIR)$(mandir)'/$$page; fi; \
+	done
+	for unit in $(UNITS); do rm -f '$(DESTDIR)$(unitdir)'/$$unit || exit 1; done
+	rm -f '$(DESTDIR)$(libdir)/sysusers.d/fardel.conf' '$(DESTDIR)$(libdir)/tmpfiles.d/fardel.conf'
 	if cmp -s '$(DESTDIR)$(confdir)/fardel.conf' '$(DESTDIR)$(confdir)/fardel.conf.sample'; then rm -f '$(DESTDIR)$(confdir)/fardel.conf'; fi
-	rm -f '$(DESTDIR)$(sbindir)/fardel' '$(DESTDIR)$(mandir)/man8/fardel.8' '$(DESTDIR)$(mandir)/man5/fardel.conf.5' '$(DESTDIR)$(confdir)/fardel.conf.sample'
+	rm -f '$(DESTDIR)$(sbindir)/fardel' '$(DESTDIR)$(mandir)/man8/fardel.8' '$(DESTDIR)$(mandir)/man5/fardel.conf.5' '$(DESTDIR)$(compdir)/fardel' '$(DESTDIR)$(confdir)/fardel.conf.sample'
 	if [ -d '$(DESTDIR)$(confdir)' ]; then rmdir '$(DESTDIR)$(confdir)' 2>/dev/null || :; fi
+
+deb:
+	@sh packaging/deb.sh build/deb
 
 clean:
 	rm -rf build fardel
@@ -218,6 +249,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta uninstall clean FORCE
+.PHONY: all objects run unit check e2e bench conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -435,6 +435,33 @@ static void check_trust(const struct settings *s)
 	tls_trust_free(trust);
 }
 
+static int try_read(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd == -1)
+		return errno;
+	close(fd);
+	return 0;
+}
+
+/* Passwords are read before root is given up, so a file of root's is right for who starts as root. */
+static void check_passwords(const struct settings *s)
+{
+	for (size_t i = 0; i < s->routes.n; i++) {
+		const struct route_login *login = &s->routes.rule[i].login;
+		int wrong = login->file[0] ? try_as(eyes, try_read, login->file) : 0;
+
+		if (!wrong)
+			continue;
+		if (login->password[0])
+			note(s, "route", "password_file=%s: uid %lu cannot read it: %s. That is well where root starts the program; where a service manager "
+				"starts it as that account, chown it.", login->file, uid_looked_at(), strerror(wrong));
+		else
+			error(s, "route", "password_file=%s: %s. Give it to the account that sends (chown, chmod 600).", login->file, strerror(wrong));
+	}
+}
+
 static void check_source(const struct settings *s)
 {
 	for (size_t i = 0; i < 2; i++) {
@@ -499,6 +526,7 @@ int cmd_check(int argc, char **argv)
 		check_tls(&set);
 		check_users(&set);
 		check_trust(&set);
+		check_passwords(&set);
 		check_source(&set);
 		check_resolver(&set);
 		check_log(&set);

@@ -331,7 +331,7 @@ static void configure_sending(void)
 
 static int start_sending(void)
 {
-	int status = start_dns();
+	int status = settings_can_send(settings) ? start_dns() : settings_complain(settings);
 
 	if (status)
 		return status;
@@ -665,7 +665,7 @@ static void reload(void)
 	char why[1024] = "out of memory";
 	bool taken = false;
 
-	if (fresh && !settings_load(fresh, &settings->said))
+	if (fresh && !(settings_load(fresh, &settings->said) && settings_can_send(fresh)))
 		log_complaints(buf_view(&fresh->conf.errors));
 	else if (!fresh || !conf_changed(&settings->conf, &fresh->conf, &changed, &at_start))
 		log_text(LOG_ERROR, "settings", "%s: the old ones stay in force", why);
@@ -935,25 +935,30 @@ static int cmd_flush(int argc, char **argv)
 static int cmd_help(int argc, char **argv);
 static int cmd_version(int argc, char **argv);
 
+#define SETTINGS "[-c FILE] [-o 'name = value']..."
+
 static const struct command {
 	const char *name;
 	int (*run)(int argc, char **argv);
+	const char *words;              /* what may stand behind it */
 	const char *help;
 } commands[] = {
-	{ "serve", cmd_serve, "run in the foreground: receive, queue, deliver" },
-	{ "inetd", cmd_inetd, "one SMTP session on descriptors 0 and 1" },
-	{ "flush", cmd_flush, "deliver what is due, then exit (75: something was deferred)" },
-	{ "check", cmd_check, "look at configuration and environment" },
-	{ "config", cmd_config, "print the settings, with their origins" },
-	{ "sendmail", cmd_sendmail, "take a message from standard input" },
-	{ "mailq", cmd_mailq, "list the queue" },
-	{ "why", cmd_why, "why is this mail still here? ID, ADDRESS or DOMAIN" },
-	{ "queue", cmd_queue, "retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
-	{ "spf", cmd_spf, "may this address send mail from that domain? --ip A --helo H --from S" },
-	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
-	{ "passwd", cmd_passwd, "write a user's password into a file of users" },
-	{ "version", cmd_version, "print the version" },
-	{ "help", cmd_help, "print this" },
+	{ "serve", cmd_serve, "[-v] " SETTINGS, "run in the foreground: receive, queue, deliver" },
+	{ "inetd", cmd_inetd, "[-s smtp|submission|submissions] [-v] " SETTINGS, "one SMTP session on descriptors 0 and 1" },
+	{ "flush", cmd_flush, "[-v] " SETTINGS, "deliver what is due, then exit (75: something was deferred)" },
+	{ "check", cmd_check, SETTINGS, "look at configuration and environment" },
+	{ "config", cmd_config, SETTINGS, "print the settings, with their origins" },
+	{ "sendmail", cmd_sendmail, "[-itv] [-C FILE] [-f SENDER] [-F NAME] [-N WHEN] [-R WHAT] [-V ENVID] [--at TIME] [RECIPIENT]... | -bs | -bp | -bi | -q",
+		"take a message from standard input" },
+	{ "mailq", cmd_mailq, "[--json] " SETTINGS, "list the queue" },
+	{ "why", cmd_why, SETTINGS " [ID|ADDRESS|DOMAIN]", "why is this mail still here? ID, ADDRESS or DOMAIN" },
+	{ "queue", cmd_queue, "retry|hold|release|drop [--yes] " SETTINGS " ID|ADDRESS|DOMAIN|all",
+		"retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
+	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
+	{ "mkmailbox", cmd_mkmailbox, SETTINGS " USER...", "make a local user's mailbox" },
+	{ "passwd", cmd_passwd, "[-d] FILE USER", "write a user's password into a file of users" },
+	{ "version", cmd_version, "", "print the version" },
+	{ "help", cmd_help, "", "print this" },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -970,6 +975,7 @@ static int usage(FILE *to)
 	fprintf(to, "usage: fardel COMMAND [-c FILE] [-o 'name = value'] ...    (serve, inetd and flush: -v, log everything)\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
 		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+	fprintf(to, "\n`fardel COMMAND --help` says what may stand behind it, `man fardel` what it does.\n");
 	return EX_USAGE;
 }
 
@@ -978,6 +984,14 @@ static int cmd_help(int argc, char **argv)
 	(void)argc;
 	(void)argv;
 	usage(stdout);
+	return 0;
+}
+
+/* For one command, as it is called. */
+static int help_of(const char *called, const struct command *c)
+{
+	printf("usage: %s%s%s\n%s\n", called, *c->words ? " " : "", c->words, c->help);
+	printf("`man fardel` tells more\n");
 	return 0;
 }
 
@@ -997,18 +1011,40 @@ static const struct command *find(const char *name)
 	return NULL;
 }
 
+static bool asks(int argc, char **argv, const char *option)
+{
+	return argc > 1 && strcmp(argv[1], option) == 0;
+}
+
+/* By a link that is named as a command: sendmail, mailq. */
+static int run_linked(const struct command *c, int argc, char **argv)
+{
+	if (asks(argc, argv, "--help"))
+		return help_of(c->name, c);
+	return asks(argc, argv, "--version") ? cmd_version(argc, argv) : c->run(argc, argv);
+}
+
+/* Nothing is compiled here, so nothing is out of date. */
+static int run_newaliases(int argc, char **argv)
+{
+	static const struct command c = { "newaliases", NULL, "", "does nothing and succeeds: there is no table to be rebuilt" };
+
+	return asks(argc, argv, "--help") ? help_of(c.name, &c) : asks(argc, argv, "--version") ? cmd_version(argc, argv) : 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *slash = argc ? strrchr(argv[0], '/') : NULL;
 	const char *name = slash ? slash + 1 : argc ? argv[0] : "";
 	const struct command *c;
+	char called[64];
 
 	sendmail_modes = (struct sendmail_modes){ .inetd = cmd_inetd, .flush = cmd_flush };
-	if (strcmp(name, "newaliases") == 0)            /* nothing is compiled here, so nothing is out of date */
-		return 0;
+	if (strcmp(name, "newaliases") == 0)
+		return run_newaliases(argc, argv);
 	c = find(name);
-	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq */
-		return c->run(argc, argv);
+	if (strcmp(name, "fardel") != 0 && c)
+		return run_linked(c, argc, argv);
 	if (argc < 2) {
 		usage(stderr);
 		return EX_USAGE;
@@ -1018,5 +1054,8 @@ int main(int argc, char **argv)
 		fprintf(stderr, "fardel: there is no command \"%s\"\n", argv[1]);
 		return usage(stderr);
 	}
-	return c->run(argc - 1, argv + 1);
+	if (!asks(argc - 1, argv + 1, "--help"))
+		return c->run(argc - 1, argv + 1);
+	snprintf(called, sizeof called, "fardel %s", c->name);
+	return help_of(called, c);
 }

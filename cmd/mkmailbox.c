@@ -36,14 +36,16 @@ static int cannot_make(const char *path)
 
 static int make(const struct settings *set, const char *name)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], part[PATH_MAX + 4];
 	struct stat st;
 	bool there;
 	int status = find_path(set, name, path);
 
 	if (status)
 		return status;
-	there = stat(path, &st) == 0;
+	/* The directory itself may have been made by root, a moment ago. */
+	snprintf(part, sizeof part, "%s/new", path);
+	there = stat(part, &st) == 0;
 	if (maildir_make(path) == -1)
 		return cannot_make(path);
 	printf("%s %s\n", path, there ? "is there" : "made");

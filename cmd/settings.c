@@ -359,14 +359,17 @@ static void make_networks(struct settings *s, const char *name, const struct con
 	}
 }
 
-/* The first line of the file. */
+/* The first line of the file. One that is closed to us stays unread: programs of others that send by sendmail need it not. */
 static void read_password(struct settings *s, const struct conf_item *item, struct route_login *login)
 {
 	struct buf text = { .max = 4096 };
 	struct str rest, line;
 	struct stat st;
+	bool read = stat(login->file, &st) == 0 && file_read_all(AT_FDCWD, login->file, &text) == 0;
 
-	if (stat(login->file, &st) == -1 || file_read_all(AT_FDCWD, login->file, &text) == -1) {
+	if (!read && errno == EACCES) {
+		login->password[0] = '\0';
+	} else if (!read) {
 		conf_complain(&s->conf, item->where, "route: password_file=%s: %s", login->file, strerror(errno));
 	} else if (st.st_mode & S_IROTH) {
 		conf_complain(&s->conf, item->where, "route: password_file=%s can be read by everybody. Say chmod 600 %s", login->file, login->file);
@@ -432,6 +435,19 @@ static void make_routes(struct settings *s)
 			read_password(s, &l->item[i], &rule->login);
 		r->n++;
 	}
+}
+
+bool settings_can_send(struct settings *s)
+{
+	for (size_t i = 0; i < s->routes.n; i++) {
+		const struct route_login *login = &s->routes.rule[i].login;
+
+		/* All rules were understood, so they are the items one by one. */
+		if (login->file[0] && !login->password[0])
+			conf_complain(&s->conf, s->route_text.item[i].where, "route: password_file=%s: %s. Give it to the account that sends, uid %lu "
+				"(chown, chmod 600)", login->file, strerror(EACCES), (unsigned long)geteuid());
+	}
+	return conf_ok(&s->conf);
 }
 
 /* The names the rest of the program compares with are lower case. */

@@ -103,6 +103,9 @@ bool arguments_take(struct arguments *, int argc, char **argv, int *i, const cha
  * the options. False: conf.errors holds lines to show; settings_free() still. */
 bool settings_load(struct settings *, const struct arguments *);
 void settings_free(struct settings *);
+/* Who is to send needs what settings_load() may leave out: passwords of routes, in files that we may not read. False: conf.errors
+ * says which. */
+bool settings_can_send(struct settings *);
 /* For commands: parses an argv of nothing but -c and -o, loads, shows complaints on stderr. 0, or an exit status (64, 78). */
 int settings_for_command(struct settings *, int argc, char **argv);
 /* Shows conf.errors on stderr; the exit status for them (78). */

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what a step needs when it is missing: as root with apt-get, else says the line that does and fails.
-#   tests/deps.sh build|check|clang|valgrind...
+#   tests/deps.sh build|check|deb|clang|valgrind...
 set -u
 LC_ALL=C
 export LC_ALL
@@ -39,6 +39,7 @@ package() {
 	idn2) echo libidn2-dev ;;
 	clang) echo clang llvm ;;
 	openssl) echo openssl libssl-dev ;;
+	dh) echo dpkg-dev debhelper ;;
 	*) echo "$1" ;;
 	esac
 }
@@ -52,6 +53,7 @@ for step in "$@"; do
 	check) wanted="$wanted cc udns bearssl check pkg-config" ;;
 	clang) wanted="$wanted cc udns bearssl check pkg-config clang" ;;
 	bench) wanted="$wanted cc openssl" ;;
+	deb) optional="$optional dh" ;;         # where packages are made so
 	valgrind) wanted="$wanted cc udns bearssl check pkg-config valgrind" ;;
 	*) echo "deps: no step is called $step" >&2; exit 2 ;;
 	esac

@@ -63,13 +63,14 @@ verdict "layers" "$(awk "$layers" $sources)"
 # shellcheck disable=SC2086
 verdict "typedef struct" "$(grep -nE '^[[:space:]]*typedef[[:space:]]+(struct|union|enum)' $sources)"
 # shellcheck disable=SC2046
-verdict "trailing blanks" "$(grep -nE '[[:blank:]]+$' $(ours \( -name '*.[ch]' -o -name '*.sh' -o -name Makefile -o -name README -o -path './.ci/*' -o -path './doc/*' \)))"
+verdict "trailing blanks" "$(grep -nE '[[:blank:]]+$' $(ours \( -name '*.[ch]' -o -name '*.sh' -o -name Makefile -o -name README -o -path './.ci/*' -o -path './doc/*' -o -path './packaging/*' \)))"
 # shellcheck disable=SC2086
 verdict "indented by blanks" "$(grep -nE '^ +[^ *]' $sources)"
 # An unbounded copy has no place here at all.
 # shellcheck disable=SC2086
 verdict "unbounded string calls" "$(grep -nE '[^_[:alnum:]](strcpy|strcat|sprintf|vsprintf|gets|strtok|alloca)[[:space:]]*\(' $sources)"
-verdict "shell syntax" "$(for f in $(ours -name '*.sh') .ci/run; do sh -n "$f" 2>&1 || echo "$f"; done)"
+scripts=$(ours \( -name '*.sh' -o -name run -o -path './packaging/*/finish' -o -name '*.init' -o -path './packaging/debian/p*' \))
+verdict "shell syntax" "$(for f in $scripts; do sh -n "$f" 2>&1 || echo "$f"; done)"
 verdict "documentation" "$(sh tests/doc.sh 2>&1)"
 
 for cc in gcc clang; do

@@ -67,6 +67,7 @@ need_postfix() { need postfix postfix libnss-wrapper; }
 need_exim() { need exim exim4-daemon-light exim4-base libnss-wrapper; }
 need_inetd() { need inetd openbsd-inetd; }
 need_swaks() { need swaks swaks; }
+need_fail2ban() { need fail2ban fail2ban; }
 need_haproxy() { need haproxy haproxy; }
 need_swaks_tls() { need swaks-tls swaks libnet-ssleay-perl; }
 # Runs a program of the tree.

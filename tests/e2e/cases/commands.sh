@@ -41,6 +41,37 @@ sendmail_exit_codes() {
 	status_is 75 send broken user <"$T/mail" 2>/dev/null
 }
 
+it every_command_answers_help "every command and every name it is called by says --help and --version on standard output, with status 0"
+every_command_answers_help() {
+	for name in fardel sendmail mailq newaliases; do ln -s "$fardel" "$T/$name"; done
+	"$fardel" help | sed -n 's/^  \([a-z]*\) .*/\1/p' >"$T/commands"
+	must "a list of commands" [ "$(wc -l <"$T/commands")" -ge 13 ]
+	while read -r name; do
+		status_is 0 "$fardel" "$name" --help </dev/null >"$T/said" 2>"$T/complaint"
+		has "^usage: fardel $name" "$T/said"
+		must "$name --help complains" [ ! -s "$T/complaint" ]
+	done <"$T/commands"
+	for name in fardel sendmail mailq newaliases; do
+		status_is 0 "$T/$name" --help </dev/null >"$T/said" 2>"$T/complaint"
+		has "^usage: $name" "$T/said"
+		status_is 0 "$T/$name" --version </dev/null >>"$T/said" 2>>"$T/complaint"
+		has '^fardel [0-9]' "$T/said"
+		must "$name complains" [ ! -s "$T/complaint" ]
+	done
+	status_is 64 "$fardel" nonsense 2>/dev/null
+}
+
+it mkmailbox_says_what_it_did "mkmailbox tells what it made and what was there, as root for another account, too"
+mkmailbox_says_what_it_did() {
+	as=
+	[ "$(id -u)" = 0 ] && as="user = nobody"
+	for word in made 'is there'; do
+		must "mkmailbox" "$fardel" mkmailbox -c /dev/null -o "${as:-log = stderr}" -o "mailbox = $T/boxes/{user}/" anna >"$T/said"
+		has "^$T/boxes/anna $word$" "$T/said"
+	done
+	[ -z "$as" ] || must "whose it is" [ "$(stat -c %U "$T/boxes/anna/new")" = nobody ]
+}
+
 it sendmail_speaks_smtp "sendmail -bs is a session; -q delivers what waits; -bp and mailq list it"
 sendmail_speaks_smtp() {
 	config here

@@ -86,3 +86,34 @@ check_says_what_keeps_a_relay() {
 	grep -q secret "$T/said" && fail "the password is shown"
 	return 0
 }
+
+it password_is_for_who_sends "others send while a route's password is closed to them: the server needs it, sendmail does not; check says who cannot read it"
+password_is_for_who_sends() {
+	serve here "route = relay.test smtp://127.0.0.1:9"
+	chmod 755 "$T/here.queue" # found, but not to be written
+	echo geheim >"$T/password"
+	echo "route = * smtps://relay.test user=anna password_file=$T/password" >>"$T/here.conf"
+	as=
+	chmod 600 "$T/password"
+	if [ "$(id -u)" = 0 ]; then
+		command -v setpriv >/dev/null 2>&1 || skip "no setpriv here to be another account with"
+		as="setpriv --reuid 65534 --regid 65534 --clear-groups"
+	else
+		chmod 0 "$T/password"
+	fi
+	# shellcheck disable=SC2086
+	printf 'Subject: x\n\nx\n' | must "sendmail of somebody" $as "$fardel" sendmail -C "$T/here.conf" user@here.test
+	within 20 "the message" arrived here user 1
+	# shellcheck disable=SC2086
+	status_is 78 $as "$fardel" serve -c "$T/here.conf" -o 'listen =' 2>"$T/said"
+	has "here.conf:.*password_file=$T/password: Permission denied" "$T/said"
+	# shellcheck disable=SC2086
+	status_is 78 $as "$fardel" check -c "$T/here.conf" >"$T/said"
+	has "password_file=$T/password: Permission denied" "$T/said"
+	# Read by root at the start, and closed to the account afterwards: the settings of before stay.
+	if [ "$as" ]; then
+		serve second "user = nobody" "route = * smtps://relay.test user=anna password_file=$T/password"
+		kill -HUP "$pid"
+		within 10 "a complaint" grep -q 'password_file=.*Permission denied' "$T/second.log"
+	fi
+}

@@ -1,0 +1,46 @@
+# Completion of fardel for bash. Commands and settings come from the program itself, so they are those that it has.
+# Installed as PREFIX/share/bash-completion/completions/fardel.
+
+_fardel_commands() { fardel help 2>/dev/null | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'; }
+_fardel_settings() { fardel config -c /dev/null 2>/dev/null | sed -n 's/^#\{0,1\}\([a-z_]*\) =.*/\1=/p'; }
+# What waits: only who may read the queue sees it.
+_fardel_waiting() {
+	fardel mailq 2>/dev/null | sed -n -e 's/^\([0-9a-f]\{20,\}\).*/\1/p' -e 's/^ *\([^ ]*@[^ ]*\)$/\1/p' | sort -u
+}
+
+_fardel() {
+	local word=${COMP_WORDS[COMP_CWORD]} before=${COMP_WORDS[COMP_CWORD-1]} command=${COMP_WORDS[1]} choice=
+	COMPREPLY=()
+	if [ "$COMP_CWORD" = 1 ]; then
+		choice="$(_fardel_commands) --help --version"
+	elif [ "$before" = -c ]; then
+		mapfile -t COMPREPLY < <(compgen -f -- "$word")
+		return
+	elif [ "$before" = -o ]; then
+		compopt -o nospace 2>/dev/null
+		choice=$(_fardel_settings)
+	else
+		case $command in
+		serve|flush) choice="-c -o -v --help" ;;
+		inetd) choice="-s -c -o -v --help"; [ "$before" = -s ] && choice="smtp submission submissions" ;;
+		check|config|mkmailbox) choice="-c -o --help" ;;
+		mailq) choice="-c -o --json --help" ;;
+		spf) choice="--ip --helo --from -c -o --help" ;;
+		why) choice="-c -o --help $(_fardel_waiting)" ;;
+		queue)
+			choice="-c -o --yes all $(_fardel_waiting)"
+			[ "$COMP_CWORD" = 2 ] && choice="retry hold release drop --help"
+			;;
+		passwd)
+			[ "$COMP_CWORD" = 2 ] && choice="-d --help"
+			case $word in
+			-*) ;;
+			*) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+			esac
+			;;
+		sendmail) choice="-t -i -f -F -N -R -V -C -v -bs -bp -bi -q --at --help" ;;
+		esac
+	fi
+	mapfile -t COMPREPLY < <(compgen -W "$choice" -- "$word")
+}
+complete -F _fardel fardel

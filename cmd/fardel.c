@@ -24,6 +24,7 @@
 #include "cmd/settings.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
+#include "deliver/stscache.h"
 #include "dns.h"
 #include "lib/log.h"
 #include "lib/loop.h"
@@ -45,6 +46,7 @@ static struct tls_trust *trust;
 static struct report_config report;
 static struct drop_config drop;
 static struct mx_self self;
+static struct stscache_config policies;
 static struct tls_server *tls;
 static struct users *users;
 static int quota = -1;                          /* how much users have sent */
@@ -398,6 +400,21 @@ static int start_users(bool inline_work)
 	return verify_start(inline_work) == 0 ? 0 : complain(EX_OSERR, "cannot start the login helper: %s", strerror(errno));
 }
 
+/* Other domains' policies are kept in the queue directory: that is open by now. */
+static void start_policies(void)
+{
+	if (!settings.mta_sts || settings.tls_out == TLS_OUT_NO)
+		return;
+	policies = (struct stscache_config){ .trust = trust, .source = settings.source, .port = settings.mta_sts_port, .inet = settings.inet };
+	if (stscache_start(&policies, queue_dir()) == -1) {
+		log_text(LOG_ERROR, "policies", "cannot open %s/mta-sts: %s. Policies of other domains (MTA-STS) are not looked at", settings.queue,
+			strerror(errno));
+		return;
+	}
+	facts_source(FACT_POLICY, stscache_source());
+	self.mta_sts = true;
+}
+
 /* Its place is the queue directory: that is open by now. */
 static void open_quota(void)
 {
@@ -581,6 +598,7 @@ static int run_server(void)
 	if (open_queue(true, false, why, sizeof why) == -1)
 		return no_queue(why);
 	open_quota();
+	start_policies();
 	if ((status = start_drops()) || (status = accept_on_ports()))
 		return status;
 	if (smtpd_places() < settings.sessions_max)
@@ -601,6 +619,7 @@ static int cmd_serve(int argc, char **argv)
 		status = run_server();
 		drop_stop();
 		queue_close();
+		stscache_stop();
 		maildir_stop();
 		dns_stop();
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
@@ -758,6 +777,7 @@ static int run_flush(void)
 			return 0;
 		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s. Run flush as the account that it runs as, or as root", why, strerror(errno));
 	}
+	start_policies();
 	if ((status = start_drops()))
 		return status;
 	on_signals();
@@ -778,6 +798,7 @@ static int cmd_flush(int argc, char **argv)
 		status = run_flush();
 	drop_stop();
 	queue_close();
+	stscache_stop();
 	maildir_stop();
 	dns_stop();
 	settings_free(&settings);

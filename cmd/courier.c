@@ -697,6 +697,8 @@ static bool look_at_policy(struct courier *c, const struct mx_address *a)
 		test_failed(c, a, "it is not among the hosts that the policy names");
 	if (may_call(c, a))
 		return true;
+	if (c->last.text[0])            /* what a host said that may be asked tells more */
+		return false;
 	str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	reply_set(&c->last, 0, "4.7.5", "%s is not among the mail hosts that the policy of %s (MTA-STS, enforce) names", a->host, c->route.host);
 	return false;

@@ -170,7 +170,7 @@ static void check_directory(const struct settings *s, const char *setting, const
 			at, missing ? (unsigned long)geteuid() : uid_looked_at(), strerror(wrong));
 }
 
-static const char *const queue_parts[] = { "cur", "in", "new", "tmp", "work", "bad" };
+static const char *const queue_parts[] = { "cur", "in", "new", "tmp", "work", "bad", "mta-sts" };
 
 static void check_queue(const struct settings *s)
 {

@@ -41,8 +41,8 @@ struct entry {
 	enum mtasts_mode mode;
 	int64_t fetched, ends;          /* Unix seconds, of that */
 	int64_t used, touched;
-	int64_t not_before;             /* no fetch on demand until then */
-	int64_t refresh;                /* when it should be fetched again */
+	msec not_before;                /* no fetch on demand until then */
+	int64_t refresh;                /* when it should be fetched again, Unix seconds */
 	char why[300];                  /* the last fetch failed */
 	struct fetch *fetch;            /* under way, or NULL */
 	struct list waiting;            /* askers */
@@ -177,7 +177,8 @@ static void forget(struct entry *e)
 
 static bool idle(const struct entry *e) { return !e->fetch && !e->waiting.n; }
 
-static void make_room(void)
+/* Those without a policy go first. */
+static void make_room(bool policies)
 {
 	struct node *x = list_first(&order);
 
@@ -185,7 +186,7 @@ static void make_room(void)
 		struct entry *e = owner_of(x, struct entry, order);
 
 		x = list_next(&order, x);
-		if (idle(e))
+		if (idle(e) && e->on_disk == policies)
 			forget(e);
 	}
 }
@@ -206,7 +207,8 @@ static struct entry *entry_new(struct str domain, int64_t used)
 
 	if (!e)
 		return NULL;
-	make_room();
+	make_room(false);
+	make_room(true);
 	list_init(&e->waiting);
 	e->used = used;
 	if (!str_copy(e->domain, sizeof e->domain, domain) || !map_put(&domains, &e->node, str_of(e->domain))) {
@@ -325,14 +327,15 @@ static void fetch_failed(struct fetch *f, const char *why)
 	struct entry *e = f->entry;
 	struct kept k;
 	bool found = in_force(e, &k);
-	int64_t now = loop_wall();
+	bool news = strncmp(e->why, why, sizeof e->why - 1) != 0;
 
-	str_copy(e->why, sizeof e->why, str_of(why));
-	e->not_before = now + STSCACHE_RETRY_S;
-	e->refresh = now + LATER_S;
 	/* RFC 8461 3.3: administrators should hear of it, unless the policy is to have none. */
-	log_event(found && e->mode == MTASTS_NONE ? LOG_INFO : LOG_WARN, "policy-not-fetched", LF(L_TEXT("domain", e->domain), L_TEXT("reason", why),
-		L_TEXT("known", found ? "yes" : "no")));
+	log_event(news && !(found && e->mode == MTASTS_NONE) ? LOG_WARN : LOG_INFO, "policy-not-fetched", LF(L_TEXT("domain", e->domain),
+		L_TEXT("reason", why), L_TEXT("known", found ? "yes" : "no")));
+	if (news)
+		snprintf(e->why, sizeof e->why, "%s", why);
+	e->not_before = loop_now() + STSCACHE_RETRY_S * 1000;
+	e->refresh = loop_wall() + LATER_S;
 	fetch_end(f);
 	answer_all(e, found ? &k : NULL);
 	kept_free(&k);
@@ -535,7 +538,7 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 	found = in_force(e, &k);
 	note_use(e);
 	same = found && strcmp(id, e->id) == 0;
-	if (id[0] && !e->fetch && now >= e->not_before && (!same || now >= e->refresh || now < e->fetched))
+	if (id[0] && !e->fetch && loop_now() >= e->not_before && (!same || now >= e->refresh || now < e->fetched))
 		fetch_begin(e, id);
 	if (id[0] && e->fetch && !same)
 		wait_for(e, ticket);
@@ -567,9 +570,9 @@ static void look(struct timer *t)
 		x = list_next(&order, x);
 		if (!idle(e))
 			continue;
-		if ((!e->on_disk || now > e->ends) && now >= e->not_before)
+		if ((!e->on_disk || now > e->ends) && loop_now() >= e->not_before + LATER_S * 1000)
 			forget(e);
-		else if (e->on_disk && now >= e->refresh && now - e->used < STSCACHE_UNUSED_S && begun < LOOK_FETCHES)
+		else if (e->on_disk && now <= e->ends && now >= e->refresh && now - e->used < STSCACHE_UNUSED_S && begun < LOOK_FETCHES)
 			begun += fetch_begin(e, e->id);
 	}
 	timer_set(t, LOOK_MS);

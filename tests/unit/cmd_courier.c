@@ -1049,20 +1049,31 @@ START_TEST(requiretls_is_satisfied_by_a_policy_that_holds)
 }
 END_TEST
 
+/* The mode of y.test, then of z.test; "unsure": there is a policy, but it cannot be had. */
+static const struct { const char *y, *z; bool shared; } demands[] = {
+	{ "enforce", "enforce", true }, { "enforce", "testing", true }, { "none", "none", true }, { "unsure", "unsure", true },
+	{ "enforce", "none", false }, { "none", "enforce", false }, { "none", "unsure", false },
+};
+
 START_TEST(a_line_is_shared_where_the_demands_agree)
 {
-	struct peer *p = peer_at(1, _i ? SECURE ENVELOPE("b@y.test") TAKES ENVELOPE("d@z.test") TAKES BYE :
+	struct peer *p = peer_at(1, demands[_i].shared ? SECURE ENVELOPE("b@y.test") TAKES ENVELOPE("d@z.test") TAKES BYE :
 		SECURE ENVELOPE("b@y.test") TAKES BYE SECURE ENVELOPE("d@z.test") TAKES BYE);
 
 	knows("z.test MX 10 mx1.test");
 	with_room_for_idlers();
-	policy("y.test", "enforce", "mx1.test");
-	if (_i)
-		policy("z.test", "enforce", "*.test");
+	if (!strcmp(demands[_i].y, "unsure"))
+		knows("_mta-sts.y.test SERVFAIL");
+	else
+		policy("y.test", demands[_i].y, "mx1.test");
+	if (!strcmp(demands[_i].z, "unsure"))
+		knows("_mta-sts.z.test SERVFAIL");
+	else
+		policy("z.test", demands[_i].z, "*.test");
 	put("b@y.test");
 	await(1);
 	put("d@z.test");
-	if (!_i)
+	if (!demands[_i].shared)
 		loop_advance(2500);
 	await(2);
 	ck_assert_uint_eq(delivered, 2);
@@ -1119,7 +1130,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
 	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
 	tcase_add_loop_test(t, requiretls_is_satisfied_by_a_policy_that_holds, 0, ROWS(required));
-	tcase_add_loop_test(t, a_line_is_shared_where_the_demands_agree, 0, 2);
+	tcase_add_loop_test(t, a_line_is_shared_where_the_demands_agree, 0, ROWS(demands));
 	suite_add_tcase(s, t);
 	return s;
 }

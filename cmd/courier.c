@@ -264,8 +264,9 @@ static void nothing_came(struct timer *t)
 static bool same_way(const struct client_config *a, const struct client_config *b)
 {
 	/* What DNS says of a certificate holds for one domain (RFC 7672 3.2.2): such a line is not shared. */
-	return a->tls != CLIENT_TLS_PINNED && a->tls == b->tls && a->unsure == b->unsure && a->lmtp == b->lmtp && a->tls_first == b->tls_first && a->user == b->user &&
-		a->password == b->password && a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
+	return a->tls != CLIENT_TLS_PINNED && a->tls == b->tls && a->unsure == b->unsure && a->lmtp == b->lmtp &&
+		a->tls_first == b->tls_first && a->user == b->user && a->password == b->password &&
+		a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
 }
 
 /* Would this line do for where the courier wants to go? */
@@ -501,7 +502,7 @@ static void without_tls(struct courier *c, struct client *client, const struct r
 static void test_failed(struct courier *c, const struct mx_address *a, const char *why)
 {
 	c->passed_over |= (uint32_t)1 << a->nth;
-	log_event(LOG_WARN, "policy-test-failed", LF(L_TEXT("domain", c->route.host), L_TEXT("host", a->host), L_TEXT("reason", why)));
+	log_event(LOG_INFO, "policy-test-failed", LF(L_TEXT("domain", c->route.host), L_TEXT("host", a->host), L_TEXT("reason", why)));
 }
 
 static void name_policy(struct courier *c)

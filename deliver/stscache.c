@@ -85,11 +85,13 @@ static struct timer look_timer;
 
 /* ---- files */
 
-/* "key: value" at the start of *rest; only there, as it was written. */
+/* A line that begins with the key: its value. */
 static bool take_head(struct str *rest, const char *key, struct str *value)
 {
-	return str_cut(rest, '\n', value) && str_starts_nocase(*value, str_of(key)) &&
-		((*value = str_trim(str_from(*value, strlen(key)))), true);
+	if (!str_cut(rest, '\n', value) || !str_starts_nocase(*value, str_of(key)))
+		return false;
+	*value = str_trim(str_from(*value, strlen(key)));
+	return true;
 }
 
 /* The file of a domain, whole and good. False: errno, or 0 when it is not what it should be. kept_free() in any case. */
@@ -294,12 +296,13 @@ static void no_patience(struct timer *t)
 	kept_free(&k);
 }
 
-static void wait_for(struct entry *e, struct fact_ticket *t)
+/* known: what is in force until then, or NULL. */
+static void wait_for(struct entry *e, struct fact_ticket *t, const struct kept *known)
 {
 	struct asker *a = calloc(1, sizeof *a);
 
 	if (!a) {
-		answer(t, e, NULL);
+		answer(t, e, known);
 		return;
 	}
 	a->entry = e;
@@ -382,6 +385,24 @@ static void fetched(void *arg, const struct http_answer *a)
 		fetch_succeeded(f, &p);
 }
 
+static void make_address(struct sockaddr_storage *out, struct str octets)
+{
+	in_port_t port = htons((uint16_t)(config->port ? config->port : 443));
+
+	memset(out, 0, sizeof *out);
+	if (octets.n == sizeof(struct in_addr)) {
+		struct sockaddr_in *four = (struct sockaddr_in *)out;
+
+		*four = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = port };
+		memcpy(&four->sin_addr, octets.p, octets.n);
+	} else if (octets.n == sizeof(struct in6_addr)) {
+		struct sockaddr_in6 *six = (struct sockaddr_in6 *)out;
+
+		*six = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_port = port };
+		memcpy(&six->sin6_addr, octets.p, octets.n);
+	}
+}
+
 /* One address of each family by turns, the preferred one first. */
 static size_t choose_addresses(struct fetch *f, const struct fact *a, const struct fact *aaaa)
 {
@@ -389,27 +410,10 @@ static size_t choose_addresses(struct fetch *f, const struct fact *a, const stru
 	size_t n = 0;
 
 	for (size_t i = 0; i < 2 * ADDRESSES && n < ADDRESSES; i++) {
-		bool six = (i % 2 == 0) == six_first;
-		const struct fact *from = six ? aaaa : a;
-		struct str octets;
+		const struct fact *from = (i % 2 == 0) == six_first ? aaaa : a;
 
-		if (i / 2 >= from->n || from->outcome != FOUND || (i % 2 && config->inet >= INET_ONLY4))
-			continue;
-		octets = from->record[i / 2].data;
-		memset(&f->addr[n], 0, sizeof f->addr[n]);
-		if (six) {
-			struct sockaddr_in6 *to = (struct sockaddr_in6 *)&f->addr[n++];
-
-			to->sin6_family = AF_INET6;
-			to->sin6_port = htons((uint16_t)(config->port ? config->port : 443));
-			memcpy(&to->sin6_addr, octets.p, sizeof to->sin6_addr);
-		} else {
-			struct sockaddr_in *to = (struct sockaddr_in *)&f->addr[n++];
-
-			to->sin_family = AF_INET;
-			to->sin_port = htons((uint16_t)(config->port ? config->port : 443));
-			memcpy(&to->sin_addr, octets.p, sizeof to->sin_addr);
-		}
+		if (from->outcome == FOUND && i / 2 < from->n && (i % 2 == 0 || config->inet < INET_ONLY4))
+			make_address(&f->addr[n++], from->record[i / 2].data);
 	}
 	return n;
 }
@@ -490,6 +494,7 @@ static bool fetch_begin(struct entry *e, const char *id)
 	f->facts = facts_new(&f->look, 2);
 	if (!f->facts) {
 		fetch_end(f);
+		str_copy(e->why, sizeof e->why, STR("not fetched: out of memory"));
 		return false;
 	}
 	task_post(&f->look);
@@ -541,7 +546,7 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 	if (id[0] && !e->fetch && loop_now() >= e->not_before && (!same || now >= e->refresh || now < e->fetched))
 		fetch_begin(e, id);
 	if (id[0] && e->fetch && !same)
-		wait_for(e, ticket);
+		wait_for(e, ticket, found ? &k : NULL);
 	else
 		answer(ticket, id[0] ? e : NULL, found ? &k : NULL);
 	kept_free(&k);

@@ -35,7 +35,7 @@ static size_t nunanswered;
 
 static void ask_dns(struct fact_source *s, enum fact_kind kind, struct str name, struct fact_ticket *t)
 {
-	static const struct record here = { 0, { "\x7f\0\0\1", 4 } };
+	static const struct record here = { 0, { "\x7f\0\0\1", 4 } }, six = { 0, { "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1", 16 } };
 	struct fact f = { .outcome = NO_DATA };
 
 	(void)s;
@@ -49,6 +49,8 @@ static void ask_dns(struct fact_source *s, enum fact_kind kind, struct str name,
 		f.outcome = NO_NAME;
 	else if (str_eq(name, STR("mta-sts.servfail.test")))
 		f = (struct fact){ .outcome = UNKNOWN, .why = "SERVFAIL from 127.0.0.1" };
+	else if (kind == FACT_AAAA && str_eq(name, STR("mta-sts.z.test")))
+		f = (struct fact){ .outcome = FOUND, .n = 1, .record = &six };
 	else if (kind == FACT_A)
 		f = (struct fact){ .outcome = FOUND, .n = 1, .record = &here };
 	fact_answer(t, &f);
@@ -297,6 +299,23 @@ START_TEST(what_fails_is_said_and_not_tried_again_for_five_minutes)
 }
 END_TEST
 
+/* z.test has an IPv6 address, where nobody listens. */
+START_TEST(families_are_called_as_is_preferred)
+{
+	static const struct { enum inet inet; const char *got; } rows[] = {
+		{ INET_PREFER4, "enforce mx1" }, { INET_PREFER6, "enforce mx1" }, { INET_ONLY4, "enforce mx1" }, { INET_ONLY6, "unknown: mta-sts.z.test[::1]:" },
+	};
+
+	host(TEXT(ENFORCE1));
+	config.inet = rows[_i].inet;
+	start();
+	ask("z.test 1");
+	ck_assert_msg(strncmp(got, rows[_i].got, strlen(rows[_i].got)) == 0, "%s", got);
+	if (rows[_i].inet != INET_ONLY6)
+		played();
+}
+END_TEST
+
 START_TEST(a_host_that_takes_its_time_holds_nobody_up_for_long)
 {
 	int64_t begun = loop_wall();
@@ -499,6 +518,7 @@ Suite *deliver_stscache_suite(void)
 	tcase_add_test(t, another_id_means_another_policy);
 	tcase_add_test(t, a_policy_that_is_known_outlives_fetches_that_fail);
 	tcase_add_loop_test(t, what_fails_is_said_and_not_tried_again_for_five_minutes, 0, sizeof failures / sizeof *failures);
+	tcase_add_loop_test(t, families_are_called_as_is_preferred, 0, 4);
 	tcase_add_test(t, a_host_that_takes_its_time_holds_nobody_up_for_long);
 	tcase_add_test(t, a_resolver_that_is_silent_holds_nobody_up_for_long);
 	tcase_add_test(t, who_asks_at_the_same_time_waits_for_the_same_fetch);

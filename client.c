@@ -68,6 +68,7 @@ struct client {
 	struct saslc *login;            /* while it is under way */
 	bool not_let_in;                /* it was refused, or cannot be done */
 	bool securing;                  /* STARTTLS was said, and EHLO inside was not answered yet */
+	bool no_tls_offered;            /* and it is a must */
 	enum phase phase;
 	struct io dial;                 /* the socket until it is connected */
 	struct stream stream;           /* from then on */
@@ -362,6 +363,7 @@ static void hello_taken(struct client *c, const struct reply *r)
 		return;
 	}
 	if (wants_tls(c) && c->config->tls >= CLIENT_TLS_MUST) {
+		c->no_tls_offered = true;
 		fail(c, "4.7.4", "not sent in clear: %s does not offer STARTTLS, and TLS is a must", c->peer);
 		return;
 	}
@@ -1348,6 +1350,7 @@ const char *client_peer(const struct client *c) { return c->peer; }
 const struct capabilities *client_capabilities(const struct client *c) { return &c->can; }
 const char *client_tls(const struct client *c) { return c->tls; }
 bool client_tls_failed(const struct client *c) { return c->phase == C_OVER && c->securing; }
+bool client_tls_missing(const struct client *c) { return c->phase == C_OVER && c->no_tls_offered; }
 
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }
 unsigned client_lame(const struct client *c) { return c->lame; }
@@ -1373,6 +1376,9 @@ static void judge(struct client *c, const struct client_job *job)
 		reply_set(&c->unfit, 550, "5.5.4", "not sent: %s does not hold messages (FUTURERELEASE)", c->peer);
 	else if (from->body == BODY_BINARYMIME)
 		reply_set(&c->unfit, 554, "5.6.3", "not sent: binary content cannot be passed on");
+	else if (from->requiretls && !c->config->lmtp && (!c->tls[0] || c->config->tls < CLIENT_TLS_VERIFY) && c->config->unsure)
+		reply_set(&c->unfit, 450, "4.7.30", "not sent: it demands TLS with a host whose name is certain (REQUIRETLS), and the policy of its domain "
+			"(MTA-STS) cannot be had now");
 	else if (from->requiretls && !c->config->lmtp && (!c->tls[0] || c->config->tls < CLIENT_TLS_VERIFY))
 		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS with a host whose name is certain (REQUIRETLS), which this is not");
 	else if (from->requiretls && !c->config->lmtp && !(c->can.set & CAP_REQUIRETLS))

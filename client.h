@@ -43,6 +43,7 @@ struct client_config {
 	bool pass_hold;                         /* the peer holds what is to be held (RFC 4865); else the caller has done so */
 	enum client_tls tls;                    /* not with lmtp */
 	bool tls_first;                         /* TLS from the first octet on (RFC 8314), not by STARTTLS; tls is MUST or VERIFY */
+	bool unsure;                            /* the host might have to be verified, but that could not be found out: what needs it is put off */
 	bool no_chunking, no_pipelining;        /* although the peer announces it */
 	size_t rcpt_max;                        /* a transaction, as learnt before (client_rcpt_max()); 0: nothing learnt */
 	const struct sockaddr_storage *source;  /* [2]: where connections come from, IPv4 and IPv6; AF_UNSPEC: as the system likes. Or NULL */
@@ -78,6 +79,8 @@ const char *client_tls(const struct client *);
 /* In gone(): STARTTLS was said and the conversation did not get as far as a good EHLO inside. Another connection that does
  * without may succeed. */
 bool client_tls_failed(const struct client *);
+/* In gone(): TLS is a must, and the peer does not offer it. */
+bool client_tls_missing(const struct client *);
 /* In a job's done() and in gone(): what the peer announced and did not do, or what its silence may come of. A connection without it may
  * succeed (client_config.no_...). */
 enum { CLIENT_LAME_CHUNKING = 1, CLIENT_LAME_PIPELINING = 2 };

@@ -170,7 +170,7 @@ static void check_directory(const struct settings *s, const char *setting, const
 			at, missing ? (unsigned long)geteuid() : uid_looked_at(), strerror(wrong));
 }
 
-static const char *const queue_parts[] = { "cur", "in", "new", "tmp", "work", "bad" };
+static const char *const queue_parts[] = { "cur", "in", "new", "tmp", "work", "bad", "mta-sts" };
 
 static void check_queue(const struct settings *s)
 {
@@ -430,8 +430,12 @@ static void check_trust(const struct settings *s)
 
 	for (size_t i = 0; i < s->routes.n; i++)
 		needed = needed || s->routes.rule[i].to.tls == ROUTE_TLS_VERIFY;
-	if (needed && (!trust || !tls_trust_read(trust, why, sizeof why)))
-		error(s, "tls_ca", "no host can be checked: %s.", why);
+	if (!trust || !tls_trust_read(trust, why, sizeof why)) {
+		if (needed)
+			error(s, "tls_ca", "no host can be checked: %s.", why);
+		else if (s->mta_sts && s->tls_out != TLS_OUT_NO)
+			note(s, "mta_sts", "has no effect: no policy host can be checked: %s.", why);
+	}
 	tls_trust_free(trust);
 }
 

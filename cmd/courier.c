@@ -41,6 +41,7 @@ struct line {
 	bool lax;                       /* as a message wished; not for the next one */
 	struct dane dane;               /* which the config points into, */
 	char domain[256];               /* as the courier may have left */
+	enum mtasts_mode policy;        /* of the domain, as far as it is about this host */
 };
 
 /* The answer that a recipient has had and that is not final, and who gave it: a temporary one, or 5xx in our words, as that host is not
@@ -61,6 +62,7 @@ struct courier {
 	struct mx_result *hosts;
 	/* the host */
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
+	uint32_t passed_over;           /* bits by hosts->at[].nth: the domain's policy is only being tested, and does not hold there */
 	unsigned tried, asked;          /* for this bundle */
 	bool unasked;                   /* there is a host before `at`, or one without a known address, that was not asked to the end */
 	struct line *line;
@@ -86,6 +88,8 @@ static struct list lines, waiters;
 static void connect_next(struct courier *);
 static void send_bundle(struct courier *);
 static struct client_config way_to(const struct route *, const struct sockaddr *, struct line *);
+static void take_demands(struct line *, const struct mx_address *);
+static size_t next_to_call(const struct courier *, size_t at);
 
 /* ---- the connection */
 
@@ -264,16 +268,18 @@ static void nothing_came(struct timer *t)
 static bool same_way(const struct client_config *a, const struct client_config *b)
 {
 	/* What DNS says of a certificate holds for one domain (RFC 7672 3.2.2): such a line is not shared. */
-	return a->tls != CLIENT_TLS_PINNED && a->tls == b->tls && a->lmtp == b->lmtp && a->tls_first == b->tls_first && a->user == b->user &&
-		a->password == b->password && a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
+	return a->tls != CLIENT_TLS_PINNED && a->tls == b->tls && a->unsure == b->unsure && a->lmtp == b->lmtp &&
+		a->tls_first == b->tls_first && a->user == b->user && a->password == b->password &&
+		a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
 }
 
 /* Would this line do for where the courier wants to go? */
 static bool suits(const struct line *l, struct courier *c)
 {
 	const struct mx_address *a = wanted_address(c);
-	struct line mine = { .courier = c, .dane = c->hosts->dane[a->nth] };
+	struct line mine = { .courier = c };
 
+	take_demands(&mine, a);
 	mine.config = way_to(&c->route, (const struct sockaddr *)&a->addr, &mine);
 	return !l->lax && !mine.lax && client_usable(l->client) && same_address(&l->addr, &a->addr) &&
 		str_eq_nocase(str_of(l->host), str_of(a->host)) && same_way(&l->config, &mine.config);
@@ -415,10 +421,10 @@ static size_t left_open(const struct courier *c)
  * not able to take the message was not asked, and has no other address that is. */
 static bool wants_other_host(struct courier *c, const struct client_job *j, bool answered)
 {
-	size_t next = c->at + 1;
+	size_t next = next_to_call(c, c->at + 1);
 
 	while (j->unfit && next < c->hosts->n && c->hosts->at[next].nth == c->hosts->at[c->at].nth)
-		next++;
+		next = next_to_call(c, next + 1);
 	if (!left_open(c) || next == c->hosts->n || c->tried == ADDRESSES_TRIED)
 		return false;
 	if (!j->unfit && (c->asked >= HOSTS_ASKED || (answered && c->bundle->mixed)))
@@ -509,6 +515,21 @@ static void without_tls(struct courier *c, struct client *client, const struct r
 	connect_next(c);
 }
 
+/* RFC 8461 5: a policy that is being tested keeps no mail back, but somebody should hear of it. Once for a host and a courier. */
+static void test_failed(struct courier *c, const struct mx_address *a, const char *why)
+{
+	c->passed_over |= (uint32_t)1 << a->nth;
+	log_event(LOG_INFO, "policy-test-failed", LF(L_TEXT("domain", c->route.domain), L_TEXT("host", a->host), L_TEXT("reason", why)));
+}
+
+static void name_policy(struct courier *c)
+{
+	struct reply why = c->last;
+
+	reply_set(&c->last, why.code, why.enhanced, "the policy of %s (MTA-STS, enforce) demands TLS and a certificate that is good for its mail host: %s",
+		c->route.domain, why.text);
+}
+
 /* Name and password are ours to put right: no host that takes the same ones would do better, and the mail waits without losing
  * attempts. Said loudly when it is news, and again after an hour. */
 static void not_let_in(struct courier *c, const struct reply *why)
@@ -530,18 +551,27 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 {
 	struct line *l = arg;
 	struct courier *c = l->courier;
-	bool may_go_without = l->config.tls == CLIENT_TLS_MAY;
+	bool may_go_without = l->config.tls == CLIENT_TLS_MAY, tls_failed = client_tls_failed(client) || client_tls_missing(client);
+	enum mtasts_mode policy = l->config.tls == CLIENT_TLS_VERIFY ? l->policy : MTASTS_NONE;
 
 	if (c)
 		part(c, l);
 	free(l);
 	if (!c)
 		return;
-	if (c->bundle && client_tls_failed(client) && may_go_without) {
+	if (c->bundle && tls_failed && may_go_without) {
 		without_tls(c, client, why);
 		return;
 	}
+	if (c->bundle && tls_failed && policy == MTASTS_TESTING) {
+		test_failed(c, wanted_address(c), why->text);
+		c->tried--;
+		connect_next(c);                /* the same address, as without a policy */
+		return;
+	}
 	remember(c, client_peer(client), why);
+	if (tls_failed && policy == MTASTS_ENFORCE)
+		name_policy(c);
 	if (c->bundle && client_login_failed(client)) {
 		not_let_in(c, why);
 		return;
@@ -589,16 +619,47 @@ static bool waives_tls(const struct mail *m)
 	return waives;
 }
 
-/* What DNSSEC demands holds whatever the setting says, unless that is no TLS at all: then nothing was asked. */
+/* What DNSSEC and the domain's policy demand of this host. */
+static void take_demands(struct line *l, const struct mx_address *a)
+{
+	const struct courier *c = l->courier;
+	const struct mx_result *hosts = c->hosts;
+	bool tested = hosts->allowed[a->nth] && !(c->passed_over >> a->nth & 1);
+
+	l->dane = hosts->dane[a->nth];
+	l->policy = hosts->policy == MTASTS_ENFORCE || tested ? hosts->policy : MTASTS_NONE;
+}
+
+/* That holds whatever the setting says, unless it is no TLS at all: then nothing was asked. DANE goes first (RFC 8461 2): what it says
+ * of a certificate no policy can overrule. */
 static void demand(struct client_config *c, struct line *l)
 {
-	l->lax = l->dane.demand != DANE_NONE && l->courier->bundle && waives_tls(l->courier->bundle->mail);
-	if (l->dane.demand == DANE_NONE || l->lax)
+	bool demanded = l->dane.demand != DANE_NONE || l->policy != MTASTS_NONE;
+
+	c->unsure = l->courier->hosts->unsure;
+	l->lax = demanded && l->courier->bundle && waives_tls(l->courier->bundle->mail);
+	if (!demanded || l->lax)
 		return;
-	c->tls = l->dane.demand == DANE_VERIFY ? CLIENT_TLS_PINNED : CLIENT_TLS_MUST;
+	c->tls = l->dane.demand == DANE_VERIFY ? CLIENT_TLS_PINNED : l->policy != MTASTS_NONE ? CLIENT_TLS_VERIFY : CLIENT_TLS_MUST;
 	c->pins = &l->dane.pins;
 	str_copy(l->domain, sizeof l->domain, str_of(l->courier->route.domain));
 	c->domain = l->domain;
+}
+
+/* RFC 8461 5: a policy that is enforced allows the hosts that it names and no others. But one that DNSSEC vouches for is the domain's own
+ * word, too; and a message may ask that policies be passed over. */
+static bool may_call(const struct courier *c, const struct mx_address *a)
+{
+	return c->hosts->policy != MTASTS_ENFORCE || c->hosts->allowed[a->nth] || c->hosts->dane[a->nth].demand == DANE_VERIFY ||
+		(c->bundle && waives_tls(c->bundle->mail));
+}
+
+/* The first place from `at` on that may be called; hosts->n: none. */
+static size_t next_to_call(const struct courier *c, size_t at)
+{
+	while (at < c->hosts->n && !may_call(c, &c->hosts->at[at]))
+		at++;
+	return at;
 }
 
 static struct client_config way_to(const struct route *r, const struct sockaddr *addr, struct line *l)
@@ -633,7 +694,7 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	l->courier = c;
 	l->addr = a->addr;
 	str_copy(l->host, sizeof l->host, str_of(a->host));
-	l->dane = c->hosts->dane[a->nth];
+	take_demands(l, a);
 	l->config = way_to(&c->route, addr, l);
 	l->client = client_open(&l->config, addr, a->len, a->host, &events, l);
 	if (!l->client) {
@@ -648,12 +709,29 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	return true;
 }
 
+/* False: the domain's policy does not allow this host. */
+static bool look_at_policy(struct courier *c, const struct mx_address *a)
+{
+	if (c->hosts->policy == MTASTS_TESTING && !c->hosts->allowed[a->nth] && !(c->passed_over >> a->nth & 1))
+		test_failed(c, a, "it is not among the hosts that the policy names");
+	if (may_call(c, a))
+		return true;
+	if (c->last.text[0])            /* what a host said that may be asked tells more */
+		return false;
+	str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
+	reply_set(&c->last, 0, "4.7.5", "%s is not among the mail hosts that the policy of %s (MTA-STS, enforce) names", a->host, c->route.domain);
+	return false;
+}
+
 static void connect_next(struct courier *c)
 {
 	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++) {
 		const struct mx_address *a = wanted_address(c);
-		struct courier *other = idle_on(c);
+		struct courier *other;
 
+		if (!look_at_policy(c, a))
+			continue;
+		other = idle_on(c);
 		if (other) {
 			take_line(c, other);
 			return;

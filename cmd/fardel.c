@@ -24,6 +24,7 @@
 #include "cmd/settings.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
+#include "deliver/stscache.h"
 #include "dns.h"
 #include "lib/log.h"
 #include "lib/loop.h"
@@ -45,6 +46,8 @@ static struct tls_trust *trust;
 static struct report_config report;
 static struct drop_config drop;
 static struct mx_self self;
+static struct stscache_config policies;
+static bool policies_open;
 static struct tls_server *tls;
 static struct users *users;
 static int quota = -1;                          /* how much users have sent */
@@ -319,9 +322,13 @@ static int start_dns(void)
 	return 0;
 }
 
+static bool wants_policies(void) { return settings->mta_sts && settings->tls_out != TLS_OUT_NO; }
+
 static void configure_sending(void)
 {
-	self = (struct mx_self){ .hostname = settings->hostname, .dane = settings->tls_out != TLS_OUT_NO, .inet = settings->inet, .is_own = is_own };
+	policies = (struct stscache_config){ .trust = trust, .source = settings->source, .port = settings->mta_sts_port, .inet = settings->inet };
+	self = (struct mx_self){ .hostname = settings->hostname, .dane = settings->tls_out != TLS_OUT_NO, .mta_sts = policies_open && wants_policies(),
+		.inet = settings->inet, .is_own = is_own };
 	courier = (struct courier_config){ .hostname = settings->hostname, .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
 		.tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
@@ -340,6 +347,20 @@ static int start_sending(void)
 		return complain(EX_OSERR, "out of memory");
 	configure_sending();
 	return 0;
+}
+
+/* Other domains' policies are kept in the queue directory: that is open by now. */
+static void start_policies(void)
+{
+	if (policies_open || !wants_policies())
+		return;
+	if (stscache_start(&policies, queue_dir()) == -1) {
+		log_text(LOG_ERROR, "policies", "cannot open %s/mta-sts: %s. Policies of other domains (MTA-STS) are not looked at", settings->queue,
+			strerror(errno));
+		return;
+	}
+	facts_source(FACT_POLICY, stscache_source());
+	policies_open = self.mta_sts = true;
 }
 
 static struct queue_config queue_as_set(bool schedule, bool inline_sync)
@@ -642,6 +663,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	settings = fresh;
 	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
 	configure_sending();
+	start_policies();
 	configure_drops();
 	start_smtpd();
 	q = queue_as_set(true, false);
@@ -726,6 +748,7 @@ static int run_server(void)
 	if (open_queue(true, false, why, sizeof why) == -1)
 		return no_queue(why);
 	open_quota();
+	start_policies();
 	if ((status = start_drops()) || (status = accept_on_ports()))
 		return status;
 	if (smtpd_places() < settings->sessions_max)
@@ -746,6 +769,7 @@ static int cmd_serve(int argc, char **argv)
 		status = run_server();
 		drop_stop();
 		queue_close();
+		stscache_stop();
 		maildir_stop();
 		dns_stop();
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
@@ -904,6 +928,7 @@ static int run_flush(void)
 			return 0;
 		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s. Run flush as the account that it runs as, or as root", why, strerror(errno));
 	}
+	start_policies();
 	if ((status = start_drops()))
 		return status;
 	on_signals(false);
@@ -924,6 +949,7 @@ static int cmd_flush(int argc, char **argv)
 		status = run_flush();
 	drop_stop();
 	queue_close();
+	stscache_stop();
 	maildir_stop();
 	dns_stop();
 	settings_free(settings);

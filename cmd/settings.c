@@ -108,6 +108,11 @@ static const struct conf_row rows[] = {
 	{ .name = "tls_ca", .kind = CONF_TEXT, .offset = AT(tls_ca), .example = "/etc/ssl/certs/ca-certificates.crt", .help =
 		"The authorities whose certificates are believed when a host is checked: a file of PEM. A server's own certificate may be among\n"
 		"them. When it is not set: those of the system." },
+	{ .name = "mta_sts", .kind = CONF_YESNO, .offset = AT(mta_sts), .preset = "yes", .help =
+		"Other domains may say over HTTPS which hosts take their mail, and that these show a certificate which tls_ca vouches for (MTA-STS):\n"
+		"then mail waits rather than go elsewhere, or in clear. No effect with tls_out = no, or without authorities." },
+	{ .name = "mta_sts_port", .kind = CONF_NUMBER, .offset = AT(mta_sts_port), .preset = "443", .min = 1, .max = 65535, .help =
+		"The port that their policies are fetched from." },
 	{ .name = "rcpt_domain_max", .kind = CONF_NUMBER, .offset = AT(rcpt_domain_max), .preset = "0", .max = 1000000, .help =
 		"How many different domains the recipients of one message may have. 0: any number." },
 	{ .name = "mail_max", .kind = CONF_NUMBER, .offset = AT(mail_max), .preset = "0", .max = 1000000, .help =

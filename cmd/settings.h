@@ -68,11 +68,11 @@ struct settings {
 	const char *inet_text;
 	const char *spf_text;
 	const char *tls_ca;             /* or NULL: the system's */
-	unsigned smtp_port;
+	unsigned smtp_port, mta_sts_port;
 	uint64_t message_size, queue_reserve;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
-	bool deliver, check_sender;
+	bool deliver, check_sender, mta_sts;
 	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text;
 
 	/* ---- made from them */

@@ -239,6 +239,16 @@ static bool demands_known(struct facts *f, unsigned port, const struct mx_self *
 	return known;
 }
 
+/* ---- what the domain's policy says */
+
+static void note_policy(const struct mtasts_policy *p, const struct hosts *hosts, struct mx_result *out)
+{
+	out->policy = p->mode;
+	out->unsure = p->unsure;
+	for (size_t i = 0; i < hosts->n; i++)
+		out->allowed[i] = p->mode != MTASTS_NONE && mtasts_allows(p, hosts->at[i].name);
+}
+
 /* ---- verdicts */
 
 static enum verdict refuse_loop(struct mx_result *out, const char *domain)
@@ -290,9 +300,12 @@ static enum verdict find_mx(struct facts *f, const struct route *r, const struct
 	struct mx_result *out)
 {
 	const struct fact *mx = fact(f, FACT_MX, str_of(r->domain));
-	bool implicit, had;
+	struct mtasts_policy policy = { .mode = MTASTS_NONE };
+	bool implicit, had, policy_known;
 	struct hosts hosts;
 
+	/* Asked for at once with all else, so that it costs no time of its own. */
+	policy_known = !self || !self->mta_sts || mtasts_find(f, str_of(r->domain), &policy) != WAIT;
 	if (!mx)
 		return WAIT;
 	if (mx->outcome == UNKNOWN || mx->outcome == NO_NAME)
@@ -308,8 +321,9 @@ static enum verdict find_mx(struct facts *f, const struct route *r, const struct
 		return WAIT;
 	drop_own(&hosts, self, r->port);
 	had = hosts.n > 0;
-	if (!demands_known(f, r->port, self, mx, &hosts, out))
+	if (!demands_known(f, r->port, self, mx, &hosts, out) || !policy_known)
 		return WAIT;
+	note_policy(&policy, &hosts, out);
 	for (size_t i = 0; i < hosts.n; i++) {
 		out->partial = out->partial || hosts.at[i].unknown_tls || host_unknown(&hosts.at[i]);
 		if (!hosts.at[i].unknown_tls)
@@ -423,6 +437,8 @@ enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_sel
 {
 	out->n = 0;
 	out->dane[0] = (struct dane){ .demand = DANE_NONE };
+	out->policy = MTASTS_NONE;
+	out->unsure = out->allowed[0] = false;
 	out->local_fault = out->partial = false;
 	memset(&out->why, 0, sizeof out->why);
 	assert(r->kind != ROUTE_LOCAL);

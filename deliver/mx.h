@@ -6,6 +6,7 @@
 #include <sys/socket.h>
 
 #include "deliver/dane.h"
+#include "deliver/mtasts.h"
 #include "deliver/route.h"
 #include "fardel.h"
 #include "lib/facts.h"
@@ -13,12 +14,12 @@
 enum {
 	MX_HOSTS = 20,                  /* the best of a longer list */
 	MX_ADDRESSES = 40,              /* shared out evenly among the hosts */
-	MX_LOOKUPS = 1 + 3 * MX_HOSTS   /* most that one question asks: the limit for facts_new() */
+	MX_LOOKUPS = 3 + 3 * MX_HOSTS   /* most that one question asks: the limit for facts_new() */
 };
 
 struct mx_address {
 	char host[256];                 /* MX host name, "" for an address literal */
-	size_t nth;                     /* of the hosts, for mx_result.dane */
+	size_t nth;                     /* of the hosts, for mx_result.dane and .allowed */
 	struct sockaddr_storage addr;   /* with the port */
 	socklen_t len;
 };
@@ -27,6 +28,9 @@ struct mx_result {
 	struct mx_address at[MX_ADDRESSES];
 	struct dane dane[MX_HOSTS];     /* what DNSSEC demands of each host */
 	bool partial;                   /* n > 0: of another host the addresses, or its demands, cannot be found out now */
+	enum mtasts_mode policy;        /* what the domain's policy (MTA-STS) demands, and whether each host is one of those it names; */
+	bool allowed[MX_HOSTS];
+	bool unsure;                    /* it could not be found out whether there is one */
 	/* n == 0: why. reply.code 5xx: permanent, 4xx: try later. */
 	struct reply why;
 	bool local_fault;               /* our resolver's or our smarthost's fault: never permanent, counts as no attempt */
@@ -36,7 +40,7 @@ enum inet { INET_PREFER4, INET_PREFER6, INET_ONLY4, INET_ONLY6 };
 /* What must be recognised as ourselves. Borrowed. */
 struct mx_self {
 	const char *hostname;
-	bool dane;                      /* ask for it */
+	bool dane, mta_sts;             /* ask for it */
 	enum inet inet;
 	bool (*is_own)(const struct sockaddr *);        /* address and port that we listen on; NULL: none */
 };

@@ -109,11 +109,12 @@ struct tls_server *wire_server(void)
 {
 	static const struct tls_files files[] = {
 		{ "tests/pki/ec.crt", "tests/pki/ec.key" }, { "tests/pki/rsa.crt", "tests/pki/rsa.key" },
+		{ "tests/pki/sts.crt", "tests/pki/sts.key" },
 	};
 	static struct tls_server *server;
 
 	if (!server)
-		server = tls_server_new(files, 2);
+		server = tls_server_new(files, sizeof files / sizeof *files);
 	if (!server)
 		abort();
 	return server;

@@ -18,7 +18,7 @@ struct wire {
 bool wire_turn(struct wire *);
 bool wire_drained(const struct wire *);
 void wire_free(struct wire *);          /* not the descriptor */
-/* A server for mx.example.org with both kinds of key: one for the life of the program. */
+/* A server for mx.example.org with both kinds of key, and for the hosts of tests/pki/sts.crt: one for the life of the program. */
 struct tls_server *wire_server(void);
 
 #endif

@@ -34,6 +34,9 @@ ec other P-256
 certificate other /CN=other.example.net 'subjectAltName=DNS:other.example.net,DNS:*.wild.example.net,IP:192.0.2.1'
 ec common-name P-256
 certificate common-name /O=x/CN=Common.Example.Org ''
+# Hosts of a domain with a policy (MTA-STS).
+ec sts P-256
+certificate sts /CN=mta-sts.y.test 'subjectAltName=DNS:mta-sts.y.test,DNS:mta-sts.z.test,DNS:mx1.test,DNS:mx3.test'
 # A certificate of its own kind each.
 ec p384 P-384
 certificate p384 /CN=p384.example.org subjectAltName=DNS:p384.example.org

@@ -12,10 +12,16 @@
 
 #include "cmd/courier.h"
 #include "cmd/report.h"
+#include "deliver/lame.h"
+#include "deliver/stscache.h"
 #include "dns.h"
 #include "lib/clock.h"
+#include "lib/codec.h"
+#include "lib/file.h"
+#include "lib/hash.h"
 #include "lib/list.h"
 #include "lib/log.h"
+#include "lib/tls.h"
 #include "parse.h"
 #include "tests/fakedns.h"
 #include "tests/peer.h"
@@ -23,6 +29,7 @@
 enum { WALL = 1796000000, PATIENCE_MS = 20000 };        /* a bound, not a wait */
 
 static const char message[] = "Subject: x\r\n\r\n.dot\r\n";
+static const char *mail_text = message, *mail_from = "FROM:<a@x.test>";
 
 static char dir[64];
 static unsigned port;
@@ -30,8 +37,8 @@ static struct fakedns dns;
 static char resolver[40];
 static struct route_rule rules[4];
 static struct routes routes;
-static const struct mx_self self = { .hostname = "client.test" };
-static const struct courier_config couriers = { .hostname = "client.test", .routes = &routes, .self = &self };
+static struct mx_self self = { .hostname = "client.test" };
+static struct courier_config couriers = { .hostname = "client.test", .routes = &routes, .self = &self };
 static const struct report_config reports = { .hostname = "client.test", .queue_lifetime = 5 * 86400 };
 static struct queue_config conf;
 static struct buf told;                         /* a line for each result */
@@ -175,7 +182,7 @@ static void put(const char *to)
 	struct sender from;
 	struct draft *d;
 
-	ck_assert(!parse_mail(STR("FROM:<a@x.test>"), PARAM_ALL, &from).text);
+	ck_assert(!parse_mail(str_of(mail_from), PARAM_ALL, &from).text);
 	ck_assert(envelope_sender(&e, &from));
 	while (str_word(&rest, &word)) {
 		struct buf line = { 0 };
@@ -189,7 +196,7 @@ static void put(const char *to)
 	d = queue_draft(&e, NULL);
 	envelope_free(&e);
 	ck_assert_ptr_nonnull(d);
-	ck_assert_int_eq(draft_write(d, message, sizeof message - 1), 0);
+	ck_assert_int_eq(draft_write(d, mail_text, strlen(mail_text)), 0);
 	queue_commit(d, committed, NULL);
 }
 
@@ -200,7 +207,7 @@ static struct peer *peer_at(int host, const char *script)
 
 	snprintf(address, sizeof address, "127.0.0.%d", host);
 	p = peer_new_at(script, address, port);
-	peer_message(p, str_of(message));
+	peer_message(p, str_of(mail_text));
 	return p;
 }
 
@@ -931,6 +938,268 @@ START_TEST(a_domain_has_a_way)
 }
 END_TEST
 
+/* ---- policies (MTA-STS). mx1.test shows a certificate that is good for it, mx2.test another's. */
+
+static struct tls_trust *trust;
+static struct stscache_config policies;
+
+static void policy_setup(void)
+{
+	setup();
+	trust = tls_trust_new("tests/pki/sts.crt");
+	self.mta_sts = self.dane = true;
+	couriers.tls = CLIENT_TLS_MAY;
+	couriers.trust = policies.trust = trust;
+	lame_forget_all();
+	facts_source(FACT_POLICY, stscache_source());
+	ck_assert_int_eq(stscache_start(&policies, queue_dir()), 0);
+	mail_text = message;
+	mail_from = "FROM:<a@x.test>";
+}
+
+static void policy_teardown(void)
+{
+	teardown();
+	stscache_stop();
+	tls_trust_free(trust);
+}
+
+/* As if it had been fetched a while ago. */
+static void policy(const char *domain, const char *mode, const char *mx)
+{
+	struct buf text = { 0 };
+	char path[200];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/mta-sts/%s", dir, domain);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	buf_printf(&text, "id: 1\nfetched: %d\nversion: STSv1\nmode: %s\nmx: %s\nmax_age: 86400\n", WALL - 60, mode, mx);
+	ck_assert(fd != -1 && file_write(fd, text.p, text.n) == 0);
+	close(fd);
+	buf_free(&text);
+}
+
+#define OFFERS "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 220 go\ntls\n"
+#define SECURE OFFERS "C: EHLO client.test\nS: 250-mx\nS: 250 PIPELINING\n"
+#define CLEAR "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250 PIPELINING\n"
+#define MAIL ENVELOPE("b@y.test") TAKES BYE
+
+static const struct { const char *mode, *mx, *one, *two, *told, *not_told; } policed[] = {
+	{ "enforce", "mx1.test", SECURE MAIL, NULL, "delivered by mx1.test", NULL },
+	{ "enforce", "*.test", SECURE MAIL, NULL, "delivered by mx1.test", NULL },
+	{ "enforce", "*.test", "S: 421 busy\neof\n", OFFERS "eof\n",
+		"deferred by mx2.test[127.0.0.2]:%u: 0 4.7.5 the policy of y.test (MTA-STS, enforce) demands TLS and a certificate that is good for its "
+		"mail host: TLS handshake failed: the peer's certificate is", NULL },
+	{ "enforce", "mx1.test", CLEAR "eof\n", NULL,
+		"deferred by mx1.test[127.0.0.1]:%u: 0 4.7.4 the policy of y.test (MTA-STS, enforce) demands TLS and a certificate that is good for its "
+		"mail host: not sent in clear: mx1.test[127.0.0.1]:%u does not offer STARTTLS", "mx2.test" },
+	{ "enforce", "mx1.test", "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 4.7.0 not now\neof\n", NULL,
+		"mail host: STARTTLS: not now", "mx2.test" },
+	{ "enforce", "mx2.test", NULL, OFFERS "eof\n", "the policy of y.test (MTA-STS, enforce) demands", NULL },
+	{ "enforce", "mx9.test", NULL, NULL,
+		"deferred by mx1.test: 0 4.7.5 mx1.test is not among the mail hosts that the policy of y.test (MTA-STS, enforce) names", "connect" },
+	/* put off by the one host that may be asked */
+	{ "enforce", "mx1.test", SECURE ENVELOPE("b@y.test") "S: 250 ok\nS: 451 4.2.0 later\nS: 503 no\n" BYE, NULL, "451 4.2.0 later", "mx2.test" },
+	/* Being tested: as without, but for the log. */
+	{ "testing", "*.test", SECURE MAIL, NULL, "delivered by mx1.test", NULL },
+	{ "testing", "*.test", CLEAR "eof\n" CLEAR MAIL, NULL, "delivered by mx1.test", NULL },
+	{ "testing", "*.test", "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 4.7.0 not now\neof\n"
+		"S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250 STARTTLS\nC: STARTTLS\nS: 454 4.7.0 not now\neof\n" CLEAR MAIL, NULL,
+		"delivered by mx1.test", NULL },
+	{ "testing", "*.test", "S: 421 busy\neof\n", OFFERS "eof\n" SECURE MAIL, "delivered by mx2.test", NULL },
+	{ "testing", "mx9.test", SECURE MAIL, NULL, "delivered by mx1.test", NULL },
+	{ "testing", "mx9.test", CLEAR MAIL, NULL, "delivered by mx1.test", NULL },
+	{ "none", "mx9.test", CLEAR MAIL, NULL, "delivered by mx1.test", NULL },
+};
+
+/* The port in place of each %u. */
+static const char *with_port(const char *pattern)
+{
+	static struct buf out;
+	struct str rest = str_of(pattern), before;
+
+	buf_clear(&out);
+	while (str_cut(&rest, '%', &before)) {
+		buf_printf(&out, STR_FMT "%u", STR_ARG(before), port);
+		rest = str_from(rest, 1);
+	}
+	buf_str(&out, rest);
+	return buf_cstr(&out);
+}
+
+START_TEST(mail_goes_as_the_policy_of_its_domain_demands)
+{
+	struct peer *one = policed[_i].one ? peer_at(1, policed[_i].one) : NULL, *two = policed[_i].two ? peer_at(2, policed[_i].two) : NULL;
+
+	policy("y.test", policed[_i].mode, policed[_i].mx);
+	put("b@y.test");
+	await(1);
+	told_holds(with_port(policed[_i].told));
+	if (policed[_i].not_told)
+		ck_assert_msg(!strstr(buf_cstr(&told), policed[_i].not_told), "%s", buf_cstr(&told));
+	if (one)
+		played(one);
+	if (two)
+		played(two);
+}
+END_TEST
+
+START_TEST(a_policy_is_fetched_before_the_first_mail_leaves)
+{
+	struct peer *web = peer_new_tcp("tls\nC: GET /.well-known/mta-sts.txt HTTP/1.1\nC: Host: mta-sts.y.test*\nC: *\nC: *\nC: *\nC: *\ntake 2\n"
+		"S: HTTP/1.1 200 OK\nW: Content-Type: text/plain\\r\\n\\r\\nversion: STSv1\\nmode: enforce\\nmx: mx9.test\\nmax_age: 86400\\n\nclose\n");
+	socklen_t len;
+
+	policies.port = ntohs(((const struct sockaddr_in *)(const void *)peer_address(web, &len))->sin_port);
+	knows("_mta-sts.y.test TXT \"v=STSv1; id=1;\"");
+	knows("mta-sts.y.test A 127.0.0.1");
+	put("b@y.test");
+	await(1);
+	told_holds("mx1.test is not among the mail hosts that the policy of y.test (MTA-STS, enforce) names");
+	played(web);
+}
+END_TEST
+
+START_TEST(a_policy_that_cannot_be_had_keeps_nothing_back)
+{
+	struct peer *p = peer_at(1, CLEAR MAIL);
+
+	knows("_mta-sts.y.test TXT \"v=STSv1; id=1;\"");
+	knows("mta-sts.y.test A 127.0.0.1");            /* nobody is there */
+	policies.port = 1;
+	put("b@y.test");
+	await(1);
+	told_holds("delivered by mx1.test");
+	played(p);
+}
+END_TEST
+
+/* The TLSA record for the certificate of mx1.test, or one that is wrong. */
+static void knows_tlsa(bool right)
+{
+	struct buf pem = { 0 }, line = { 0 };
+	unsigned char der[2048], sum[HASH_MAX];
+	size_t n = sizeof der;
+	struct str rest, part;
+	struct buf base64 = { 0 };
+
+	ck_assert_int_eq(file_read_all(AT_FDCWD, "tests/pki/sts.crt", &pem), 0);
+	rest = buf_view(&pem);
+	while (str_cut(&rest, '\n', &part))
+		if (part.n && part.p[0] != '-')
+			buf_str(&base64, part);
+	ck_assert(base64_decode(buf_view(&base64), der, &n));
+	hash_of(HASH_SHA256, (struct str){ (const char *)der, n }, sum);
+	buf_printf(&line, "_%u._tcp.mx1.test TLSA 030001", port);
+	for (int i = 0; i < 32; i++)
+		buf_printf(&line, "%02X", right ? sum[i] : 0);
+	knows(buf_cstr(&line));
+	buf_clear(&line);
+	buf_printf(&line, "_%u._tcp.mx1.test AD", port);
+	knows(buf_cstr(&line));
+	knows("y.test AD");
+	knows("mx1.test AD");
+	buf_free(&pem);
+	buf_free(&line);
+	buf_free(&base64);
+}
+
+START_TEST(what_dnssec_says_of_a_host_goes_before_the_policy)
+{
+	struct peer *p = peer_at(1, _i ? SECURE MAIL : OFFERS "eof\n");
+
+	knows_tlsa(_i);
+	policy("y.test", "enforce", _i ? "mx9.test" : "mx1.test");
+	put("b@y.test");
+	await(1);
+	told_holds(_i ? "delivered by mx1.test" : "none of those that DNS names");
+	played(p);
+}
+END_TEST
+
+START_TEST(a_message_may_ask_that_policies_be_passed_over)
+{
+	struct peer *p = peer_at(1, CLEAR MAIL);
+
+	mail_text = "TLS-Required: No\r\n\r\nx\r\n";
+	peer_message(p, str_of(mail_text));
+	policy("y.test", "enforce", "mx9.test");
+	put("b@y.test");
+	await(1);
+	told_holds("delivered by mx1.test");
+	mail_text = message;
+	put("b@y.test");
+	await(2);
+	told_holds("is not among the mail hosts");
+	played(p);
+}
+END_TEST
+
+#define PROMISES OFFERS "C: EHLO client.test\nS: 250-mx\nS: 250 REQUIRETLS\n"
+#define PROMISED PROMISES "C: MAIL FROM:<a@x.test> REQUIRETLS\nS: 250 ok\nC: RCPT TO:<b@y.test>\nS: 250 ok\nC: DATA\nS: 354 go\nM:\nS: 250 taken\n" BYE
+/* Nobody is at the second host: while it has not been asked, what the first is not able to do is no final word. */
+static const struct { const char *mode, *mx, *record, *script, *told; } required[] = {
+	{ "enforce", "mx1.test", NULL, PROMISED, "delivered by mx1.test" },
+	{ "testing", "mx1.test", NULL, PROMISED, "delivered by mx1.test" },
+	{ "testing", "mx9.test", NULL, PROMISES BYE, "deferred by mx1.test[127.0.0.1]:" },
+	{ NULL, NULL, NULL, PROMISES BYE, "deferred by mx1.test[127.0.0.1]:" },
+	{ NULL, NULL, "_mta-sts.y.test SERVFAIL", PROMISES BYE, "deferred by" },
+	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
+};
+
+START_TEST(requiretls_is_satisfied_by_a_policy_that_holds)
+{
+	struct peer *p = peer_at(1, required[_i].script);
+
+	mail_from = "FROM:<a@x.test> REQUIRETLS";
+	if (required[_i].mode)
+		policy("y.test", required[_i].mode, required[_i].mx);
+	if (required[_i].record)
+		knows(required[_i].record);
+	put("b@y.test");
+	await(1);
+	told_holds(required[_i].told);
+	loop_advance(2500);
+	turn();
+	played(p);
+}
+END_TEST
+
+/* The mode of y.test, then of z.test; "unsure": there is a policy, but it cannot be had. */
+static const struct { const char *y, *z; bool shared; } demands[] = {
+	{ "enforce", "enforce", true }, { "enforce", "testing", true }, { "none", "none", true }, { "unsure", "unsure", true },
+	{ "enforce", "none", false }, { "none", "enforce", false }, { "none", "unsure", false },
+};
+
+START_TEST(a_line_is_shared_where_the_demands_agree)
+{
+	struct peer *p = peer_at(1, demands[_i].shared ? SECURE ENVELOPE("b@y.test") TAKES ENVELOPE("d@z.test") TAKES BYE :
+		SECURE ENVELOPE("b@y.test") TAKES BYE SECURE ENVELOPE("d@z.test") TAKES BYE);
+
+	knows("z.test MX 10 mx1.test");
+	with_room_for_idlers();
+	if (!strcmp(demands[_i].y, "unsure"))
+		knows("_mta-sts.y.test SERVFAIL");
+	else
+		policy("y.test", demands[_i].y, "mx1.test");
+	if (!strcmp(demands[_i].z, "unsure"))
+		knows("_mta-sts.z.test SERVFAIL");
+	else
+		policy("z.test", demands[_i].z, "*.test");
+	put("b@y.test");
+	await(1);
+	put("d@z.test");
+	turn();
+	if (!demands[_i].shared)                /* the peer has one line at a time */
+		loop_advance(2500);
+	await(2);
+	ck_assert_uint_eq(delivered, 2);
+	loop_advance(2500);
+	turn();
+	played(p);
+}
+END_TEST
+
 #define ROWS(table) (int)(sizeof(table) / sizeof *(table))
 
 Suite *cmd_courier_suite(void);
@@ -974,6 +1243,16 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));
+	suite_add_tcase(s, t);
+	t = tcase_create("policies");
+	tcase_add_checked_fixture(t, policy_setup, policy_teardown);
+	tcase_add_loop_test(t, mail_goes_as_the_policy_of_its_domain_demands, 0, ROWS(policed));
+	tcase_add_test(t, a_policy_is_fetched_before_the_first_mail_leaves);
+	tcase_add_test(t, a_policy_that_cannot_be_had_keeps_nothing_back);
+	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
+	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
+	tcase_add_loop_test(t, requiretls_is_satisfied_by_a_policy_that_holds, 0, ROWS(required));
+	tcase_add_loop_test(t, a_line_is_shared_where_the_demands_agree, 0, ROWS(demands));
 	suite_add_tcase(s, t);
 	return s;
 }

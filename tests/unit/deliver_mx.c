@@ -443,6 +443,41 @@ START_TEST(the_words_name_domain_cause_and_remedy)
 }
 END_TEST
 
+START_TEST(a_policy_is_asked_for_with_all_else_and_says_which_hosts_are_allowed)
+{
+	static const struct mx_self asks = { .hostname = "me.test", .mta_sts = true };
+	struct route r = { .kind = ROUTE_MX, .domain = "d.test", .port = 2525 };
+	struct record txt = { .data = STR("v=STSv1; id=1") },
+		policy = { .data = STR("version: STSv1\nmode: enforce\nmx: a.test\nmx: *.c.test\nmax_age: 5\n") };
+
+	facts_source(FACT_POLICY, NULL);
+	facts_source(FACT_TXT, NULL);
+	table = facts_new(NULL, MX_LOOKUPS);
+	put("MX d.test 10 a.test 20 b.test 30 x.c.test");
+	for (const char *h = "abc"; *h; h++) {
+		char line[60];
+
+		snprintf(line, sizeof line, "A %s%c.test 192.0.2.%c", *h == 'c' ? "x." : "", *h, *h - 'a' + '1');
+		put(line);
+		snprintf(line, sizeof line, "AAAA %s%c.test !none", *h == 'c' ? "x." : "", *h);
+		put(line);
+	}
+	facts_put(table, FACT_TXT, STR("_mta-sts.d.test"), &(struct fact){ .outcome = FOUND, .n = 1, .record = &txt });
+	facts_put(table, FACT_POLICY, STR("d.test 1"), &(struct fact){ .outcome = FOUND, .n = 1, .record = &policy });
+	ck_assert_str_eq(shown(mx_find(table, &r, &asks, 1, &result)), "a.test/192.0.2.1 b.test/192.0.2.2 x.c.test/192.0.2.3");
+	ck_assert_int_eq(result.policy, MTASTS_ENFORCE);
+	ck_assert(result.allowed[result.at[0].nth] && !result.allowed[result.at[1].nth] && result.allowed[result.at[2].nth]);
+	find(ROUTE_MX, "d.test", 1);                    /* who does not ask */
+	ck_assert_int_eq(result.policy, MTASTS_NONE);
+	ck_assert(!result.allowed[0] && !result.unsure);
+	facts_put(table, FACT_POLICY, STR("d.test 1"), &(struct fact){ .outcome = UNKNOWN });
+	ck_assert_int_eq(mx_find(table, &r, &asks, 1, &result), ACCEPT);
+	ck_assert_int_eq(result.policy, MTASTS_NONE);
+	ck_assert(result.unsure);
+	facts_free(table);
+}
+END_TEST
+
 Suite *deliver_mx_suite(void);
 Suite *deliver_mx_suite(void)
 {
@@ -464,6 +499,7 @@ Suite *deliver_mx_suite(void)
 	tcase_add_test(t, long_lists_are_cut_evenly);
 	tcase_add_test(t, the_best_of_a_long_list_are_kept);
 	tcase_add_test(t, the_words_name_domain_cause_and_remedy);
+	tcase_add_test(t, a_policy_is_asked_for_with_all_else_and_says_which_hosts_are_allowed);
 	suite_add_tcase(s, t);
 	return s;
 }

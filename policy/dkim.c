@@ -439,16 +439,13 @@ static const struct entry *next_entry(struct dkim_fields *f, struct str name, st
 	return e;
 }
 
-bool dkim_fields_hash(struct dkim_fields *f, enum dkim_canon canon, struct str names, struct str own, struct str raw, unsigned char digest[DKIM_DIGEST])
+void dkim_fields_hash(struct dkim_fields *f, enum dkim_canon canon, struct str names, struct str own, struct hashing *hash)
 {
-	struct hashing hash;
 	uint64_t n = 0;
-	struct sink out = { .hash = &hash, .limit = UINT64_MAX, .n = &n };
-	unsigned char whole[HASH_MAX];
-	struct buf bare = { 0 };
+	struct sink out = { .hash = hash, .limit = UINT64_MAX, .n = &n };
 	struct str name;
 
-	hash_begin(&hash, HASH_SHA256);
+	hash_begin(hash, HASH_SHA256);
 	f->turn++;
 	while (next_item(&names, &name)) {
 		const struct entry *e = next_entry(f, name, own);
@@ -456,15 +453,24 @@ bool dkim_fields_hash(struct dkim_fields *f, enum dkim_canon canon, struct str n
 		if (e)
 			put_field(&out, canon, e->whole, true);
 	}
-	buf_add(&bare, own.p, (size_t)(raw.p - own.p));
-	buf_str(&bare, str_from(own, (size_t)(raw.p - own.p) + raw.n));
+	flush(&out);
+}
+
+bool dkim_own_hash(struct hashing *hash, enum dkim_canon canon, struct str own, struct str raw, unsigned char digest[DKIM_DIGEST])
+{
+	uint64_t n = 0;
+	struct sink out = { .hash = hash, .limit = UINT64_MAX, .n = &n };
+	unsigned char whole[HASH_MAX];
+	struct buf bare = { 0 };
+	size_t before = (size_t)(raw.p - own.p);
+	bool ok = buf_add(&bare, own.p, before) && buf_str(&bare, str_from(own, before + raw.n));
+
 	put_field(&out, canon, buf_view(&bare), false);
 	flush(&out);
-	hash_end(&hash, whole);
+	hash_end(hash, whole);
 	memcpy(digest, whole, DKIM_DIGEST);
-	n = !bare.bad;
 	buf_free(&bare);
-	return n;
+	return ok;
 }
 
 /* ---- a signature */
@@ -791,10 +797,12 @@ static void take_signature_field(struct dkim *d, struct dkim_fields *fields, con
 {
 	struct dkim_signature *s = &d->signature[d->n++];
 	struct str names, raw;
+	struct hashing hash;
 
 	if (!dkim_signature_parse(f->value, s, &names, &raw))
 		return;
-	if (!dkim_fields_hash(fields, s->header, names, f->whole, raw, s->header_digest))
+	dkim_fields_hash(fields, s->header, names, f->whole, &hash);
+	if (!dkim_own_hash(&hash, s->header, f->whole, raw, s->header_digest))
 		conclude(s, DKIM_TEMPERROR, "out of memory");
 	s->place = place_body(d, s);
 }

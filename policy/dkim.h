@@ -54,9 +54,11 @@ struct dkim_fields *dkim_fields_new(struct str header, const char **why);
 void dkim_fields_free(struct dkim_fields *);                    /* NULL: nothing */
 size_t dkim_fields_count(const struct dkim_fields *, const char *name);         /* in lower case */
 struct str dkim_fields_last(const struct dkim_fields *, const char *name);      /* the lowest, whole; none: empty */
-/* The digest of the fields named by an h= ("from : to"), a name without a field left counting for nothing, and then of the signature's
- * own field without the value of its b= (what raw says) and without its line end. False: no memory. */
-bool dkim_fields_hash(struct dkim_fields *, enum dkim_canon, struct str names, struct str own, struct str raw, unsigned char digest[DKIM_DIGEST]);
+/* Begins a hash with the fields named by an h= ("from : to"); a name without a field left counts for nothing, and so does the signature's
+ * own field (or nothing, empty). */
+void dkim_fields_hash(struct dkim_fields *, enum dkim_canon, struct str names, struct str own, struct hashing *);
+/* Ends it with the signature's own field, without its line end and the value of its b=: that is `raw`, a part of it. False: no memory. */
+bool dkim_own_hash(struct hashing *, enum dkim_canon, struct str own, struct str raw, unsigned char digest[DKIM_DIGEST]);
 
 /* ---- a signature (3.5) */
 enum dkim_result {                      /* RFC 8601 2.7.1 */
@@ -89,7 +91,7 @@ struct dkim_signature {
 	unsigned bits;                  /* of its key; 0: there was none */
 	bool secure;                    /* the key came with DNSSEC */
 };
-/* Of a field's value; what it may hold alone, nothing of the message. *names: its h=, *raw: see dkim_fields_hash(). False: result and
+/* Of a field's value; what it may hold alone, nothing of the message. *names: its h=, *raw: see dkim_own_hash(). False: result and
  * why say what is wrong. */
 bool dkim_signature_parse(struct str value, struct dkim_signature *out, struct str *names, struct str *raw);
 

@@ -457,6 +457,7 @@ static void seal(struct buf *out, struct sign_key *key, const char *tags, const 
 	unsigned char digest[DKIM_DIGEST], octets[SIGNATURE_MAX];
 	struct buf field = { 0 }, all = { 0 };
 	struct dkim_fields *fields;
+	struct hashing hash;
 	struct dkim_body b;
 	const char *why, *limit = strstr(tags, "l=");
 	size_t n;
@@ -470,7 +471,8 @@ static void seal(struct buf *out, struct sign_key *key, const char *tags, const 
 	buf_str(&all, buf_view(&field));
 	buf_puts(&field, "\r\n");
 	fields = dkim_fields_new(str_of(header), &why);
-	ck_assert(dkim_fields_hash(fields, DKIM_RELAXED, STR("from:from"), buf_view(&field), (struct str){ field.p + field.n - 2, 0 }, digest));
+	dkim_fields_hash(fields, DKIM_RELAXED, STR("from:from"), STR(""), &hash);
+	ck_assert(dkim_own_hash(&hash, DKIM_RELAXED, buf_view(&field), (struct str){ field.p + field.n - 2, 0 }, digest));
 	dkim_fields_free(fields);
 	n = sign_key_sign(key, digest, octets);
 	ck_assert_uint_ne(n, 0);
@@ -694,13 +696,14 @@ START_TEST(headers_have_the_forms_of_the_examples)
 		const char *why;
 		struct dkim_fields *f = dkim_fields_new(str_of(header), &why);
 		unsigned char want[HASH_MAX], got[DKIM_DIGEST];
+		struct hashing hash;
 
 		hash_of(HASH_SHA256, str_of(rows[i].form), want);
-		ck_assert(dkim_fields_hash(f, rows[i].canon, str_of(rows[i].names), str_of(own), (struct str){ own + 5, 0 }, got));
-		ck_assert_mem_eq(want, got, sizeof got);
-		/* again: each signature takes them from the bottom */
-		ck_assert(dkim_fields_hash(f, rows[i].canon, str_of(rows[i].names), str_of(own), (struct str){ own + 5, 0 }, got));
-		ck_assert_mem_eq(want, got, sizeof got);
+		for (int again = 0; again < 2; again++) {       /* each signature takes them from the bottom */
+			dkim_fields_hash(f, rows[i].canon, str_of(rows[i].names), str_of(own), &hash);
+			ck_assert(dkim_own_hash(&hash, rows[i].canon, str_of(own), (struct str){ own + 5, 0 }, got));
+			ck_assert_mem_eq(want, got, sizeof got);
+		}
 		dkim_fields_free(f);
 	}
 }

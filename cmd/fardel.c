@@ -805,6 +805,9 @@ static const struct command {
 	{ "queue", cmd_queue, "retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
 	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "write a user's password into a file of users" },
+	{ "dkim-key", cmd_dkim_key, "make a DKIM key, or show its DNS record" },
+	{ "dkim-sign", cmd_dkim_sign, "sign a message with the keys of dkim_key" },
+	{ "dkim-verify", cmd_dkim_verify, "check the DKIM signatures of a message" },
 	{ "version", cmd_version, "print the version" },
 	{ "help", cmd_help, "print this" },
 };
@@ -822,7 +825,7 @@ static int usage(FILE *to)
 {
 	fprintf(to, "usage: fardel COMMAND [-c FILE] [-o 'name = value'] ...    (serve, inetd and flush: -v, log everything)\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+		fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].help);
 	return EX_USAGE;
 }
 

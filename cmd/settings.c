@@ -104,6 +104,10 @@ static const struct conf_row rows[] = {
 	{ .name = "tls_ca", .kind = CONF_TEXT, .offset = AT(tls_ca), .example = "/etc/ssl/certs/ca-certificates.crt", .help =
 		"The authorities whose certificates are believed when a host is checked: a file of PEM. A server's own certificate may be among\n"
 		"them. When it is not set: those of the system." },
+	{ .name = "dkim_key", .kind = CONF_LIST, .offset = AT(dkim_text), .example = "example.org fardel1 /etc/fardel/dkim/example.org.key", .help =
+		"DOMAIN SELECTOR FILE: mail that users and local programs send, and reports of ours, are signed (DKIM) when the author has an\n"
+		"address in DOMAIN, or below it if nothing nearer is named. `fardel dkim-key` makes the file and shows the DNS record. One a\n"
+		"line, may be repeated: several selectors of a domain sign side by side. Read at the start, as root if root starts." },
 	{ .name = "rcpt_domain_max", .kind = CONF_NUMBER, .offset = AT(rcpt_domain_max), .preset = "0", .max = 1000000, .help =
 		"How many different domains the recipients of one message may have. 0: any number." },
 	{ .name = "mail_max", .kind = CONF_NUMBER, .offset = AT(mail_max), .preset = "0", .max = 1000000, .help =
@@ -535,6 +539,27 @@ static void make_tls(struct settings *s)
 			s->tls[s->ntls] = (struct tls_files){ .certificate = c->item[s->ntls].text, .key = k->item[s->ntls].text };
 }
 
+static void make_dkim(struct settings *s)
+{
+	const struct conf_list *l = &s->dkim_text;
+
+	if (!(s->dkim = make_array(s, l->n, sizeof *s->dkim)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		struct dkim_words *w = &s->dkim[s->ndkim];
+		struct str rest = str_of(l->item[i].text);
+
+		if (str_word(&rest, &w->domain) && str_word(&rest, &w->selector) && (rest = str_trim(rest)).n) {
+			w->file = rest.p;       /* the rest of the line, so it ends in a NUL */
+			w->where = l->item[i].where;
+			s->ndkim++;
+		} else {
+			conf_complain(&s->conf, l->item[i].where, "dkim_key: \"%s\" is not DOMAIN SELECTOR FILE, as in example.org fardel1 /etc/fardel/dkim/example.org.key.",
+				l->item[i].text);
+		}
+	}
+}
+
 /* Users who can never log in would be told so one by one, and late. */
 static void check_submission(struct settings *s)
 {
@@ -705,6 +730,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_routes(s);
 	make_local(s);
 	make_tls(s);
+	make_dkim(s);
 	make_words(s);
 	make_source(s);
 	check_submission(s);
@@ -728,6 +754,7 @@ void settings_free(struct settings *s)
 	free(s->routes.rule);
 	free(s->local);
 	free(s->tls);
+	free(s->dkim);
 	conf_end(&s->conf);
 	*s = (struct settings){ 0 };
 }

@@ -40,6 +40,11 @@ bool resolver_parse(struct str, struct sockaddr_storage *, socklen_t *);
 
 enum tls_out { TLS_OUT_NO, TLS_OUT_MAY, TLS_OUT_MUST };
 
+struct dkim_words {                     /* of a dkim_key */
+	struct str domain, selector;
+	const char *file, *where;
+};
+
 struct settings {
 	/* ---- set by the rows of cmd/settings.c */
 	const char *hostname;           /* always set; lower case not enforced */
@@ -65,7 +70,8 @@ struct settings {
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
 	bool deliver, check_sender;
-	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text;
+	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text,
+		dkim_text;
 
 	/* ---- made from them */
 	size_t nlisten;
@@ -75,6 +81,8 @@ struct settings {
 	struct routes routes;           /* with local domains and smtp_port */
 	size_t ntls;
 	struct tls_files *tls;
+	size_t ndkim;
+	struct dkim_words *dkim;
 	enum tls_out tls_out;
 	enum inet inet;
 	struct sockaddr_storage source[2];      /* IPv4, IPv6; AF_UNSPEC: not said */

@@ -370,6 +370,15 @@ static bool ends_well(struct str header, struct str rest)
 	return !rest.n && (header.n < 2 || !memcmp(header.p + header.n - 2, "\r\n", 2));
 }
 
+size_t dkim_header_end(struct str message)
+{
+	const char *end = message.n ? memmem(message.p, message.n, "\r\n\r\n", 4) : NULL;
+
+	if (message.n >= 2 && !memcmp(message.p, "\r\n", 2))
+		return 2;
+	return end ? (size_t)(end - message.p) + 4 : message.n;
+}
+
 struct dkim_fields *dkim_fields_new(struct str header, const char **why)
 {
 	struct dkim_fields *f = calloc(1, sizeof *f);

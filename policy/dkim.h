@@ -47,6 +47,9 @@ void dkim_body_add(struct dkim_body *, struct str);             /* pieces of any
 /* The digest; n is final when no more than `limit`, else some number above it. */
 void dkim_body_end(struct dkim_body *, unsigned char digest[DKIM_DIGEST]);
 
+/* Octets of a message's header with the empty line that ends it, or all of them when there is none. Only an empty line is its end. */
+size_t dkim_header_end(struct str message);
+
 /* The fields of a header, which are taken by name from the bottom up (5.4.2). */
 struct dkim_fields;
 /* Borrows the header, which may end in its empty line. NULL, with *why: no memory, or a line in it is no field. */

@@ -83,16 +83,16 @@ dkim_theirs_is_believed_by_us() {
 		for canon in simple/simple simple/relaxed relaxed/simple relaxed/relaxed; do
 			dkimpy sign "$T/rsa.pkcs1" rsa example.org $canon rsa-sha256 <"$T/$m.crlf" >"$T/field" || fail "python3-dkim signs nothing"
 			cat "$T/field" "$T/$m.crlf" >"$T/theirs"
-			verdict "$T/theirs" >"$T/why" || fail "$m in $canon: $(cat "$T/why")"
+			verdict "$T/theirs" >"$T/said" || fail "$m in $canon: $(cat "$T/said")"
 			[ $n = 2 ] || continue
 			dkimpy sign "$T/ed25519.seed" ed25519 example.org $canon ed25519-sha256 <"$T/$m.crlf" >"$T/field" || fail "python3-dkim signs nothing"
 			cat "$T/field" "$T/$m.crlf" >"$T/theirs"
-			verdict "$T/theirs" >"$T/why" || fail "$m in $canon, Ed25519: $(cat "$T/why")"
+			verdict "$T/theirs" >"$T/said" || fail "$m in $canon, Ed25519: $(cat "$T/said")"
 		done
 	done
 	sed 's/xxx/xXx/' "$T/theirs" >"$T/changed"
-	status_is 65 verdict "$T/changed" >"$T/why"
-	has '^fail ' "$T/why"
+	status_is 65 verdict "$T/changed" >"$T/said"
+	has '^fail ' "$T/said"
 }
 
 it dkim_by_hand "dkim-key writes no key over another, dkim-verify says first what it found and tells by its status"

@@ -22,6 +22,7 @@
 #include "cmd/fardel.h"
 #include "cmd/report.h"
 #include "cmd/settings.h"
+#include "cmd/signing.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
 #include "dns.h"
@@ -47,6 +48,7 @@ static struct drop_config drop;
 static struct mx_self self;
 static struct tls_server *tls;
 static struct users *users;
+static struct signer *signer;                   /* DKIM keys; NULL: none are set */
 static int quota = -1;                          /* how much users have sent */
 static char fallback[4096];
 
@@ -282,6 +284,23 @@ static int settle(void)
 		settings.log, (unsigned long)geteuid(), strerror(errno));
 }
 
+static unsigned bad_keys;
+
+static void complain_key(const struct dkim_words *w, const char *why)
+{
+	complain(EX_CONFIG, "%s: dkim_key: %s", w->where, why);
+	bad_keys++;
+}
+
+/* Before root ends: the account need not be able to read the keys. */
+static int start_signing(void)
+{
+	if (!settings.ndkim)
+		return 0;
+	signer = signing_keys(&settings, complain_key);
+	return !signer ? complain(EX_OSERR, "out of memory") : bad_keys ? EX_CONFIG : 0;
+}
+
 static int start_mailboxes(bool inline_work)
 {
 	static struct maildir_config m;
@@ -330,7 +349,7 @@ static int start_sending(void)
 	courier = (struct courier_config){ .hostname = settings.hostname, .routes = &settings.routes, .self = &self, .trust = trust, .source = settings.source,
 		.tls = settings.tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings.tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
-	report = (struct report_config){ .hostname = settings.hostname, .queue_lifetime = settings.queue_lifetime };
+	report = (struct report_config){ .hostname = settings.hostname, .queue_lifetime = settings.queue_lifetime, .signer = signer };
 	report_configure(&report);
 	return 0;
 }
@@ -362,7 +381,7 @@ static int start_drops(void)
 {
 	drop = (struct drop_config){
 		.queue = settings.queue, .hostname = settings.hostname, .origin = settings.origin, .message_size = settings.message_size,
-		.future_max = settings.future_release_max,
+		.future_max = settings.future_release_max, .signer = signer,
 	};
 	if (drop_start(&drop) == 0)
 		return 0;
@@ -425,7 +444,7 @@ static void start_smtpd(void)
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
 		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
-		.users = users, .origin = settings.origin, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
+		.users = users, .signer = signer, .origin = settings.origin, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
 		.future_max = settings.future_release_max, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
@@ -574,7 +593,7 @@ static int run_server(void)
 	char why[1024];
 	int status;
 
-	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
+	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
 	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
 	start_smtpd();
@@ -607,6 +626,7 @@ static int cmd_serve(int argc, char **argv)
 	}
 	stop_users();
 	tls_server_free(tls);
+	signer_free(signer);
 	settings_free(&settings);
 	return status;
 }
@@ -664,6 +684,8 @@ static int load_for_session(int argc, char **argv)
 		close(null);
 	}
 	status = load(argc, argv);
+	if (!status && session_service != SMTPD_MX)
+		start_signing();                /* what cannot be signed is sent all the same */
 	if (!status)
 		status = settle();
 	if (!apart && (status || strcmp(settings.log, "stderr") == 0))
@@ -727,6 +749,7 @@ static int cmd_inetd(int argc, char **argv)
 	dns_stop();
 	stop_users();
 	tls_server_free(tls);
+	signer_free(signer);
 	settings_free(&settings);
 	return status;
 }
@@ -749,6 +772,7 @@ static int run_flush(void)
 	char why[1024];
 	int status;
 
+	start_signing();                        /* what cannot be signed is sent all the same */
 	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()))
 		return status;
 	if (open_queue(true, false, why, sizeof why) == -1) {
@@ -780,6 +804,7 @@ static int cmd_flush(int argc, char **argv)
 	queue_close();
 	maildir_stop();
 	dns_stop();
+	signer_free(signer);
 	settings_free(&settings);
 	return status;
 }

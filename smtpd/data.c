@@ -5,6 +5,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "policy/sign.h"
 #include "smtpd/session.h"
 
 enum {
@@ -39,7 +40,7 @@ void data_refuse(struct session *s, const struct refusal *why)
 	s->txn->draft = NULL;
 }
 
-static void disk_failed(struct session *s, const char *step)
+void data_disk_failed(struct session *s, const char *step)
 {
 	int error = errno;
 
@@ -84,16 +85,17 @@ static bool begin_draft(struct session *s)
 	struct buf received = { 0 };
 	bool ok = false;
 
+	s->txn->envelope.room = s->who.submission && s->config->signer ? signer_room(s->config->signer) : 0;
 	s->txn->draft = queue_draft(&s->txn->envelope, NULL);
 	if (!s->txn->draft) {
-		disk_failed(s, "open");
+		data_disk_failed(s, "open");
 		return false;
 	}
 	str_copy(s->txn->id, sizeof s->txn->id, str_of(draft_id(s->txn->draft)));
 	if (!print_received(s, &received) || (s->config->complete && s->who.submission && !submission_begin(s)))
 		data_refuse(s, &refuse_disk);
 	else if (draft_write(s->txn->draft, received.p, received.n) == -1)
-		disk_failed(s, "write");
+		data_disk_failed(s, "write");
 	else
 		ok = true;
 	buf_free(&received);
@@ -154,7 +156,14 @@ static void count_hops(struct hops *h, struct str text)
 void data_store(struct session *s, struct str text)
 {
 	if (text.n && draft_write(s->txn->draft, text.p, text.n) == -1)
-		disk_failed(s, "write");
+		data_disk_failed(s, "write");
+}
+
+static void pass_on(struct session *s, struct str text)
+{
+	data_store(s, text);
+	if (s->txn->signing && !s->txn->refusal)
+		signing_add(s->txn->signing, text);
 }
 
 /* Checks and stores what has come of the message. */
@@ -175,7 +184,7 @@ static void take_body(struct session *s, struct str body)
 	if (first && !s->txn->held && (body.p[0] == ' ' || body.p[0] == '\t')) {
 		s->txn->hops.body = true;
 		if (draft_write(s->txn->draft, "\r\n", 2) == -1) {
-			disk_failed(s, "write");
+			data_disk_failed(s, "write");
 			return;
 		}
 	}
@@ -185,7 +194,7 @@ static void take_body(struct session *s, struct str body)
 	else if (s->txn->held)
 		submission_take(s, body);
 	else
-		data_store(s, body);
+		pass_on(s, body);
 }
 
 static void log_received(struct session *s)
@@ -197,7 +206,7 @@ static void log_received(struct session *s)
 	log_event(LOG_INFO, "received", LF(L_TEXT("id", session_id(s)), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
 		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
 		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("user", s->who.user), L_TEXT("proto", session_protocol(s)),
-		L_TEXT("tls", tls)));
+		L_TEXT("tls", tls), L_TEXT("signed", s->txn->signed_by)));
 }
 
 /* The client may be gone since; the mail is ours all the same. */
@@ -241,6 +250,7 @@ static void end_of_data(struct session *s)
 	struct draft *draft;
 
 	submission_end(s);
+	submission_sign(s);
 	draft = s->txn->draft;
 	if (s->txn->refusal) {
 		end_refused(s);
@@ -287,7 +297,7 @@ bool data_read(struct session *s)
 	used = undot(&s->txn->undot, in.p, in.n, &body);
 	if (body.bad) {
 		errno = ENOMEM;
-		disk_failed(s, "memory");
+		data_disk_failed(s, "memory");
 	}
 	stream_take(&s->stream, used);
 	take_body(s, buf_view(&body));

@@ -87,6 +87,8 @@ struct txn {
 	struct undot undot;             /* DATA */
 	struct line_ends ends;          /* BDAT */
 	struct held *held;              /* the header, until it is whole, when it is to be completed */
+	struct signing *signing;        /* behind it, when it is signed */
+	const char *signed_by;          /* the domain, once that is done; the signer's */
 	struct hops hops;
 	uint64_t octets;                /* of the message, without dots and our own field */
 	uint64_t noted;                 /* of them, when the session was touched last */
@@ -243,12 +245,14 @@ void data_end_chunks(struct session *);
 void data_store(struct session *, struct str);          /* into the draft */
 /* Nothing more is stored; what still comes is read and dropped, so that the reply stands where the client expects it. */
 void data_refuse(struct session *, const struct refusal *);
+void data_disk_failed(struct session *, const char *step);      /* says what errno says, and refuses it */
 bool data_read(struct session *);                       /* takes what has come of it. False: nothing has */
 
 /* ---- mail of users (smtpd/submission.c): its header is held back and completed */
 bool submission_begin(struct session *);                /* false: no memory */
 void submission_take(struct session *, struct str);     /* while txn->held; data_store() and data_refuse() follow */
 void submission_end(struct session *);                  /* the message is over */
+void submission_sign(struct session *);                 /* and stored: its signature goes in front. data_disk_failed() may follow */
 void submission_free(struct txn *);
 
 /* ---- who stands in front of us (smtpd/proxy.c) */

@@ -8,10 +8,10 @@ need_dkimpy() {
 }
 dkimpy() { LD_LIBRARY_PATH=$libraries PYTHONPATH=$tree/usr/lib/python3/dist-packages PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 tests/e2e/dkimpy.py "$@"; }
 
-# keys: of RSA and, where it is built in, of Ed25519 for example.org; their records in $T/dns.zone, the settings in $T/dkim.conf; $n of them.
+# keys: of RSA and, where it is built in, of Ed25519 for example.org; their records in $T/dns.zone, the settings in $T/dkim.conf; $nkeys of them.
 keys() {
 	: >"$T/dns.zone"
-	n=0
+	nkeys=0
 	for kind in rsa ed25519; do
 		"$fardel" dkim-key -t $kind example.org "$kind" "$T/$kind.key" >"$T/$kind.record" 2>"$T/$kind.why" || {
 			[ $kind = ed25519 ] && grep -q libsodium "$T/$kind.why" && continue
@@ -21,7 +21,7 @@ keys() {
 		sed -n '1s/^\([^ ]*\)\. IN TXT ( \(.*\) )$/\1 TXT \2/p' "$T/$kind.record" >>"$T/dns.zone"
 		must "mode of the key" [ "$(stat -c %a "$T/$kind.key")" = 600 ]
 		echo "dkim_key = example.org $kind $T/$kind.key" >>"$T/dkim.conf"
-		n=$((n + 1))
+		nkeys=$((nkeys + 1))
 	done
 	fakedns dns
 	echo "resolver = 127.0.0.1:$port" >>"$T/dkim.conf"
@@ -47,16 +47,16 @@ dkim_ours_is_believed_by_others() {
 	for m in plain blanks empty lines leading colon long; do
 		"$fardel" dkim-sign -c "$T/dkim.conf" "$T/m/$m" >"$T/$m.signed" 2>"$T/$m.why" || fail "dkim-sign $m: $(cat "$T/$m.why")"
 		verdict "$T/$m.signed" >"$T/$m.ours" || fail "we do not believe $m: $(cat "$T/$m.ours")"
-		must "$m: all of ours hold" [ "$(grep -c '^pass d=example.org ' "$T/$m.ours")" = $n ]
+		must "$m: all of ours hold" [ "$(grep -c '^pass d=example.org ' "$T/$m.ours")" = $nkeys ]
 	done
 	# the same with a word more in the body
 	{ cat "$T/plain.signed"; printf 'PS\r\n'; } >"$T/more"
 	status_is 65 verdict "$T/more" >"$T/more.ours"
-	must "no pass" [ "$(grep -c '^fail ' "$T/more.ours")" = $n ]
+	must "no pass" [ "$(grep -c '^fail ' "$T/more.ours")" = $nkeys ]
 	need_dkimpy
 	for m in plain blanks empty lines leading long; do      # a blank before a colon is no mail to it
 		dkimpy verify "$T/dns.zone" "$T/$m.signed" >"$T/$m.dkimpy" 2>&1
-		must "python3-dkim believes $m: $(cat "$T/$m.dkimpy")" [ "$(grep -c '^pass$' "$T/$m.dkimpy")" = $n ]
+		must "python3-dkim believes $m: $(cat "$T/$m.dkimpy")" [ "$(grep -c '^pass$' "$T/$m.dkimpy")" = $nkeys ]
 	done
 	dkimpy verify "$T/dns.zone" "$T/more" >"$T/more.dkimpy" 2>&1
 	must "python3-dkim does not believe more" [ "$(grep -c '^pass$' "$T/more.dkimpy")" = 0 ]
@@ -66,7 +66,7 @@ dkim_ours_is_believed_by_others() {
 	for m in plain blanks leading colon long; do
 		LD_LIBRARY_PATH=$libraries:$tree/usr/lib "$tree/usr/sbin/opendkim" -x "$T/opendkim.conf" -vv -t "$T/$m.signed" >"$T/$m.opendkim" 2>&1 ||
 			skip "opendkim does not run here: $(tail -n 1 "$T/$m.opendkim")"
-		must "OpenDKIM believes $m: $(cat "$T/$m.opendkim")" [ "$(grep -c 'dkim=pass' "$T/$m.opendkim")" = $n ]
+		must "OpenDKIM believes $m: $(cat "$T/$m.opendkim")" [ "$(grep -c 'dkim=pass' "$T/$m.opendkim")" = $nkeys ]
 	done
 }
 
@@ -77,14 +77,14 @@ dkim_theirs_is_believed_by_us() {
 	need_dkimpy
 	command -v openssl >/dev/null 2>&1 || skip "no openssl here to write the key as python3-dkim wants it"
 	openssl rsa -in "$T/rsa.key" -traditional -out "$T/rsa.pkcs1" 2>/dev/null || skip "openssl does not write PKCS#1"
-	[ $n = 2 ] && openssl pkey -in "$T/ed25519.key" -outform DER 2>/dev/null | tail -c 32 | base64 >"$T/ed25519.seed"
+	[ $nkeys = 2 ] && openssl pkey -in "$T/ed25519.key" -outform DER 2>/dev/null | tail -c 32 | base64 >"$T/ed25519.seed"
 	for m in plain blanks empty lines leading long; do
 		sed 's/$/\r/' "$T/m/$m" >"$T/$m.crlf"
 		for canon in simple/simple simple/relaxed relaxed/simple relaxed/relaxed; do
 			dkimpy sign "$T/rsa.pkcs1" rsa example.org $canon rsa-sha256 <"$T/$m.crlf" >"$T/field" || fail "python3-dkim signs nothing"
 			cat "$T/field" "$T/$m.crlf" >"$T/theirs"
 			verdict "$T/theirs" >"$T/said" || fail "$m in $canon: $(cat "$T/said")"
-			[ $n = 2 ] || continue
+			[ $nkeys = 2 ] || continue
 			dkimpy sign "$T/ed25519.seed" ed25519 example.org $canon ed25519-sha256 <"$T/$m.crlf" >"$T/field" || fail "python3-dkim signs nothing"
 			cat "$T/field" "$T/$m.crlf" >"$T/theirs"
 			verdict "$T/theirs" >"$T/said" || fail "$m in $canon, Ed25519: $(cat "$T/said")"
@@ -119,4 +119,42 @@ dkim_by_hand() {
 	status_is 78 "$fardel" dkim-sign -c "$T/dkim.conf" "$T/other" 2>"$T/said"
 	has '^unsigned: ' "$T/said"
 	status_is 66 verdict "$T/nothing" 2>/dev/null
+}
+
+# all_hold FILE: as many good signatures as there are keys, and no other.
+all_hold() {
+	verdict "$1" >"$T/said" || fail "$1: $(cat "$T/said"): $(head -c 3000 "$1")"
+	must "all signatures of $1 hold" [ "$(grep -c '^pass d=example.org ' "$T/said")" = "$nkeys" ]
+	must "no other" [ "$(grep -c . "$T/said")" = "$nkeys" ]
+}
+
+it dkim_sent_mail_is_signed "what sendmail and a drop file send, and reports, leave signed by the author's domain, what is of another one as it is"
+dkim_sent_mail_is_signed() {
+	keys
+	sink there -r 'no=550 5.1.1 no such user'
+	serve here "hostname = mail.example.org" "local_domains = example.org" "route = * smtp://127.0.0.1:$port"
+	grep '^dkim_key' "$T/dkim.conf" >>"$T/here.conf"
+	end "$pid"
+	must "the settings are fine" sh -c '"$1" check -c "$2" >"$3" 2>&1' - "$fardel" "$T/here.conf" "$T/checked"
+	start here
+	printf 'From: user@example.org\nSubject: one\n\nfirst\n' | must "sendmail" send here x@there.test
+	within 20 "the one of sendmail" took there 1
+	printf 'From: user@example.org\nTo: y@there.test\nSubject: two\n\n' >"$T/here.queue/tmp/two"
+	head -c 200000 /dev/urandom | base64 >>"$T/here.queue/tmp/two"
+	mv "$T/here.queue/tmp/two" "$T/here.queue/new/two"
+	within 20 "the dropped one" took there 2
+	printf 'From: user@elsewhere.test\nSubject: three\n\nthird\n' | must "sendmail" send here z@there.test
+	within 20 "one of another domain" took there 3
+	for data in "$T"/there/*.data; do
+		if grep -q '^Subject: three' "$data"; then
+			must "no key is for elsewhere" [ "$(grep -ci '^dkim-signature' "$data")" = 0 ]
+		else
+			all_hold "$data"
+		fi
+	done
+	# a report about what is refused, to a user here
+	printf 'From: user@example.org\nSubject: four\n\nfourth\n' | must "sendmail" send here -f user@example.org no@there.test
+	within 20 "the report" arrived here user 1
+	all_hold "$(mail here user)"
+	drained here
 }

@@ -444,7 +444,7 @@ static void start_smtpd(void)
 		.sessions_per_address = settings.sessions_per_address, .connections_per_minute = settings.connections_per_minute,
 		.greeting_delay_ms = settings.greeting_delay_ms, .session_s = (unsigned)settings.session_time,
 		.mail = settings.check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
-		.users = users, .signer = signer, .origin = settings.origin, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
+		.users = users, .signer = signer, .check_dkim = settings.check_dkim, .origin = settings.origin, .rcpt_domain_max = settings.rcpt_domain_max, .mail_max = settings.mail_max, .complete = true,
 		.future_max = settings.future_release_max, .local_domains = settings.routes.local, .nlocal_domains = settings.routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
@@ -647,7 +647,7 @@ static int run_session(void)
 	int status, out;
 
 	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (status = start_users(true)) ||
-	    (settings.check_sender && (status = start_dns())))
+	    ((settings.check_sender || settings.check_dkim) && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);

@@ -84,6 +84,9 @@ static const struct conf_row rows[] = {
 	{ .name = "check_sender", .kind = CONF_YESNO, .offset = AT(check_sender), .preset = "yes", .help =
 		"Mail from strangers (not relay_from) is refused when the sender's domain cannot get any: it does not exist, has no mail host\n"
 		"with an address, or a null MX. While the DNS does not answer they are told to come back." },
+	{ .name = "check_dkim", .kind = CONF_YESNO, .offset = AT(check_dkim), .preset = "yes", .help =
+		"DKIM signatures of mail from strangers (not relay_from) are checked; what came of it stands in the log and in a field\n"
+		"Authentication-Results on top of the message. Such fields that came with it in our name are taken out. No mail is refused for it." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =

@@ -85,14 +85,15 @@ static bool begin_draft(struct session *s)
 	struct buf received = { 0 };
 	bool ok = false;
 
-	s->txn->envelope.room = s->who.submission && s->config->signer ? signer_room(s->config->signer) : 0;
+	s->txn->envelope.room = inspect_wanted(s) ? inspect_room() : s->who.submission && s->config->signer ? signer_room(s->config->signer) : 0;
 	s->txn->draft = queue_draft(&s->txn->envelope, NULL);
 	if (!s->txn->draft) {
 		data_disk_failed(s, "open");
 		return false;
 	}
 	str_copy(s->txn->id, sizeof s->txn->id, str_of(draft_id(s->txn->draft)));
-	if (!print_received(s, &received) || (s->config->complete && s->who.submission && !submission_begin(s)))
+	if (!print_received(s, &received) || (s->config->complete && s->who.submission && !submission_begin(s)) ||
+	    (inspect_wanted(s) && !inspect_begin(s)))
 		data_refuse(s, &refuse_disk);
 	else if (draft_write(s->txn->draft, received.p, received.n) == -1)
 		data_disk_failed(s, "write");
@@ -161,6 +162,10 @@ void data_store(struct session *s, struct str text)
 
 static void pass_on(struct session *s, struct str text)
 {
+	if (s->txn->inspection) {
+		inspect_take(s, text);
+		return;
+	}
 	data_store(s, text);
 	if (s->txn->signing && !s->txn->refusal)
 		signing_add(s->txn->signing, text);
@@ -206,7 +211,7 @@ static void log_received(struct session *s)
 	log_event(LOG_INFO, "received", LF(L_TEXT("id", session_id(s)), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
 		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
 		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("user", s->who.user), L_TEXT("proto", session_protocol(s)),
-		L_TEXT("tls", tls), L_TEXT("signed", s->txn->signed_by)));
+		L_TEXT("tls", tls), L_TEXT("signed", s->txn->signed_by), L_TEXT("dkim", inspect_words(s->txn))));
 }
 
 /* The client may be gone since; the mail is ours all the same. */
@@ -245,13 +250,10 @@ static void end_refused(struct session *s)
 	session_await_command(s);
 }
 
-static void end_of_data(struct session *s)
+void data_commit(struct session *s)
 {
-	struct draft *draft;
+	struct draft *draft = s->txn->draft;
 
-	submission_end(s);
-	submission_sign(s);
-	draft = s->txn->draft;
 	if (s->txn->refusal) {
 		end_refused(s);
 		return;
@@ -260,6 +262,16 @@ static void end_of_data(struct session *s)
 	s->phase = P_COMMIT;
 	s->committing = true;
 	queue_commit(draft, committed, s);
+}
+
+static void end_of_data(struct session *s)
+{
+	submission_end(s);
+	submission_sign(s);
+	if (s->txn->inspection && !s->txn->refusal)
+		inspect_end(s);
+	else
+		data_commit(s);
 }
 
 /* Who sends more slowly than DATA_RATE counts as quiet: when places are short, his is taken. */

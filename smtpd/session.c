@@ -123,6 +123,7 @@ void txn_reset(struct session *s)
 	buf_free(&t->only_rcpt);
 	buf_free(&t->domains);
 	submission_free(t);
+	inspect_free(t);
 	free(t);
 }
 

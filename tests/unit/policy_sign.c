@@ -90,8 +90,8 @@ START_TEST(what_we_sign_holds)
 	static const char *const headers[] = {
 		"From: a@example.org\r\n",
 		"from:a@EXAMPLE.ORG\r\nSubject:\r\n \t folded \r\n\tand  folded\r\nTo: b@x.test, \r\n c@x.test\r\nX-Other: 1\r\n",
-		"From: \"A, B\" (comment (deep)) <a@example.org>\r\nTo: x\r\nTo: y\r\nto: z\r\nDate: now\r\nMessage-ID: <1@x>\r\nMIME-Version: 1.0\r\n"
-			"Content-Type: text/plain\r\nReply-To: r\r\nCc: c\r\nIn-Reply-To: <2>\r\nReferences: <2> <3>\r\nSender: s\r\nList-ID: l\r\n",
+		"From: \"A, B\" (comment (deep)) <a@example.org>\r\nTo: x\r\nTo: y\r\nto: z\r\nDate: now\r\nMessage-ID: <1@x>\r\nMIME-Version: 1.0\r\n\
+Content-Type: text/plain\r\nReply-To: r\r\nCc: c\r\nIn-Reply-To: <2>\r\nReferences: <2> <3>\r\nSender: s\r\nList-ID: l\r\n",
 		"From: A <a@example.org>, B <b@other.test>\r\n",
 		"DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=x; h=from; bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=; b=AAAA; x=1\r\nFrom: a@example.org\r\n",
 	};

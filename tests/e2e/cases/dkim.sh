@@ -158,3 +158,27 @@ dkim_sent_mail_is_signed() {
 	all_hold "$(mail here user)"
 	drained here
 }
+
+it dkim_is_checked_on_arrival "mail of a stranger bears what came of its signatures, and nothing that he has written in our name"
+dkim_is_checked_on_arrival() {
+	keys
+	echo 'example.org A 127.0.0.1' >>"$T/dns.zone"
+	fakedns dns
+	serve here "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "greeting_delay_ms = 0"
+	printf 'From: a@example.org\nSubject: one\n\nfirst\n' >"$T/one"
+	"$fardel" dkim-sign -c "$T/dkim.conf" "$T/one" >"$T/signed" 2>/dev/null || fail "dkim-sign"
+	{ printf 'Authentication-Results: here.test; dkim=pass\r\n header.d=bank.example\r\nAuthentication-Results: there.test; none\r\n'; cat "$T/signed"; } >"$T/mail"
+	must "the message is taken" inject -p "$(port_of here)" -f a@example.org -t user@here.test -m "$T/mail"
+	within 20 "the message" arrived here user 1
+	tr -d '\r' <"$(mail here user)" >"$T/got"
+	must "all signatures passed" [ "$(grep -c '^.dkim=pass .* header.d=example.org ' "$T/got")" = $nkeys ]
+	must "one field is ours" [ "$(grep -c '^Authentication-Results: here.test;' "$T/got")" = 1 ]
+	has '^Authentication-Results: there.test; none' "$T/got"
+	must "nothing of the forged one is left" [ "$(grep -c bank.example "$T/got")" = 0 ]
+	has ' received .*dkim="\{0,1\}pass:example.org' "$T/here.log"
+	sed 's/^first/First/' "$T/signed" >"$T/mail"
+	must "a changed one is taken, too" inject -p "$(port_of here)" -f a@example.org -t sender@here.test -m "$T/mail"
+	within 20 "the changed one" arrived here sender 1
+	must "and is said to fail" [ "$(grep -c '^.dkim=fail' "$(mail here sender)")" = $nkeys ]
+	drained here
+}

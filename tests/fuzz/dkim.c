@@ -1,11 +1,12 @@
 /* DKIM of any octets. The first one chooses: a key record, a body (held against a plain statement of its canonical forms), a message in two
- * splittings that must come to the same, or a message that is signed, which then must hold. */
+ * splittings that must come to the same, a message that is signed, which then must hold, or one that fields are taken out of. */
 #include "policy/dkim.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/codec.h"
+#include "policy/authres.h"
 #include "policy/sign.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -197,6 +198,34 @@ static void check_signing(const uint8_t *sizes, struct str text)
 	buf_free(&fields);
 }
 
+/* ---- fields in our name: gone however the text is split, and none is left */
+
+static unsigned filter(const uint8_t *sizes, struct str text, struct buf *out)
+{
+	struct authres_filter f;
+	size_t turn = 0;
+
+	authres_filter_begin(&f, "mx.example.org");
+	for (size_t at = 0, n; at < text.n; at += n) {
+		n = sizes ? block(sizes, &turn, text.n - at) : text.n;
+		must(authres_filter_add(&f, (struct str){ text.p + at, n }, out));
+	}
+	must(authres_filter_end(&f, out));
+	authres_filter_free(&f);
+	return f.removed;
+}
+
+static void check_filter(const uint8_t *sizes, struct str text)
+{
+	struct buf a = { 0 }, b = { 0 }, again = { 0 };
+
+	must(filter(NULL, text, &a) == filter(sizes, text, &b) && str_eq(buf_view(&a), buf_view(&b)));
+	must(a.n <= text.n && filter(sizes, buf_view(&a), &again) == 0 && str_eq(buf_view(&a), buf_view(&again)));
+	buf_free(&a);
+	buf_free(&b);
+	buf_free(&again);
+}
+
 /* The choice, four octets of block sizes, then the text. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
@@ -207,11 +236,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	facts_source(FACT_TXT, &source);
 	text = (struct str){ (const char *)data + 5, size - 5 };
-	switch (data[0] % 4) {
+	switch (data[0] % 5) {
 	case 0: read_key(text); break;
 	case 1: check_body(data + 1, text); break;
 	case 2: check_message(data + 1, text); break;
 	case 3: check_signing(data + 1, text); break;
+	case 4: check_filter(data + 1, text); break;
 	}
 	return 0;
 }

@@ -168,7 +168,7 @@ START_TEST(keys_are_asked_for_while_the_body_comes_and_awaited_at_its_end)
 	site_say(&c, "\r\nHi.\r\n");
 	site_listen(&c);
 	ck_assert_uint_eq(nasked, 1);
-	site_say(&c, BODY + 5);
+	site_say(&c, &BODY[5]);
 	site_say(&c, ".\r\nNOOP\r\n");
 	site_expect_nothing(&c);
 	ck_assert_uint_eq(site_messages(), 0);

@@ -112,7 +112,9 @@ static void print_signature(const struct dkim_signature *s)
 /* One good signature is enough; what may be better later is said so. */
 static int print_results(const struct dkim *d)
 {
-	bool passed = false, later = false;
+	const char *why;
+	enum dkim_result fault = dkim_fault(d, &why);
+	bool passed = false, later = fault == DKIM_TEMPERROR;
 
 	for (size_t i = 0; i < dkim_count(d); i++) {
 		const struct dkim_signature *s = dkim_at(d, i);
@@ -123,8 +125,8 @@ static int print_results(const struct dkim *d)
 	}
 	if (dkim_passed_over(d))
 		printf("neutral: %zu more signatures are not looked at\n", dkim_passed_over(d));
-	if (dkim_fault(d))
-		printf("permerror: %s\n", dkim_fault(d));
+	if (fault != DKIM_NONE)
+		printf("%s: %s\n", dkim_result_name[fault], why);
 	else if (!dkim_count(d))
 		printf("none: there is no signature\n");
 	return passed ? EX_OK : later ? EX_TEMPFAIL : EX_DATAERR;

@@ -65,13 +65,15 @@ bool authres_print(struct buf *out, const char *own, const struct dkim *d)
 {
 	struct buf one = { 0 };
 	size_t from = out->n;
+	const char *why;
+	enum dkim_result fault = dkim_fault(d, &why);
 	bool bad = false;
 
 	buf_puts(out, "Authentication-Results: ");
 	put_value(out, str_of(own));
-	if (dkim_fault(d)) {
-		buf_puts(out, ";\r\n\tdkim=permerror");
-		put_reason(out, dkim_fault(d));
+	if (fault != DKIM_NONE) {
+		buf_printf(out, ";\r\n\tdkim=%s", dkim_result_name[fault]);
+		put_reason(out, why);
 	} else if (!dkim_count(d)) {
 		buf_puts(out, "; dkim=none");
 	}
@@ -89,9 +91,10 @@ bool authres_print(struct buf *out, const char *own, const struct dkim *d)
 
 void authres_words(char *out, size_t size, const struct dkim *d)
 {
+	const char *why;
 	size_t at = 0;
 
-	snprintf(out, size, "%s", dkim_fault(d) ? "permerror" : "none");
+	snprintf(out, size, "%s", dkim_result_name[dkim_fault(d, &why)]);
 	for (size_t i = 0; i < dkim_count(d) && at < size; i++) {
 		const struct dkim_signature *s = dkim_at(d, i);
 

@@ -769,7 +769,8 @@ struct dkim {
 	struct buf header;              /* until it is whole */
 	size_t looked;                  /* octets of it that hold no end of a header */
 	bool in_body, ended;
-	const char *fault;
+	enum dkim_result fault;         /* DKIM_NONE: none */
+	const char *why;                /* of it */
 	size_t n, passed_over;
 	struct dkim_signature *signature;
 	size_t nbody;                   /* different ways to hash the body */
@@ -816,10 +817,18 @@ static void take_signature_field(struct dkim *d, struct dkim_fields *fields, con
 	s->place = place_body(d, s);
 }
 
+static void fail(struct dkim *d, enum dkim_result result, const char *why)
+{
+	d->fault = result;
+	d->why = why;
+	d->in_body = true;
+}
+
 static void read_header(struct dkim *d, struct str header)
 {
 	struct str rest = header;
 	struct dkim_fields *fields;
+	const char *why;
 	size_t all = 0, n;
 	struct field f;
 
@@ -827,15 +836,16 @@ static void read_header(struct dkim *d, struct str header)
 		all += str_eq_nocase(f.name, signature_name);
 	if (!all && !rest.n)
 		return;
-	fields = dkim_fields_new(header, &d->fault);
-	if (!fields)
+	fields = dkim_fields_new(header, &why);
+	if (!fields) {
+		fail(d, rest.n ? DKIM_PERMERROR : DKIM_TEMPERROR, why);
 		return;
-	d->fault = NULL;
+	}
 	n = all < DKIM_SIGNATURES ? all : DKIM_SIGNATURES;
 	d->passed_over = all - n;
 	d->signature = calloc(n, sizeof *d->signature);
 	if (!d->signature)
-		d->fault = "out of memory";
+		fail(d, DKIM_TEMPERROR, "out of memory");
 	rest = header;
 	while (d->signature && d->n < n && header_next(&rest, &f))
 		if (str_eq_nocase(f.name, signature_name))
@@ -884,17 +894,14 @@ void dkim_add(struct dkim *d, struct str text)
 		if (room > text.n)
 			room = text.n;
 		if (!buf_add(&d->header, text.p, room)) {
-			d->fault = "out of memory";
-			d->in_body = true;
+			fail(d, DKIM_TEMPERROR, "out of memory");
 			break;
 		}
 		text = str_from(text, room);
 		if ((end = find_end(d)))
 			end_header(d, end);
-		else if (d->header.n == DKIM_HEADER_MAX) {
-			d->fault = "the header is larger than 256 KiB";
-			d->in_body = true;
-		}
+		else if (d->header.n == DKIM_HEADER_MAX)
+			fail(d, DKIM_PERMERROR, "the header is larger than 256 KiB");
 	}
 	if (d->fault)
 		buf_free(&d->header);
@@ -1032,4 +1039,18 @@ void dkim_give_up(struct dkim *d)
 size_t dkim_count(const struct dkim *d) { return d->n; }
 const struct dkim_signature *dkim_at(const struct dkim *d, size_t i) { return &d->signature[i]; }
 size_t dkim_passed_over(const struct dkim *d) { return d->passed_over; }
-const char *dkim_fault(const struct dkim *d) { return d->fault; }
+
+enum dkim_result dkim_fault(const struct dkim *d, const char **why)
+{
+	*why = d->why;
+	return d->fault;
+}
+
+size_t dkim_holds(const struct dkim *d) { return d->header.room; }
+
+void dkim_abandon(struct dkim *d, const char *why)
+{
+	if (!d->in_body)
+		fail(d, DKIM_TEMPERROR, why);
+	buf_free(&d->header);
+}

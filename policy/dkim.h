@@ -125,6 +125,10 @@ void dkim_give_up(struct dkim *);                       /* what is not judged by
 size_t dkim_count(const struct dkim *);
 const struct dkim_signature *dkim_at(const struct dkim *, size_t i);
 size_t dkim_passed_over(const struct dkim *);           /* further ones that were not looked at */
-const char *dkim_fault(const struct dkim *);            /* why no signature could be looked for, or NULL */
+/* Why no signature could be looked for: DKIM_PERMERROR or, a fault of ours, DKIM_TEMPERROR, and *why. DKIM_NONE: nothing was in the way. */
+enum dkim_result dkim_fault(const struct dkim *, const char **why);
+/* For who has many of these at a time: the octets of header that it holds, and how to make it let go of them; why is a constant. */
+size_t dkim_holds(const struct dkim *);
+void dkim_abandon(struct dkim *, const char *why);
 
 #endif

@@ -9,7 +9,12 @@
 #include "policy/dkim.h"
 #include "smtpd/session.h"
 
-enum { KEYS_MS = 15000 };               /* the client waits for its reply meanwhile */
+enum {
+	KEYS_MS = 15000,                /* the client waits for its reply meanwhile */
+	HELD_MAX = 64 << 20             /* octets of header of all sessions that are held at a time */
+};
+
+static size_t held;
 
 struct inspection {
 	struct session *session;
@@ -26,6 +31,8 @@ void inspect_free(struct txn *t)
 
 	if (!i)
 		return;
+	if (i->dkim)
+		held -= dkim_holds(i->dkim);
 	dkim_free(i->dkim);
 	facts_free(i->facts);
 	authres_filter_free(&i->filter);
@@ -73,7 +80,11 @@ void inspect_take(struct session *s, struct str text)
 	static struct buf out;          /* one for all: it holds nothing from one call to the next */
 	struct inspection *i = s->txn->inspection;
 
+	held -= dkim_holds(i->dkim);
 	dkim_add(i->dkim, text);
+	if (held + dkim_holds(i->dkim) > HELD_MAX)      /* ten thousand strangers with a large one each are no friends */
+		dkim_abandon(i->dkim, "too many headers are being read at a time");
+	held += dkim_holds(i->dkim);
 	dkim_judge(i->dkim, i->facts, loop_wall());     /* asks for what is known to be needed */
 	buf_clear(&out);
 	authres_filter_add(&i->filter, text, &out);
@@ -126,7 +137,9 @@ void inspect_end(struct session *s)
 	authres_filter_end(&i->filter, &out);
 	store(s, &out);
 	buf_free(&out);
+	held -= dkim_holds(i->dkim);
 	dkim_end(i->dkim);
+	held += dkim_holds(i->dkim);
 	if (s->txn->refusal || dkim_judge(i->dkim, i->facts, loop_wall())) {
 		if (!s->txn->refusal)
 			write_results(s);

@@ -105,6 +105,13 @@ static struct dkim *check_in_pieces(struct str message, size_t piece)
 	return d;
 }
 
+static const char *fault(const struct dkim *d)
+{
+	const char *why;
+
+	return dkim_fault(d, &why) == DKIM_NONE ? NULL : why;
+}
+
 static struct dkim *check(const char *message) { return check_in_pieces(str_of(message), strlen(message)); }
 
 static void setup(void)
@@ -168,7 +175,7 @@ START_TEST(a_changed_octet_makes_it_fail)
 		copy[i] = (char)(space ? 'x' : all.p[i] ^ 1);
 		name = memchr(" \r\n\t:", copy[i], 5) != NULL;
 		d = check_in_pieces((struct str){ copy, all.n }, all.n);
-		ck_assert_msg(name || dkim_fault(d) || dkim_at(d, 0)->result != DKIM_PASS, "octet %zu", i);
+		ck_assert_msg(name || fault(d) || dkim_at(d, 0)->result != DKIM_PASS, "octet %zu", i);
 		dkim_free(d);
 	}
 	free(copy);
@@ -557,7 +564,7 @@ START_TEST(a_header_that_cannot_be_read_is_a_fault)
 	struct buf message = { 0 };
 	struct dkim *d = check(SIGNED_RSA "this is no field\r\n" HEADER_8463 "\r\n" BODY_8463);
 
-	ck_assert_str_eq(dkim_fault(d), "a line in the header is no field");
+	ck_assert_str_eq(fault(d), "a line in the header is no field");
 	ck_assert_uint_eq(dkim_count(d), 0);
 	dkim_free(d);
 	buf_puts(&message, SIGNED_RSA);
@@ -566,15 +573,34 @@ START_TEST(a_header_that_cannot_be_read_is_a_fault)
 	buf_puts(&message, HEADER_8463 "\r\n" BODY_8463);
 	for (size_t piece = 1000; piece < message.n; piece *= 7) {
 		d = check_in_pieces(buf_view(&message), piece);
-		ck_assert_str_eq(dkim_fault(d), "the header is larger than 256 KiB");
+		ck_assert_str_eq(fault(d), "the header is larger than 256 KiB");
 		dkim_free(d);
 	}
 	buf_free(&message);
 	d = check("");
-	ck_assert(!dkim_fault(d) && dkim_count(d) == 0);
+	ck_assert(!fault(d) && dkim_count(d) == 0);
 	dkim_free(d);
 	d = check("\r\n" SIGNED_RSA);
-	ck_assert(!dkim_fault(d) && dkim_count(d) == 0);
+	ck_assert(!fault(d) && dkim_count(d) == 0);
+	dkim_free(d);
+}
+END_TEST
+
+START_TEST(who_must_let_go_of_a_header_says_so_and_goes_on)
+{
+	struct dkim *d = dkim_new();
+	const char *why;
+
+	dkim_add(d, STR(SIGNED_RSA HEADER_8463));
+	ck_assert_uint_ge(dkim_holds(d), strlen(SIGNED_RSA HEADER_8463));
+	dkim_abandon(d, "too many");
+	ck_assert_uint_eq(dkim_holds(d), 0);
+	dkim_add(d, STR("\r\n" BODY_8463));
+	dkim_end(d);
+	ck_assert(dkim_judge(d, table, NOW));
+	ck_assert_int_eq(dkim_fault(d, &why), DKIM_TEMPERROR);
+	ck_assert_str_eq(why, "too many");
+	ck_assert_uint_eq(dkim_count(d), 0);
 	dkim_free(d);
 }
 END_TEST
@@ -730,6 +756,7 @@ Suite *policy_dkim_suite(void)
 	tcase_add_test(t, limits_in_time_and_length_hold);
 	tcase_add_test(t, so_many_signatures_are_looked_at);
 	tcase_add_test(t, a_header_that_cannot_be_read_is_a_fault);
+	tcase_add_test(t, who_must_let_go_of_a_header_says_so_and_goes_on);
 	tcase_add_test(t, many_fields_and_names_cost_no_more_than_their_octets);
 	tcase_add_test(t, bodies_have_one_canonical_form_however_they_are_split);
 	tcase_add_test(t, headers_have_the_forms_of_the_examples);

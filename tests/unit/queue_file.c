@@ -621,6 +621,13 @@ START_TEST(the_checksum_follows_a_change_in_the_middle)
 }
 END_TEST
 
+static ssize_t pwrite_fails(int fd, const void *p, size_t n, off_t at)
+{
+	(void)fd, (void)p, (void)n, (void)at;
+	errno = ENOSPC;
+	return -1;
+}
+
 static void ignore(void *arg, bool ok)
 {
 	(void)arg;
@@ -678,6 +685,30 @@ START_TEST(fields_put_in_front_later_are_a_part_of_the_message)
 }
 END_TEST
 
+START_TEST(a_field_that_cannot_be_put_in_front_ends_the_draft)
+{
+	static char body[100000];
+	struct file_calls was = file_sys;
+	struct envelope e = { .room = 60 };
+	struct sender from = { .has_size = false };
+	struct recipient to = { .addr = { STR("b"), STR("y.example") } };
+	struct draft *d;
+
+	ck_assert(envelope_sender(&e, &from) && envelope_rcpt(&e, &to));
+	d = queue_draft(&e, NULL);
+	ck_assert_int_eq(draft_write(d, body, sizeof body), 0);
+	file_sys.pwrite = pwrite_fails;
+	ck_assert_int_eq(draft_front(d, "A: b\r\n", 6), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	file_sys = was;
+	ck_assert_int_eq(draft_front(d, "A: b\r\n", 6), -1);
+	ck_assert_int_eq(draft_write(d, "x", 1), -1);
+	draft_abort(d);
+	ck_assert_uint_eq(rig_count("work"), 0);
+	envelope_free(&e);
+}
+END_TEST
+
 Suite *queue_file_suite(void)
 {
 	Suite *s = suite_create("queue_file");
@@ -701,6 +732,7 @@ Suite *queue_file_suite(void)
 	tcase_add_test(f, an_envelope_that_says_something_else_is_refused);
 	tcase_add_test(f, a_first_line_that_lies_is_refused);
 	tcase_add_test(f, fields_put_in_front_later_are_a_part_of_the_message);
+	tcase_add_test(f, a_field_that_cannot_be_put_in_front_ends_the_draft);
 	suite_add_tcase(s, f);
 	tcase_add_checked_fixture(j, set_up, tear_down);
 	tcase_add_test(j, words_of_a_peer_come_back_whatever_octets_they_hold);

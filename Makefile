@@ -59,7 +59,7 @@ Q        = $(if $(V),,@echo '$1 $@';)
 
 COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
 LINK     = $(CC) $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
-LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2)
+LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(SODIUM)
 
 # crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.
 CRYPT   := $(shell printf '\043include <crypt.h>\nint main(void) { return !crypt_r("", "", 0); }\n' | $(CC) -x c -o /dev/null - -lcrypt >/dev/null 2>&1 && echo -lcrypt)
@@ -70,6 +70,12 @@ endif
 IDN2    := $(shell printf '\043include <idn2.h>\nint main(void) { return !idn2_check_version(0); }\n' | $(CC) -x c -o /dev/null - -lidn2 >/dev/null 2>&1 && echo -lidn2)
 ifneq ($(IDN2),)
 OPTIONS += -DHAVE_IDN2
+endif
+
+# libsodium for Ed25519, which BearSSL does not sign with; without it such DKIM signatures are neither made nor checked.
+SODIUM  := $(shell S=$$(pkg-config --libs libsodium 2>/dev/null || echo -lsodium); printf '\043include <sodium.h>\nint main(void) { return sodium_init(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
+ifneq ($(SODIUM),)
+OPTIONS += -DHAVE_SODIUM
 endif
 
 # ---- sources: a new file is found by itself

@@ -19,6 +19,7 @@ struct envelope {
 	size_t nrcpt;
 	int64_t release;                /* Unix seconds before which nothing is tried; 0: at once */
 	bool several;                   /* recipients at more than one domain */
+	size_t room;                    /* octets that draft_front() may need; kept by envelope_clear() */
 	char domain[DOMAIN_MAX + 1];    /* of the first recipient, lower case */
 };
 bool envelope_sender(struct envelope *, const struct sender *);          /* first; false: no memory */
@@ -171,6 +172,9 @@ bool queue_room(uint64_t octets, struct reply *why);
 struct draft *queue_draft(const struct envelope *, const char *id);
 const char *draft_id(const struct draft *);
 int draft_write(struct draft *, const void *, size_t);  /* 0 or -1 with errno; after -1 only draft_abort() */
+/* Puts whole fields in front of all that was written, which stays where it is: they take of the envelope's room. May be called again,
+ * until queue_commit(). 0, or -1 with errno: EMSGSIZE when there is not so much room left, and the draft is as before; else only draft_abort(). */
+int draft_front(struct draft *, const void *, size_t);
 uint64_t draft_size(const struct draft *);
 void draft_abort(struct draft *);
 /* Takes the draft. done() runs later, never from inside; ok once the mail is durable. EEXIST of a given id counts as ok. */

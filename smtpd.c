@@ -102,6 +102,7 @@ static bool step(struct session *s)
 	case P_VETTING:
 	case P_AUTH_CHECK:
 	case P_AUTH_PAUSE:
+	case P_JUDGING:
 	case P_COMMIT:
 	case P_DEAD: break;
 	}
@@ -173,6 +174,10 @@ static void time_is_up(struct session *s)
 		session_log_refusal(s, s->question.stage, buf_view(&s->question.arg), 451, "4.4.3", "no facts in time");
 		session_say(s, 451, "4.4.3", "The address could not be checked in time, try again later");
 		question_end(s);
+		stream_again(&s->stream);
+		break;
+	case P_JUDGING:
+		inspect_out_of_time(s);
 		stream_again(&s->stream);
 		break;
 	case P_PROXY:
@@ -409,6 +414,7 @@ static bool evictable(const struct session *s)
 	case P_CHUNK:
 		return barren && quiet >= EVICT_MS;
 	case P_AUTH_CHECK:              /* these wait for us */
+	case P_JUDGING:
 	case P_COMMIT:
 	case P_CLOSING:                 /* has left already */
 	case P_LINGER:

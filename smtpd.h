@@ -5,6 +5,7 @@
 #include "fardel.h"
 #include "lib/facts.h"
 
+struct signer;
 struct tls_server;
 struct users;
 
@@ -19,6 +20,8 @@ struct smtpd_config {
 	unsigned rcpt_domain_max;               /* different domains in it, announced as RCPTDOMAINMAX. 0: no limit */
 	unsigned mail_max;                      /* transactions a session, announced as MAILMAX. 0: no limit */
 	bool complete;                          /* what users and local programs send gets Date, Message-ID and so on, and From is checked */
+	bool check_dkim;                        /* signatures of mail from strangers at SMTPD_MX are checked, and the results written in front of it */
+	const struct signer *signer;            /* DKIM keys for what is completed (policy/sign.h); NULL: none */
 	int64_t future_max;                     /* seconds that a user may have a message kept (RFC 4865). 0: it is not offered */
 	unsigned sessions_max;                  /* in all. 0: 12000; lowered to what descriptors allow */
 	unsigned sessions_per_address;          /* of a stranger; loopback has no limit, wider networks 3 and 9 times as many. 0: no limit */

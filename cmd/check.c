@@ -16,6 +16,7 @@
 #include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
+#include "cmd/signing.h"
 #include "deliver/maildir.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -420,6 +421,42 @@ static void check_tls(const struct settings *s)
 		note(s, "tls_certificate", "none is for %s: careful clients refuse it. Get one with that name.", s->hostname);
 }
 
+/* ---- DKIM */
+
+static void check_key(const struct dkim_words *w, struct signer *all)
+{
+	char why[700];
+	struct sign_key *key = signing_key(w->file, why, sizeof why);
+	bool slow = key && sign_key_kind(key) == KEY_RSA && sign_key_bits(key) > RSA_SLOW_BITS;
+	const char *wrong = key ? signer_add(all, w->domain, w->selector, key) : NULL;
+	struct stat st;
+
+	if (!key || wrong) {
+		if (key)
+			snprintf(why, sizeof why, STR_FMT " %s", STR_ARG(w->domain), wrong);
+		printf("%s: error: dkim_key: %s. `fardel dkim-key` makes a key, or shows the record of one.\n", w->where, why);
+		errors++;
+		return;
+	}
+	if (slow) {
+		printf("%s: note: dkim_key: %s is RSA of so many bits that each signature stops all sessions for some 15 ms. 2048 are enough.\n", w->where, w->file);
+		notes++;
+	}
+	if (stat(w->file, &st) == 0 && st.st_mode & (S_IWGRP | S_IROTH | S_IWOTH)) {
+		printf("%s: note: dkim_key: %s can be read or changed by others. chmod 640 or stricter.\n", w->where, w->file);
+		notes++;
+	}
+}
+
+static void check_dkim(const struct settings *s)
+{
+	struct signer *all = signer_new();
+
+	for (size_t i = 0; all && i < s->ndkim; i++)
+		check_key(&s->dkim[i], all);
+	signer_free(all);
+}
+
 /* ---- sending */
 
 static void check_trust(const struct settings *s)
@@ -529,6 +566,7 @@ int cmd_check(int argc, char **argv)
 		check_listens(&set);
 		check_tls(&set);
 		check_users(&set);
+		check_dkim(&set);
 		check_trust(&set);
 		check_passwords(&set);
 		check_source(&set);

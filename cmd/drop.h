@@ -5,11 +5,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct signer;
+
 struct drop_config {                    /* borrowed */
 	const char *queue;              /* the queue directory, open */
 	const char *hostname, *origin;
 	uint64_t message_size;
 	int64_t future_max;             /* seconds that one may be held (RFC 4865) */
+	const struct signer *signer;    /* DKIM keys, or NULL */
 };
 /* Begins with what lies there and watches for more. 0 or -1 with errno. */
 int drop_start(const struct drop_config *);

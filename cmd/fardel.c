@@ -22,6 +22,7 @@
 #include "cmd/fardel.h"
 #include "cmd/report.h"
 #include "cmd/settings.h"
+#include "cmd/signing.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
 #include "deliver/stscache.h"
@@ -50,6 +51,7 @@ static struct stscache_config policies;
 static bool policies_open;
 static struct tls_server *tls;
 static struct users *users;
+static struct signer *signer;                   /* DKIM keys; NULL: none are set */
 static int quota = -1;                          /* how much users have sent */
 static bool verbose;
 static char fallback[4096];
@@ -287,6 +289,23 @@ static int settle(void)
 		settings->log, (unsigned long)geteuid(), strerror(errno));
 }
 
+static unsigned bad_keys;
+
+static void complain_key(const struct dkim_words *w, const char *why)
+{
+	complain(EX_CONFIG, "%s: dkim_key: %s", w->where, why);
+	bad_keys++;
+}
+
+/* Before root ends: the account need not be able to read the keys. */
+static int start_signing(void)
+{
+	if (!settings->ndkim)
+		return 0;
+	signer = signing_keys(settings, complain_key);
+	return !signer ? complain(EX_OSERR, "out of memory") : bad_keys ? EX_CONFIG : 0;
+}
+
 static int start_mailboxes(bool inline_work)
 {
 	static struct maildir_config m;
@@ -332,7 +351,7 @@ static void configure_sending(void)
 	courier = (struct courier_config){ .hostname = settings->hostname, .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
 		.tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
-	report = (struct report_config){ .hostname = settings->hostname, .queue_lifetime = settings->queue_lifetime };
+	report = (struct report_config){ .hostname = settings->hostname, .queue_lifetime = settings->queue_lifetime, .signer = signer };
 	report_configure(&report);
 }
 
@@ -395,7 +414,7 @@ static void configure_drops(void)
 {
 	drop = (struct drop_config){
 		.queue = settings->queue, .hostname = settings->hostname, .origin = settings->origin, .message_size = settings->message_size,
-		.future_max = settings->future_release_max,
+		.future_max = settings->future_release_max, .signer = signer,
 	};
 }
 
@@ -463,7 +482,7 @@ static void start_smtpd(void)
 		.sessions_per_address = settings->sessions_per_address, .connections_per_minute = settings->connections_per_minute,
 		.greeting_delay_ms = settings->greeting_delay_ms, .session_s = (unsigned)settings->session_time,
 		.spf = settings->spf, .mail = settings->check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
-		.users = users, .origin = settings->origin, .rcpt_domain_max = settings->rcpt_domain_max, .mail_max = settings->mail_max, .complete = true,
+		.users = users, .signer = signer, .check_dkim = settings->check_dkim, .origin = settings->origin, .rcpt_domain_max = settings->rcpt_domain_max, .mail_max = settings->mail_max, .complete = true,
 		.future_max = settings->future_release_max, .local_domains = settings->routes.local, .nlocal_domains = settings->routes.nlocal,
 	};
 	smtpd_configure(&smtpd);
@@ -741,7 +760,7 @@ static int run_server(void)
 	char why[1024];
 	int status;
 
-	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
+	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
 	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
 	start_smtpd();
@@ -776,6 +795,7 @@ static int cmd_serve(int argc, char **argv)
 	}
 	stop_users();
 	tls_server_free(tls);
+	signer_free(signer);
 	free_settings(settings);
 	free_formers();
 	return status;
@@ -797,7 +817,7 @@ static int run_session(void)
 	int status, out;
 
 	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (status = start_users(true)) ||
-	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF) && (status = start_dns())))
+	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF || settings->check_dkim) && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);
@@ -834,6 +854,8 @@ static int load_for_session(int argc, char **argv)
 		close(null);
 	}
 	status = load(argc, argv);
+	if (!status && session_service != SMTPD_MX)
+		start_signing();                /* what cannot be signed is sent all the same */
 	if (!status)
 		status = settle();
 	if (!apart && (status || strcmp(settings->log, "stderr") == 0))
@@ -897,6 +919,7 @@ static int cmd_inetd(int argc, char **argv)
 	dns_stop();
 	stop_users();
 	tls_server_free(tls);
+	signer_free(signer);
 	settings_free(settings);
 	return status;
 }
@@ -919,6 +942,7 @@ static int run_flush(void)
 	char why[1024];
 	int status;
 
+	start_signing();                        /* what cannot be signed is sent all the same */
 	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()))
 		return status;
 	if (open_queue(true, false, why, sizeof why) == -1) {
@@ -952,6 +976,7 @@ static int cmd_flush(int argc, char **argv)
 	stscache_stop();
 	maildir_stop();
 	dns_stop();
+	signer_free(signer);
 	settings_free(settings);
 	return status;
 }
@@ -983,6 +1008,9 @@ static const struct command {
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "mkmailbox", cmd_mkmailbox, SETTINGS " USER...", "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "[-d] FILE USER", "write a user's password into a file of users" },
+	{ "dkim-key", cmd_dkim_key, "[-t rsa|ed25519] [-b BITS] [-p] DOMAIN SELECTOR FILE", "make a DKIM key, or show its DNS record" },
+	{ "dkim-sign", cmd_dkim_sign, SETTINGS " MESSAGE|-", "sign a message with the keys of dkim_key" },
+	{ "dkim-verify", cmd_dkim_verify, SETTINGS " MESSAGE|-", "check the DKIM signatures of a message" },
 	{ "version", cmd_version, "", "print the version" },
 	{ "help", cmd_help, "", "print this" },
 };
@@ -1000,7 +1028,7 @@ static int usage(FILE *to)
 {
 	fprintf(to, "usage: fardel COMMAND [-c FILE] [-o 'name = value'] ...    (serve, inetd and flush: -v, log everything)\n\n");
 	for (size_t i = 0; i < COMMANDS; i++)
-		fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].help);
+		fprintf(to, "  %-12s %s\n", commands[i].name, commands[i].help);
 	fprintf(to, "\n`fardel COMMAND --help` says what may stand behind it, `man fardel` what it does.\n");
 	return EX_USAGE;
 }

@@ -11,6 +11,9 @@ int cmd_check(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_mkmailbox(int argc, char **argv);
 int cmd_passwd(int argc, char **argv);
+int cmd_dkim_verify(int argc, char **argv);
+int cmd_dkim_sign(int argc, char **argv);
+int cmd_dkim_key(int argc, char **argv);
 
 /* Modes of sendmail that are commands themselves: -bs is inetd, -q is flush. main() puts them in; NULL: not there. */
 struct sendmail_modes {

@@ -6,8 +6,10 @@
 
 #include "dsn.h"
 #include "lib/file.h"
+#include "lib/log.h"
 #include "lib/loop.h"
 #include "mime/header.h"
+#include "policy/dkim.h"
 
 static const struct report_config *config;
 
@@ -86,6 +88,31 @@ static size_t choose(const struct mail *m, enum report_kind kind, unsigned event
 	return n;
 }
 
+/* Puts signatures in front of a report, the only text in out. For want of one no report is withheld. */
+static void sign(struct buf *out, const char *id)
+{
+	struct str all = buf_view(out);
+	size_t header = dkim_header_end(all);
+	struct buf whole_text = { 0 };
+	const char *why = NULL;
+	struct signing *g = signing_begin(config->signer, (struct str){ all.p, header }, &why);
+
+	if (g) {
+		signing_add(g, str_from(all, header));
+		if (signing_end(g, loop_wall(), &whole_text) && buf_str(&whole_text, all)) {
+			buf_free(out);
+			*out = whole_text;
+			whole_text = (struct buf){ 0 };
+		} else {
+			why = "out of memory, or a key is broken";
+		}
+	}
+	if (why)
+		log_event(LOG_WARN, "unsigned", LF(L_TEXT("id", id), L_TEXT("reason", why)));
+	signing_free(g);
+	buf_free(&whole_text);
+}
+
 bool report_write(void *arg, enum report_kind kind, const struct mail *m, unsigned event, int64_t next_try, struct buf *out)
 {
 	struct dsn_rcpt *to = calloc(m->nrcpt, sizeof *to);
@@ -104,6 +131,8 @@ bool report_write(void *arg, enum report_kind kind, const struct mail *m, unsign
 		d.original = buf_view(&original);
 		d.n = choose(m, kind, event, to);
 		ok = dsn_write(out, &d);
+		if (ok && config->signer)
+			sign(out, report_id);
 	}
 	buf_free(&original);
 	free(to);

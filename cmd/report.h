@@ -2,11 +2,13 @@
 #ifndef CMD_REPORT_H
 #define CMD_REPORT_H
 
+#include "policy/sign.h"
 #include "queue.h"
 
 struct report_config {
 	const char *hostname;
 	int64_t queue_lifetime;         /* seconds */
+	const struct signer *signer;    /* DKIM keys, or NULL */
 };
 void report_configure(const struct report_config *);    /* borrowed */
 /* For struct queue_config.report. */

@@ -16,6 +16,7 @@
 #include "cmd/fardel.h"
 #include "cmd/handover.h"
 #include "cmd/settings.h"
+#include "cmd/signing.h"
 #include "cmd/submit.h"
 #include "parse.h"
 #include "queue.h"
@@ -487,8 +488,19 @@ static int hand_over_message(const struct options *o, const struct settings *set
 	return status;
 }
 
+static char bad_key[700];
+
+static void keep_complaint(const struct dkim_words *w, const char *why)
+{
+	(void)w;
+	if (!bad_key[0])
+		snprintf(bad_key, sizeof bad_key, "%s", why);
+}
+
 static int send_with(struct options *o, const struct settings *set)
 {
+	int status = EX_TEMPFAIL;
+	struct signer *signer;
 	char name[256];
 
 	if (!o->submit.full_name) {
@@ -505,12 +517,22 @@ static int send_with(struct options *o, const struct settings *set)
 		return EX_USAGE;
 	}
 	catch_signals();
+	signer = signing_keys(set, keep_complaint);     /* as who we are: the queue's owner may not read them */
 	switch (open_queue(set)) {
-	case QUEUE_OPEN: return queue_message(o);
-	case QUEUE_DENIED: return hand_over_message(o, set);
-	case QUEUE_FAILED: break;
+	case QUEUE_OPEN:
+		if (bad_key[0])
+			fprintf(stderr, "sendmail: dkim_key: %s. The message is not signed with it.\n", bad_key);
+		o->submit.signer = signer;
+		status = queue_message(o);
+		break;
+	case QUEUE_DENIED:                      /* who takes it over signs it */
+		status = hand_over_message(o, set);
+		break;
+	case QUEUE_FAILED:
+		break;
 	}
-	return EX_TEMPFAIL;
+	signer_free(signer);
+	return status;
 }
 
 /* Another command with our configuration file. */

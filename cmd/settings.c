@@ -88,6 +88,9 @@ static const struct conf_row rows[] = {
 		"What becomes of the answer whether a stranger's address may send mail from the sender's domain (RFC 7208). note: it is written\n"
 		"into the message (Received-SPF) and into the log. refuse: so it is, and what the domain does not want to have come from there is\n"
 		"refused; while its DNS does not answer, strangers are told to come back. off: nobody asks." },
+	{ .name = "check_dkim", .kind = CONF_YESNO, .offset = AT(check_dkim), .preset = "yes", .help =
+		"DKIM signatures of mail from strangers (not relay_from) are checked; what came of it stands in the log and in a field\n"
+		"Authentication-Results on top of the message. Such fields that came with it in our name are taken out. No mail is refused for it." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
@@ -113,6 +116,10 @@ static const struct conf_row rows[] = {
 		"then mail waits rather than go elsewhere, or in clear. No effect with tls_out = no, or without authorities." },
 	{ .name = "mta_sts_port", .kind = CONF_NUMBER, .offset = AT(mta_sts_port), .preset = "443", .min = 1, .max = 65535, .help =
 		"The port that their policies are fetched from." },
+	{ .name = "dkim_key", .kind = CONF_LIST, .at_start = true, .offset = AT(dkim_text), .example = "example.org fardel1 /etc/fardel/dkim/example.org.key", .help =
+		"DOMAIN SELECTOR FILE: mail that users and local programs send, and reports of ours, are signed (DKIM) when the author has an\n"
+		"address in DOMAIN, or below it if nothing nearer is named. `fardel dkim-key` makes the file and shows the DNS record. One a\n"
+		"line, may be repeated: several selectors of a domain sign side by side. Read at the start, as root if root starts." },
 	{ .name = "rcpt_domain_max", .kind = CONF_NUMBER, .offset = AT(rcpt_domain_max), .preset = "0", .max = 1000000, .help =
 		"How many different domains the recipients of one message may have. 0: any number." },
 	{ .name = "mail_max", .kind = CONF_NUMBER, .offset = AT(mail_max), .preset = "0", .max = 1000000, .help =
@@ -560,6 +567,27 @@ static void make_tls(struct settings *s)
 			s->tls[s->ntls] = (struct tls_files){ .certificate = c->item[s->ntls].text, .key = k->item[s->ntls].text };
 }
 
+static void make_dkim(struct settings *s)
+{
+	const struct conf_list *l = &s->dkim_text;
+
+	if (!(s->dkim = make_array(s, l->n, sizeof *s->dkim)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		struct dkim_words *w = &s->dkim[s->ndkim];
+		struct str rest = str_of(l->item[i].text);
+
+		if (str_word(&rest, &w->domain) && str_word(&rest, &w->selector) && (rest = str_trim(rest)).n) {
+			w->file = rest.p;       /* the rest of the line, so it ends in a NUL */
+			w->where = l->item[i].where;
+			s->ndkim++;
+		} else {
+			conf_complain(&s->conf, l->item[i].where, "dkim_key: \"%s\" is not DOMAIN SELECTOR FILE, as in example.org fardel1 /etc/fardel/dkim/example.org.key.",
+				l->item[i].text);
+		}
+	}
+}
+
 /* Users who can never log in would be told so one by one, and late. */
 static void check_submission(struct settings *s)
 {
@@ -732,6 +760,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_routes(s);
 	make_local(s);
 	make_tls(s);
+	make_dkim(s);
 	make_words(s);
 	make_source(s);
 	check_submission(s);
@@ -755,6 +784,7 @@ void settings_free(struct settings *s)
 	free(s->routes.rule);
 	free(s->local);
 	free(s->tls);
+	free(s->dkim);
 	conf_end(&s->conf);
 	*s = (struct settings){ 0 };
 }

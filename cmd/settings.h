@@ -47,6 +47,12 @@ struct arguments {
 	size_t n;
 	const char *option[ARGUMENT_OPTIONS];
 };
+
+struct dkim_words {                     /* of a dkim_key */
+	struct str domain, selector;
+	const char *file, *where;
+};
+
 struct settings {
 	/* ---- set by the rows of cmd/settings.c */
 	const char *hostname;           /* always set; lower case not enforced */
@@ -72,8 +78,9 @@ struct settings {
 	uint64_t message_size, queue_reserve;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
-	bool deliver, check_sender, mta_sts;
-	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text;
+	bool deliver, check_sender, check_dkim, mta_sts;
+	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text,
+		dkim_text;
 
 	/* ---- made from them */
 	size_t nlisten;
@@ -83,6 +90,8 @@ struct settings {
 	struct routes routes;           /* with local domains and smtp_port */
 	size_t ntls;
 	struct tls_files *tls;
+	size_t ndkim;
+	struct dkim_words *dkim;
 	enum tls_out tls_out;
 	enum inet inet;
 	enum smtpd_spf spf;

@@ -13,6 +13,7 @@
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/list.h"
+#include "lib/log.h"
 #include "lib/map.h"
 #include "mime/header.h"
 #include "mime/transfer.h"
@@ -55,6 +56,7 @@ struct submission {
 	off_t spooled, copied;
 	struct crlf crlf;
 	struct buf out;
+	struct signing *signing;        /* or NULL */
 	struct sender from;
 	char from_text[ADDR_MAX + 1];
 	bool enveloped;                 /* the second form */
@@ -564,6 +566,7 @@ static struct draft *make_draft(struct submission *s)
 	for (struct node *n = list_first(&s->rcpts); ok && n; n = list_next(&s->rcpts, n))
 		ok = envelope_rcpt(&e, &owner_of(n, struct rcpt_node, node)->to);
 	errno = ENOMEM;
+	e.room = c->signer ? signer_room(c->signer) : 0;
 	if (ok)
 		d = queue_draft(&e, c->id);
 	envelope_free(&e);
@@ -642,6 +645,44 @@ static void put_header(struct submission *s, struct buf *out)
 	buf_puts(out, "\r\n");
 }
 
+/* For want of a signature no mail is refused. */
+static void log_unsigned(const struct submission *s, const char *why)
+{
+	log_event(LOG_WARN, "unsigned", LF(L_TEXT("id", draft_id(s->draft)), L_TEXT("from", s->from_text), L_TEXT("reason", why)));
+}
+
+/* What is to be written is the header, no more. */
+static void begin_signing(struct submission *s)
+{
+	const char *why;
+
+	if (!s->config->signer || s->out.bad)
+		return;
+	s->signing = signing_begin(s->config->signer, buf_view(&s->out), &why);
+	if (!s->signing && why)
+		log_unsigned(s, why);
+}
+
+/* All is written. */
+static enum verdict sign(struct submission *s)
+{
+	struct buf made = { 0 };
+	enum verdict v = ACCEPT;
+
+	if (!s->signing)
+		return ACCEPT;
+	if (!signing_end(s->signing, loop_wall(), &made))
+		log_unsigned(s, "out of memory, or a key is broken");
+	else if (draft_front(s->draft, made.p, made.n) == 0)
+		;
+	else if (errno == EMSGSIZE)
+		log_unsigned(s, "no room is left for the signature");
+	else
+		v = refuse(s, EX_TEMPFAIL, "the signature cannot be written into the queue: %s; try again later", strerror(errno));
+	buf_free(&made);
+	return v;
+}
+
 static enum verdict write_out(struct submission *s)
 {
 	if (s->out.bad)
@@ -652,20 +693,30 @@ static enum verdict write_out(struct submission *s)
 	return WAIT;
 }
 
+static enum verdict write_body(struct submission *s)
+{
+	if (s->signing && !s->out.bad)
+		signing_add(s->signing, buf_view(&s->out));
+	return write_out(s);
+}
+
 static enum verdict step_begin(struct submission *s)
 {
 	if (!(s->draft = make_draft(s)))
 		return refuse(s, EX_TEMPFAIL, "the message cannot be put into the queue: %s; try again later", strerror(errno));
 	put_header(s, &s->out);
+	begin_signing(s);
+	if (write_out(s) == REFUSE)
+		return REFUSE;
 	crlf_add(&s->crlf, s->body.p, s->body.n, &s->out);
 	s->state = S_COPY;
-	return write_out(s);
+	return write_body(s);
 }
 
 static enum verdict finish(struct submission *s)
 {
 	crlf_end(&s->crlf, &s->out);
-	if (write_out(s) == REFUSE)
+	if (write_body(s) == REFUSE || sign(s) == REFUSE)
 		return REFUSE;
 	/* Counted as it will be sent: CR LF and our own fields included. */
 	if (draft_size(s->draft) > s->config->message_size)
@@ -688,7 +739,7 @@ static enum verdict step_copy(struct submission *s)
 		return refuse(s, EX_TEMPFAIL, "the message cannot be read back: %s; try again later", n == 0 ? "it became shorter" : strerror(errno));
 	s->copied += n;
 	crlf_add(&s->crlf, block, (size_t)n, &s->out);
-	return write_out(s);
+	return write_body(s);
 }
 
 /* ---- the outside */
@@ -747,6 +798,7 @@ void submit_close(struct submission *s)
 	while ((n = list_shift(&s->rcpts)))
 		free(owner_of(n, struct rcpt_node, node));
 	map_free(&s->by_text);
+	signing_free(s->signing);
 	if (s->draft)
 		draft_abort(s->draft);
 	if (s->spool != -1)

@@ -7,6 +7,7 @@
 #include <sys/types.h>
 
 #include "fardel.h"
+#include "policy/sign.h"
 #include "queue.h"
 
 enum {
@@ -35,6 +36,7 @@ struct submit_config {                  /* all borrowed */
 	int64_t hold_until;             /* of the plain form: Unix seconds, 0: at once */
 	int64_t future_max;             /* seconds that a message may be held (RFC 4865) */
 	uint64_t message_size;
+	const struct signer *signer;    /* DKIM keys, or NULL */
 	const char *id;                 /* NULL: a new one */
 };
 

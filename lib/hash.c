@@ -19,6 +19,28 @@ void hash_of(enum hash h, struct str text, unsigned char out[HASH_MAX])
 	classes[h]->out(&c.vtable, out);
 }
 
+static br_hash_compat_context *context(struct hashing *h) { return (br_hash_compat_context *)(void *)&h->state; }
+_Static_assert(sizeof(br_hash_compat_context) <= sizeof((struct hashing *)0)->state, "struct hashing holds BearSSL's record");
+
+void hash_begin(struct hashing *h, enum hash kind)
+{
+	h->kind = kind;
+	classes[kind]->init(&context(h)->vtable);
+}
+
+void hash_add(struct hashing *h, const void *p, size_t n)
+{
+	if (n)
+		classes[h->kind]->update(&context(h)->vtable, p, n);
+}
+
+void hash_end(const struct hashing *h, unsigned char out[HASH_MAX])
+{
+	struct hashing copy = *h;
+
+	classes[h->kind]->out(&context(&copy)->vtable, out);
+}
+
 void hmac_of(enum hash h, struct str key, struct str text, unsigned char out[HASH_MAX])
 {
 	br_hmac_key_context k;

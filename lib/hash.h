@@ -12,6 +12,17 @@ enum { HASH_MAX = 64 };
 
 size_t hash_size(enum hash);
 void hash_of(enum hash, struct str, unsigned char out[HASH_MAX]);
+/* The same of octets that come in pieces. */
+struct hashing {
+	enum hash kind;
+	union {
+		uint64_t room[28];      /* for BearSSL's record, whose header is not for others */
+		void *aligned;
+	} state;
+};
+void hash_begin(struct hashing *, enum hash);
+void hash_add(struct hashing *, const void *, size_t);
+void hash_end(const struct hashing *, unsigned char out[HASH_MAX]);     /* may be added to further */
 void hmac_of(enum hash, struct str key, struct str text, unsigned char out[HASH_MAX]);
 /* RFC 8018 5.2 with one block: hash_size() octets. Takes time in proportion to the iterations: not for the loop. */
 void pbkdf2_of(enum hash, struct str password, struct str salt, unsigned iterations, unsigned char out[HASH_MAX]);

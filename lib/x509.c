@@ -1,137 +1,21 @@
-/* PEM, DER as far as names and dates need it, and BearSSL's decoders for the rest. */
+/* DER as far as names and dates need it, and BearSSL's decoders for the rest. */
 #include "lib/x509.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/hash.h"
 #include "lib/list.h"
+#include "lib/pem.h"
 #include "lib/tls.h"
 
 enum {
 	CHAIN_MAX = 10,
-	/* PKCS#8 of RSA 4096 has 2374 octets. BearSSL 0.6 checks the room for a larger key against the wrong size. */
-	KEY_DER_MAX = 2400,
 	RSA_BITS_MIN = 1024
 };
 
-__attribute__((format(printf, 3, 4)))
-static bool fault(char *why, size_t size, const char *fmt, ...)
-{
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(why, size, fmt, ap);
-	va_end(ap);
-	return false;
-}
-
-/* ---- PEM */
-
-struct pem {
-	br_pem_decoder_context decoder;
-	struct buf der;                 /* of the object that is being read */
-	bool inside;
-	char *why;
-	size_t why_size;
-};
-typedef bool pem_object(struct pem *, const char *label, void *arg);    /* false: stop, why is set */
-
-static void keep_der(void *der, const void *p, size_t n)
-{
-	buf_add(der, p, n);
-}
-
-static bool pem_event(struct pem *p, pem_object *object, void *arg)
-{
-	switch (br_pem_decoder_event(&p->decoder)) {
-	case BR_PEM_BEGIN_OBJ:
-		p->inside = true;
-		buf_clear(&p->der);
-		br_pem_decoder_setdest(&p->decoder, keep_der, &p->der);
-		return true;
-	case BR_PEM_END_OBJ:
-		p->inside = false;
-		if (p->der.bad)
-			return fault(p->why, p->why_size, "is too large");
-		return object(p, br_pem_decoder_name(&p->decoder), arg);
-	case BR_PEM_ERROR:
-		return fault(p->why, p->why_size, "is no proper PEM text");
-	}
-	return true;
-}
-
-static bool pem_push(struct pem *p, struct str text, pem_object *object, void *arg)
-{
-	while (text.n) {
-		size_t n = br_pem_decoder_push(&p->decoder, text.p, text.n);
-
-		text = str_from(text, n);
-		if (!pem_event(p, object, arg))
-			return false;
-	}
-	return true;
-}
-
-/* Room for the largest object is there from the start: a buffer that grew would leave copies of a key behind. */
-static bool pem_each(struct str text, pem_object *object, void *arg, char *why, size_t size)
-{
-	struct pem p = { .why = why, .why_size = size, .der.max = text.n + 1 };
-	bool ok;
-
-	if (!buf_reserve(&p.der, text.n + 1))
-		return fault(why, size, "does not fit into memory");
-	br_pem_decoder_init(&p.decoder);
-	/* The decoder wants a line end behind the last line. */
-	ok = pem_push(&p, text, object, arg) && pem_push(&p, STR("\n"), object, arg);
-	if (ok && p.inside)
-		ok = fault(why, size, "ends in the middle of an object");
-	explicit_bzero(p.der.p, p.der.room);
-	explicit_bzero(&p.decoder, sizeof p.decoder);
-	buf_free(&p.der);
-	return ok;
-}
-
-/* ---- DER */
-
-enum {
-	DER_INTEGER = 0x02, DER_OCTETS = 0x04, DER_OID = 0x06, DER_UTC_TIME = 0x17, DER_TIME = 0x18, DER_SEQUENCE = 0x30,
-	DER_SET = 0x31, DER_VERSION = 0xa0, DER_EXTENSIONS = 0xa3, DER_DNS_NAME = 0x82, DER_BOOLEAN = 0x01
-};
-
-/* Takes the next element. False: there is none, or it is broken. */
-static bool der_next(struct str *rest, unsigned *tag, struct str *value)
-{
-	const unsigned char *p = (const unsigned char *)rest->p;
-	size_t at = 2, n;
-
-	if (rest->n < 2 || (p[0] & 0x1f) == 0x1f)
-		return false;
-	n = p[1];
-	if (n & 0x80) {
-		size_t more = n & 0x7f;
-
-		if (more < 1 || more > 4 || rest->n - at < more)
-			return false;
-		for (n = 0; more; more--)
-			n = n << 8 | p[at++];
-	}
-	if (rest->n - at < n)
-		return false;
-	*tag = p[0];
-	*value = (struct str){ rest->p + at, n };
-	*rest = str_from(*rest, at + n);
-	return true;
-}
-
-static bool der_take(struct str *rest, unsigned wanted, struct str *value)
-{
-	unsigned tag;
-
-	return der_next(rest, &tag, value) && tag == wanted;
-}
+/* ---- DER of certificates */
 
 static int64_t days_before(int64_t year, unsigned month)
 {
@@ -277,11 +161,11 @@ static bool take_certificate(struct pem *p, const char *label, void *arg)
 	if (strcmp(label, "CERTIFICATE") != 0 && strcmp(label, "X509 CERTIFICATE") != 0)
 		return true;                    /* a key in the same file, say */
 	if (pair->n == CHAIN_MAX)
-		return fault(p->why, p->why_size, "holds more than %d certificates", CHAIN_MAX);
+		return pem_fault(p->why, p->why_size, "holds more than %d certificates", CHAIN_MAX);
 	c = &pair->chain[pair->n];
 	c->data = malloc(p->der.n + 1);
 	if (!c->data)
-		return fault(p->why, p->why_size, "does not fit into memory");
+		return pem_fault(p->why, p->why_size, "does not fit into memory");
 	memcpy(c->data, p->der.p, p->der.n);
 	c->data_len = p->der.n;
 	pair->n++;
@@ -290,25 +174,31 @@ static bool take_certificate(struct pem *p, const char *label, void *arg)
 
 /* ---- the key */
 
-static void keep_rsa(struct x509_pair *pair, const br_rsa_private_key *key)
+bool rsa_key_copy(br_rsa_private_key *to, const br_rsa_private_key *key, unsigned char **secret, size_t *secret_n)
 {
 	struct { unsigned char **to; const unsigned char *from; size_t n; } part[] = {
-		{ &pair->rsa.p, key->p, key->plen }, { &pair->rsa.q, key->q, key->qlen }, { &pair->rsa.dp, key->dp, key->dplen },
-		{ &pair->rsa.dq, key->dq, key->dqlen }, { &pair->rsa.iq, key->iq, key->iqlen },
+		{ &to->p, key->p, key->plen }, { &to->q, key->q, key->qlen }, { &to->dp, key->dp, key->dplen },
+		{ &to->dq, key->dq, key->dqlen }, { &to->iq, key->iq, key->iqlen },
 	};
 	unsigned char *at;
 
-	pair->secret_n = key->plen + key->qlen + key->dplen + key->dqlen + key->iqlen;
-	at = pair->secret = malloc(pair->secret_n + 1);
+	*secret_n = key->plen + key->qlen + key->dplen + key->dqlen + key->iqlen;
+	at = *secret = malloc(*secret_n + 1);
 	if (!at)
-		return;
-	pair->rsa = *key;
+		return false;
+	*to = *key;
 	for (size_t i = 0; i < sizeof part / sizeof *part; i++) {
 		memcpy(at, part[i].from, part[i].n);
 		*part[i].to = at;
 		at += part[i].n;
 	}
-	pair->type = BR_KEYTYPE_RSA;
+	return true;
+}
+
+static void keep_rsa(struct x509_pair *pair, const br_rsa_private_key *key)
+{
+	if (rsa_key_copy(&pair->rsa, key, &pair->secret, &pair->secret_n))
+		pair->type = BR_KEYTYPE_RSA;
 }
 
 static void keep_ec(struct x509_pair *pair, const br_ec_private_key *key)
@@ -330,12 +220,12 @@ static bool take_key(struct pem *p, const char *label, void *arg)
 	int type;
 
 	if (strcmp(label, "ENCRYPTED PRIVATE KEY") == 0)
-		return fault(p->why, p->why_size, "is encrypted. Write it without a passphrase: openssl pkey -in FILE -out NEWFILE");
+		return pem_fault(p->why, p->why_size, "is encrypted. Write it without a passphrase: openssl pkey -in FILE -out NEWFILE");
 	if (pair->type || (strcmp(label, "RSA PRIVATE KEY") != 0 && strcmp(label, "EC PRIVATE KEY") != 0 &&
 	    strcmp(label, "PRIVATE KEY") != 0))
 		return true;
-	if (p->der.n > KEY_DER_MAX)
-		return fault(p->why, p->why_size, "is too large: RSA keys may have up to 4096 bits");
+	if (p->der.n > RSA_DER_MAX)
+		return pem_fault(p->why, p->why_size, "is too large: RSA keys may have up to 4096 bits");
 	br_skey_decoder_init(&d);
 	br_skey_decoder_push(&d, p->der.p, p->der.n);
 	type = br_skey_decoder_last_error(&d) ? 0 : br_skey_decoder_key_type(&d);
@@ -345,9 +235,9 @@ static bool take_key(struct pem *p, const char *label, void *arg)
 		keep_ec(pair, br_skey_decoder_get_ec(&d));
 	explicit_bzero(&d, sizeof d);
 	if (!type)
-		return fault(p->why, p->why_size, "is of a kind that cannot be used here. RSA and EC (P-256, P-384, P-521) can");
+		return pem_fault(p->why, p->why_size, "is of a kind that cannot be used here. RSA and EC (P-256, P-384, P-521) can");
 	if (!pair->type)
-		return fault(p->why, p->why_size, "does not fit into memory");
+		return pem_fault(p->why, p->why_size, "does not fit into memory");
 	return true;
 }
 
@@ -387,12 +277,12 @@ static bool fits(const struct x509_pair *pair, char *why, size_t size)
 	br_x509_decoder_push(&d, pair->chain[0].data, pair->chain[0].data_len);
 	public = br_x509_decoder_get_pkey(&d);
 	if (!public)
-		return fault(why, size, "the certificate cannot be used: its key is neither RSA nor EC (P-256, P-384, P-521), or it is broken");
+		return pem_fault(why, size, "the certificate cannot be used: its key is neither RSA nor EC (P-256, P-384, P-521), or it is broken");
 	if (pair->type == BR_KEYTYPE_RSA && pair->rsa.n_bitlen < RSA_BITS_MIN)
-		return fault(why, size, "the key has %lu bits, at least %d are needed", (unsigned long)pair->rsa.n_bitlen, RSA_BITS_MIN);
+		return pem_fault(why, size, "the key has %lu bits, at least %d are needed", (unsigned long)pair->rsa.n_bitlen, RSA_BITS_MIN);
 	ok = public->key_type == pair->type &&
 		(pair->type == BR_KEYTYPE_RSA ? rsa_fits(pair, &public->key.rsa) : ec_fits(pair, &public->key.ec));
-	return ok || fault(why, size, "the key does not belong to the certificate");
+	return ok || pem_fault(why, size, "the key does not belong to the certificate");
 }
 
 /* ---- pairs */
@@ -403,18 +293,18 @@ static bool read_pair(struct x509_pair *pair, struct str chain, struct str key, 
 
 	pair->chain = calloc(CHAIN_MAX, sizeof *pair->chain);
 	if (!pair->chain)
-		return fault(why, size, "out of memory");
+		return pem_fault(why, size, "out of memory");
 	if (!pem_each(chain, take_certificate, pair, detail, sizeof detail))
-		return fault(why, size, "the certificate %s", detail);
+		return pem_fault(why, size, "the certificate %s", detail);
 	if (!pair->n)
-		return fault(why, size, "the certificate's file holds no certificate in PEM");
+		return pem_fault(why, size, "the certificate's file holds no certificate in PEM");
 	if (!pem_each(key, take_key, pair, detail, sizeof detail))
-		return fault(why, size, "the key %s", detail);
+		return pem_fault(why, size, "the key %s", detail);
 	if (!pair->type)
-		return fault(why, size, "the key's file holds no private key in PEM");
+		return pem_fault(why, size, "the key's file holds no private key in PEM");
 	if (!fits(pair, why, size))
 		return false;
-	return read_details(pair, &pair->chain[0]) || fault(why, size, "the certificate's names or dates cannot be read");
+	return read_details(pair, &pair->chain[0]) || pem_fault(why, size, "the certificate's names or dates cannot be read");
 }
 
 struct x509_pair *x509_pair_read(struct str chain, struct str key, char *why, size_t size)
@@ -422,7 +312,7 @@ struct x509_pair *x509_pair_read(struct str chain, struct str key, char *why, si
 	struct x509_pair *pair = calloc(1, sizeof *pair);
 
 	if (!pair) {
-		fault(why, size, "out of memory");
+		pem_fault(why, size, "out of memory");
 		return NULL;
 	}
 	pair->holders = 1;
@@ -540,7 +430,7 @@ static bool take_anchor(struct pem *p, const char *label, void *arg)
 			free_anchor(&a);
 	}
 	buf_free(&name);
-	return ok || fault(p->why, p->why_size, "does not fit into memory");
+	return ok || pem_fault(p->why, p->why_size, "does not fit into memory");
 }
 
 bool x509_anchors_add(struct x509_anchors *anchors, struct str text, char *why, size_t size)

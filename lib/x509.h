@@ -1,5 +1,5 @@
 /* Certificates and private keys as PEM text, and which names a certificate is for. With lib/tls.c the only place that
- * knows BearSSL's records of them: nobody else includes this header. */
+ * knows BearSSL's records of them, and lib/pubkey.c, which signs without certificates: nobody else includes this header. */
 #ifndef LIB_X509_H
 #define LIB_X509_H
 
@@ -28,6 +28,11 @@ struct x509_pair *x509_pair_hold(struct x509_pair *);
 void x509_pair_drop(struct x509_pair *);                /* NULL: nothing */
 /* RFC 6125 6.4: a name of the certificate, or below one that begins with "*." by exactly one label. */
 bool x509_pair_is_for(const struct x509_pair *, struct str name);
+
+/* PKCS#8 of RSA 4096 has 2374 octets. BearSSL 0.6 checks the room for a larger key against the wrong size. */
+enum { RSA_DER_MAX = 2400 };
+/* A copy of a key whose numbers belong to a decoder: they are in *secret, to be wiped and freed. False: no memory. */
+bool rsa_key_copy(br_rsa_private_key *to, const br_rsa_private_key *from, unsigned char **secret, size_t *secret_n);
 
 /* Whom a client believes: authorities, and certificates that are believed as they are. */
 struct x509_anchors {

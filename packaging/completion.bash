@@ -1,7 +1,7 @@
 # Completion of fardel for bash. Commands and settings come from the program itself, so they are those that it has.
 # Installed as PREFIX/share/bash-completion/completions/fardel.
 
-_fardel_commands() { fardel help 2>/dev/null | sed -n 's/^  \([a-z][a-z]*\) .*/\1/p'; }
+_fardel_commands() { fardel help 2>/dev/null | sed -n 's/^  \([a-z][a-z-]*\) .*/\1/p'; }
 _fardel_settings() { fardel config -c /dev/null 2>/dev/null | sed -n 's/^#\{0,1\}\([a-z_]*\) =.*/\1=/p'; }
 # What waits: only who may read the queue sees it.
 _fardel_waiting() {
@@ -25,6 +25,8 @@ _fardel() {
 		inetd) choice="-s -c -o -v --help"; [ "$before" = -s ] && choice="smtp submission submissions" ;;
 		check|config|mkmailbox) choice="-c -o --help" ;;
 		mailq) choice="-c -o --json --help" ;;
+		dkim-key) choice="-t -b -p --help" ;;
+		dkim-sign|dkim-verify) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
 		spf) choice="--ip --helo --from -c -o --help" ;;
 		why) choice="-c -o --help $(_fardel_waiting)" ;;
 		queue)

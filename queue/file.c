@@ -46,6 +46,32 @@ uint32_t crc32_add(uint32_t crc, const void *data, size_t n)
 	return ~crc;
 }
 
+/* Polynomials over two elements modulo that of the checksum, the highest bit first. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+	uint32_t product = 0;
+
+	for (; a; a <<= 1) {
+		if (a & 0x80000000u)
+			product ^= b;
+		b = b & 1 ? 0xedb88320u ^ b >> 1 : b >> 1;
+	}
+	return product;
+}
+
+/* The remainder is linear: that of the change alone, moved by a factor of x^8 for each octet behind it, is the difference. */
+uint32_t crc32_change(uint32_t crc, const void *change, size_t n, uint64_t behind)
+{
+	uint32_t difference = ~crc32_add(0xffffffffu, change, n), factor = 0x00800000u;
+
+	for (; behind; behind >>= 1) {
+		if (behind & 1)
+			difference = multiply(factor, difference);
+		factor = multiply(factor, factor);
+	}
+	return crc ^ difference;
+}
+
 /* ---- first line: where the message begins, how long it is, and the checksum of all between this line and its end */
 
 void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t crc)
@@ -365,6 +391,8 @@ static const char *envelope_line(struct mail *m, size_t *room, struct str line)
 		m->origin = str_from(line, 5);
 		return NULL;
 	}
+	if (str_starts_nocase(line, STR("ROOM")) && !str_trim(str_from(line, 4)).n)
+		return NULL;
 	if (str_starts_nocase(line, STR("RELEASE "))) {
 		uint64_t n;
 

@@ -40,6 +40,8 @@ int64_t id_arrival(const char *id);             /* Unix seconds */
 /* ---- files (queue/file.c) */
 
 uint32_t crc32_add(uint32_t crc, const void *, size_t);        /* as gzip's; start with 0 */
+/* The checksum of a text after n octets of it became others: change[i] is old[i] ^ new[i], and `behind` octets follow them. */
+uint32_t crc32_change(uint32_t crc, const void *change, size_t n, uint64_t behind);
 void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t crc);
 /* Opens and reads dir/name. verify: compare size and checksum of the whole message. NULL with errno: ENOENT and other failures of the
  * system; EBADMSG: not a whole queue file, *why says what is wrong. writable: for appending to the journal; a torn tail is cut. */

@@ -98,6 +98,7 @@ struct draft {
 	int64_t release;
 	int fd;                         /* -1: nothing is written yet */
 	off_t at;                       /* where the message begins */
+	size_t room;                    /* blanks in front of it that may yet become a part of it */
 	uint64_t size;
 	uint32_t crc;                   /* of what has left the buffer */
 	bool broken;                    /* a write failed: only draft_abort() */
@@ -123,6 +124,8 @@ static bool put_head(struct draft *d, const struct envelope *e)
 	if (e->release)
 		buf_printf(&d->buf, "RELEASE %" PRId64 "\n", e->release);
 	buf_str(&d->buf, buf_view(&e->text));
+	if (e->room && buf_printf(&d->buf, "ROOM%*s\n", (int)e->room, ""))
+		d->room = e->room;
 	buf_char(&d->buf, '\n');
 	d->at = (off_t)d->buf.n;
 	return !d->buf.bad && d->buf.n < ENVELOPE_MAX / 2;
@@ -211,6 +214,41 @@ int draft_write(struct draft *d, const void *p, size_t n)
 		return -1;
 	}
 	return d->buf.n >= DRAFT_BLOCK ? draft_flush(d) : 0;
+}
+
+/* The last blanks of the room and the two line ends behind them become two line ends and the text: the envelope ends earlier. */
+int draft_front(struct draft *d, const void *p, size_t n)
+{
+	size_t all = n + 2, from = (size_t)d->at - all;
+	struct buf text = { 0 };
+	int saved;
+
+	if (d->broken || n > d->room) {
+		errno = d->broken ? EIO : EMSGSIZE;
+		return -1;
+	}
+	if (!buf_puts(&text, "\n\n") || !buf_add(&text, p, n))
+		goto fail;
+	if (d->fd == -1) {
+		memcpy(d->buf.p + from, text.p, all);
+	} else {
+		if (file_pwrite(d->fd, text.p, all, (off_t)from) == -1)
+			goto fail;
+		for (size_t i = 0; i < all; i++)
+			text.p[i] ^= i < n ? ' ' : '\n';
+		d->crc = crc32_change(d->crc, text.p, all, d->size - d->buf.n);
+	}
+	buf_free(&text);
+	d->room -= n;
+	d->at -= (off_t)n;
+	d->size += n;
+	return 0;
+fail:
+	saved = text.bad ? ENOMEM : errno;
+	buf_free(&text);
+	d->broken = true;
+	errno = saved;
+	return -1;
 }
 
 static void discard_work(struct draft *d)

@@ -5,6 +5,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "policy/sign.h"
 #include "smtpd/session.h"
 
 enum {
@@ -39,7 +40,7 @@ void data_refuse(struct session *s, const struct refusal *why)
 	s->txn->draft = NULL;
 }
 
-static void disk_failed(struct session *s, const char *step)
+void data_disk_failed(struct session *s, const char *step)
 {
 	int error = errno;
 
@@ -85,16 +86,18 @@ static bool begin_draft(struct session *s)
 	struct buf received = { 0 };
 	bool ok = false;
 
+	s->txn->envelope.room = inspect_wanted(s) ? inspect_room() : s->who.submission && s->config->signer ? signer_room(s->config->signer) : 0;
 	s->txn->draft = queue_draft(&s->txn->envelope, NULL);
 	if (!s->txn->draft) {
-		disk_failed(s, "open");
+		data_disk_failed(s, "open");
 		return false;
 	}
 	str_copy(s->txn->id, sizeof s->txn->id, str_of(draft_id(s->txn->draft)));
-	if (!print_received(s, &received) || (s->config->complete && s->who.submission && !submission_begin(s)))
+	if (!print_received(s, &received) || (s->config->complete && s->who.submission && !submission_begin(s)) ||
+	    (inspect_wanted(s) && !inspect_begin(s)))
 		data_refuse(s, &refuse_disk);
 	else if (draft_write(s->txn->draft, received.p, received.n) == -1)
-		disk_failed(s, "write");
+		data_disk_failed(s, "write");
 	else
 		ok = true;
 	buf_free(&received);
@@ -175,7 +178,18 @@ static void count_hops(struct hops *h, struct str text)
 void data_store(struct session *s, struct str text)
 {
 	if (text.n && draft_write(s->txn->draft, text.p, text.n) == -1)
-		disk_failed(s, "write");
+		data_disk_failed(s, "write");
+}
+
+static void pass_on(struct session *s, struct str text)
+{
+	if (s->txn->inspection) {
+		inspect_take(s, text);
+		return;
+	}
+	data_store(s, text);
+	if (s->txn->signing && !s->txn->refusal)
+		signing_add(s->txn->signing, text);
 }
 
 static void keep_body(struct session *s, struct str body)
@@ -186,7 +200,7 @@ static void keep_body(struct session *s, struct str body)
 	else if (s->txn->held)
 		submission_take(s, body);
 	else
-		data_store(s, body);
+		pass_on(s, body);
 }
 
 /* Checks and stores what has come of the message. */
@@ -207,7 +221,7 @@ static void take_body(struct session *s, struct str body)
 	if (first && !s->txn->held && (body.p[0] == ' ' || body.p[0] == '\t')) {
 		s->txn->hops.body = true;
 		if (draft_write(s->txn->draft, "\r\n", 2) == -1) {
-			disk_failed(s, "write");
+			data_disk_failed(s, "write");
 			return;
 		}
 	}
@@ -223,7 +237,7 @@ static void log_received(struct session *s)
 	log_event(LOG_INFO, "received", LF(L_TEXT("id", session_id(s)), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
 		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
 		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("user", s->who.user), L_TEXT("proto", session_protocol(s)),
-		L_TEXT("tls", tls), L_TEXT("spf", vetting_word(s))));
+		L_TEXT("tls", tls), L_TEXT("spf", vetting_word(s)), L_TEXT("signed", s->txn->signed_by), L_TEXT("dkim", inspect_words(s->txn))));
 }
 
 /* The client may be gone since; the mail is ours all the same. */
@@ -262,12 +276,10 @@ static void end_refused(struct session *s)
 	session_await_command(s);
 }
 
-static void end_of_data(struct session *s)
+void data_commit(struct session *s)
 {
-	struct draft *draft;
+	struct draft *draft = s->txn->draft;
 
-	submission_end(s);
-	draft = s->txn->draft;
 	if (s->txn->refusal) {
 		end_refused(s);
 		return;
@@ -276,6 +288,16 @@ static void end_of_data(struct session *s)
 	s->phase = P_COMMIT;
 	s->committing = true;
 	queue_commit(draft, committed, s);
+}
+
+static void end_of_data(struct session *s)
+{
+	submission_end(s);
+	submission_sign(s);
+	if (s->txn->inspection && !s->txn->refusal)
+		inspect_end(s);
+	else
+		data_commit(s);
 }
 
 /* Who sends more slowly than DATA_RATE counts as quiet: when places are short, his is taken. */
@@ -313,7 +335,7 @@ bool data_read(struct session *s)
 	used = undot(&s->txn->undot, in.p, in.n, &body);
 	if (body.bad) {
 		errno = ENOMEM;
-		disk_failed(s, "memory");
+		data_disk_failed(s, "memory");
 	}
 	stream_take(&s->stream, used);
 	take_body(s, buf_view(&body));

@@ -141,6 +141,7 @@ void txn_reset(struct session *s)
 	buf_free(&t->domains);
 	submission_free(t);
 	vetting_free(t);
+	inspect_free(t);
 	free(t);
 }
 

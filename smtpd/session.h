@@ -46,6 +46,7 @@ enum phase {
 	P_AUTH_PAUSE,                   /* it was wrong, which is told later: input waits */
 	P_DATA,                         /* reads a message */
 	P_CHUNK,                        /* reads the octets of a BDAT */
+	P_JUDGING,                      /* the message is whole, and waits for DKIM keys: input waits */
 	P_COMMIT,                       /* it is being made durable: input waits */
 	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
 	P_HANDSHAKE,                    /* TLS has begun */
@@ -93,6 +94,9 @@ struct txn {
 	struct line_ends ends;          /* BDAT */
 	struct held *held;              /* the header, until it is whole, when it is to be completed */
 	struct vetting *vetting;        /* SPF of the sender; NULL: not asked for */
+	struct signing *signing;        /* behind it, when it is signed */
+	const char *signed_by;          /* the domain, once that is done; the signer's */
+	struct inspection *inspection;  /* of mail from strangers */
 	struct hops hops;
 	uint64_t octets;                /* of the message, without dots and our own field */
 	uint64_t noted;                 /* of them, when the session was touched last */
@@ -250,12 +254,15 @@ void data_end_chunks(struct session *);
 void data_store(struct session *, struct str);          /* into the draft */
 /* Nothing more is stored; what still comes is read and dropped, so that the reply stands where the client expects it. */
 void data_refuse(struct session *, const struct refusal *);
+void data_disk_failed(struct session *, const char *step);      /* says what errno says, and refuses it */
+void data_commit(struct session *);                     /* it is whole and stored: makes it durable, or says why it is refused */
 bool data_read(struct session *);                       /* takes what has come of it. False: nothing has */
 
 /* ---- mail of users (smtpd/submission.c): its header is held back and completed */
 bool submission_begin(struct session *);                /* false: no memory */
 void submission_take(struct session *, struct str);     /* while txn->held; data_store() and data_refuse() follow */
 void submission_end(struct session *);                  /* the message is over */
+void submission_sign(struct session *);                 /* and stored: its signature goes in front. data_disk_failed() may follow */
 void submission_free(struct txn *);
 
 /* ---- SPF of strangers (smtpd/spf.c) */
@@ -266,6 +273,16 @@ const struct refusal *vetting_refusal(struct session *);        /* of the messag
 bool vetting_field(const struct session *, struct buf *);       /* appends Received-SPF, or nothing; false: no memory */
 const char *vetting_word(const struct session *);       /* the result for the log; "": not asked for */
 void vetting_free(struct txn *);
+
+/* ---- mail from strangers (smtpd/inspect.c): its signatures are checked */
+bool inspect_wanted(const struct session *);
+size_t inspect_room(void);                              /* octets in front of the message that the results may need */
+bool inspect_begin(struct session *);                   /* false: no memory */
+void inspect_take(struct session *, struct str);        /* while txn->inspection; data_store() follows */
+void inspect_end(struct session *);                     /* the message is over; data_commit() follows, now or later */
+void inspect_out_of_time(struct session *);             /* P_JUDGING: no later than now */
+const char *inspect_words(const struct txn *);          /* what came of it, for the log; NULL: nothing was looked at */
+void inspect_free(struct txn *);
 
 /* ---- who stands in front of us (smtpd/proxy.c) */
 enum proxy {

@@ -1,13 +1,17 @@
 /* What users and local programs send is completed (RFC 6409 8), and says who it is from. The header is held back until its end; the
  * body is not touched. Mail from other servers never comes here. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "lib/clock.h"
 #include "lib/idn.h"
 #include "lib/list.h"
+#include "lib/log.h"
 #include "mime/header.h"
 #include "parse.h"
+#include "policy/dkim.h"
+#include "policy/sign.h"
 #include "smtpd/session.h"
 
 enum { HEADER_MAX = 256 << 10 };
@@ -25,12 +29,19 @@ static const struct refusal
 	not_theirs = { 550, "5.7.1", "From or Sender has an address that is not one of yours" },
 	no_memory = { 451, "4.3.0", "Out of memory, try again later" };
 
-void submission_free(struct txn *t)
+static void drop_held(struct txn *t)
 {
 	if (t->held)
 		buf_free(&t->held->text);
 	free(t->held);
 	t->held = NULL;
+}
+
+void submission_free(struct txn *t)
+{
+	drop_held(t);
+	signing_free(t->signing);
+	t->signing = NULL;
 }
 
 bool submission_begin(struct session *s)
@@ -132,6 +143,46 @@ static void put_missing(struct session *s, struct buf *out, unsigned seen)
 		buf_printf(out, "From: <%s>\r\n", s->who.sender);
 }
 
+/* ---- the signature: for want of one no mail is refused */
+
+static void log_unsigned(const struct session *s, const char *why)
+{
+	log_event(LOG_WARN, "unsigned", LF(L_TEXT("id", session_id(s)), L_TEXT("from", s->who.sender), L_TEXT("reason", why)));
+}
+
+/* The header is stored, with what came of the body behind it. */
+static void begin_signing(struct session *s, struct str text)
+{
+	size_t header = dkim_header_end(text);
+	const char *why;
+
+	if (!s->config->signer || s->txn->refusal)
+		return;
+	s->txn->signing = signing_begin(s->config->signer, (struct str){ text.p, header }, &why);
+	if (s->txn->signing)
+		signing_add(s->txn->signing, str_from(text, header));
+	else if (why)
+		log_unsigned(s, why);
+}
+
+void submission_sign(struct session *s)
+{
+	struct txn *t = s->txn;
+	struct buf made = { 0 };
+
+	if (!t->signing || t->refusal)
+		return;
+	if (!signing_end(t->signing, loop_wall(), &made))
+		log_unsigned(s, "out of memory, or a key is broken");
+	else if (draft_front(t->draft, made.p, made.n) == 0)
+		t->signed_by = signing_domain(t->signing);
+	else if (errno == EMSGSIZE)
+		log_unsigned(s, "no room is left for the signature");
+	else
+		data_disk_failed(s, "sign");
+	buf_free(&made);
+}
+
 /* The header is whole, or the message is over: what was held goes on, completed. */
 static void let_go(struct session *s)
 {
@@ -157,11 +208,13 @@ static void let_go(struct session *s)
 		if (out.bad)
 			wrong = &no_memory;
 	}
-	submission_free(s->txn);        /* text is gone from here on */
+	drop_held(s->txn);              /* text is gone from here on */
 	if (wrong)
 		data_refuse(s, wrong);
-	else
+	else {
 		data_store(s, buf_view(&out));
+		begin_signing(s, buf_view(&out));
+	}
 	buf_free(&out);
 }
 

@@ -25,6 +25,7 @@ probe() {
 	udns) compiles '#include <udns.h>' -ludns ;;
 	bearssl) compiles '#include <bearssl.h>' -lbearssl ;;
 	idn2) compiles '#include <idn2.h>' -lidn2 ;;
+	sodium) compiles '#include <sodium.h>' -lsodium ;;
 	check) compiles '#include <check.h>' -lcheck ;;
 	openssl) have openssl && compiles '#include <openssl/ssl.h>' -lssl -lcrypto ;;
 	clang) have clang && echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c -o "$work/probe" - 2>/dev/null ;;
@@ -37,6 +38,7 @@ package() {
 	udns) echo libudns-dev ;;
 	bearssl) echo libbearssl-dev ;;
 	idn2) echo libidn2-dev ;;
+	sodium) echo libsodium-dev ;;
 	clang) echo clang llvm ;;
 	openssl) echo openssl libssl-dev ;;
 	dh) echo dpkg-dev debhelper ;;
@@ -45,7 +47,7 @@ package() {
 }
 
 # The program is built without them, too.
-optional="idn2"
+optional="idn2 sodium"
 wanted=
 for step in "$@"; do
 	case $step in

@@ -25,7 +25,7 @@ done
 
 # Commands: each an item of fardel(8).
 page=doc/man/fardel.8
-commands=$(sed -n '/^} commands\[\]/,/^};/s/^.*{ "\([a-z]*\)", cmd_.*$/\1/p' cmd/fardel.c)
+commands=$(sed -n '/^} commands\[\]/,/^};/s/^.*{ "\([a-z-]*\)", cmd_.*$/\1/p' cmd/fardel.c)
 some commands "$commands"
 for name in $commands; do
 	grep -q "^\.It Cm $name\( \|$\)" $page || echo "$page: has no item .It Cm $name"

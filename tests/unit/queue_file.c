@@ -343,6 +343,7 @@ START_TEST(an_envelope_that_says_something_else_is_refused)
 		"ID " ID "\nMAIL FROM:a@x.example\nRCPT TO:<b@y.example>\n\n", "ID " ID "\nMAIL FROM:<a@x.example>\nRCPT TO:<b@y@z>\n\n",
 		"ID " ID "\nMAIL FROM:<a@x.example>\nRCPT TO:<b@y.example>\nHELLO\n\n",
 		"ID " ID "\nMAIL FROM:<a@x.example>\nRCPT TO:<b@y.example>\nRELEASE soon\n\n",
+		"ID " ID "\nMAIL FROM:<a@x.example>\nRCPT TO:<b@y.example>\nROOM x\n\n",
 		"ID " ID "\nMAIL FROM:<a@x.example> COLOUR=red\nRCPT TO:<b@y.example>\n\n",
 	};
 
@@ -600,6 +601,114 @@ START_TEST(the_checksum_is_gzips)
 }
 END_TEST
 
+START_TEST(the_checksum_follows_a_change_in_the_middle)
+{
+	static char text[70000];
+	static const size_t behind[] = { 0, 1, 2, 3, 7, 8, 255, 256, 65535, 69900 };
+
+	for (size_t i = 0; i < sizeof text; i++)
+		text[i] = (char)(i * i + i / 7);
+	for (size_t i = 0; i < sizeof behind / sizeof *behind; i++)
+		for (size_t n = 0; n < 50; n += 7) {
+			size_t at = sizeof text - behind[i] - n;
+			uint32_t before = crc32_add(0, text, sizeof text);
+			char change[50];
+
+			for (size_t k = 0; k < n; k++)
+				text[at + k] ^= change[k] = (char)(k * 77 + 1);
+			ck_assert_uint_eq(crc32_change(before, change, n, behind[i]), crc32_add(0, text, sizeof text));
+		}
+}
+END_TEST
+
+static ssize_t pwrite_fails(int fd, const void *p, size_t n, off_t at)
+{
+	(void)fd, (void)p, (void)n, (void)at;
+	errno = ENOSPC;
+	return -1;
+}
+
+static void ignore(void *arg, bool ok)
+{
+	(void)arg;
+	ck_assert(ok);
+}
+
+/* A small message is still in memory, a large one on its way to the disk. */
+START_TEST(fields_put_in_front_later_are_a_part_of_the_message)
+{
+	static const size_t sizes[] = { 0, 10, 32000, 40000, 400000 };
+	static const char first[] = "Second: field\r\n", second[] = "First: field\r\n\tfolded\r\n";
+
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		for (int early = 0; early < 2; early++) {
+			struct envelope e = { .room = 60 };
+			struct sender from = { .has_size = false };
+			struct recipient to = { .addr = { STR("b"), STR("y.example") } };
+			struct draft *d;
+			struct mail *m;
+			char *body = malloc(sizes[i] + 1), *back = malloc(sizes[i] + 60), name[NAME_ROOM];
+			const char *why;
+			size_t n = sizeof first + sizeof second - 2;
+
+			memset(body, 'x', sizes[i] + 1);
+			ck_assert(envelope_sender(&e, &from) && envelope_rcpt(&e, &to));
+			d = queue_draft(&e, NULL);
+			ck_assert_int_eq(draft_write(d, body, early ? sizes[i] / 2 : sizes[i]), 0);
+			ck_assert_int_eq(draft_front(d, first, sizeof first - 1), 0);
+			ck_assert_int_eq(draft_write(d, body, early ? sizes[i] - sizes[i] / 2 : 0), 0);
+			ck_assert_int_eq(draft_front(d, body, 61), -1);
+			ck_assert_int_eq(errno, EMSGSIZE);
+			ck_assert_int_eq(draft_front(d, second, sizeof second - 1), 0);
+			ck_assert_uint_eq(draft_size(d), sizes[i] + n);
+			snprintf(name, sizeof name, "%s", draft_id(d));
+			rig.by_hand = true;
+			queue_commit(d, ignore, NULL);
+			for (int turns = 0; turns < 50 && !queue_committed(); turns++)
+				rig_turn();
+			snprintf(name, sizeof name, "%s", rig_name("y.example"));
+			m = mail_open(queue.cur, name, false, true, &why);
+			ck_assert_msg(m != NULL, "%zu octets: %s", sizes[i], why);
+			ck_assert_int_eq(m->size, (off_t)(sizes[i] + n));
+			ck_assert_int_eq(pread(m->fd, back, sizes[i] + n, m->at), (ssize_t)(sizes[i] + n));
+			ck_assert_mem_eq(back, second, sizeof second - 1);
+			ck_assert_mem_eq(back + sizeof second - 1, first, sizeof first - 1);
+			ck_assert(sizes[i] == 0 || !memcmp(back + n, body, sizes[i]));
+			mail_free(m);
+			rig_finish(rig.nheld - 1, true);
+			rig_turn();
+			rig.nheld = 0;
+			envelope_free(&e);
+			free(body);
+			free(back);
+		}
+}
+END_TEST
+
+START_TEST(a_field_that_cannot_be_put_in_front_ends_the_draft)
+{
+	static char body[100000];
+	struct file_calls was = file_sys;
+	struct envelope e = { .room = 60 };
+	struct sender from = { .has_size = false };
+	struct recipient to = { .addr = { STR("b"), STR("y.example") } };
+	struct draft *d;
+
+	ck_assert(envelope_sender(&e, &from) && envelope_rcpt(&e, &to));
+	d = queue_draft(&e, NULL);
+	ck_assert_int_eq(draft_write(d, body, sizeof body), 0);
+	file_sys.pwrite = pwrite_fails;
+	ck_assert_int_eq(draft_front(d, "A: b\r\n", 6), -1);
+	ck_assert_int_eq(errno, ENOSPC);
+	file_sys = was;
+	ck_assert_int_eq(draft_front(d, "A: b\r\n", 6), -1);
+	ck_assert_int_eq(draft_write(d, "x", 1), -1);
+	draft_abort(d);
+	ck_assert_uint_eq(rig_count("work"), 0);
+	envelope_free(&e);
+}
+END_TEST
+
 Suite *queue_file_suite(void)
 {
 	Suite *s = suite_create("queue_file");
@@ -611,6 +720,7 @@ Suite *queue_file_suite(void)
 	tcase_add_test(t, ids_are_valid_and_differ_and_tell_their_second);
 	tcase_add_test(t, the_id_of_a_report_is_the_same_whenever_it_is_asked_for);
 	tcase_add_test(t, the_checksum_is_gzips);
+	tcase_add_test(t, the_checksum_follows_a_change_in_the_middle);
 	suite_add_tcase(s, t);
 	tcase_add_checked_fixture(f, set_up, tear_down);
 	tcase_add_test(f, an_envelope_and_its_message_are_read_back_as_they_were_put);
@@ -621,6 +731,8 @@ Suite *queue_file_suite(void)
 	tcase_add_test(f, a_failure_of_the_system_is_no_damage);
 	tcase_add_test(f, an_envelope_that_says_something_else_is_refused);
 	tcase_add_test(f, a_first_line_that_lies_is_refused);
+	tcase_add_test(f, fields_put_in_front_later_are_a_part_of_the_message);
+	tcase_add_test(f, a_field_that_cannot_be_put_in_front_ends_the_draft);
 	suite_add_tcase(s, f);
 	tcase_add_checked_fixture(j, set_up, tear_down);
 	tcase_add_test(j, words_of_a_peer_come_back_whatever_octets_they_hold);

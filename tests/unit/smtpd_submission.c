@@ -9,6 +9,9 @@
 
 #include "auth/users.h"
 #include "auth/verify.h"
+#include "lib/codec.h"
+#include "policy/dkim.h"
+#include "policy/sign.h"
 #include "tests/server_rig.h"
 
 /* user: pencil (RFC 7677 3) */
@@ -222,6 +225,121 @@ START_TEST(the_limit_of_a_header_is_the_same_however_its_octets_arrive)
 }
 END_TEST
 
+/* ---- signing */
+
+static const struct {
+	bool logged_in;
+	const char *text;
+	size_t signatures;
+} signed_rows[] = {
+	{ true, "From: user@here.test\r\n\r\nx\r\n", 1 },
+	{ true, "From: user@here.test\r\nBcc: secret\r\nSubject: s\r\n\r\n.x\r\n\r\n \r\n", 1 },
+	{ true, "Subject: s\r\n\r\n", 1 },
+	{ true, "text alone\r\n", 1 },
+	{ true, "From: user@here.test\r\n", 1 },
+	{ false, "From: user@here.test\r\n\r\nx\r\n", 1 },
+	{ false, "From: user@elsewhere.test\r\n\r\nx\r\n", 0 },
+	{ false, "From: user@here.test\r\nFrom: user@here.test\r\n\r\nx\r\n", 0 },
+};
+
+static void nothing(struct task *t) { (void)t; }
+
+/* What lies in the queue has so many signatures, and all of them hold. */
+static void expect_signed(struct sign_key *key, size_t n)
+{
+	struct task wake = { .run = nothing };
+	struct facts *facts = facts_new(&wake, DKIM_SIGNATURES);
+	struct buf envelope = { 0 }, message = { 0 }, public = { 0 }, record = { 0 };
+	struct record r;
+	struct fact f = { .outcome = FOUND, .n = 1, .record = &r };
+	struct dkim *d = dkim_new();
+
+	ck_assert(sign_key_public(key, &public));
+	buf_puts(&record, "p=");
+	base64_encode(&record, public.p, public.n);
+	r = (struct record){ .data = buf_view(&record) };
+	facts_put(facts, FACT_TXT, STR("sel._domainkey.here.test"), &f);
+	ck_assert_uint_eq(site_messages(), 1);
+	ck_assert(site_message(NULL, &envelope, &message));
+	dkim_add(d, buf_view(&message));
+	dkim_end(d);
+	ck_assert(dkim_judge(d, facts, 0));
+	ck_assert_msg(dkim_count(d) == n, "%.*s", (int)message.n, message.p);
+	for (size_t i = 0; i < n; i++)
+		ck_assert_msg(dkim_at(d, i)->result == DKIM_PASS, "%s: %.*s", dkim_at(d, i)->why, (int)message.n, message.p);
+	ck_assert(n == 0 || !strncmp(message.p, "DKIM-Signature: ", 16));
+	dkim_free(d);
+	facts_free(facts);
+	buf_free(&envelope);
+	buf_free(&message);
+	buf_free(&public);
+	buf_free(&record);
+}
+
+/* The key belongs to the signer. */
+static struct sign_key *start_signing(struct signer **signer)
+{
+	struct sign_key *key = sign_key_new(KEY_RSA, 1024);
+
+	*signer = signer_new();
+	ck_assert_ptr_null(signer_add(*signer, STR("here.test"), STR("sel"), key));
+	site_config.signer = *signer;
+	return key;
+}
+
+START_TEST(a_message_is_signed_as_it_was_completed)
+{
+	struct site_client c;
+	struct signer *signer;
+	struct sign_key *key;
+
+	start(&c, signed_rows[_i].logged_in);
+	key = start_signing(&signer);
+	begin(&c, "DATA\r\n");
+	site_expect(&c, "354 *");
+	for (const char *p = signed_rows[_i].text; *p; p++) {
+		if (*p == '.' && p[-1] == '\n')
+			site_say(&c, ".");
+		site_send(&c, p, 1);
+	}
+	site_say(&c, ".\r\n");
+	site_expect(&c, "250 *");
+	expect_signed(key, signed_rows[_i].signatures);
+	stop(&c);
+	signer_free(signer);
+}
+END_TEST
+
+START_TEST(a_large_message_in_pieces_is_signed)
+{
+	struct site_client c;
+	struct signer *signer;
+	struct sign_key *key;
+	struct buf text = { 0 };
+	char line[40];
+
+	start(&c, true);
+	key = start_signing(&signer);
+	begin(&c, "");
+	buf_puts(&text, "From: user@here.test\r\n\r\n");
+	for (int i = 0; i < 2000; i++)
+		buf_printf(&text, "line %d \t with blanks  \r\n", i);
+	buf_puts(&text, "the last one has no end");
+	snprintf(line, sizeof line, "BDAT %d\r\n", 100);
+	site_say(&c, line);
+	site_send(&c, text.p, 100);
+	site_expect(&c, "250 *");
+	snprintf(line, sizeof line, "BDAT %zu LAST\r\n", text.n - 100);
+	site_say(&c, line);
+	site_send(&c, text.p + 100, text.n - 100);
+	site_expect(&c, "250 *");
+	expect_signed(key, 1);
+	stop(&c);
+	signer_free(signer);
+	buf_free(&text);
+}
+END_TEST
+
 Suite *smtpd_submission_suite(void);
 Suite *smtpd_submission_suite(void)
 {
@@ -232,6 +350,8 @@ Suite *smtpd_submission_suite(void)
 	tcase_add_loop_test(t, a_message_is_completed_or_refused_by_bdat, 0, (int)(sizeof rows / sizeof *rows));
 	tcase_add_test(t, a_header_without_end_is_refused);
 	tcase_add_loop_test(t, the_limit_of_a_header_is_the_same_however_its_octets_arrive, 0, (int)(sizeof limits / sizeof *limits));
+	tcase_add_loop_test(t, a_message_is_signed_as_it_was_completed, 0, (int)(sizeof signed_rows / sizeof *signed_rows));
+	tcase_add_test(t, a_large_message_in_pieces_is_signed);
 	suite_add_tcase(s, t);
 	return s;
 }

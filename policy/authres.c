@@ -1,0 +1,262 @@
+/* Authentication-Results. */
+#include "policy/authres.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "lib/codec.h"
+#include "policy/dkim.h"
+
+/* ---- ours */
+
+/* A token of MIME (RFC 2045 5.1), or an address, stays as it is; all else is quoted (RFC 8601 2.2, pvalue). */
+static void put_value(struct buf *out, struct str value)
+{
+	bool plain = value.n > 0;
+
+	for (size_t i = 0; i < value.n; i++)
+		plain &= ascii_alpha(value.p[i]) || ascii_digit(value.p[i]) || strchr("-._@+", value.p[i]);
+	if (plain) {
+		buf_str(out, value);
+		return;
+	}
+	buf_char(out, '"');
+	for (size_t i = 0; i < value.n; i++) {
+		if (value.p[i] == '"' || value.p[i] == '\\')
+			buf_char(out, '\\');
+		buf_char(out, ascii_print(value.p[i]) ? value.p[i] : '?');
+	}
+	buf_char(out, '"');
+}
+
+static void put_property(struct buf *out, const char *name, struct str value)
+{
+	if (!value.n)
+		return;
+	buf_printf(out, " header.%s=", name);
+	put_value(out, value);
+}
+
+static void put_reason(struct buf *out, const char *why)
+{
+	buf_puts(out, "\r\n\t\treason=");
+	put_value(out, str_of(why));
+}
+
+static void put_signature(struct buf *out, const struct dkim_signature *s)
+{
+	struct buf octets = { 0 };
+
+	buf_printf(out, ";\r\n\tdkim=%s", dkim_result_name[s->result]);
+	if (s->bits)
+		buf_printf(out, " (%u-bit key%s)", s->bits, s->secure ? ", DNSSEC" : "");
+	if (s->result != DKIM_PASS)
+		put_reason(out, s->why);
+	put_property(out, "d", str_of(s->domain));
+	put_property(out, "s", str_of(s->selector));
+	put_property(out, "a", str_of(s->algorithm));
+	put_property(out, "i", str_of(s->identity));
+	if (base64_encode(&octets, s->octets, s->n))            /* enough to tell one from another (RFC 6008) */
+		put_property(out, "b", (struct str){ octets.p, octets.n < 8 ? octets.n : 8 });
+	buf_free(&octets);
+}
+
+bool authres_print(struct buf *out, const char *own, const struct dkim *d)
+{
+	struct buf one = { 0 };
+	size_t from = out->n;
+	const char *why;
+	enum dkim_result fault = dkim_fault(d, &why);
+	bool bad = false;
+
+	buf_puts(out, "Authentication-Results: ");
+	put_value(out, str_of(own));
+	if (fault != DKIM_NONE) {
+		buf_printf(out, ";\r\n\tdkim=%s", dkim_result_name[fault]);
+		put_reason(out, why);
+	} else if (!dkim_count(d)) {
+		buf_puts(out, "; dkim=none");
+	}
+	for (size_t i = 0; i < dkim_count(d); i++) {
+		buf_clear(&one);
+		put_signature(&one, dkim_at(d, i));
+		bad |= one.bad;
+		if (out->n - from + one.n + 2 > AUTHRES_ROOM)
+			break;
+		buf_str(out, buf_view(&one));
+	}
+	buf_free(&one);
+	return buf_puts(out, "\r\n") && !out->bad && !bad;
+}
+
+void authres_words(char *out, size_t size, const struct dkim *d)
+{
+	const char *why;
+	size_t at = 0;
+
+	snprintf(out, size, "%s", dkim_result_name[dkim_fault(d, &why)]);
+	for (size_t i = 0; i < dkim_count(d) && at < size; i++) {
+		const struct dkim_signature *s = dkim_at(d, i);
+
+		at += (size_t)snprintf(out + at, size - at, "%s%s%s%s", i ? " " : "", dkim_result_name[s->result], s->domain[0] ? ":" : "", s->domain);
+	}
+}
+
+/* ---- whose is it? */
+
+/* Without blanks, line ends and comments in front. False: a comment does not end. */
+static bool skip_comments(struct str *s)
+{
+	size_t depth = 0, i = 0;
+
+	for (; i < s->n; i++) {
+		char c = s->p[i];
+
+		if (c == '(')
+			depth++;
+		else if (c == ')' && depth)
+			depth--;
+		else if (c == '\\' && depth)
+			i++;
+		else if (!depth && c != ' ' && c != '\t' && c != '\r' && c != '\n')
+			break;
+	}
+	*s = str_from(*s, i);
+	return !depth;
+}
+
+bool authres_is_from(struct str value, const char *own)
+{
+	char id[256];
+	size_t n = 0;
+	bool quoted;
+
+	if (!skip_comments(&value) || !value.n)
+		return true;
+	quoted = value.p[0] == '"';
+	for (size_t i = quoted; i < value.n && n < sizeof id; i++) {
+		char c = value.p[i];
+
+		if (quoted ? c == '"' : strchr(" \t\r\n;(", c) != NULL)
+			return str_eq_nocase((struct str){ id, n }, str_of(own)) || n == 0;
+		if (quoted && c == '\\' && ++i == value.n)
+			break;
+		id[n++] = value.p[i];
+	}
+	return quoted || n == sizeof id || n == 0 || str_eq_nocase((struct str){ id, n }, str_of(own));
+}
+
+/* ---- the filter */
+
+enum {
+	F_NAME,                         /* a line that may begin such a field: `matched` octets of it are held */
+	F_COLON,                        /* the name is whole, blanks and a colon are to come */
+	F_PASS,                         /* a line of another kind */
+	F_FIELD, F_FIELD_END,           /* inside the field; a line of it is over, the next one may belong to it */
+	F_LONG, F_LONG_END,             /* the same, and it is too long: it is dropped */
+	F_BODY
+};
+
+static const char name[] = "authentication-results";
+
+void authres_filter_begin(struct authres_filter *f, const char *own)
+{
+	*f = (struct authres_filter){ .own = own, .state = F_NAME };
+}
+
+static void let_go(struct authres_filter *f, struct buf *out)
+{
+	buf_str(out, buf_view(&f->held));
+	buf_clear(&f->held);
+	f->matched = 0;
+}
+
+/* A field of that name is whole. */
+static void decide(struct authres_filter *f, struct buf *out)
+{
+	struct str value = buf_view(&f->held), head;
+	bool drop = f->state == F_LONG_END || (str_cut(&value, ':', &head) && authres_is_from(value, f->own));
+
+	f->removed += drop;
+	if (drop)
+		buf_clear(&f->held);
+	let_go(f, out);
+	f->state = F_NAME;
+}
+
+/* Takes octets that need no look at each of them. 0: there are none. */
+static size_t run(struct authres_filter *f, struct str text, struct buf *out)
+{
+	const char *lf;
+	size_t n;
+
+	if (f->state == F_BODY) {
+		buf_str(out, text);
+		return text.n;
+	}
+	if (f->state != F_PASS)
+		return 0;
+	lf = memchr(text.p, '\n', text.n);
+	n = lf ? (size_t)(lf - text.p) + 1 : text.n;
+	buf_add(out, text.p, n);
+	if (lf)
+		f->state = F_NAME;
+	return n;
+}
+
+/* One octet of a line that may begin such a field, or end the header. */
+static void match(struct authres_filter *f, char c, struct buf *out)
+{
+	buf_char(&f->held, c);
+	if (f->matched == 0 && (c == '\r' || c == '\n'))
+		f->state = F_BODY;
+	else if (f->matched < sizeof name - 1 && ascii_lower(c) == name[f->matched])
+		f->state = ++f->matched == sizeof name - 1 ? F_COLON : F_NAME;
+	else if (f->state == F_COLON && c == ':')
+		f->state = F_FIELD;
+	else if (f->state != F_COLON || (c != ' ' && c != '\t'))
+		f->state = c == '\n' ? F_NAME : F_PASS;
+	if (f->state == F_BODY || f->state == F_PASS || (f->state == F_NAME && c == '\n'))
+		let_go(f, out);
+}
+
+static void keep(struct authres_filter *f, char c)
+{
+	bool end = c == '\n';
+
+	if (f->state == F_LONG || f->state == F_LONG_END || f->held.n >= AUTHRES_FIELD_MAX) {
+		buf_clear(&f->held);
+		f->state = end ? F_LONG_END : F_LONG;
+		return;
+	}
+	buf_char(&f->held, c);
+	f->state = end ? F_FIELD_END : F_FIELD;
+}
+
+bool authres_filter_add(struct authres_filter *f, struct str text, struct buf *out)
+{
+	while (text.n) {
+		size_t n = run(f, text, out);
+		char c = text.p[0];
+
+		if (!n && (f->state == F_FIELD_END || f->state == F_LONG_END) && c != ' ' && c != '\t')
+			decide(f, out);
+		if (!n && (f->state == F_NAME || f->state == F_COLON))
+			match(f, c, out);
+		else if (!n)
+			keep(f, c);
+		text = str_from(text, n ? n : 1);
+	}
+	return !out->bad && !f->held.bad;
+}
+
+bool authres_filter_end(struct authres_filter *f, struct buf *out)
+{
+	if (f->state == F_FIELD || f->state == F_FIELD_END)
+		decide(f, out);
+	else if (f->state != F_LONG && f->state != F_LONG_END)
+		let_go(f, out);
+	return !out->bad;
+}
+
+void authres_filter_free(struct authres_filter *f) { buf_free(&f->held); }

@@ -1,0 +1,36 @@
+/* The field Authentication-Results (RFC 8601): ours is written, and what others have written in our name is taken out. */
+#ifndef POLICY_AUTHRES_H
+#define POLICY_AUTHRES_H
+
+#include "lib/buf.h"
+
+struct dkim;
+
+enum {
+	AUTHRES_ROOM = 1536,            /* octets that ours may have: results that do not fit are left out, the last ones first */
+	AUTHRES_FIELD_MAX = 16 << 10    /* of another's; longer ones are taken out, whoever wrote them */
+};
+
+/* Appends the field with its line end: what came of the signatures, or none. False: no memory. */
+bool authres_print(struct buf *out, const char *own, const struct dkim *);
+/* The same in a word for each, for the log: "pass:example.org fail:example.net", "none". Cut to size. */
+void authres_words(char *out, size_t size, const struct dkim *);
+
+/* Is a field with this value from `own`, or can nobody say whose it is (2.3, 5)? */
+bool authres_is_from(struct str value, const char *own);
+
+/* A message goes by, in pieces of any size, and leaves without such fields. */
+struct authres_filter {
+	const char *own;                /* borrowed */
+	unsigned char state;
+	unsigned char matched;          /* octets of the name */
+	struct buf held;                /* what may be such a field */
+	unsigned removed;               /* fields */
+};
+void authres_filter_begin(struct authres_filter *, const char *own);
+/* Appends to out what stays of the text. False: no memory (out->bad). */
+bool authres_filter_add(struct authres_filter *, struct str text, struct buf *out);
+bool authres_filter_end(struct authres_filter *, struct buf *out);
+void authres_filter_free(struct authres_filter *);
+
+#endif

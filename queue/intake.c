@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/child.h"
@@ -270,6 +271,12 @@ struct waiter {                         /* for the directory alone */
 	void *arg;
 };
 
+static void unsynced_free(struct unsynced *u)
+{
+	close(u->fd);
+	free(u);
+}
+
 static struct list drafts, marks, waiters;      /* for the next round */
 static struct list failing;                     /* drafts whose done(false) is posted */
 static unsigned round_number = 1;               /* of the next round */
@@ -292,6 +299,9 @@ struct answer {
 
 static int sync_files(const int *fds, size_t n, int dir, struct answer *a)
 {
+	/* One after the other each would wait for the disk anew: it gets to know of all of them first. */
+	for (size_t i = 0; n > 1 && i < n; i++)
+		file_begin_writing(fds[i]);
 	for (size_t i = 0; i < n; i++)
 		a->error[i] = file_sys.fdatasync(fds[i]) == -1 ? errno : 0;
 	a->error[n] = file_sys.fsync(dir) == -1 ? errno : 0;
@@ -376,9 +386,7 @@ static void end_marks(struct list *l, const int32_t *errors)
 
 		if (errors && errors[i])
 			log_event(LOG_ERROR, "marks-not-durable", LF(L_TEXT("error", strerror(errors[i]))));
-
-		close(u->fd);
-		free(u);
+		unsynced_free(u);
 	}
 }
 
@@ -474,6 +482,14 @@ static void round_expired(struct timer *t)
 	helper_gone(&helper);
 }
 
+/* Its last name went since the mark was made: the directory's sync in this round says more than any mark. */
+static bool has_no_name(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_nlink == 0;
+}
+
 /* Moves up to ROUND_MAX files into the round and lists their descriptors: drafts first, then marks. */
 static size_t board(int fds[ROUND_MAX])
 {
@@ -486,7 +502,13 @@ static size_t board(int fds[ROUND_MAX])
 	}
 	flying.ndrafts = n;
 	while (n < ROUND_MAX && (x = list_shift(&marks))) {
-		fds[n++] = owner_of(x, struct unsynced, node)->fd;
+		struct unsynced *u = owner_of(x, struct unsynced, node);
+
+		if (has_no_name(u->fd)) {
+			unsynced_free(u);
+			continue;
+		}
+		fds[n++] = u->fd;
 		list_push(&flying.marks, x);
 	}
 	flying.nmarks = n - flying.ndrafts;

@@ -52,7 +52,7 @@ V        =
 Q        = $(if $(V),,@echo '$1 $@';)
 
 COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
-LINK     = $(CC) $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
+LINK     = $(CC) -pthread $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
 LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2)
 
 # crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.

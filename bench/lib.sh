@@ -57,4 +57,5 @@ postfix_begins() {
 	# A session of its own: master ends what is in its process group.
 	# shellcheck disable=SC2086
 	begin postfix setsid env $wrapped MAIL_CONFIG="$T/postfix/etc" "$tree/usr/lib/postfix/sbin/master" -c "$T/postfix/etc" -d
+	postfix_pid=$pid
 }

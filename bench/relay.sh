@@ -36,7 +36,7 @@ network() {
 }
 start_fardel() {
 	config fardel "resolver = 127.0.0.1:53" "log = $T/fardel.mail.log"
-	begin fardel "$fardel" serve -c "$T/fardel.conf"
+	begin fardel setsid "$fardel" serve -c "$T/fardel.conf"
 	fardel_pid=$pid
 	fardel_port=$(port_of fardel)
 }
@@ -77,6 +77,7 @@ pid_file_path = $T/exim/pid
 local_interfaces = 127.0.0.1
 daemon_smtp_ports = $exim_port
 tls_advertise_hosts =
+smtp_accept_max = 100
 deliver_drop_privilege = true
 acl_smtp_rcpt = all
 begin acl
@@ -104,6 +105,14 @@ relay() {
 	# shellcheck disable=SC2086
 	"$load" "$@" "$through" $hosts | tr '\n' ' '
 }
+# cpu WHO: hundredths of seconds that its processes have had, those that have ended too.
+cpu() {
+	eval "first=\$$1_pid"
+	cat /proc/[0-9]*/stat 2>/dev/null | sed 's/(.*)/name/' | awk -v first="$first" '
+		$1 == first || $4 == first { n += $14 + $15 }
+		$1 == first { n += $16 + $17 }
+		END { print n + 0 }'
+}
 
 rates='1 session, a message each|-c 1
 20 sessions, a message each|-c 20
@@ -114,8 +123,10 @@ measure_rates() {
 	while [ "$round" -le "$rounds" ]; do
 		echo "$rates" | while IFS='|' read -r name options; do
 			for who in $(in_turns postfix fardel); do
+				had=$(cpu "$who")
 				# shellcheck disable=SC2086
-				echo "$name|$who|$round|$(relay "$who" -n "$messages" $options)"
+				said=$(relay "$who" -n "$messages" $options)
+				echo "$name|$who|$round|$said|$(($(cpu "$who") - had))"
 			done
 		done
 		round=$((round + 1))
@@ -127,13 +138,20 @@ show_rates() {
 	awk -F'|' '
 	function sorted(list, n,   i, j, x) { for (i = 2; i <= n; i++) { x = list[i]; for (j = i - 1; j && list[j] > x; j--) list[j + 1] = list[j]; list[j + 1] = x } }
 	function show(list, n, form) { sorted(list, n); return sprintf(form " [" form " - " form "]", list[int((n + 1) / 2)], list[1], list[n]) }
-	{ split($4, f, " "); rate[$1, $2, $3] = f[11] ? f[11] / f[6] : 0; bad[$1, $2] += f[3] + (f[2] != f[11]); if (!seen[$1]++) order[++cases] = $1; if ($3 > rounds) rounds = $3 }
+	function row(a, b, c, d) { printf "%-30s %-24s %-24s %s\n", a, b, c, d }
+	{ split($4, f, " "); rate[$1, $2, $3] = f[11] ? f[11] / f[6] : 0; cpu[$1, $2, $3] = f[11] ? 10 * $5 / f[11] : 0; bad[$1, $2] += f[3] + (f[2] != f[11]); if (!seen[$1]++) order[++cases] = $1; if ($3 > rounds) rounds = $3 }
 	END {
-		printf "%-30s %-22s %-22s %s\n", "delivered a second", "fardel", "Postfix", "fardel : Postfix"
+		row("delivered a second", "fardel", "Postfix", "fardel : Postfix")
 		for (c = 1; c <= cases; c++) {
 			k = order[c]
 			for (r = 1; r <= rounds; r++) { a[r] = rate[k, "fardel", r]; b[r] = rate[k, "postfix", r]; q[r] = b[r] ? a[r] / b[r] : 0 }
-			printf "%-30s %-22s %-22s %s%s\n", k, show(a, rounds, "%.0f"), show(b, rounds, "%.0f"), show(q, rounds, "%.1f"), bad[k, "fardel"] + bad[k, "postfix"] ? sprintf("  (failed: %d and %d)", bad[k, "fardel"], bad[k, "postfix"]) : ""
+			row(k, show(a, rounds, "%.0f"), show(b, rounds, "%.0f"), show(q, rounds, "%.1f") (bad[k, "fardel"] + bad[k, "postfix"] ? sprintf("  (failed: %d and %d)", bad[k, "fardel"], bad[k, "postfix"]) : ""))
+		}
+		row("\nprocessor, ms a message", "fardel", "Postfix", "Postfix : fardel")
+		for (c = 1; c <= cases; c++) {
+			k = order[c]
+			for (r = 1; r <= rounds; r++) { a[r] = cpu[k, "fardel", r]; b[r] = cpu[k, "postfix", r]; q[r] = a[r] ? b[r] / a[r] : 0 }
+			row(k, show(a, rounds, "%.2f"), show(b, rounds, "%.2f"), show(q, rounds, "%.1f"))
 		}
 	}' "$T/rates"
 }

@@ -22,7 +22,7 @@ start_fardel() {
 	rm -rf "$T/fardel.queue"
 	config fardel "deliver = no" "log = $T/fardel.mail.log"
 	for kind in rsa ec; do printf 'tls_certificate = %s\ntls_key = %s\n' "$T/$kind.crt" "$T/$kind.key"; done >>"$T/fardel.conf"
-	begin fardel "$fardel" serve -c "$T/fardel.conf"
+	begin fardel setsid "$fardel" serve -c "$T/fardel.conf"
 	fardel_pid=$pid
 	fardel_port=$(port_of fardel)
 	within 10 "fardel at port $fardel_port" answers "$fardel_port"

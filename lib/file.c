@@ -115,15 +115,6 @@ int file_pwrite(int fd, const void *data, size_t n, off_t at)
 	return 0;
 }
 
-void file_begin_writing(int fd)
-{
-#ifdef SYNC_FILE_RANGE_WRITE
-	sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
-#else
-	(void)fd;
-#endif
-}
-
 ssize_t file_pread(int fd, void *out, size_t n, off_t at)
 {
 	char *p = out;

@@ -35,8 +35,6 @@ int file_rename_by_link(int from_dir, const char *from, int to_dir, const char *
 /* All of it, over short writes and EINTR. 0 or -1 with errno. */
 int file_write(int fd, const void *, size_t);
 int file_pwrite(int fd, const void *, size_t, off_t);
-/* Has the system write what it has of a file, without waiting: a sync that follows has less to do. It may do nothing. */
-void file_begin_writing(int fd);
 /* Exactly n octets at `at` unless the file ends before. Octets read, or -1 with errno. */
 ssize_t file_pread(int fd, void *, size_t n, off_t at);
 /* Adds a whole small file to out (up to out->max). 0 or -1 with errno (EFBIG: too large) and out is as before. */

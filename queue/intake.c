@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,6 +21,7 @@
 enum {
 	DRAFT_BLOCK = 32768,            /* a message up to this size is one write() */
 	ROUND_MAX = CHILD_FDS - 1,      /* files in one round: one descriptor is left for the directory */
+	SYNCERS = 8,                    /* files of a round that are synced at a time */
 	MARKS_AFTER_MS = 1000,          /* a mark is durable within this time */
 	ROUND_SLOW_MS = 1000,           /* worth a line in the log */
 	ROUND_LIMIT_MS = 60000,         /* not durable after that is final */
@@ -299,13 +301,46 @@ struct answer {
 
 static int sync_files(const int *fds, size_t n, int dir, struct answer *a)
 {
-	/* One after the other each would wait for the disk anew: it gets to know of all of them first. */
-	for (size_t i = 0; n > 1 && i < n; i++)
-		file_begin_writing(fds[i]);
 	for (size_t i = 0; i < n; i++)
 		a->error[i] = file_sys.fdatasync(fds[i]) == -1 ? errno : 0;
 	a->error[n] = file_sys.fsync(dir) == -1 ? errno : 0;
 	return 0;
+}
+
+/* Every SYNCERS-th file of a round, from the first on. */
+struct share {
+	const int *fds;
+	size_t first, n;
+	struct answer *answer;
+	pthread_t thread;
+	bool running;
+};
+
+static void *sync_share(void *arg)
+{
+	struct share *s = arg;
+
+	for (size_t i = s->first; i < s->n; i += SYNCERS)
+		s->answer->error[i] = file_sys.fdatasync(s->fds[i]) == -1 ? errno : 0;
+	return NULL;
+}
+
+/* In the helper: one after the other each file would wait for the disk anew, while what waits at the same time is written and flushed
+ * together. A thread that cannot be had costs time only. */
+static void sync_together(const int *fds, size_t n, int dir, struct answer *a)
+{
+	struct share share[SYNCERS];
+
+	for (size_t i = SYNCERS; i-- > 0;) {
+		share[i] = (struct share){ .fds = fds, .first = i, .n = n, .answer = a };
+		share[i].running = i && i < n && pthread_create(&share[i].thread, NULL, sync_share, &share[i]) == 0;
+		if (!share[i].running)
+			sync_share(&share[i]);
+	}
+	for (size_t i = 0; i < SYNCERS; i++)
+		if (share[i].running)
+			pthread_join(share[i].thread, NULL);
+	a->error[n] = file_sys.fsync(dir) == -1 ? errno : 0;
 }
 
 static int helper_main(int socket, void *arg)
@@ -326,7 +361,7 @@ static int helper_main(int socket, void *arg)
 			dir = fds[0];
 			continue;
 		}
-		sync_files(fds, n, dir, &a);
+		sync_together(fds, n, dir, &a);
 		for (size_t i = 0; i < n; i++)
 			close(fds[i]);
 		if (child_reply(socket, &a, (n + 1) * sizeof a.error[0]) == -1)

@@ -6,7 +6,7 @@ umask 022
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 cd "$root" || exit 1
 rounds=${ROUNDS:-5}
-fardel=$root/fardel
+fardel=${PROGRAM:-$root/fardel}
 tools=$root/build/default/e2e
 load=$root/build/bench/load
 # On the disk that the project lies on: /tmp may be memory, where no sync costs anything.

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Relaying beside Postfix and Exim: bench/relay.sh, as root. A network of its own, with a resolver that knows 100 domains and their three
 # hosts, and at these hosts a sink (bench/sink.c) that counts.
-#   ROUNDS=5 MESSAGES=1000 bench/relay.sh [rates|counts]
+#   ROUNDS=5 MESSAGES=1000 bench/relay.sh [rates|counts]          PROGRAM=... measures another fardel
+# On a machine that others use, `chrt -r 1` before it keeps their processes from delaying ours.
 # Rates: fardel and Postfix take messages and deliver them, in turns; messages a second until the last one is at the sink, as median
 # [least - most] of the rounds, and the ratio of the two within a round. Counts: what goes over the wire for the same mail.
 set -u

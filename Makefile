@@ -11,6 +11,7 @@
 #   make crash      fardel killed at, and power cut behind, every call that matters; about ten minutes. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
+#   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root
 #   make lint       layers, style and warnings as errors
 #   make deps       installs what is missing (as root) or says which line does
 #   make install    program, man pages and sample settings below PREFIX; DESTDIR stands before all paths
@@ -58,7 +59,7 @@ V        =
 Q        = $(if $(V),,@echo '$1 $@';)
 
 COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
-LINK     = $(CC) $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
+LINK     = $(CC) -pthread $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
 LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(SODIUM)
 
 # crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.
@@ -183,11 +184,13 @@ crash: fardel $(B)/crash $(B)/crash-shim.so
 fuzz: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
 	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
-build/bench/load: bench/load.c | build/deps-bench
+build/bench/load: bench/load.c bench/sink.c bench/sink.h | build/deps-bench
 	@mkdir -p $(@D)
-	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $< -lssl -lcrypto -pthread
+	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 $(WARN) -o $@ $(filter %.c,$^) -lssl -lcrypto -pthread
 bench: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/run.sh
+bench-relay: fardel build/bench/load $(E2E_PROGRAMS)
+	@sh bench/relay.sh
 objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CONFORMANCE_OBJECTS) $(CRASH_OBJECTS)
 fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
@@ -255,6 +258,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -3,37 +3,8 @@
 # delivered. Prints messages a second as median [least - most] of the rounds, and the ratio of the two within a round.
 #   ROUNDS=5 SECONDS_EACH=1 bench/run.sh     how often, how long
 # Postfix is unpacked below build/e2e/ as for the end-to-end tests and needs root; without it fardel is measured alone.
-set -u
-LC_ALL=C
-export LC_ALL
-umask 022
-root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
-cd "$root" || exit 1
-rounds=${ROUNDS:-5}
+. "$(dirname "$0")/lib.sh"
 each=${SECONDS_EACH:-1}
-fardel=$root/fardel
-tools=$root/build/default/e2e
-load=$root/build/bench/load
-# On the disk that the project lies on: /tmp may be memory, where no sync costs anything.
-T=$(mktemp -d "$root/build/bench/run.XXXXXX") || exit 1
-chmod 711 "$T"
-started=
-. tests/e2e/lib.sh
-skip() { fail "$@"; }
-fail() {
-	echo "bench: $*" >&2
-	exit 1
-}
-. tests/e2e/packages.sh
-it() { :; }
-. tests/e2e/cases/clients.sh
-. tests/e2e/cases/servers.sh
-leave() {
-	end_all
-	rm -rf "$T"
-}
-trap leave EXIT
-trap 'exit 143' INT TERM HUP
 answers() { "$load" -n 1 "$1" >/dev/null 2>&1; }
 
 certificates() {
@@ -51,24 +22,15 @@ start_fardel() {
 	rm -rf "$T/fardel.queue"
 	config fardel "deliver = no" "log = $T/fardel.mail.log"
 	for kind in rsa ec; do printf 'tls_certificate = %s\ntls_key = %s\n' "$T/$kind.crt" "$T/$kind.key"; done >>"$T/fardel.conf"
-	begin fardel "$fardel" serve -c "$T/fardel.conf"
+	begin fardel setsid "$fardel" serve -c "$T/fardel.conf"
 	fardel_pid=$pid
 	fardel_port=$(port_of fardel)
 	within 10 "fardel at port $fardel_port" answers "$fardel_port"
 }
 start_postfix() {
 	postfix_port=
-	[ "$(id -u)" = 0 ] || return 0
-	(need_postfix) >/dev/null 2>&1
-	[ -d "$store/postfix" ] || return 0
-	need_postfix
-	own_tree
-	accounts postfix postdrop
-	free_port
-	postfix_port=$port
-	mkdir -p "$T/postfix/etc" "$T/postfix/data" "$T/postfix/mail" "$T/postfix/queue"
-	postfix_config "$postfix_port" 9
-	cat >>"$T/postfix/etc/main.cf" <<TEXT
+	have_postfix || return 0
+	postfix_begins <<TEXT
 relay_domains = there.test
 smtpd_data_restrictions = check_client_access static:HOLD
 smtpd_tls_security_level = may
@@ -78,14 +40,6 @@ smtpd_tls_eccert_file = $T/ec.crt
 smtpd_tls_eckey_file = $T/ec.key
 smtpd_client_connection_rate_limit = 0
 TEXT
-	sed -i '/^smtpd_tls_security_level = none/d; /^relay_domains = here/d' "$T/postfix/etc/main.cf"
-	for directory in active bounce corrupt defer deferred flush hold incoming private public maildrop saved trace pid; do
-		mkdir "$T/postfix/queue/$directory"
-	done
-	chown 64001:64001 "$T/postfix/queue/"* "$T/postfix/data" "$T/postfix/mail"
-	chown 0:0 "$T/postfix/queue/pid"
-	# shellcheck disable=SC2086
-	begin postfix setsid env $wrapped MAIL_CONFIG="$T/postfix/etc" "$tree/usr/lib/postfix/sbin/master" -c "$T/postfix/etc" -d
 	within 20 "Postfix at port $postfix_port" answers "$postfix_port"
 }
 

@@ -29,6 +29,7 @@ struct kept {
 };
 
 static struct list open_attempts;
+static struct list unwritten;           /* attempts with lines for the end of this turn */
 static size_t nopen;
 
 size_t attempts_open(void)
@@ -134,6 +135,7 @@ static void close_attempt(struct attempt *a)
 	slot_give(a);
 	attempt_gone(a);
 	task_cancel(&a->write);
+	list_remove(&unwritten, &a->unwritten);
 	timer_stop(&a->again);
 	if (a->stuck)
 		intake_hold(-1);
@@ -397,7 +399,9 @@ static void forget_gather(struct attempt *a)
 		b->dest->gather = NULL;
 }
 
-static void write_task(struct task *);
+static void write_soon(struct task *);
+static void write_unwritten(struct turn_end *);
+static struct turn_end write_all = { .run = write_unwritten };
 static void try_again(struct timer *);
 
 static void read_rcpts(struct attempt *a)
@@ -422,8 +426,11 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 		later(e, TROUBLE_AGAIN_S);
 		return NULL;
 	}
-	if (!open_attempts.head.next)
+	if (!open_attempts.head.next) {
 		list_init(&open_attempts);
+		list_init(&unwritten);
+	}
+	loop_at_turn_end(&write_all);
 	e->state = ENTRY_OPEN;
 	a->mail = open_mail(e);
 	if (!a->mail) {
@@ -434,7 +441,7 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	e->attempt = a;
 	a->old_tries = e->tries;
 	a->event = 1;
-	a->write.run = write_task;
+	a->write.run = write_soon;
 	a->again.expired = try_again;
 	list_init(&a->bundles);
 	list_push(&open_attempts, &a->open);
@@ -775,9 +782,23 @@ static void go_on(struct attempt *a)
 		attempt_clear_stuck(a);
 }
 
-static void write_task(struct task *t)
+static void write_soon(struct task *t)
 {
-	go_on(owner_of(t, struct attempt, write));
+	struct attempt *a = owner_of(t, struct attempt, write);
+
+	if (!list_holds(&a->unwritten))
+		list_push(&unwritten, &a->unwritten);
+}
+
+/* Behind all tasks of the turn: who has heard a last reply hears in the same turn that the bundle is over, and when nothing is left to do
+ * the name goes and the line need not be written. */
+static void write_unwritten(struct turn_end *e)
+{
+	struct node *x;
+
+	(void)e;
+	while ((x = list_shift(&unwritten)))
+		go_on(owner_of(x, struct attempt, unwritten));
 }
 
 static void try_again(struct timer *t)

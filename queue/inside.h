@@ -187,7 +187,8 @@ struct attempt {
 	unsigned event;                 /* for failures of this attempt */
 	struct buf lines;               /* journal lines not written yet */
 	struct buf linked;              /* lines that may be written when the names they tell of are durable */
-	struct task write;              /* writes them at the end of the turn */
+	struct task write;              /* there are some: to be written at the end of the turn */
+	struct node unwritten;          /* among those */
 	struct timer again;             /* what our disk refused is tried again */
 	msec patience;                  /* after so long */
 	struct kept *kept;              /* words that results point to */

@@ -700,10 +700,10 @@ static void tcp_accept(struct io *io, short revents)
 
 /* ---- opening */
 
-/* One port for both; when it is taken for TCP, another one is tried. */
+/* One port for both; when it is taken for TCP, another one is tried, unless a certain one is wanted. */
 static int bind_both(int *udp, int *tcp, unsigned *port)
 {
-	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)*port) };
 	socklen_t len = sizeof a;
 
 	*udp = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

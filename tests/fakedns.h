@@ -40,7 +40,7 @@ struct fakedns_seen {                   /* a question that came */
 };
 struct fakedns {
 	struct io udp, tcp;
-	unsigned port;                          /* the kernel's choice, the same for both */
+	unsigned port;                          /* the same for both: the kernel's choice, or what it is before fakedns_open() */
 	struct fakedns_line *line[FAKEDNS_LINES];
 	size_t nlines;
 	struct fakedns_seen seen[FAKEDNS_SEEN]; /* the first ones */
@@ -49,7 +49,7 @@ struct fakedns {
 	struct fakedns_late *late;
 };
 
-/* 0 or -1 with errno. The struct must be zeros. */
+/* 0 or -1 with errno. The struct must be zeros, save the port. */
 int fakedns_open(struct fakedns *);
 void fakedns_close(struct fakedns *);           /* closes all, forgets all lines */
 /* NULL or what is wrong with the line. Empty lines and those that begin with # are well. */

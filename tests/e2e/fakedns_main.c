@@ -1,8 +1,9 @@
-/* fakedns ZONEFILE: the fake resolver (tests/fakedns.h says what the lines mean) as a program.
+/* fakedns ZONEFILE [PORT]: the fake resolver (tests/fakedns.h says what the lines mean) as a program.
  * Prints "port N" and answers until it is killed or its standard input, when that is a pipe or a socket, ends
  * (a shell gives /dev/null to what it starts in the background). */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,10 +56,11 @@ int main(int argc, char **argv)
 {
 	struct io input = { .fd = STDIN_FILENO, .ready = stdin_ready };
 
-	if (argc != 2) {
-		fputs("usage: fakedns ZONEFILE\n", stderr);
+	if (argc != 2 && argc != 3) {
+		fputs("usage: fakedns ZONEFILE [PORT]\n", stderr);
 		return 2;
 	}
+	dns.port = argc == 3 ? (unsigned)atoi(argv[2]) : 0;
 	if (!read_zone(argv[1]))
 		return 1;
 	if (fakedns_open(&dns) == -1 || (input_has_an_end() && io_watch(&input, POLLIN) == -1)) {

@@ -676,6 +676,66 @@ START_TEST(a_disk_that_fails_for_a_while_loses_nothing_and_repeats_nothing)
 }
 END_TEST
 
+/* Ends the first bundle that is held, behind the tasks that its results have posted. */
+static void end_held(struct task *t)
+{
+	(void)t;
+	rig_finish(0, false);
+}
+
+/* A courier hears the last reply, and in the same turn that its job is over: then the name goes, and a mark that nobody will ever read
+ * is neither written nor synced. */
+START_TEST(a_bundle_that_ends_in_the_turn_of_its_results_costs_one_call)
+{
+	static const struct reply taken = { .code = 250, .text = "taken" };
+	struct task end = { .run = end_held };
+
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example c@x.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 1);
+	rig_disk(0, 0, 0);
+	for (size_t i = 0; i < 2; i++)
+		queue_result(rig.held[0], i, &(struct result){ .what = RESULT_DELIVERED, .reply = &taken, .host = "mx.example" });
+	task_post(&end);
+	rig_turn();
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig.calls, 1);
+	rig_run(2);
+	ck_assert_uint_eq(rig.calls, 2);        /* the directory */
+}
+END_TEST
+
+/* While another bundle is under way a result is written in its turn. What is written when the name goes is no longer synced. */
+START_TEST(a_mark_is_synced_while_its_message_has_a_name)
+{
+	static const struct reply taken = { .code = 250, .text = "taken" };
+
+	for (size_t settled = 1; settled <= 2; settled++) {
+		rig.by_hand = true;
+		ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+		rig_run(1);
+		ck_assert_uint_eq(rig.nheld, 2);
+		rig_disk(0, 0, 0);
+		queue_result(rig.held[0], 0, &(struct result){ .what = RESULT_DELIVERED, .reply = &taken, .host = "mx.example" });
+		rig_turn();
+		ck_assert_uint_eq(rig.calls, 1);
+		ck_assert_uint_eq(lines_of("cur", rig_name("+"), " delivered "), 1);
+		rig_finish(0, false);
+		if (settled == 2)
+			rig_finish(0, false);
+		rig_run(2);
+		/* the line, and the file and the directory; or the line, the name and the directory */
+		ck_assert_uint_eq(rig.calls, 3);
+		rig.by_hand = false;
+		while (rig.nheld)
+			rig_finish(0, false);
+		rig_run(2);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
 /* The process is gone at its n-th call: nothing is lost, and only what was not marked yet comes again. */
 START_TEST(a_crash_at_any_call_loses_nothing_and_reports_once)
 {
@@ -767,6 +827,8 @@ Suite *queue_attempt_suite(void)
 	tcase_add_test(d, a_mark_that_cannot_be_written_stops_the_intake_and_nothing_is_sent_twice);
 	tcase_add_loop_test(d, a_call_that_fails_once_loses_nothing_and_repeats_nothing, 0, 2 * STORIES);
 	tcase_add_loop_test(d, a_disk_that_fails_for_a_while_loses_nothing_and_repeats_nothing, 0, 2 * STORIES);
+	tcase_add_test(d, a_bundle_that_ends_in_the_turn_of_its_results_costs_one_call);
+	tcase_add_test(d, a_mark_is_synced_while_its_message_has_a_name);
 	tcase_add_loop_test(d, a_crash_at_any_call_loses_nothing_and_reports_once, 0, STORIES);
 	tcase_add_test(d, a_crash_at_any_call_of_a_commit_loses_nothing_that_was_answered);
 	suite_add_tcase(s, d);

@@ -1,0 +1,61 @@
+# What bench/run.sh and bench/relay.sh have in common. Sourced; $root is where the project lies, $T a directory of this run.
+set -u
+LC_ALL=C
+export LC_ALL
+umask 022
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
+cd "$root" || exit 1
+rounds=${ROUNDS:-5}
+fardel=${PROGRAM:-$root/fardel}
+tools=$root/build/default/e2e
+load=$root/build/bench/load
+# On the disk that the project lies on: /tmp may be memory, where no sync costs anything.
+T=$(mktemp -d "$root/build/bench/run.XXXXXX") || exit 1
+chmod 711 "$T"
+started=
+. tests/e2e/lib.sh
+skip() { fail "$@"; }
+fail() {
+	echo "bench: $*" >&2
+	exit 1
+}
+. tests/e2e/packages.sh
+it() { :; }
+. tests/e2e/cases/clients.sh
+. tests/e2e/cases/servers.sh
+leave() {
+	end_all
+	[ "${KEEP:-}" ] || rm -rf "$T"
+}
+trap leave EXIT
+trap 'exit 143' INT TERM HUP
+
+have_postfix() {
+	[ "$(id -u)" = 0 ] || return 1
+	(need_postfix) >/dev/null 2>&1
+	[ -d "$store/postfix" ]
+}
+# Postfix with the settings that come on standard input in place of those of the end-to-end test; its port is in $postfix_port.
+postfix_begins() {
+	need_postfix
+	own_tree
+	accounts postfix postdrop
+	free_port
+	postfix_port=$port
+	mkdir -p "$T/postfix/etc" "$T/postfix/data" "$T/postfix/mail" "$T/postfix/queue"
+	postfix_config "$postfix_port" 9
+	cat >"$T/postfix/settings"
+	while read -r setting rest; do
+		sed -i "/^$setting = /d" "$T/postfix/etc/main.cf"
+		[ "$rest" = "= (default)" ] || echo "$setting $rest" >>"$T/postfix/etc/main.cf"
+	done <"$T/postfix/settings"
+	for directory in active bounce corrupt defer deferred flush hold incoming private public maildrop saved trace pid; do
+		mkdir "$T/postfix/queue/$directory"
+	done
+	chown 64001:64001 "$T/postfix/queue/"* "$T/postfix/data" "$T/postfix/mail"
+	chown 0:0 "$T/postfix/queue/pid"
+	# A session of its own: master ends what is in its process group.
+	# shellcheck disable=SC2086
+	begin postfix setsid env $wrapped MAIL_CONFIG="$T/postfix/etc" "$tree/usr/lib/postfix/sbin/master" -c "$T/postfix/etc" -d
+	postfix_pid=$pid
+}

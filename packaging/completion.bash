@@ -41,6 +41,7 @@ _fardel() {
 			esac
 			;;
 		sendmail) choice="-t -i -f -F -N -R -V -C -v -bs -bp -bi -q --at --help" ;;
+		version|help) choice=--help ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$choice" -- "$word")

@@ -23,12 +23,13 @@ for name in $(sed -n 's/^\.It Ic \([a-z_]*\)$/\1/p' $page); do
 	printf '%s\n' "$settings" | grep -qx "$name" || echo "$page: $name is no setting"
 done
 
-# Commands: each an item of fardel(8).
+# Commands: each an item of fardel(8), and known to the completion.
 page=doc/man/fardel.8
 commands=$(sed -n '/^} commands\[\]/,/^};/s/^.*{ "\([a-z-]*\)", cmd_.*$/\1/p' cmd/fardel.c)
 some commands "$commands"
 for name in $commands; do
 	grep -q "^\.It Cm $name\( \|$\)" $page || echo "$page: has no item .It Cm $name"
+	grep -qE "^[[:blank:]]*([a-z|]*\|)?$name[|)]" packaging/completion.bash || echo "packaging/completion.bash: completes nothing behind $name"
 done
 
 # Letters of sendmail: with a function each is an item of sendmail(8), without one it is in the list of those ignored.

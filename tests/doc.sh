@@ -29,7 +29,7 @@ commands=$(sed -n '/^} commands\[\]/,/^};/s/^.*{ "\([a-z-]*\)", cmd_.*$/\1/p' cm
 some commands "$commands"
 for name in $commands; do
 	grep -q "^\.It Cm $name\( \|$\)" $page || echo "$page: has no item .It Cm $name"
-	grep -qE "^[[:blank:]]*([a-z|]*\|)?$name[|)]" packaging/completion.bash || echo "packaging/completion.bash: completes nothing behind $name"
+	grep -qE "^[[:blank:]]*([a-z|-]*\|)?$name[|)]" packaging/completion.bash || echo "packaging/completion.bash: completes nothing behind $name"
 done
 
 # Letters of sendmail: with a function each is an item of sendmail(8), without one it is in the list of those ignored.

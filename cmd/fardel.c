@@ -368,9 +368,13 @@ static int start_sending(void)
 	return 0;
 }
 
-/* Other domains' policies are kept in the queue directory: that is open by now. */
+/* Other domains' policies are kept in the queue directory: that is open by now. Who wants them no more fetches none, either. */
 static void start_policies(void)
 {
+	if (policies_open && !wants_policies()) {
+		stscache_stop();
+		policies_open = false;
+	}
 	if (policies_open || !wants_policies())
 		return;
 	if (stscache_start(&policies, queue_dir()) == -1) {

@@ -438,8 +438,8 @@ enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_sel
 	out->n = 0;
 	out->dane[0] = (struct dane){ .demand = DANE_NONE };
 	out->policy = MTASTS_NONE;
-	out->unsure = out->allowed[0] = false;
-	out->local_fault = out->partial = false;
+	memset(out->allowed, 0, sizeof out->allowed);
+	out->unsure = out->local_fault = out->partial = false;
 	memset(&out->why, 0, sizeof out->why);
 	assert(r->kind != ROUTE_LOCAL);
 	if (r->kind != ROUTE_MX)

@@ -17,7 +17,7 @@ enum {
 	STSCACHE_UNUSED_S = 30 * 86400  /* but not when no mail has come for so long */
 };
 
-struct stscache_config {                /* borrowed */
+struct stscache_config {                /* borrowed; may change while it runs: the next fetch goes by it */
 	struct tls_trust *trust;        /* whom policy hosts are certified by */
 	const struct sockaddr_storage *source;  /* [2], as in struct client_config; or NULL */
 	unsigned port;                  /* 0: 443 */

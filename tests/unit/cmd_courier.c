@@ -1137,19 +1137,21 @@ END_TEST
 
 #define PROMISES OFFERS "C: EHLO client.test\nS: 250-mx\nS: 250 REQUIRETLS\n"
 #define PROMISED PROMISES "C: MAIL FROM:<a@x.test> REQUIRETLS\nS: 250 ok\nC: RCPT TO:<b@y.test>\nS: 250 ok\nC: DATA\nS: 354 go\nM:\nS: 250 taken\n" BYE
-/* Nobody is at the second host: while it has not been asked, what the first is not able to do is no final word. */
-static const struct { const char *mode, *mx, *record, *script, *told; } required[] = {
-	{ "enforce", "mx1.test", NULL, PROMISED, "delivered by mx1.test" },
-	{ "testing", "mx1.test", NULL, PROMISED, "delivered by mx1.test" },
-	{ "testing", "mx9.test", NULL, PROMISES BYE, "deferred by mx1.test[127.0.0.1]:" },
-	{ NULL, NULL, NULL, PROMISES BYE, "deferred by mx1.test[127.0.0.1]:" },
-	{ NULL, NULL, "_mta-sts.y.test SERVFAIL", PROMISES BYE, "deferred by" },
-	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
+static const struct { const char *mode, *mx, *record, *script, *second, *told; } required[] = {
+	{ "enforce", "mx1.test", NULL, PROMISED, NULL, "delivered by mx1.test" },
+	{ "testing", "mx1.test", NULL, PROMISED, NULL, "delivered by mx1.test" },
+	/* That no host is able is final; those that the policy does not allow are none. */
+	{ "testing", "mx9.test", NULL, PROMISES BYE, PROMISES BYE, "failed by mx1.test" },
+	{ NULL, NULL, NULL, PROMISES BYE, PROMISES BYE, "failed by mx1.test" },
+	{ "enforce", "mx1.test", NULL, SECURE BYE, NULL, "failed by mx1.test" },
+	{ "enforce", "*.test", NULL, SECURE BYE, OFFERS "eof\n", "deferred by" },
+	{ NULL, NULL, "_mta-sts.y.test SERVFAIL", PROMISES BYE, NULL, "deferred by" },
+	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, NULL, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
 };
 
 START_TEST(requiretls_is_satisfied_by_a_policy_that_holds)
 {
-	struct peer *p = peer_at(1, required[_i].script);
+	struct peer *p = peer_at(1, required[_i].script), *other = required[_i].second ? peer_at(2, required[_i].second) : NULL;
 
 	mail_from = "FROM:<a@x.test> REQUIRETLS";
 	if (required[_i].mode)
@@ -1162,6 +1164,8 @@ START_TEST(requiretls_is_satisfied_by_a_policy_that_holds)
 	loop_advance(2500);
 	turn();
 	played(p);
+	if (other)
+		played(other);
 }
 END_TEST
 

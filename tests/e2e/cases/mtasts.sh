@@ -59,6 +59,8 @@ sts_came() { grep -l "^X-E2E: $1\$" "$T"/here.mail/user/new/* 2>/dev/null | grep
 sts_says() { grep "$1" "$T/home.log" | grep -q -- "$2"; }
 sts_waits() { grep 'deferred' "$T/home.log" | grep "user@$1.test" | grep -q -- "$2"; }
 
+sts_twice() { [ "$(grep -c "$1" "$T/home.log")" = 2 ]; }
+
 it mtasts_who_is_believed "a policy counts from a host with a certificate that is good for it; wrong name, expired, self-made or no policy host hold nothing up"
 mtasts_who_is_believed() {
 	serve_sts
@@ -91,7 +93,7 @@ mtasts_who_is_believed() {
 	has 'the policy of good.test (MTA-STS, enforce) names' "$T/why.line"
 }
 
-it mtasts_is_kept_to "enforced: TLS with a certificate for the mail host, or the mail waits; also without the policy host, after a new start; tested: delivered, and logged"
+it mtasts_is_kept_to "enforced: TLS with a certificate for the mail host, or the mail waits; also without the policy host, after a new start; tested: delivered, and logged; mta_sts can be changed while it runs"
 mtasts_is_kept_to() {
 	serve_sts
 	home=$pid
@@ -116,9 +118,17 @@ mtasts_is_kept_to() {
 	within 20 "the next for mxwrong.test to wait" sts_waits mxwrong 'the policy of mxwrong.test (MTA-STS, enforce) demands TLS and a certificate'
 	sts_came mxwrong && fail "mail for mxwrong.test has been sent"
 	sts_came unlisted && fail "mail for unlisted.test has been sent"
-	end "$pid"
 	echo 'mta_sts = no' >>"$T/home.conf"
-	start home
+	kill -HUP "$pid"
+	within 20 "the new setting" sts_says 'in force now' 'mta_sts'
 	sts_send mxwrong
+	flush home                              # or it would wait for the end of the back-off
 	within 20 "mail for mxwrong.test, with mta_sts = no" sts_came mxwrong
+	sed -i '/^mta_sts = no$/d' "$T/home.conf"
+	kill -HUP "$pid"
+	within 20 "the setting that was before" sts_twice 'in force now: mta_sts'
+	sts_send unlisted
+	flush home
+	within 20 "the next for unlisted.test to wait" sts_waits unlisted 'mx-good.test is not among the mail hosts'
+	! sts_came unlisted || fail "mail for unlisted.test has been sent"
 }

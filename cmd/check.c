@@ -16,6 +16,7 @@
 #include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
+#include "deliver/alias.h"
 #include "deliver/maildir.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -55,6 +56,21 @@ static void note(const struct settings *s, const char *setting, const char *fmt,
 	say(s, setting, "note", fmt, ap);
 	va_end(ap);
 	notes++;
+}
+
+/* Lines that say themselves where they are from. */
+static void say_lines(const char *kind, const struct buf *lines, unsigned *count)
+{
+	struct str rest = buf_view(lines), line, where, colon;
+
+	while (str_cut(&rest, '\n', &line)) {
+		colon = line;
+		if (str_cut(&colon, ' ', &where))
+			printf(STR_FMT " %s: " STR_FMT "\n", STR_ARG(where), kind, STR_ARG(colon));
+		else
+			printf("%s: " STR_FMT "\n", kind, STR_ARG(line));
+		++*count;
+	}
 }
 
 /* ---- the account */
@@ -217,6 +233,33 @@ static void check_mailbox(const struct settings *s)
 	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
 		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)
 		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
+}
+
+/* Those of `user` are read with our rights here: what it may not read shows in its log. */
+static void check_aliases(const struct settings *s)
+{
+	struct alias_config c = settings_aliases(s);
+	struct aliases *a = aliases_new(&c);
+	struct addr root = { STR("root"), str_of(s->origin) };
+	struct expansion x = { 0 };
+	char path[PATH_MAX];
+	struct buf tried = { 0 };
+	struct stat st;
+
+	if (!a)
+		return;
+	aliases_refresh(a);
+	say_lines("error", aliases_errors(a), &errors);
+	say_lines("note", aliases_notes(a), &notes);
+	if (aliases_try_all(a, &tried))
+		say_lines("note", &tried, &notes);
+	if (!aliases_errors(a)->n && s->routes.nlocal && alias_expand(a, NULL, &root, &x) == ALIAS_NONE &&
+	    maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)
+		note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
+			s->aliases ? s->aliases : "a file that aliases names");
+	expansion_free(&x);
+	buf_free(&tried);
+	aliases_free(a);
 }
 
 /* ---- the network */
@@ -495,6 +538,7 @@ int cmd_check(int argc, char **argv)
 		check_names(&set);
 		check_queue(&set);
 		check_mailbox(&set);
+		check_aliases(&set);
 		check_listens(&set);
 		check_tls(&set);
 		check_users(&set);

@@ -19,9 +19,11 @@
 #include "cmd/account.h"
 #include "cmd/courier.h"
 #include "cmd/drop.h"
+#include "cmd/expand.h"
 #include "cmd/fardel.h"
 #include "cmd/report.h"
 #include "cmd/settings.h"
+#include "deliver/alias.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
 #include "dns.h"
@@ -47,6 +49,7 @@ static struct drop_config drop;
 static struct mx_self self;
 static struct tls_server *tls;
 static struct users *users;
+static struct aliases *aliases;
 static int quota = -1;                          /* how much users have sent */
 static char fallback[4096];
 
@@ -99,7 +102,24 @@ static bool within_quota(const struct subject *s, struct reply *why)
 	return false;
 }
 
-/* Who may come in: local users that exist, and anything from where relaying is allowed. */
+/* An alias may go where it likes: nobody but us has said so. */
+static enum alias_answer look_for_alias(struct facts *f, const struct addr *to, struct reply *why)
+{
+	struct expansion x = { 0 };
+	enum alias_answer answer;
+
+	aliases_refresh(aliases);
+	answer = alias_expand(aliases, f, to, &x);
+	if (answer == ALIAS_FAILED) {
+		*why = x.why;
+		if (x.trouble[0] && x.why.code != 550)
+			log_text(LOG_WARN, "alias", "%s", x.trouble);
+	}
+	expansion_free(&x);
+	return answer;
+}
+
+/* Who may come in: aliases, local users that exist, and anything from where relaying is allowed. */
 static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *f, const struct recipient *to, struct reply *why)
 {
 	char domain[DOMAIN_MAX + 1];
@@ -111,12 +131,22 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
 	route_find(&settings.routes, str_of(domain), &r);
-	if (r.kind != ROUTE_LOCAL) {
-		if (may_relay(s) || route_is_local(&settings.routes, str_of(domain)))
-			return within_quota(s, why) ? ACCEPT : REFUSE;
+	if (!may_relay(s) && r.kind != ROUTE_LOCAL && !route_is_local(&settings.routes, str_of(domain))) {
 		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
 		return REFUSE;
 	}
+	switch (look_for_alias(f, &to->addr, why)) {
+	case ALIAS_WAIT:
+		return WAIT;
+	case ALIAS_FAILED:
+		return REFUSE;
+	case ALIAS_FOUND:
+		return within_quota(s, why) ? ACCEPT : REFUSE;
+	case ALIAS_NONE:
+		break;
+	}
+	if (r.kind != ROUTE_LOCAL)
+		return within_quota(s, why) ? ACCEPT : REFUSE;
 	box = fact(f, FACT_MAILBOX, to->addr.local);
 	if (!box)
 		return WAIT;
@@ -290,7 +320,7 @@ static int start_mailboxes(bool inline_work)
 	snprintf(fallback, sizeof fallback, "%s/postmaster", settings.queue);
 	m = (struct maildir_config){
 		.template = settings.mailbox, .postmaster = settings.postmaster, .fallback = fallback, .hostname = settings.hostname,
-		.inline_work = inline_work,
+		.inline_work = inline_work, .separator = settings.separator,
 	};
 	errno = 0;
 	why = maildir_start(&m);
@@ -299,6 +329,21 @@ static int start_mailboxes(bool inline_work)
 	if (why)
 		return complain(EX_CONFIG, "%s", why);
 	facts_source(FACT_MAILBOX, maildir_source());
+	return 0;
+}
+
+/* A file with an error is no reason not to start: mail for names of this host waits, all other mail goes. */
+static int start_aliases(void)
+{
+	static struct alias_config a;
+
+	a = settings_aliases(&settings);
+	if (!(aliases = aliases_new(&a)))
+		return complain(EX_OSERR, "out of memory");
+	settings.routes.also_local = aliases_have_domain;
+	settings.routes.also_arg = aliases;
+	aliases_refresh(aliases);
+	expand_configure(aliases);
 	return 0;
 }
 
@@ -574,8 +619,8 @@ static int run_server(void)
 	char why[1024];
 	int status;
 
-	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
-	    (status = start_tls(true)) || (status = start_users(false)))
+	if ((status = open_ports()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_aliases()) ||
+	    (status = start_sending()) || (status = start_tls(true)) || (status = start_users(false)))
 		return status;
 	start_smtpd();
 	if (open_queue(true, false, why, sizeof why) == -1)
@@ -607,6 +652,7 @@ static int cmd_serve(int argc, char **argv)
 	}
 	stop_users();
 	tls_server_free(tls);
+	aliases_free(aliases);
 	settings_free(&settings);
 	return status;
 }
@@ -626,7 +672,7 @@ static int run_session(void)
 	char why[1024];
 	int status, out;
 
-	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (status = start_users(true)) ||
+	if ((status = start_mailboxes(true)) || (status = start_aliases()) || (status = start_tls(false)) || (status = start_users(true)) ||
 	    (settings.check_sender && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
@@ -727,6 +773,7 @@ static int cmd_inetd(int argc, char **argv)
 	dns_stop();
 	stop_users();
 	tls_server_free(tls);
+	aliases_free(aliases);
 	settings_free(&settings);
 	return status;
 }
@@ -749,7 +796,7 @@ static int run_flush(void)
 	char why[1024];
 	int status;
 
-	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()))
+	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_aliases()) || (status = start_sending()))
 		return status;
 	if (open_queue(true, false, why, sizeof why) == -1) {
 		if (errno != EWOULDBLOCK)
@@ -780,6 +827,7 @@ static int cmd_flush(int argc, char **argv)
 	queue_close();
 	maildir_stop();
 	dns_stop();
+	aliases_free(aliases);
 	settings_free(&settings);
 	return status;
 }
@@ -803,6 +851,8 @@ static const struct command {
 	{ "mailq", cmd_mailq, "list the queue" },
 	{ "why", cmd_why, "why is this mail still here? ID, ADDRESS or DOMAIN" },
 	{ "queue", cmd_queue, "retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
+	{ "alias", cmd_alias, "who gets mail for ADDRESS? Step by step" },
+	{ "newaliases", cmd_newaliases, "look at the aliases; there is nothing to be built" },
 	{ "mkmailbox", cmd_mkmailbox, "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "write a user's password into a file of users" },
 	{ "version", cmd_version, "print the version" },
@@ -857,10 +907,8 @@ int main(int argc, char **argv)
 	const struct command *c;
 
 	sendmail_modes = (struct sendmail_modes){ .inetd = cmd_inetd, .flush = cmd_flush };
-	if (strcmp(name, "newaliases") == 0)            /* nothing is compiled here, so nothing is out of date */
-		return 0;
 	c = find(name);
-	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq */
+	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq, newaliases */
 		return c->run(argc, argv);
 	if (argc < 2) {
 		usage(stderr);

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "deliver/alias.h"
 #include "deliver/mx.h"
 #include "lib/conf.h"
 #include "lib/log.h"
@@ -47,6 +48,8 @@ struct settings {
 	const char *queue;
 	const char *mailbox;
 	const char *postmaster;         /* or NULL */
+	const char *aliases, *virtual;  /* files, or NULL */
+	const char *subaddress;         /* one character, or NULL */
 	const char *resolver;           /* or NULL: resolv.conf */
 	const char *log, *log_level_text;
 	unsigned rcpt_domain_max, mail_max;     /* 0: no limit */
@@ -68,6 +71,7 @@ struct settings {
 	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text;
 
 	/* ---- made from them */
+	char separator;                 /* of subaddresses; 0: none */
 	size_t nlisten;
 	struct listen_on *listen;
 	struct networks relay_from, proxy_from, xclient_from;
@@ -102,6 +106,8 @@ bool settings_load(struct settings *, const struct arguments *);
 void settings_free(struct settings *);
 /* For commands: parses an argv of nothing but -c and -o, loads, shows complaints on stderr. 0, or an exit status (64, 78). */
 int settings_for_command(struct settings *, int argc, char **argv);
+/* What the aliases are made with; it points into the settings. */
+struct alias_config settings_aliases(const struct settings *);
 /* Shows conf.errors on stderr; the exit status for them (78). */
 int settings_complain(const struct settings *);
 

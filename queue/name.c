@@ -45,6 +45,14 @@ void id_of_report(char id[ID_MAX], const char *about, const char *dest, unsigned
 	id_print(id, (uint32_t)id_arrival(about), siphash(name_key, text, (size_t)len));
 }
 
+void id_of_alias(char id[ID_MAX], const char *about, size_t n)
+{
+	char text[ID_MAX + 40];
+	int len = snprintf(text, sizeof text, "%s alias %zu", about, n);
+
+	id_print(id, (uint32_t)id_arrival(about), siphash(name_key, text, (size_t)len));
+}
+
 int64_t id_arrival(const char *id)
 {
 	uint32_t v = 0;

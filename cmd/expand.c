@@ -44,6 +44,7 @@ struct group {
 };
 
 struct expand {
+	struct node node;               /* of all */
 	struct bundle *bundle;
 	void (*then)(void *arg);
 	void *arg;
@@ -61,6 +62,7 @@ struct expand {
 };
 
 static struct aliases *aliases;
+static struct list all;
 
 void expand_configure(struct aliases *a) { aliases = a; }
 
@@ -97,11 +99,12 @@ static void group_free(struct group *g)
 	free(g);
 }
 
-static void end(struct expand *x)
+static void forget(struct expand *x)
 {
-	void (*then)(void *) = x->then;
-	void *arg = x->arg;
 	struct group *g;
+
+	list_remove(&all, &x->node);
+	task_cancel(&x->step);
 
 	while ((g = x->group)) {
 		x->group = g->next;
@@ -111,7 +114,28 @@ static void end(struct expand *x)
 	buf_free(&x->header);
 	free(x->is_alias);
 	free(x);
+}
+
+static void end(struct expand *x)
+{
+	void (*then)(void *) = x->then;
+	void *arg = x->arg;
+
+	forget(x);
 	then(arg);
+}
+
+void expand_stop(void)
+{
+	struct node *x;
+
+	while (all.n && (x = list_first(&all))) {
+		struct expand *e = owner_of(x, struct expand, node);
+
+		if (!e->committing)
+			draft_abort(e->draft);  /* else the queue has forgotten it */
+		forget(e);
+	}
 }
 
 /* ---- whom an alias stands for */
@@ -505,6 +529,9 @@ void expand_bundle(struct bundle *b, void (*then)(void *), void *arg)
 	x = calloc(1, sizeof *x);
 	if (!x)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
+	if (!all.head.next)
+		list_init(&all);
+	list_push(&all, &x->node);
 	x->bundle = b;
 	x->then = then;
 	x->arg = arg;

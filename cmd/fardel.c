@@ -646,6 +646,7 @@ static int cmd_serve(int argc, char **argv)
 		status = run_server();
 		drop_stop();
 		queue_close();
+		expand_stop();
 		maildir_stop();
 		dns_stop();
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
@@ -769,6 +770,7 @@ static int cmd_inetd(int argc, char **argv)
 	if (!status)
 		status = run_session();
 	queue_close();
+	expand_stop();
 	maildir_stop();
 	dns_stop();
 	stop_users();
@@ -825,6 +827,7 @@ static int cmd_flush(int argc, char **argv)
 		status = run_flush();
 	drop_stop();
 	queue_close();
+	expand_stop();
 	maildir_stop();
 	dns_stop();
 	aliases_free(aliases);

@@ -80,6 +80,14 @@ static bool next_rcpt(struct str *rest, uint64_t *number, enum handed *handed)
 	return str_number(digits, SIZE_MAX, number) && *number > 0;
 }
 
+static bool any_open(const struct attempt *a)
+{
+	for (size_t i = 0; i < a->mail->nrcpt; i++)
+		if (a->mail->rcpt[i].state == RCPT_OPEN && a->mail->rcpt[i].mine)
+			return true;
+	return false;
+}
+
 static void note_made(struct attempt *a, const struct mail *made)
 {
 	struct str rest = made->alias_rcpts;
@@ -100,16 +108,28 @@ static void note_made(struct attempt *a, const struct mail *made)
 	}
 }
 
+void alias_note_in_parent(const struct mail *made)
+{
+	struct message *m = made->alias_of.n ? index_message(made->alias_of) : NULL;
+	struct entry *e = m ? m->entries : NULL, *next;
+
+	for (; e; e = next) {
+		next = e->sibling;
+		if (e->state == ENTRY_SCHEDULED || e->state == ENTRY_WAITING)
+			look_after(e);
+	}
+}
+
 void alias_recover(struct attempt *a)
 {
-	for (size_t i = 0; i < a->mail->nrcpt; i++) {
-		const struct rcpt *r = &a->mail->rcpt[i];
+	for (size_t i = 0; any_open(a) && i < a->mail->nrcpt; i++) {
 		char id[ID_MAX], name[NAME_ROOM];
 		struct message *m;
 		struct mail *made;
 		const char *why;
 
-		if (r->state != RCPT_OPEN || !r->mine)
+		/* One that is noted may have been the first of several, whose lines were lost. */
+		if (a->mail->rcpt[i].state == RCPT_FAILED)
 			continue;
 		id_of_alias(id, a->entry->msg->id, i + 1);
 		if (!index_message(str_of(id)) || !(m = intake_whole(id)))

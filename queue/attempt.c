@@ -417,6 +417,7 @@ static void read_rcpts(struct attempt *a)
 struct attempt *attempt_open(struct entry *e, bool look_only)
 {
 	struct attempt *a = calloc(1, sizeof *a);
+	bool first_time = !e->msg->checked;
 
 	if (!a) {
 		later(e, TROUBLE_AGAIN_S);
@@ -441,6 +442,8 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	nopen++;
 	read_rcpts(a);
 	alias_recover(a);
+	if (first_time)
+		alias_note_in_parent(a->mail);
 	if (!look_only) {
 		gather(a);
 		forget_gather(a);

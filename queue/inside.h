@@ -221,6 +221,9 @@ void attempts_close(void);
 
 /* What aliases have made of the message before a crash, and was not noted: it is noted now. */
 void alias_recover(struct attempt *);
+/* Before a message that aliases made in an earlier life is tried: the one that it was made of is looked at, and notes it. When this one
+ * has left, nothing would tell that it was there. */
+void alias_note_in_parent(const struct mail *made);
 
 /* ---- between queue/attempt.c and queue/settle.c */
 

@@ -78,6 +78,13 @@ static bool fit_for_name(struct str domain)
 
 void dest_token(struct str domain, char token[DEST_MAX + 1])
 {
+	char lower[DOMAIN_MAX + 1];
+
+	if (str_copy(lower, sizeof lower, domain)) {    /* a domain is the same in any case (RFC 1035 2.3.3) */
+		for (char *c = lower; *c; c++)
+			*c = ascii_lower(*c);
+		domain.p = lower;
+	}
 	if (fit_for_name(domain))
 		str_copy(token, DEST_MAX + 1, domain);
 	else

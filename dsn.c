@@ -50,7 +50,7 @@ static const struct action {
 		"PASSED ON to a mail system that sends no word of what becomes of it:" },
 	[DSN_EXPANDED] = { "expanded", "2", "2.0.0", "Your message was sent on",
 		"Your message was sent on for ",
-		"SENT ON to those whom this address stands for. If one of them cannot get it you are told; there is nothing you must do:" },
+		"SENT ON to those whom this address stands for. There is nothing you must do:" },
 	[DSN_DELIVERED] = { "delivered", "2", "2.0.0", "Your message was delivered",
 		"Your message was delivered to ",
 		"DELIVERED. There is nothing you must do:" },

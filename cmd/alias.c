@@ -36,6 +36,7 @@ static int start(const struct arguments *args)
 		return settings_complain(&set);
 	log_threshold(LOG_ERROR);
 	c = settings_aliases(&set);
+	c.quiet = true;
 	aliases = aliases_new(&c);
 	if (!aliases)
 		return EX_OSERR;
@@ -54,37 +55,25 @@ static int stop(int status)
 	return status;
 }
 
-/* The log would say the same once more. */
-static bool read_files(void)
-{
-	bool usable;
-
-	log_open("/dev/null");
-	usable = aliases_refresh(aliases);
-	log_open("stderr");
-	return usable && !aliases_errors(aliases)->n;
-}
-
 /* ---- newaliases */
 
 static int look_through(void)
 {
-	struct buf tried = { 0 };
-	int status = EX_OK;
+	struct buf wrong = { 0 }, nobody = { 0 };
+	int status;
 
-	if (!read_files()) {
-		put_lines(stderr, "newaliases: ", aliases_errors(aliases));
-		return EX_CONFIG;
-	}
-	aliases_try_all(aliases, &tried);
+	aliases_refresh(aliases);
+	aliases_try_all(aliases, &wrong, &nobody, alias_is_nobody, &set);
+	put_lines(stderr, "newaliases: ", aliases_errors(aliases));
+	put_lines(stderr, "newaliases: ", &wrong);
 	put_lines(stderr, "newaliases: note: ", aliases_notes(aliases));
-	put_lines(stderr, "newaliases: ", &tried);
-	if (memmem(buf_view(&tried).n ? tried.p : "", tried.n, " leads back to itself", 21))
-		status = EX_CONFIG;
-	else
+	put_lines(stderr, "newaliases: note: ", &nobody);
+	if (!aliases_errors(aliases)->n && !wrong.n)
 		printf("%zu names in %s%s%s: fine. Nothing has to be built, the files are read as they are.\n", aliases_count(aliases),
 			set.aliases ? set.aliases : "no file", set.virtual ? " and " : "", set.virtual ? set.virtual : "");
-	buf_free(&tried);
+	status = aliases_errors(aliases)->n || wrong.n ? EX_CONFIG : EX_OK;
+	buf_free(&nobody);
+	buf_free(&wrong);
 	return status;
 }
 
@@ -274,7 +263,7 @@ static int tell(const char *word)
 	if (wrong) {
 		fprintf(stderr, "fardel alias: \"%s\" is no address: %s\n", word, wrong);
 		status = EX_USAGE;
-	} else if (!read_files()) {
+	} else if (!(aliases_refresh(aliases) && !aliases_errors(aliases)->n)) {
 		put_lines(stderr, "fardel alias: ", aliases_errors(aliases));
 		status = EX_CONFIG;
 	} else {

@@ -239,26 +239,30 @@ static void check_mailbox(const struct settings *s)
 static void check_aliases(const struct settings *s)
 {
 	struct alias_config c = settings_aliases(s);
-	struct aliases *a = aliases_new(&c);
+	struct aliases *a;
 	struct addr root = { STR("root"), str_of(s->origin) };
 	struct expansion x = { 0 };
 	char path[PATH_MAX];
-	struct buf tried = { 0 };
+	struct buf wrong = { 0 }, nobody = { 0 };
 	struct stat st;
 
-	if (!a)
+	c.quiet = true;
+	if (!(a = aliases_new(&c)))
 		return;
 	aliases_refresh(a);
 	say_lines("error", aliases_errors(a), &errors);
 	say_lines("note", aliases_notes(a), &notes);
-	if (aliases_try_all(a, &tried))
-		say_lines("note", &tried, &notes);
+	if (aliases_try_all(a, &wrong, &nobody, alias_is_nobody, (void *)(uintptr_t)s)) {
+		say_lines("error", &wrong, &errors);
+		say_lines("note", &nobody, &notes);
+	}
 	if (!aliases_errors(a)->n && s->routes.nlocal && alias_expand(a, NULL, &root, &x) == ALIAS_NONE &&
 	    maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)
 		note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
 			s->aliases ? s->aliases : "a file that aliases names");
 	expansion_free(&x);
-	buf_free(&tried);
+	buf_free(&wrong);
+	buf_free(&nobody);
 	aliases_free(a);
 }
 

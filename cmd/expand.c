@@ -511,7 +511,8 @@ static bool may_hold_aliases(const struct bundle *b)
 {
 	if (!aliases || b->mail->alias_of.n)
 		return false;
-	aliases_refresh(aliases);
+	if (aliases_refresh(aliases) && !aliases_count(aliases))
+		return false;
 	for (size_t i = 0; i < b->n; i++)
 		if (b->rcpt[i]->busy && aliases_concern(aliases, b->rcpt[i]->to.addr.domain))
 			return true;

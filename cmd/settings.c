@@ -622,6 +622,24 @@ struct alias_config settings_aliases(const struct settings *s)
 		.separator = s->separator, .own_postmaster = s->postmaster != NULL };
 }
 
+bool alias_is_nobody(void *settings, const struct addr *a)
+{
+	const struct settings *s = settings;
+	char user[LOCAL_MAX + 1], path[4096];
+	struct stat st;
+
+	if (str_eq_nocase(a->local, STR("postmaster")))
+		return false;
+	if (!maildir_user(a->local, user))
+		return true;
+	for (char *tag = user + strlen(user); tag; tag = s->separator ? strrchr(user, s->separator) : NULL) {
+		*tag = '\0';
+		if (*user && (!maildir_path(str_of(s->mailbox), user, path, sizeof path) || stat(path, &st) == 0 || errno != ENOENT))
+			return false;
+	}
+	return true;
+}
+
 static void make_separator(struct settings *s)
 {
 	if (s->subaddress && (strlen(s->subaddress) != 1 || !strchr("+-._=", *s->subaddress)))

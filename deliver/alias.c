@@ -46,11 +46,11 @@ const struct buf *aliases_notes(struct aliases *a) { return &newest(a)->notes; }
 size_t aliases_count(const struct aliases *a) { return a->table.n; }
 
 /* Each line of it, up to a handful. */
-static void log_lines(enum log_level level, struct str lines, unsigned most, const char *behind)
+static void log_lines(const struct aliases *a, enum log_level level, struct str lines, unsigned most, const char *behind)
 {
 	struct str line;
 
-	for (unsigned i = 0; i < most && str_cut(&lines, '\n', &line); i++)
+	for (unsigned i = 0; !a->config.quiet && i < most && str_cut(&lines, '\n', &line); i++)
 		log_text(level, "aliases", STR_FMT "%s", STR_ARG(line), behind);
 }
 
@@ -63,16 +63,16 @@ static void settle(struct aliases *a, struct alias_table *new)
 	a->is_broken = new->errors.n > 0;
 	if (a->is_broken) {
 		a->broken = *new;
-		log_lines(LOG_ERROR, buf_view(&new->errors), 1, a->read ? " What was read before stays in use." :
+		log_lines(a, LOG_ERROR, buf_view(&new->errors), 1, a->read ? " What was read before stays in use." :
 			" Until then mail for names of this host waits.");
 		return;
 	}
-	if (a->read || new->n)
+	if (!a->config.quiet && (a->read || new->n))
 		log_text(LOG_INFO, "aliases", "%zu names have been read%s", new->n, a->read ? " again" : "");
 	alias_table_free(&a->table);
 	a->table = *new;
 	a->read = true;
-	log_lines(LOG_WARN, buf_view(&new->notes), 5, "");
+	log_lines(a, LOG_WARN, buf_view(&new->notes), 5, "");
 }
 
 bool aliases_refresh(struct aliases *a)
@@ -187,9 +187,25 @@ static void step(struct run *r, const char *fmt, ...)
 	buf_printf(r->out->steps, "%*s%s\n", (int)(2 * r->indent), "", text);
 }
 
+/* A line that is not there yet: circles are met from each of their names. */
+static void add_line(struct buf *out, const char *text)
+{
+	char line[420];
+	size_t n = (size_t)snprintf(line, sizeof line, "%.410s\n", text);
+
+	if (!out->n || !memmem(out->p, out->n, line, n))
+		buf_add(out, line, n);
+}
+
+enum known {
+	NOTED,                          /* when the file was read */
+	FOUND_OUT
+};
+
 /* Something of it cannot be done; what may pass counts more than what will not. What is told to others names no file. */
-static void trouble(struct run *r, int code, const char *enhanced, const char *told, const char *fmt, ...) __attribute__((format(printf, 5, 6)));
-static void trouble(struct run *r, int code, const char *enhanced, const char *told, const char *fmt, ...)
+static void trouble(struct run *r, enum known known, int code, const char *enhanced, const char *told, const char *fmt, ...)
+	__attribute__((format(printf, 6, 7)));
+static void trouble(struct run *r, enum known known, int code, const char *enhanced, const char *told, const char *fmt, ...)
 {
 	char text[sizeof r->out->trouble];
 	va_list ap;
@@ -198,6 +214,8 @@ static void trouble(struct run *r, int code, const char *enhanced, const char *t
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	step(r, "%s", text);
+	if (known == FOUND_OUT && r->out->errors)
+		add_line(r->out->errors, text);
 	if (r->out->trouble[0] && (r->out->why.code < 500 || code >= 500))
 		return;
 	snprintf(r->out->trouble, sizeof r->out->trouble, "%s", text);
@@ -244,7 +262,7 @@ static bool mailbox_is_there(struct run *r, struct str local)
 		return true;
 	}
 	if (box->outcome == UNKNOWN)
-		trouble(r, 451, "4.3.0", "cannot look the mailbox up now; try again later", "mailbox of " STR_FMT ": %s", STR_ARG(local), box->why);
+		trouble(r, NOTED, 451, "4.3.0", "cannot look the mailbox up now; try again later", "mailbox of " STR_FMT ": %s", STR_ARG(local), box->why);
 	return box->outcome == FOUND || box->outcome == UNKNOWN;
 }
 
@@ -301,6 +319,18 @@ static void arrive(struct run *r, struct str local, struct str domain)
 
 static void walk_entry(struct run *r, struct alias_entry *e);
 
+/* from NULL: it was asked for, and does not stand behind an alias. */
+static void say_nobody(struct run *r, struct str local, struct str domain, const struct alias_entry *from)
+{
+	static const char told[] = "no such user here", why[] = "is nobody: the table of virtual users does not name it";
+
+	if (from)
+		trouble(r, FOUND_OUT, 550, "5.1.1", told, "%s:%u: " STR_FMT "@" STR_FMT " %s", from->source->path, from->line, STR_ARG(local),
+			STR_ARG(domain), why);
+	else
+		trouble(r, NOTED, 550, "5.1.1", told, STR_FMT "@" STR_FMT " %s", STR_ARG(local), STR_ARG(domain), why);
+}
+
 /* An address that stands behind an alias, `from`. */
 static void walk_address(struct run *r, struct str local, struct str domain, const struct alias_entry *from)
 {
@@ -316,8 +346,7 @@ static void walk_address(struct run *r, struct str local, struct str domain, con
 	if (!e && aliases_have_domain(r->aliases, domain) && is_postmaster(buf_view(&plain)))
 		walk_address(r, STR("postmaster"), r->home, from);
 	else if (!e && aliases_have_domain(r->aliases, domain))
-		trouble(r, 550, "5.1.1", "no such user here", STR_FMT "@" STR_FMT " is nobody: the table of virtual users does not name it",
-			STR_ARG(local), STR_ARG(domain));
+		say_nobody(r, local, domain, from);
 	else if (!e || e == from)
 		arrive(r, local, domain);
 	else
@@ -347,13 +376,13 @@ static void walk_target(struct run *r, const struct alias_target *t, const struc
 		return;
 	case TARGET_FILE:
 	case TARGET_COMMAND:
-		trouble(r, 451, "4.3.5", "the alias names a file or a command, which is not done here", "%s:%u: %s" STR_FMT ": %s", path, t->line,
+		trouble(r, NOTED, 451, "4.3.5", "the alias names a file or a command, which is not done here", "%s:%u: %s" STR_FMT ": %s", path, t->line,
 			t->kind == TARGET_COMMAND ? "|" : "", STR_ARG(t->text), t->kind == TARGET_COMMAND ? "commands are not run" : "mail is not put into files");
 		return;
 	case TARGET_INCLUDE:
 		step(r, ":include:" STR_FMT, STR_ARG(t->text));
 		if (!t->included || t->included->wrong[0])
-			trouble(r, 451, "4.3.0", "the list cannot be read now; try again later", "%s", t->included ? t->included->wrong : "out of memory");
+			trouble(r, NOTED, 451, "4.3.0", "the list cannot be read now; try again later", "%s", t->included ? t->included->wrong : "out of memory");
 		r->indent++;
 		for (const struct alias_target *i = t->included && !t->included->wrong[0] ? t->included->first : NULL; i && r->out->n <= ALIAS_TARGETS; i = i->next)
 			walk_target(r, i, from);
@@ -367,11 +396,11 @@ static void walk_entry(struct run *r, struct alias_entry *e)
 	struct str name = e->node.key;
 
 	if (e->on_path) {
-		trouble(r, 554, "5.4.6", "the alias leads back to itself", "%s:%u: the alias " STR_FMT " leads back to itself", e->source->path, e->line, STR_ARG(name));
+		trouble(r, FOUND_OUT, 554, "5.4.6", "the alias leads back to itself", "%s:%u: the alias " STR_FMT " leads back to itself", e->source->path, e->line, STR_ARG(name));
 		return;
 	}
 	if (r->depth == ALIAS_DEPTH) {
-		trouble(r, 451, "4.3.5", "too many aliases behind each other", "%s:%u: the alias " STR_FMT " stands behind %d others: that is too deep",
+		trouble(r, FOUND_OUT, 451, "4.3.5", "too many aliases behind each other", "%s:%u: the alias " STR_FMT " stands behind %d others: that is too deep",
 			e->source->path, e->line, STR_ARG(name), ALIAS_DEPTH);
 		return;
 	}
@@ -445,9 +474,11 @@ static enum alias_answer finish(struct run *r, const struct alias_entry *e)
 	size_t n = 0;
 
 	if (out->n > ALIAS_TARGETS) {
-		out->why.code = 0;
+		out->why.code = 0;              /* what stood in the way of some does not matter now */
 		snprintf(out->trouble, sizeof out->trouble, "%s:%u: the alias " STR_FMT " stands for more than %d addresses", e->source->path, e->line,
 			STR_ARG(e->node.key), ALIAS_TARGETS);
+		if (out->errors)
+			add_line(out->errors, out->trouble);
 		return failed(out, "the alias stands for too many addresses");
 	}
 	if (!out->n && !r->discards)
@@ -497,7 +528,7 @@ enum alias_answer alias_expand(struct aliases *a, struct facts *f, const struct 
 	struct run r = { .aliases = a, .facts = f, .out = out, .home = home_of(a, addr->domain) };
 	enum alias_answer answer;
 
-	*out = (struct expansion){ .steps = out->steps };
+	*out = (struct expansion){ .steps = out->steps, .errors = out->errors };
 	if (!a->read) {
 		snprintf(out->trouble, sizeof out->trouble, "the aliases cannot be read: see the first error that was logged");
 		reply_set(&out->why, 451, "4.3.0", "the aliases cannot be read now; try again later");
@@ -525,19 +556,36 @@ void expansion_free(struct expansion *out)
 	out->n = 0;
 }
 
-bool aliases_try_all(struct aliases *a, struct buf *out)
+static void note_nobody(struct aliases *a, const struct alias_entry *e, const struct expansion *x, struct buf *notes,
+	bool (*nobody)(void *, const struct addr *), void *arg)
+{
+	char text[400];
+
+	for (size_t i = 0; i < x->n; i++) {
+		struct route way;
+
+		route_find(a->config.routes, x->to[i].domain, &way);
+		if (way.kind != ROUTE_LOCAL || !nobody(arg, &x->to[i]))
+			continue;
+		snprintf(text, sizeof text, "%.200s:%u: " STR_FMT " stands for " STR_FMT ", who has no mailbox. Make it: fardel mkmailbox " STR_FMT,
+			e->source->path, e->line, STR_ARG(e->node.key), STR_ARG(x->to[i].local), STR_ARG(x->to[i].local));
+		add_line(notes, text);
+	}
+}
+
+bool aliases_try_all(struct aliases *a, struct buf *errors, struct buf *notes, bool (*nobody)(void *, const struct addr *), void *arg)
 {
 	for (const struct alias_entry *e = a->table.entry; e; e = e->next) {
-		struct expansion x = { 0 };
+		struct expansion x = { .errors = errors };
 		struct str domain = e->node.key, local = e->node.key;
 		struct addr addr;
 
 		if (!str_cut_last(&domain, '@', &local))
 			domain = home_of(a, STR(""));
 		addr = (struct addr){ local.n ? local : STR("somebody"), domain };
-		if ((alias_expand(a, NULL, &addr, &x) == ALIAS_FAILED || x.trouble[0]) && !memmem(out->p ? out->p : "", out->n, x.trouble, strlen(x.trouble)))
-			buf_printf(out, "%s\n", x.trouble[0] ? x.trouble : x.why.text);
+		if (alias_expand(a, NULL, &addr, &x) == ALIAS_FOUND && notes)
+			note_nobody(a, e, &x, notes, nobody, arg);
 		expansion_free(&x);
 	}
-	return !out->bad;
+	return !errors->bad && !(notes && notes->bad);
 }

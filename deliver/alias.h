@@ -31,6 +31,7 @@ struct alias_config {                   /* borrowed */
 	const char *origin;             /* the domain of bare names: it has aliases, too, local or not */
 	char separator;                 /* of a subaddress; 0: none */
 	bool own_postmaster;            /* postmaster's mail has a user already: no alias of that name is looked for */
+	bool quiet;                     /* nothing is logged: the caller shows errors and notes */
 };
 struct aliases;
 struct aliases *aliases_new(const struct alias_config *);       /* reads nothing yet. NULL: no memory */
@@ -66,13 +67,15 @@ struct expansion {
 	struct reply why;               /* ALIAS_FAILED: for the other side */
 	char trouble[400];              /* for the administrator: what could not be done, with file and line; "": nothing. Of several, one */
 	struct buf *steps;              /* set by the caller, or NULL: gets a line for each step */
+	struct buf *errors;             /* the same: for each circle and the like, which no line of a file shows by itself */
 	struct expanded *x;
 };
-/* facts NULL: as if there were no mailboxes. Only out->steps counts before; expansion_free() after each call. */
+/* facts NULL: as if there were no mailboxes. Only out->steps and out->errors count before; expansion_free() after each call. */
 enum alias_answer alias_expand(struct aliases *, struct facts *, const struct addr *, struct expansion *out);
 void expansion_free(struct expansion *);
-/* Expands each name of the tables; appends what is wrong with any, a line each. False: no memory. */
-bool aliases_try_all(struct aliases *, struct buf *out);
+/* Expands each name of the tables. Appends to errors what is wrong with any, and to notes (NULL: nothing) which local names that they end
+ * at are nobody's, as nobody() finds: a line each, with file and line. False: no memory. */
+bool aliases_try_all(struct aliases *, struct buf *errors, struct buf *notes, bool (*nobody)(void *arg, const struct addr *), void *arg);
 
 /* Tests: takes these texts in place of files; included files are read. NULL: as a file that is missing. */
 bool aliases_take(struct aliases *, struct str aliases, struct str virtual);

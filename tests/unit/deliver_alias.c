@@ -96,9 +96,10 @@ static const char *put(const char *name, const char *text)
 {
 	static unsigned turn;
 	const char *path = in_dir(name);
-	struct timespec t[2] = { { .tv_sec = 1700000000 + ++turn }, { .tv_sec = 1700000000 + turn } };
+	struct timespec t[2] = { { .tv_sec = 1700000000 + turn }, { .tv_sec = 1700000000 + turn } };
 	FILE *f = fopen(path, "w");
 
+	turn++;
 	ck_assert_ptr_nonnull(f);
 	fputs(text, f);
 	fclose(f);
@@ -475,15 +476,26 @@ START_TEST(an_alias_for_more_than_the_most_is_refused)
 }
 END_TEST
 
+static bool is_nobody(void *arg, const struct addr *a)
+{
+	(void)arg;
+	return !str_eq(a->local, STR("anna"));
+}
+
 START_TEST(all_names_can_be_tried)
 {
-	struct buf out = { 0 };
+	struct buf errors = { 0 }, notes = { 0 };
 
-	ck_assert(aliases_take(aliases, STR("a: b\nb: a\nroot: anna\nc: |prog\n"), STR("@x.test: y@x.test\n")));
-	ck_assert(aliases_try_all(aliases, &out));
-	ck_assert_str_eq(buf_cstr(&out), "aliases:1: the alias a leads back to itself\naliases:2: the alias b leads back to itself\n"
-		"aliases:4: |prog: commands are not run\n");
-	buf_free(&out);
+	ck_assert(aliases_take(aliases, STR("a: b, c\nb: a\nroot: anna, zoe\nc: |prog\nd: zoe, zoe@far.test\n"),
+		STR("@x.test: y@x.test\nz@y.test: x@y.test\n")));
+	ck_assert(aliases_try_all(aliases, &errors, &notes, is_nobody, NULL));
+	ck_assert_str_eq(buf_cstr(&errors), "aliases:1: the alias a leads back to itself\naliases:2: the alias b leads back to itself\n"
+		"virtual:2: x@y.test is nobody: the table of virtual users does not name it\n");
+	ck_assert_str_eq(buf_cstr(&notes), "aliases:3: root stands for zoe, who has no mailbox. Make it: fardel mkmailbox zoe\n"
+		"aliases:5: d stands for zoe, who has no mailbox. Make it: fardel mkmailbox zoe\n"
+		"virtual:1: @x.test stands for y, who has no mailbox. Make it: fardel mkmailbox y\n");
+	buf_free(&errors);
+	buf_free(&notes);
 }
 END_TEST
 

@@ -26,6 +26,7 @@ struct heir {
 	struct heir *next;
 	struct map_node node;           /* key: the address */
 	struct recipient to;
+	bool served;                    /* without us */
 	char orcpt[2 * ADDR_MAX + 16];
 	char text[];
 };
@@ -40,6 +41,7 @@ struct group {
 	struct heir *heir, **last;
 	struct map heirs;
 	size_t nheirs;
+	bool discards;                  /* one of them is for nobody */
 	char id[ID_MAX];
 };
 
@@ -276,6 +278,7 @@ static void found(struct expand *x, size_t i, const struct expansion *e)
 		fails(x, i, &no_memory);        /* heirs of this one that are in the group already: a copy too many is better than none */
 		return;
 	}
+	g->discards |= !e->n;
 	x->is_alias[x->bundle->rcpt[i] - x->bundle->mail->rcpt] = true;
 	g->which[g->n] = i;
 	g->handed[g->n++] = handed[e->kind];
@@ -300,29 +303,46 @@ static bool look_up(struct expand *x, size_t i)
 
 /* ---- sending on */
 
-/* Is he a recipient of the message itself, who stands for himself? Then he gets it from there. */
-static bool gets_it_anyway(const struct expand *x, const struct heir *h)
+/* Is he a recipient of the message itself, who stands for himself? Then he gets it from there. One of another bundle may be an alias that
+ * was not looked up yet. */
+static bool stands_for_himself(const struct expand *x, size_t i)
 {
-	const struct mail *m = x->bundle->mail;
+	const struct rcpt *r = &x->bundle->mail->rcpt[i];
 
-	for (size_t i = 0; i < m->nrcpt; i++) {
-		const struct rcpt *r = &m->rcpt[i];
+	if (r->state == RCPT_FAILED || r->expanded || x->is_alias[i])
+		return false;
+	return r->state == RCPT_DELIVERED || !aliases_concern(aliases, r->to.addr.domain) ||
+		str_eq_nocase(r->to.addr.domain, x->bundle->rcpt[0]->to.addr.domain);
+}
 
-		if (r->state == RCPT_FAILED || r->expanded || x->is_alias[i] || !str_eq_nocase(whole(&r->to.addr), whole(&h->to.addr)))
-			continue;
-		/* Of another bundle, and perhaps an alias that was not looked up yet? */
-		if (r->state == RCPT_DELIVERED || !aliases_concern(aliases, r->to.addr.domain) || str_eq_nocase(r->to.addr.domain, x->bundle->rcpt[0]->to.addr.domain))
-			return true;
-	}
-	return false;
+/* Addresses behind aliases have their domain in lower case, and where names are ours, all of them. */
+static struct map_node *heir_with(const struct group *g, const struct addr *a)
+{
+	char key[ADDR_MAX + 1];
+	struct map_node *found;
+
+	if (!str_copy(key, sizeof key, whole(a)))
+		return NULL;
+	for (char *c = key + a->local.n; *c; c++)
+		*c = ascii_lower(*c);
+	found = map_get(&g->heirs, str_of(key));
+	for (char *c = key; *c; c++)
+		*c = ascii_lower(*c);
+	return found ? found : map_get(&g->heirs, str_of(key));
 }
 
 static void drop_those_who_get_it_anyway(const struct expand *x, struct group *g)
 {
 	struct heir **at = &g->heir, *h;
 
+	for (size_t i = 0; i < x->bundle->mail->nrcpt; i++) {
+		struct map_node *node = stands_for_himself(x, i) ? heir_with(g, &x->bundle->mail->rcpt[i].to.addr) : NULL;
+
+		if (node)
+			owner_of(node, struct heir, node)->served = true;
+	}
 	while ((h = *at)) {
-		if (!gets_it_anyway(x, h)) {
+		if (!h->served) {
 			at = &h->next;
 			continue;
 		}
@@ -341,7 +361,7 @@ static void group_done(struct expand *x, struct group *g)
 	if (g->id[0])
 		reply_set(&words, 0, "2.0.0", "an alias: sent on as %s, to %zu recipient%s", g->id, g->nheirs, g->nheirs == 1 ? "" : "s");
 	else
-		reply_set(&words, 0, "2.0.0", "an alias: nobody is left to send it to, besides the recipients it has");
+		reply_set(&words, 0, "2.0.0", g->discards ? "an alias: discarded" : "an alias: who stands behind it gets the message already");
 	r.reply = &words;
 	for (size_t i = 0; i < g->n; i++) {
 		r.handed = g->handed[i];

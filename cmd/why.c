@@ -195,11 +195,13 @@ static void say_alias(const struct mail *m)
 	if (!m->alias_of.n)
 		return;
 	printf("  sent on by alias for ");
-	while (listing_next_alias(&rest, &address) && n < ALIASES_AT_MOST) {
-		printf("%s", n++ ? ", " : "");
+	for (; listing_next_alias(&rest, &address); n++) {
+		if (n >= ALIASES_AT_MOST)
+			continue;
+		printf("%s", n ? ", " : "");
 		listing_show(stdout, address);
 	}
-	printf("%s; the message itself is or was ", address.n && n == ALIASES_AT_MOST ? " and others" : "");
+	printf("%s; the message itself is or was ", n > ALIASES_AT_MOST ? " and others" : "");
 	listing_show(stdout, m->alias_of);
 	putchar('\n');
 }

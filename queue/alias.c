@@ -122,7 +122,9 @@ void alias_note_in_parent(const struct mail *made)
 
 void alias_recover(struct attempt *a)
 {
-	for (size_t i = 0; any_open(a) && i < a->mail->nrcpt; i++) {
+	bool open = any_open(a);
+
+	for (size_t i = 0; open && i < a->mail->nrcpt; i++) {
 		char id[ID_MAX], name[NAME_ROOM];
 		struct message *m;
 		struct mail *made;
@@ -140,5 +142,6 @@ void alias_recover(struct attempt *a)
 		if (made && str_eq(made->alias_of, str_of(a->entry->msg->id)))
 			note_made(a, made);
 		mail_free(made);
+		open = any_open(a);
 	}
 }

@@ -203,6 +203,8 @@ static const struct {
 		"<a@x.example> far@far.example " TEAM "\n", 0 },
 	{ "a@x.example", "anna@here.example root@here.example", "<a@x.example> anna@here.example\n", 0 },
 	{ "a@x.example", "far@far.example onward@here.example", "<a@x.example> far@far.example\n", 0 },
+	{ "a@x.example", "Anna@here.example far@FAR.example team@here.example root@here.example", "<a@x.example> Anna@here.example\n"
+		"<a@x.example> far@FAR.example\n<a@x.example> ben@here.example " TEAM "\n", 0 },
 	{ "a@x.example", "copy@here.example", "<a@x.example> copy@here.example ORCPT=rfc822;copy@here.example\n"
 		"<a@x.example> far@far.example ORCPT=rfc822;copy@here.example\n", 0 },
 	/* no alias */

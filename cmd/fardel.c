@@ -332,7 +332,8 @@ static int start_mailboxes(bool inline_work)
 	return 0;
 }
 
-/* A file with an error is no reason not to start: mail for names of this host waits, all other mail goes. */
+/* A file with an error is no reason not to start: mail for names of this host waits, all other mail goes. But where the domains of virtual
+ * users cannot be told, their mail would be refused for good. */
 static int start_aliases(void)
 {
 	static struct alias_config a;
@@ -342,6 +343,9 @@ static int start_aliases(void)
 		return complain(EX_OSERR, "out of memory");
 	settings.routes.also_local = aliases_have_domain;
 	settings.routes.also_arg = aliases;
+	if (settings.virtual && access(settings.virtual, R_OK) == -1)
+		return complain(EX_CONFIG, "%s: virtual = %s: %s. Make the file, or take the setting out", conf_where(&settings.conf, "virtual"),
+			settings.virtual, strerror(errno));
 	aliases_refresh(aliases);
 	expand_configure(aliases);
 	return 0;

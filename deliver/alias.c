@@ -81,6 +81,9 @@ bool aliases_refresh(struct aliases *a)
 
 	if ((a->read || a->is_broken) && !alias_table_changed(newest(a)))
 		return a->read;
+	/* One that is just being written would be read by halves. */
+	if (a->read && !alias_table_is_quiet(newest(a)))
+		return true;
 	if (a->config.aliases)
 		alias_table_add(&new, a->config.aliases, NULL, false);
 	if (a->config.virtual)
@@ -119,7 +122,8 @@ static bool is_named(const struct aliases *a, struct str domain)
 		return false;
 	for (char *c = key; *c; c++)
 		*c = ascii_lower(*c);
-	return map_get(&a->table.domains, str_of(key)) != NULL;
+	/* Of a file that was never right the domains are known all the same: their mail is ours, and waits. */
+	return map_get(a->read ? &a->table.domains : &a->broken.domains, str_of(key)) != NULL;
 }
 
 bool aliases_have_domain(const void *arg, struct str domain)

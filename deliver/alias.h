@@ -26,7 +26,7 @@ enum {
 };
 
 struct alias_config {                   /* borrowed */
-	const char *aliases, *virtual;  /* paths; NULL: none. A file that is missing is an empty one */
+	const char *aliases, *virtual;  /* paths; NULL: none. A file of aliases that is missing is an empty one */
 	const struct routes *routes;    /* local domains: there names have mailboxes and aliases */
 	const char *origin;             /* the domain of bare names: it has aliases, too, local or not */
 	char separator;                 /* of a subaddress; 0: none */
@@ -36,7 +36,7 @@ struct alias_config {                   /* borrowed */
 struct aliases;
 struct aliases *aliases_new(const struct alias_config *);       /* reads nothing yet. NULL: no memory */
 void aliases_free(struct aliases *);                            /* NULL: nothing */
-/* Reads again what has changed, included files too. Of a file with an error nothing is taken: what was read before stays, and the
+/* Reads again what has changed, included files too, when it has not been written to for two seconds, or is gone for ten. Of a file with an error nothing is taken: what was read before stays, and the
  * first error is logged, once. False: no table could be read so far, so nothing is known of any name. */
 bool aliases_refresh(struct aliases *);
 /* The errors of the files as they are now, a line each with file, line and remedy, and what is understood but will not be done. */

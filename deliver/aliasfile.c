@@ -13,6 +13,8 @@
 #include "parse.h"
 
 enum {
+	QUIET_S = 2,
+	GONE_MS = 10000,
 	CHUNK = 16384,
 	COMPLAINTS_MAX = 16384          /* octets of errors, and of notes: the first ones tell enough */
 };
@@ -583,7 +585,7 @@ void alias_table_add(struct alias_table *t, const char *path, const struct str *
 		return;
 	r.source->taken = given != NULL;
 	if (!given)
-		wrong = read_source(r.source, false, &text);
+		wrong = read_source(r.source, virtual, &text);
 	if (wrong)
 		complain(&r, 0, "%s.", wrong);
 	r.rest = given ? *given : buf_view(&text);
@@ -622,4 +624,29 @@ bool alias_table_changed(const struct alias_table *t)
 			return true;
 	}
 	return false;
+}
+
+static bool is_quiet(struct alias_source *s)
+{
+	int64_t now = loop_wall();
+	struct stat st;
+
+	if (s->taken || stat(s->path, &st) == 0) {
+		s->gone_since = 0;
+		return s->taken || st.st_mtim.tv_sec > now || now - st.st_mtim.tv_sec >= QUIET_S;
+	}
+	if (!s->seen.st_ino)
+		return true;            /* it was not there before */
+	if (!s->gone_since)
+		s->gone_since = loop_now();
+	return loop_now() - s->gone_since >= GONE_MS;
+}
+
+bool alias_table_is_quiet(struct alias_table *t)
+{
+	bool quiet = true;
+
+	for (struct alias_source *s = t->source; s; s = s->next)
+		quiet &= is_quiet(s);
+	return quiet;
 }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include "lib/buf.h"
+#include "lib/loop.h"
 #include "lib/map.h"
 
 enum {
@@ -37,6 +38,7 @@ struct alias_source {
 	struct alias_target *first;     /* of an included one */
 	char wrong[400];                /* an included one that cannot be used: why, with file, line and remedy */
 	bool taken;                     /* from a text: a test's */
+	msec gone_since;                /* it was there and is not any more; 0: it is */
 };
 struct alias_entry {
 	struct alias_entry *next;
@@ -63,10 +65,13 @@ struct alias_table {
 	bool no_memory;
 };
 
-/* Adds a file, or (text not NULL) what would be in it. What is wrong with it stands in errors. A file that is missing is empty. */
+/* Adds a file, or (text not NULL) what would be in it. What is wrong with it stands in errors. A file of aliases that is missing is empty;
+ * the table of virtual users must be there, as else nobody knows which domains are ours. */
 void alias_table_add(struct alias_table *, const char *path, const struct str *text, bool virtual);
 void alias_table_free(struct alias_table *);
 /* Is a file another one now? */
 bool alias_table_changed(const struct alias_table *);
+/* Has it come to rest: not written to for two seconds, or away for ten? Editors move a file away before they write the new one. */
+bool alias_table_is_quiet(struct alias_table *);
 
 #endif

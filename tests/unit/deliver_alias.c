@@ -59,6 +59,7 @@ static void setup(void)
 	const char *tmp = getenv("TMPDIR");
 
 	log_open("/dev/null");
+	loop_virtual_clock(1796000000);
 	snprintf(dir, sizeof dir, "%.150s/alias.XXXXXX", tmp ? tmp : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(dir));
 	routes = (struct routes){ .local = local_domains, .nlocal = 2, .rule = rules };
@@ -418,7 +419,9 @@ START_TEST(files_are_read_again_when_they_have_changed)
 	config.aliases = main_file;
 	config.virtual = virtual_file;
 	begin();
-	ck_assert(aliases_refresh(aliases));                            /* neither is there */
+	ck_assert(!aliases_refresh(aliases));                           /* neither is there: one must be */
+	put("virtual", "");
+	ck_assert(aliases_refresh(aliases));
 	ck_assert_str_eq(expands("root@example.org"), "none");
 	put("list", "ben\n");
 	snprintf(text, sizeof text, "root: anna\nstaff: :include:%s\n", in_dir("list"));
@@ -438,8 +441,48 @@ START_TEST(files_are_read_again_when_they_have_changed)
 	ck_assert_uint_gt(aliases_errors(aliases)->n, 0);
 	unlink(in_dir("aliases"));
 	ck_assert(aliases_refresh(aliases));
+	ck_assert_str_eq(expands("staff@example.org"), "carl@example.org");     /* an editor may be at it */
+	loop_advance(11000);
+	ck_assert(aliases_refresh(aliases));
 	ck_assert_str_eq(expands("staff@example.org"), "none");
 	ck_assert_uint_eq(aliases_errors(aliases)->n, 0);
+}
+END_TEST
+
+START_TEST(a_file_that_is_being_written_is_left_alone)
+{
+	static const char *const text[] = { "root: anna\n", "root: anna, b", "root: anna, ben\n" };
+	static const char *const stands_for[] = { "anna@example.org", "anna@example.org", "anna@example.org ben@example.org" };
+	char file[300];
+
+	snprintf(file, sizeof file, "%s/aliases", dir);
+	config.aliases = file;
+	begin();
+	for (size_t i = 0; i < 3; i++) {
+		struct timespec t[2] = { { .tv_sec = loop_wall() }, { .tv_sec = loop_wall() } };
+
+		put("aliases", text[i]);
+		ck_assert_int_eq(utimensat(AT_FDCWD, file, t, 0), 0);
+		if (i == 2)
+			loop_advance(2000);
+		ck_assert(aliases_refresh(aliases));
+		ck_assert_str_eq(expands("root@example.org"), stands_for[i]);
+	}
+}
+END_TEST
+
+START_TEST(of_a_virtual_file_that_was_never_right_the_domains_are_known)
+{
+	char file[300];
+
+	snprintf(file, sizeof file, "%s", put("virtual", "a@shop.test: anna\nb@shop2.test: anna ben\n"));
+	config.virtual = file;
+	begin();
+	ck_assert(!aliases_refresh(aliases));
+	ck_assert(aliases_have_domain(aliases, STR("shop.test")) && aliases_have_domain(aliases, STR("shop2.test")));
+	ck_assert_str_eq(expands("a@shop.test"), "451 4.3.0");
+	ck_assert_str_eq(expands("x@shop2.test"), "451 4.3.0");
+	ck_assert(!aliases_have_domain(aliases, STR("shop3.test")));
 }
 END_TEST
 
@@ -515,6 +558,8 @@ Suite *deliver_alias_suite(void)
 	tcase_add_test(c, a_list_in_a_file_of_its_own);
 	tcase_add_test(c, a_list_with_an_error_is_not_used_and_holds_up_nobody_else);
 	tcase_add_test(c, files_are_read_again_when_they_have_changed);
+	tcase_add_test(c, a_file_that_is_being_written_is_left_alone);
+	tcase_add_test(c, of_a_virtual_file_that_was_never_right_the_domains_are_known);
 	tcase_add_test(c, with_a_file_that_was_never_right_nothing_is_known_of_any_name);
 	tcase_add_test(c, an_alias_for_more_than_the_most_is_refused);
 	tcase_add_test(c, all_names_can_be_tried);

@@ -1,9 +1,12 @@
 # Aliases: names that stand for others, from the file to the mailbox.
 
+# A file that was written just now is left alone for two seconds.
+settled() { touch -d "@$(($(date +%s) - 5))" "$1"; }
 aliases() { # aliases NAME LINE...
 	name=$1
 	shift
 	for line in "$@"; do printf '%s\n' "$line"; done >"$T/$name.aliases.new"
+	settled "$T/$name.aliases.new"
 	mv "$T/$name.aliases.new" "$T/$name.aliases"
 }
 to_port() { inject -p "$(port_of "$1")" -f sender@here.test -t "$2" 2>"$T/said"; }
@@ -55,6 +58,7 @@ alias_list() {
 	has 'MAIL FROM:<a@there.test>' "$T/there/log"
 	has '^Return-Path: <owner-staff@here.test>' "$(mail here sender)"
 	printf 'far2@there.test\n' >"$T/list"
+	settled "$T/list"
 	must "the file is read again" inject -p "$(port_of here)" -f a@there.test -t staff@here.test
 	drained here
 	has 'far2@there.test' "$T/there/log"
@@ -108,6 +112,7 @@ alias_file_changes() {
 	to_port here lost@here.test && fail "a list that is not there was taken"
 	has '451 4.3.0' "$T/said"
 	echo user >"$T/no-list"
+	settled "$T/no-list"
 	must "the list has come" to_port here lost@here.test
 	drained here
 	end $pid
@@ -143,6 +148,14 @@ alias_virtual() {
 	must "user's mail" arrived here user 4
 	must "sender's mail" arrived here sender 2
 	must "postmaster's mail" [ "$(files "$T/here.queue/postmaster/new")" = 1 ]
+	end $pid
+	echo "broken@shop.test" >>"$T/virtual"
+	start here
+	to_port here info@shop.test && fail "who is info?"
+	has '451 4.3.0' "$T/said"
+	end $pid
+	rm "$T/virtual"
+	says 78 'here.conf:[0-9]*: virtual = .*: No such file' "$fardel" serve -c "$T/here.conf"
 }
 
 it alias_details "anna+detail is anna, unless there is a mailbox of the whole name"

@@ -48,6 +48,9 @@ static const struct action {
 	[DSN_RELAYED] = { "relayed", "2", "2.0.0", "Your message was passed on",
 		"Your message was passed on for ",
 		"PASSED ON to a mail system that sends no word of what becomes of it:" },
+	[DSN_EXPANDED] = { "expanded", "2", "2.0.0", "Your message was sent on",
+		"Your message was sent on for ",
+		"SENT ON to those whom this address stands for. There is nothing you must do:" },
 	[DSN_DELIVERED] = { "delivered", "2", "2.0.0", "Your message was delivered",
 		"Your message was delivered to ",
 		"DELIVERED. There is nothing you must do:" },
@@ -631,7 +634,7 @@ static void tell_rcpt(struct parts *p, const struct dsn *d, const struct dsn_rcp
 	}
 	if (r->words.n)
 		tell_words(p, r);
-	if (r->action == DSN_RELAYED || r->action == DSN_DELIVERED)
+	if (r->action == DSN_RELAYED || r->action == DSN_EXPANDED || r->action == DSN_DELIVERED)
 		return;
 	if (remedy)
 		wrap(&p->human, "  This means: ", "  ", str_of(remedy->meaning));

@@ -10,7 +10,7 @@ enum {
 	DSN_HEADER_MAX = 64 * 1024              /* of a longer header the first whole lines come back */
 };
 
-enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_DELIVERED };        /* the gravest first */
+enum dsn_action { DSN_FAILED, DSN_DELAYED, DSN_RELAYED, DSN_EXPANDED, DSN_DELIVERED };        /* the gravest first */
 
 struct dsn_rcpt {
 	struct str addr;                        /* local@domain */

@@ -369,6 +369,19 @@ bool xtext_valid(struct str s)
 	return xtext_ok(s, false);
 }
 
+bool xtext_encode(struct buf *b, struct str s)
+{
+	for (size_t i = 0; i < s.n; i++) {
+		if (!ascii_print(s.p[i]))
+			return false;
+		if (s.p[i] == '+' || s.p[i] == '=' || s.p[i] == ' ')
+			buf_printf(b, "+%02X", (unsigned char)s.p[i]);
+		else
+			buf_char(b, s.p[i]);
+	}
+	return !b->bad;
+}
+
 bool xtext_decode(struct buf *b, struct str s)
 {
 	if (!xtext_valid(s))

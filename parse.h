@@ -43,6 +43,7 @@ bool print_rcpt(struct buf *, const struct recipient *);
  * An ORCPT or AUTH taken under SMTPUTF8 may hold UTF-8 (RFC 6533 3): that is no xtext and is not decoded. */
 bool xtext_valid(struct str);
 bool xtext_decode(struct buf *, struct str);    /* false: not valid, or no memory */
+bool xtext_encode(struct buf *, struct str);    /* appends; of printable ASCII. False: something else is in it, or no memory */
 
 /* ---- replies of a server (RFC 5321 4.2) */
 /* One line without CR LF: "250-text", "250 text" or "250". False: not a reply line. Codes outside 200..599 are none. */

@@ -1,7 +1,7 @@
 /* The queue: opening it, who is tried when, and bundles by destination. What lies behind:
  * queue/name.c (names), queue/file.c (files), queue/intake.c (drafts and commits),
  * queue/index.c (what is in cur/), queue/attempt.c (one entry being tried),
- * queue/settle.c (where it goes afterwards). */
+ * queue/settle.c (where it goes afterwards), queue/alias.c (messages that aliases make). */
 #include "queue/inside.h"
 
 #include <errno.h>

@@ -40,6 +40,7 @@ struct rcpt {
 	bool linked;                    /* its destination has been given an entry of its own */
 	bool mine;                      /* its delivery is the business of the entry that is open */
 	bool relayed;                   /* RCPT_DELIVERED: to a host that reports nothing */
+	bool expanded;                  /* RCPT_DELIVERED: it was an alias, and a message of its own goes to whom it stands for */
 	bool reported;                  /* its report is in the queue or sent */
 	unsigned event;                 /* the report of this entry that tells it (1, 2 ...); 0: none, or another entry's */
 	struct str by;                  /* the same as "<entry's dest>.<event>"; empty: none */
@@ -61,6 +62,9 @@ struct mail {
 	bool has_sender;
 	struct sender from;
 	struct str origin;              /* the FROM line's text */
+	struct str alias_of;            /* id of the message that aliases have made this of; empty: none have. Its recipients are no aliases */
+	struct str alias_rcpts;         /* whom of that one, for people and recovery: "1+<staff@example.org> 3=<root@example.org>" */
+	off_t own;                      /* octets at the message's beginning that tell of it: Delivered-To fields */
 	size_t nrcpt;
 	struct rcpt *rcpt;
 	bool delay_told;                /* a delay notice was sent */
@@ -97,6 +101,7 @@ enum blame {
 enum handed {                           /* RESULT_DELIVERED: who tells the sender, if he asked for it (RFC 3461 5.2) */
 	HANDED_DELIVERED,               /* we do: it is where it belongs */
 	HANDED_RELAYED,                 /* we do: the next hop knows no reports */
+	HANDED_EXPANDED,                /* we do: an alias, whom several addresses stand behind (RFC 3461 5.2.7.3) */
 	HANDED_ON                       /* the next hop, which was told what is wanted */
 };
 struct result {                         /* what became of a recipient */
@@ -106,6 +111,7 @@ struct result {                         /* what became of a recipient */
 	const struct reply *reply;      /* code 0: words of ours */
 	const char *host;               /* "mx.example.net[192.0.2.1]:25", or NULL */
 	const char *tls;                /* how it went there, for the log: "TLSv1.2:TLS_ECDHE_..."; NULL or "": in clear */
+	const char *into;               /* RESULT_DELIVERED: the id of the message that an alias has made of it; NULL: none */
 };
 
 /* A way to bring mail somewhere. The queue calls deliver() with the first bundle of a new courier (one connection, say);
@@ -210,6 +216,14 @@ bool queue_idle(struct dest *, struct idle *);
 void queue_not_idle(struct dest *, struct idle *);      /* it has had enough: before queue_leave(). Not idle: nothing */
 /* The courier has ended: its place is free. dest may vanish. */
 void queue_leave(struct dest *);
+
+/* ---- aliases: recipients that stand for others become a message of their own, which then is on its own */
+
+/* A draft for n recipients of the bundle, rcpt[which[i]], with this envelope; handed[i] is what queue_result() will be told of each when
+ * the commit has come out well. The caller writes the message: `own` octets of header that tell of the aliases, then what the bundle's
+ * message holds. Its id is derived from the first recipient and known to recovery: a crash between the commit and the results neither
+ * loses nor repeats. NULL with errno; EEXIST: it is in the queue already, which is noted at the next attempt: put them off. */
+struct draft *queue_alias_draft(const struct bundle *, const size_t *which, const enum handed *, size_t n, struct envelope *, size_t own);
 
 /* ---- looking after */
 void queue_wake(void);                          /* look at cur/, in/ for changes by hand now, and treat every waiting destination as due for a try */

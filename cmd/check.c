@@ -17,6 +17,7 @@
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
+#include "deliver/alias.h"
 #include "deliver/maildir.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -56,6 +57,21 @@ static void note(const struct settings *s, const char *setting, const char *fmt,
 	say(s, setting, "note", fmt, ap);
 	va_end(ap);
 	notes++;
+}
+
+/* Lines that say themselves where they are from. */
+static void say_lines(const char *kind, const struct buf *lines, unsigned *count)
+{
+	struct str rest = buf_view(lines), line, where, colon;
+
+	while (str_cut(&rest, '\n', &line)) {
+		colon = line;
+		if (str_cut(&colon, ' ', &where))
+			printf(STR_FMT " %s: " STR_FMT "\n", STR_ARG(where), kind, STR_ARG(colon));
+		else
+			printf("%s: " STR_FMT "\n", kind, STR_ARG(line));
+		++*count;
+	}
 }
 
 /* ---- the account */
@@ -218,6 +234,37 @@ static void check_mailbox(const struct settings *s)
 	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
 		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)
 		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
+}
+
+/* Those of `user` are read with our rights here: what it may not read shows in its log. */
+static void check_aliases(const struct settings *s)
+{
+	struct alias_config c = settings_aliases(s);
+	struct aliases *a;
+	struct addr root = { STR("root"), str_of(s->origin) };
+	struct expansion x = { 0 };
+	char path[PATH_MAX];
+	struct buf wrong = { 0 }, nobody = { 0 };
+	struct stat st;
+
+	c.quiet = true;
+	if (!(a = aliases_new(&c)))
+		return;
+	aliases_refresh(a);
+	say_lines("error", aliases_errors(a), &errors);
+	say_lines("note", aliases_notes(a), &notes);
+	if (aliases_try_all(a, &wrong, &nobody, alias_is_nobody, (void *)(uintptr_t)s)) {
+		say_lines("error", &wrong, &errors);
+		say_lines("note", &nobody, &notes);
+	}
+	if (!aliases_errors(a)->n && s->routes.nlocal && alias_expand(a, NULL, &root, &x) == ALIAS_NONE &&
+	    maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)
+		note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
+			s->aliases ? s->aliases : "a file that aliases names");
+	expansion_free(&x);
+	buf_free(&wrong);
+	buf_free(&nobody);
+	aliases_free(a);
 }
 
 /* ---- the network */
@@ -563,6 +610,7 @@ int cmd_check(int argc, char **argv)
 		check_names(&set);
 		check_queue(&set);
 		check_mailbox(&set);
+		check_aliases(&set);
 		check_listens(&set);
 		check_tls(&set);
 		check_users(&set);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cmd/expand.h"
 #include "cmd/local.h"
 #include "client.h"
 #include "deliver/lame.h"
@@ -60,6 +61,8 @@ struct courier {
 	struct task look;
 	uint64_t seed;
 	struct mx_result *hosts;
+	bool expanding;                 /* aliases are looked for in the bundle: nothing of it is sent yet */
+	bool from_best;                 /* what go_on() was told meanwhile */
 	/* the host */
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
 	uint32_t passed_over;           /* bits by hosts->at[].nth: the domain's policy is only being tested, and does not hold there */
@@ -85,6 +88,7 @@ static const struct reply no_memory = { .text = "out of memory here" };
 
 static struct list lines, waiters;
 
+static void aliases_have_gone(void *arg);
 static void connect_next(struct courier *);
 static void send_bundle(struct courier *);
 static struct client_config way_to(const struct route *, const struct sockaddr *, struct line *);
@@ -353,12 +357,43 @@ static void go_on(struct courier *c, bool from_best)
 		courier_end(c);
 		return;
 	}
-	if (line_usable(c) && !from_best) {
+	c->from_best = from_best;
+	c->expanding = true;
+	expand_bundle(b, aliases_have_gone, c);
+}
+
+/* Recipients without a final result. */
+static size_t left_open(const struct courier *c)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < c->bundle->n; i++)
+		n += c->bundle->rcpt[i]->busy;
+	return n;
+}
+
+/* Who is still open is sent to: over the connection that there is, or another one. */
+static void aliases_have_gone(void *arg)
+{
+	static const struct result none = { .reply = &no_memory };      /* nobody is left to have it */
+	struct courier *c = arg;
+
+	c->expanding = false;
+	if (!left_open(c)) {
+		bundle_ends(c, &none);
+		go_on(c, c->from_best);
+		return;
+	}
+	if (c->facts) {                 /* where to is not known yet */
+		task_post(&c->look);
+		return;
+	}
+	if (line_usable(c) && !c->from_best) {
 		send_bundle(c);
 		return;
 	}
 	leave_host(c);
-	if (from_best) {
+	if (c->from_best) {
 		c->at = 0;
 		c->unasked = c->hosts->partial;
 	}
@@ -405,16 +440,6 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 		r.what = RESULT_DEFERRED;
 	}
 	queue_result(c->bundle, k, &r);
-}
-
-/* Recipients without a final result. */
-static size_t left_open(const struct courier *c)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < c->bundle->n; i++)
-		n += c->bundle->rcpt[i]->busy;
-	return n;
 }
 
 /* Would another host do better? Not where a mixed transaction was answered: its recipients are asked for again by domain. One that is
@@ -557,8 +582,8 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	if (c)
 		part(c, l);
 	free(l);
-	if (!c)
-		return;
+	if (!c || c->expanding)
+		return;                 /* a new connection is made when the aliases have gone */
 	if (c->bundle && tls_failed && may_go_without) {
 		without_tls(c, client, why);
 		return;
@@ -806,8 +831,13 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	route_find(config->routes, str_of(dest_domain(b->dest)), &c->route);
 	c->hosts = calloc(1, sizeof *c->hosts);
 	c->facts = facts_new(&c->look, MX_LOOKUPS);
-	take_bundle(c, b);              /* what memory refused is seen in the task */
-	task_post(&c->look);
+	if (!c->hosts || !c->facts || !take_bundle(c, b)) {
+		c->bundle = b;
+		task_post(&c->look);    /* what memory refused is seen there */
+		return;
+	}
+	c->expanding = true;
+	expand_bundle(b, aliases_have_gone, c);
 }
 
 /* ---- ways */

@@ -19,10 +19,12 @@
 #include "cmd/account.h"
 #include "cmd/courier.h"
 #include "cmd/drop.h"
+#include "cmd/expand.h"
 #include "cmd/fardel.h"
 #include "cmd/report.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
+#include "deliver/alias.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
 #include "deliver/stscache.h"
@@ -52,6 +54,7 @@ static bool policies_open;
 static struct tls_server *tls;
 static struct users *users;
 static struct signer *signer;                   /* DKIM keys; NULL: none are set */
+static struct aliases *aliases;
 static int quota = -1;                          /* how much users have sent */
 static bool verbose;
 static char fallback[4096];
@@ -105,7 +108,24 @@ static bool within_quota(const struct subject *s, struct reply *why)
 	return false;
 }
 
-/* Who may come in: local users that exist, and anything from where relaying is allowed. */
+/* An alias may go where it likes: nobody but us has said so. */
+static enum alias_answer look_for_alias(struct facts *f, const struct addr *to, struct reply *why)
+{
+	struct expansion x = { 0 };
+	enum alias_answer answer;
+
+	aliases_refresh(aliases);
+	answer = alias_expand(aliases, f, to, &x);
+	if (answer == ALIAS_FAILED) {
+		*why = x.why;
+		if (x.trouble[0] && x.why.code != 550)
+			log_text(LOG_WARN, "alias", "%s", x.trouble);
+	}
+	expansion_free(&x);
+	return answer;
+}
+
+/* Who may come in: aliases, local users that exist, and anything from where relaying is allowed. */
 static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *f, const struct recipient *to, struct reply *why)
 {
 	char domain[DOMAIN_MAX + 1];
@@ -117,12 +137,22 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
 	route_find(&settings->routes, str_of(domain), &r);
-	if (r.kind != ROUTE_LOCAL) {
-		if (may_relay(s) || route_is_local(&settings->routes, str_of(domain)))
-			return within_quota(s, why) ? ACCEPT : REFUSE;
+	if (!may_relay(s) && r.kind != ROUTE_LOCAL && !route_is_local(&settings->routes, str_of(domain))) {
 		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
 		return REFUSE;
 	}
+	switch (look_for_alias(f, &to->addr, why)) {
+	case ALIAS_WAIT:
+		return WAIT;
+	case ALIAS_FAILED:
+		return REFUSE;
+	case ALIAS_FOUND:
+		return within_quota(s, why) ? ACCEPT : REFUSE;
+	case ALIAS_NONE:
+		break;
+	}
+	if (r.kind != ROUTE_LOCAL)
+		return within_quota(s, why) ? ACCEPT : REFUSE;
 	box = fact(f, FACT_MAILBOX, to->addr.local);
 	if (!box)
 		return WAIT;
@@ -314,7 +344,7 @@ static int start_mailboxes(bool inline_work)
 	snprintf(fallback, sizeof fallback, "%s/postmaster", settings->queue);
 	m = (struct maildir_config){
 		.template = settings->mailbox, .postmaster = settings->postmaster, .fallback = fallback, .hostname = settings->hostname,
-		.inline_work = inline_work,
+		.inline_work = inline_work, .separator = settings->separator,
 	};
 	errno = 0;
 	why = maildir_start(&m);
@@ -323,6 +353,29 @@ static int start_mailboxes(bool inline_work)
 	if (why)
 		return complain(EX_CONFIG, "%s", why);
 	facts_source(FACT_MAILBOX, maildir_source());
+	return 0;
+}
+
+static void configure_aliases(void)
+{
+	struct alias_config a = settings_aliases(settings);
+
+	aliases_configure(aliases, &a);
+	settings->routes.also_local = aliases_have_domain;
+	settings->routes.also_arg = aliases;
+}
+
+/* A file with an error is no reason not to start: mail for names of this host waits, all other mail goes. But where the domains of virtual
+ * users cannot be told, their mail would be refused for good. */
+static int start_aliases(void)
+{
+	struct alias_config a = settings_aliases(settings);
+
+	if (!(aliases = aliases_new(&a)))
+		return complain(EX_OSERR, "out of memory");
+	configure_aliases();
+	aliases_refresh(aliases);
+	expand_configure(aliases);
 	return 0;
 }
 
@@ -685,6 +738,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	formers = f;
 	settings = fresh;
 	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
+	configure_aliases();
 	configure_sending();
 	start_policies();
 	configure_drops();
@@ -764,7 +818,7 @@ static int run_server(void)
 	char why[1024];
 	int status;
 
-	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()) ||
+	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_aliases()) || (status = start_sending()) ||
 	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
 	start_smtpd();
@@ -792,6 +846,7 @@ static int cmd_serve(int argc, char **argv)
 		status = run_server();
 		drop_stop();
 		queue_close();
+		expand_stop();
 		stscache_stop();
 		maildir_stop();
 		dns_stop();
@@ -799,6 +854,7 @@ static int cmd_serve(int argc, char **argv)
 	}
 	stop_users();
 	tls_server_free(tls);
+	aliases_free(aliases);
 	signer_free(signer);
 	free_settings(settings);
 	free_formers();
@@ -820,7 +876,7 @@ static int run_session(void)
 	char why[1024];
 	int status, out;
 
-	if ((status = start_mailboxes(true)) || (status = start_tls(false)) || (status = start_users(true)) ||
+	if ((status = start_mailboxes(true)) || (status = start_aliases()) || (status = start_tls(false)) || (status = start_users(true)) ||
 	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF || settings->check_dkim) && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
@@ -919,10 +975,12 @@ static int cmd_inetd(int argc, char **argv)
 	if (!status)
 		status = run_session();
 	queue_close();
+	expand_stop();
 	maildir_stop();
 	dns_stop();
 	stop_users();
 	tls_server_free(tls);
+	aliases_free(aliases);
 	signer_free(signer);
 	settings_free(settings);
 	return status;
@@ -947,7 +1005,7 @@ static int run_flush(void)
 	int status;
 
 	start_signing();                        /* what cannot be signed is sent all the same */
-	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_sending()))
+	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_aliases()) || (status = start_sending()))
 		return status;
 	if (open_queue(true, false, why, sizeof why) == -1) {
 		if (errno != EWOULDBLOCK)
@@ -977,9 +1035,11 @@ static int cmd_flush(int argc, char **argv)
 		status = run_flush();
 	drop_stop();
 	queue_close();
+	expand_stop();
 	stscache_stop();
 	maildir_stop();
 	dns_stop();
+	aliases_free(aliases);
 	signer_free(signer);
 	settings_free(settings);
 	return status;
@@ -1010,6 +1070,8 @@ static const struct command {
 	{ "queue", cmd_queue, "retry|hold|release|drop [--yes] " SETTINGS " ID|ADDRESS|DOMAIN|all",
 		"retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
+	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
+	{ "newaliases", cmd_newaliases, SETTINGS, "look at the aliases; there is nothing to be built" },
 	{ "mkmailbox", cmd_mkmailbox, SETTINGS " USER...", "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "[-d] FILE USER", "write a user's password into a file of users" },
 	{ "dkim-key", cmd_dkim_key, "[-t rsa|ed25519] [-b BITS] [-p] DOMAIN SELECTOR FILE", "make a DKIM key, or show its DNS record" },
@@ -1082,14 +1144,6 @@ static int run_linked(const struct command *c, int argc, char **argv)
 	return asks(argc, argv, "--version") ? cmd_version(argc, argv) : c->run(argc, argv);
 }
 
-/* Nothing is compiled here, so nothing is out of date. */
-static int run_newaliases(int argc, char **argv)
-{
-	static const struct command c = { "newaliases", NULL, "", "does nothing and succeeds: there is no table to be rebuilt" };
-
-	return asks(argc, argv, "--help") ? help_of(c.name, &c) : asks(argc, argv, "--version") ? cmd_version(argc, argv) : 0;
-}
-
 int main(int argc, char **argv)
 {
 	const char *slash = argc ? strrchr(argv[0], '/') : NULL;
@@ -1098,10 +1152,8 @@ int main(int argc, char **argv)
 	char called[64];
 
 	sendmail_modes = (struct sendmail_modes){ .inetd = cmd_inetd, .flush = cmd_flush };
-	if (strcmp(name, "newaliases") == 0)
-		return run_newaliases(argc, argv);
 	c = find(name);
-	if (strcmp(name, "fardel") != 0 && c)
+	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq, newaliases */
 		return run_linked(c, argc, argv);
 	if (argc < 2) {
 		usage(stderr);

@@ -9,6 +9,8 @@ int cmd_queue(int argc, char **argv);
 int cmd_spf(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_config(int argc, char **argv);
+int cmd_alias(int argc, char **argv);
+int cmd_newaliases(int argc, char **argv);
 int cmd_mkmailbox(int argc, char **argv);
 int cmd_passwd(int argc, char **argv);
 int cmd_dkim_verify(int argc, char **argv);

@@ -113,11 +113,31 @@ static bool is_asked_for(const struct rcpt *r, struct str about)
 	return str_eq_nocase(a->domain, domain);
 }
 
+bool listing_next_alias(struct str *rest, struct str *address)
+{
+	struct str word;
+
+	return str_word(rest, &word) && str_cut(&word, '<', address) && str_cut(&word, '>', address);
+}
+
+/* Who is asked for may be an alias that this message was made for: one of several, or the only one. */
+static bool is_made_for(const struct mail *m, struct str about, bool alone)
+{
+	struct str rest = m->alias_rcpts, address;
+	size_t n = 0, found = 0;
+
+	for (; listing_next_alias(&rest, &address); n++)
+		found += str_eq_nocase(address, about);
+	return alone ? found && found == n : found;
+}
+
 bool listing_about(const struct listing *l, size_t first, const struct mail *m, struct str about)
 {
 	struct str id = str_of(l->line[first].entry.id);
 
 	if (!about.n || (about.n >= ID_SHORTEST && str_starts_nocase(id, about)))
+		return true;
+	if (m && is_made_for(m, about, false))
 		return true;
 	for (size_t i = 0; m && i < m->nrcpt; i++)
 		if (m->rcpt[i].state == RCPT_OPEN && is_asked_for(&m->rcpt[i], about))
@@ -127,7 +147,7 @@ bool listing_about(const struct listing *l, size_t first, const struct mail *m, 
 
 bool listing_about_entry(const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m, struct str about)
 {
-	if (listing_about(l, first, NULL, about))
+	if (listing_about(l, first, NULL, about) || (m && is_made_for(m, about, true)))
 		return true;
 	for (size_t i = 0; m && i < m->nrcpt; i++)
 		if (m->rcpt[i].state == RCPT_OPEN && is_asked_for(&m->rcpt[i], about) && listing_waits_under(l, first, end, x, &m->rcpt[i]))

@@ -28,10 +28,13 @@ struct mail *listing_open(const struct listing *, size_t first, size_t end, cons
 /* Is this recipient waiting under this name? */
 bool listing_waits_under(const struct listing *, size_t first, size_t end, const struct listed *, const struct rcpt *);
 
-/* Is the message meant by this? An id or its first four characters at least, an address or a domain of somebody who waits; empty: every
- * message. m may be NULL (it cannot be read). */
+/* Takes the next address off what mail->alias_rcpts holds. */
+bool listing_next_alias(struct str *rest, struct str *address);
+
+/* Is the message meant by this? An id or its first four characters at least, an address or a domain of somebody who waits, an alias that it
+ * was made for; empty: every message. m may be NULL (it cannot be read). */
 bool listing_about(const struct listing *, size_t first, const struct mail *m, struct str about);
-/* Is this entry of it: the message as a whole, or somebody who waits under it? */
+/* Is this entry of it: the message as a whole, or somebody who waits under it? A message made for several aliases is no single one's. */
 bool listing_about_entry(const struct listing *, size_t first, size_t end, const struct listed *, const struct mail *m, struct str about);
 
 /* Text from the disk may have come from anywhere: a terminal gets printable characters. */

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "cmd/expand.h"
 #include "deliver/maildir.h"
 #include "lib/list.h"
 
@@ -44,25 +45,42 @@ static void job_done(struct maildir_job *j, const struct reply *reply)
 		ended(l);
 }
 
+/* Aliases have gone: the others have mailboxes, or should. */
+static void into_mailboxes(void *arg)
+{
+	struct local *l = arg;
+	struct bundle *b = l->bundle;
+	const struct addr *from = &b->mail->from.addr;
+
+	for (size_t i = 0; i < b->n; i++) {
+		struct local_job *j = &l->job[l->left];
+
+		if (!b->rcpt[i]->busy)
+			continue;
+		l->left++;
+		j->owner = l;
+		j->i = i;
+		j->job = (struct maildir_job){
+			.to = &b->rcpt[i]->to.addr, .id = b->mail->id, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size, .own = b->mail->own,
+			.sender = { from->local.p, from->local.n + (from->domain.n ? 1 + from->domain.n : 0) }, .done = job_done,
+		};
+	}
+	if (!l->left) {
+		ended(l);
+		return;
+	}
+	for (size_t i = 0, n = l->left; i < n; i++)
+		maildir_deliver(&l->job[i].job);
+}
+
 static void start(struct bundle *b)
 {
 	struct local *l = calloc(1, sizeof *l + b->n * sizeof *l->job);
-	const struct addr *from = &b->mail->from.addr;
 
 	if (!l)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	l->bundle = b;
-	l->left = b->n;
-	for (size_t i = 0; i < b->n; i++) {
-		l->job[i].owner = l;
-		l->job[i].i = i;
-		l->job[i].job = (struct maildir_job){
-			.to = &b->rcpt[i]->to.addr, .id = b->mail->id, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size,
-			.sender = { from->local.p, from->local.n + (from->domain.n ? 1 + from->domain.n : 0) }, .done = job_done,
-		};
-	}
-	for (size_t i = 0; i < b->n; i++)
-		maildir_deliver(&l->job[i].job);
+	expand_bundle(b, into_mailboxes, l);
 }
 
 void local_deliver(struct transport *t, struct bundle *b)

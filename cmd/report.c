@@ -57,7 +57,7 @@ static enum dsn_action action_of(const struct rcpt *r)
 	case RCPT_FAILED: return DSN_FAILED;
 	case RCPT_DELIVERED: break;
 	}
-	return r->relayed ? DSN_RELAYED : DSN_DELIVERED;
+	return r->relayed ? DSN_RELAYED : r->expanded ? DSN_EXPANDED : DSN_DELIVERED;
 }
 
 /* Every entry of a message counts its events from 1, but no recipient ends twice: the first one names the report. */

@@ -564,7 +564,7 @@ int cmd_sendmail(int argc, char **argv)
 	case MODE_SESSION: return hand_over(sendmail_modes.inetd, "inetd", o.file);
 	case MODE_FLUSH: return hand_over(sendmail_modes.flush, "flush", o.file);
 	case MODE_LIST: return hand_over(cmd_mailq, "mailq", o.file);
-	case MODE_ALIASES: return EX_OK;        /* there is no table to be compiled */
+	case MODE_ALIASES: return hand_over(cmd_newaliases, "newaliases", o.file);
 	case MODE_NOT_OURS: return EX_USAGE;
 	case MODE_SEND: break;
 	}

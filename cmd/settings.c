@@ -40,6 +40,15 @@ static const struct conf_row rows[] = {
 	{ .name = "postmaster", .kind = CONF_TEXT, .at_start = true, .offset = AT(postmaster), .example = "anna", .help =
 		"The user who gets mail for postmaster. When it is not set: a mailbox of that name,\n"
 		"and when there is none, the directory postmaster/ in the queue directory." },
+	{ .name = "aliases", .kind = CONF_TEXT, .at_start = true, .offset = AT(aliases), .preset = "/etc/aliases", .help =
+		"A file of names of local domains that stand for others: root: anna, ben@example.net. It is read again when it has changed;\n"
+		"a file that is not there is no error. `fardel newaliases` looks at it, `fardel alias ADDRESS` says who gets mail. Empty: none." },
+	{ .name = "virtual", .kind = CONF_TEXT, .at_start = true, .offset = AT(virtual), .example = "/etc/fardel/virtual", .help =
+		"A file in the same form for whole addresses: info@shop.example: anna, and @shop.example: ben for all others of a domain.\n"
+		"Its domains are local ones, without mailboxes of their own." },
+	{ .name = "subaddress", .kind = CONF_TEXT, .at_start = true, .offset = AT(subaddress), .preset = "+", .help =
+		"What begins a detail behind a name: anna+shop is anna, unless there is an alias or a mailbox with the whole name.\n"
+		"One of + - . _ or =; empty: there are no details." },
 	{ .name = "origin", .kind = CONF_TEXT, .offset = AT(origin), .example = "example.org", .help =
 		"The domain that local programs mean when they write a name without one (cron's root).\n"
 		"When it is not set: the hostname if that is a local domain, else the first local domain." },
@@ -662,6 +671,38 @@ static void check_texts(struct settings *s)
 			"postmaster = %s can be no user's name. Write one of a-z 0-9 . _ + - that does not begin with a dot.", s->postmaster);
 }
 
+struct alias_config settings_aliases(const struct settings *s)
+{
+	return (struct alias_config){ .aliases = s->aliases, .virtual = s->virtual, .routes = &s->routes, .origin = s->origin,
+		.separator = s->separator, .own_postmaster = s->postmaster != NULL };
+}
+
+bool alias_is_nobody(void *settings, const struct addr *a)
+{
+	const struct settings *s = settings;
+	char user[LOCAL_MAX + 1], path[4096];
+	struct stat st;
+
+	if (str_eq_nocase(a->local, STR("postmaster")))
+		return false;
+	if (!maildir_user(a->local, user))
+		return true;
+	for (char *tag = user + strlen(user); tag; tag = s->separator ? strrchr(user, s->separator) : NULL) {
+		*tag = '\0';
+		if (*user && (!maildir_path(str_of(s->mailbox), user, path, sizeof path) || stat(path, &st) == 0 || errno != ENOENT))
+			return false;
+	}
+	return true;
+}
+
+static void make_separator(struct settings *s)
+{
+	if (s->subaddress && (strlen(s->subaddress) != 1 || !strchr("+-._=", *s->subaddress)))
+		conf_complain(&s->conf, conf_where(&s->conf, "subaddress"), "subaddress = %s is no separator. Write one of + - . _ or =, or nothing.", s->subaddress);
+	else
+		s->separator = s->subaddress ? *s->subaddress : 0;
+}
+
 static void make_log_level(struct settings *s)
 {
 	static const struct {
@@ -767,6 +808,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	if (conf_ok(&s->conf))
 		make_origin(s);
 	check_texts(s);
+	make_separator(s);
 	make_log_level(s);
 	check_retries(s);
 	check_resolvers(s);

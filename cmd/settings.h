@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "deliver/alias.h"
 #include "deliver/mx.h"
 #include "lib/conf.h"
 #include "lib/log.h"
@@ -60,6 +61,8 @@ struct settings {
 	const char *queue;
 	const char *mailbox;
 	const char *postmaster;         /* or NULL */
+	const char *aliases, *virtual;  /* files, or NULL */
+	const char *subaddress;         /* one character, or NULL */
 	const char *resolver;           /* or NULL: resolv.conf */
 	const char *log, *log_level_text;
 	unsigned rcpt_domain_max, mail_max;     /* 0: no limit */
@@ -83,6 +86,7 @@ struct settings {
 		dkim_text;
 
 	/* ---- made from them */
+	char separator;                 /* of subaddresses; 0: none */
 	size_t nlisten;
 	struct listen_on *listen;
 	struct networks relay_from, proxy_from, xclient_from;
@@ -117,6 +121,10 @@ void settings_free(struct settings *);
 bool settings_can_send(struct settings *);
 /* For commands: parses an argv of nothing but -c and -o, loads, shows complaints on stderr. 0, or an exit status (64, 78). */
 int settings_for_command(struct settings *, int argc, char **argv);
+/* What the aliases are made with; it points into the settings. */
+struct alias_config settings_aliases(const struct settings *);
+/* For aliases_try_all(), of a name in a local domain: is there no mailbox for it? settings: what was loaded. Never when that cannot be told. */
+bool alias_is_nobody(void *settings, const struct addr *);
 /* Shows conf.errors on stderr; the exit status for them (78). */
 int settings_complain(const struct settings *);
 

@@ -11,7 +11,7 @@
 #include "dsn.h"
 #include "parse.h"
 
-enum { WIDTH = 100, SHOWN_AT_MOST = 50 };
+enum { WIDTH = 100, SHOWN_AT_MOST = 50, ALIASES_AT_MOST = 5 };
 
 struct question {
 	struct str about;
@@ -162,16 +162,48 @@ static void tell_entry(const struct question *q, const struct listing *l, size_t
 
 static void say_done(const struct mail *m)
 {
-	size_t delivered = 0, failed = 0;
+	size_t delivered = 0, failed = 0, aliases = 0;
 
 	for (size_t i = 0; i < m->nrcpt; i++) {
-		delivered += m->rcpt[i].state == RCPT_DELIVERED;
-		failed += m->rcpt[i].state == RCPT_FAILED;
+		const struct rcpt *r = &m->rcpt[i];
+
+		delivered += r->state == RCPT_DELIVERED && !r->expanded;
+		failed += r->state == RCPT_FAILED;
+		aliases += r->expanded;
+		if (!r->expanded || aliases > ALIASES_AT_MOST)
+			continue;
+		printf("  ");
+		listing_show_addr(stdout, &r->to.addr);
+		printf(" was ");
+		listing_show(stdout, r->words);
+		putchar('\n');
 	}
+	if (aliases > ALIASES_AT_MOST)
+		printf("  and so were %zu other recipients\n", aliases - ALIASES_AT_MOST);
 	if (delivered)
 		printf("  %zu of %zu recipients have got it\n", delivered, m->nrcpt);
 	if (failed)
 		printf("  %zu of %zu recipients have failed\n", failed, m->nrcpt);
+}
+
+/* "made by the alias staff@here.example of 6b04..." */
+static void say_alias(const struct mail *m)
+{
+	struct str rest = m->alias_rcpts, address;
+	size_t n = 0;
+
+	if (!m->alias_of.n)
+		return;
+	printf("  sent on by alias for ");
+	for (; listing_next_alias(&rest, &address); n++) {
+		if (n >= ALIASES_AT_MOST)
+			continue;
+		printf("%s", n ? ", " : "");
+		listing_show(stdout, address);
+	}
+	printf("%s; the message itself is or was ", n > ALIASES_AT_MOST ? " and others" : "");
+	listing_show(stdout, m->alias_of);
+	putchar('\n');
 }
 
 static void tell_message(struct question *q, const struct listing *l, size_t first, size_t end)
@@ -198,6 +230,7 @@ static void tell_message(struct question *q, const struct listing *l, size_t fir
 	printf(">, here since ");
 	say_time(m->arrived, l->now);
 	putchar('\n');
+	say_alias(m);
 	for (size_t i = first; i < end; i++)
 		tell_entry(q, l, first, end, &l->line[i], m);
 	say_done(m);

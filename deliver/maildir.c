@@ -41,7 +41,7 @@ struct request {
 	uint64_t ticket;
 	enum task_kind kind;
 	bool postmaster;
-	off_t at, size;
+	off_t at, size, own;
 	char user[LOCAL_MAX + 1];
 	char delivered_to[ADDRESS_ROOM];        /* "bob@example.org" */
 	char sender[ADDR_MAX + 1];
@@ -279,10 +279,32 @@ static enum search open_postmaster(char path[PATH_ROOM], int *dir, struct reply 
 	return open_fallback(path, dir, why);
 }
 
+static bool is_postmaster(const char *user)
+{
+	return !strcmp(user, "postmaster");
+}
+
+/* anna+tag -> anna. False: there is no tag. */
+static bool without_tag(const char *user, char base[LOCAL_MAX + 1])
+{
+	const char *tag = config.separator ? strchr(user, config.separator) : NULL;
+
+	return tag && tag != user && str_copy(base, LOCAL_MAX + 1, (struct str){ user, (size_t)(tag - user) });
+}
+
+/* A mailbox with the whole name is nearer than the one without the tag. */
 static enum search open_mailbox(const struct request *q, char path[PATH_ROOM], int *dir, struct reply *why)
 {
+	char base[LOCAL_MAX + 1];
+	enum search found;
+
 	*dir = -1;
-	return q->postmaster ? open_postmaster(path, dir, why) : open_user(q->user, path, dir, why);
+	if (q->postmaster)
+		return open_postmaster(path, dir, why);
+	found = open_user(q->user, path, dir, why);
+	if (found != MAILBOX_MISSING || !without_tag(q->user, base))
+		return found;
+	return is_postmaster(base) ? open_postmaster(path, dir, why) : open_user(base, path, dir, why);
 }
 
 /* tmp, new or cur: made when missing, never through a link, and nobody else's. -1 with errno. */
@@ -327,14 +349,15 @@ static bool names_recipient(struct str header, const char *delivered_to)
 /* 0: no loop, 1: loop, -1 with errno. */
 static int went_in_circle(const struct request *q, int fd)
 {
-	size_t want = q->size < HEADER_ROOM ? (size_t)q->size : HEADER_ROOM;
+	off_t theirs = q->size - q->own;
+	size_t want = theirs < HEADER_ROOM ? (size_t)theirs : HEADER_ROOM;
 	char *text = malloc(want ? want : 1);
 	ssize_t n;
 	int r = -1;
 
 	if (!text)
 		return -1;
-	n = file_pread(fd, text, want, q->at);
+	n = file_pread(fd, text, want, q->at + q->own);
 	if (n >= 0)
 		r = names_recipient((struct str){ text, (size_t)n }, q->delivered_to);
 	free(text);
@@ -767,9 +790,19 @@ static void put_back(const struct slot *s)
 	}
 }
 
-static bool is_postmaster(const char *user)
+/* The mailbox's name; a tag may hold what no such name can (anna+bob=example.org), and then is left out. */
+static bool name_of(struct str local, char user[LOCAL_MAX + 1])
 {
-	return !strcmp(user, "postmaster");
+	struct buf plain = { .max = LOCAL_MAX };
+	struct str rest, base;
+	bool ok = maildir_user(local, user);
+
+	if (!ok && config.separator && addr_local_unquoted(&plain, &(struct addr){ .local = local })) {
+		rest = buf_view(&plain);
+		ok = str_cut(&rest, config.separator, &base) && maildir_user(base, user);
+	}
+	buf_free(&plain);
+	return ok;
 }
 
 /* "bob@example.org": the mailbox's name, so that all spellings of an address are one recipient to the loop check. */
@@ -790,8 +823,8 @@ static bool print_delivered_to(const struct addr *to, const char *user, char out
 /* False: it needs no helper, r says the result. */
 static bool request_delivery(struct maildir_job *job, struct request *q, struct reply *r)
 {
-	*q = (struct request){ .kind = DELIVER, .at = job->at, .size = job->size };
-	if (!maildir_user(job->to->local, q->user)) {
+	*q = (struct request){ .kind = DELIVER, .at = job->at, .size = job->size, .own = job->own };
+	if (!name_of(job->to->local, q->user)) {
 		reply_set(r, 550, "5.1.1", "there is no mailbox of that name here");
 		return false;
 	}
@@ -1051,7 +1084,7 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 
 	(void)source;
 	(void)kind;
-	if (!maildir_user(name, user)) {
+	if (!name_of(name, user)) {
 		fact_answer(ticket, &no_name);
 		return;
 	}

@@ -29,6 +29,7 @@ struct maildir_config {
 	const char *fallback;                   /* directory for postmaster when there is no such mailbox, made when needed:
 	                                         * "<queue>/postmaster/"; NULL: none, mail for postmaster waits (451) */
 	const char *hostname;                   /* for unique names, and behind the @ of <postmaster> */
+	char separator;                         /* mail for anna+tag goes to anna when there is no mailbox anna+tag; 0: it does not */
 	unsigned deadline_s;                    /* for one delivery; 0: 60. Then the helper is killed and started anew: deferred */
 	bool inline_work;                       /* no helper: the work is done in this process, from a task (inetd, flush, tests) */
 };
@@ -56,6 +57,7 @@ struct maildir_job {
 	const char *id;
 	int fd;                                 /* message: size octets from at, CR LF lines; stored with LF lines */
 	off_t at, size;
+	off_t own;                              /* octets at its beginning that we have just written ourselves: no sign of a loop */
 	/* Later, never from inside. code 250, 4xx or 5xx; host: "maildir" */
 	void (*done)(struct maildir_job *, const struct reply *);
 	struct maildir_job *next;               /* the module's own */

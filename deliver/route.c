@@ -292,7 +292,7 @@ bool route_is_local(const struct routes *r, struct str domain)
 	for (size_t i = 0; i < r->nlocal; i++)
 		if (str_eq_nocase(r->local[i], domain))
 			return true;
-	return false;
+	return r->also_local && r->also_local(r->also_arg, domain);
 }
 
 /* How closely a rule names a domain: 0 not at all, 1 "*", then suffixes by length, exact names above all. */

@@ -44,6 +44,8 @@ struct routes {
 	size_t n;
 	struct str *local;              /* local domains, lower case; borrowed */
 	size_t nlocal;
+	bool (*also_local)(const void *arg, struct str domain); /* more of them; NULL: none */
+	const void *also_arg;
 	unsigned smtp_port;             /* for MX deliveries */
 };
 

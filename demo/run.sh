@@ -41,10 +41,10 @@ write() {
 }
 mkdir -p run/second || die "cannot make the directory run here"
 write run/fardel.conf -o 'hostname = fardel.test' -o "listen = smtp://$here" -o 'queue = ./run/queue' \
-	-o 'local_domains = fardel.test localhost' -o 'mailbox = ./run/mail/{user}/' -o "route = remote.test smtp://$there" \
+	-o 'local_domains = fardel.test localhost' -o 'mailbox = ./run/mail/{user}/' -o 'aliases = ./run/aliases' -o "route = remote.test smtp://$there" \
 	-o 'retry_first = 2s' -o 'retry_max = 1m'
 write run/second/fardel.conf -o 'hostname = second.test' -o "listen = smtp://$there" -o 'queue = ./run/second/queue' \
-	-o 'local_domains = remote.test' -o 'mailbox = ./run/second/mail/{user}/' -o 'retry_first = 2s' -o 'retry_max = 1m'
+	-o 'local_domains = remote.test' -o 'mailbox = ./run/second/mail/{user}/' -o 'aliases = ./run/second/aliases' -o 'retry_first = 2s' -o 'retry_max = 1m'
 $program mkmailbox -c run/fardel.conf user1 user2 postmaster >/dev/null || die "cannot make the mailboxes"
 $program mkmailbox -c run/second/fardel.conf anna ben carl postmaster >/dev/null || die "cannot make the second server's mailboxes"
 

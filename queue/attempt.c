@@ -421,6 +421,7 @@ static void read_rcpts(struct attempt *a)
 struct attempt *attempt_open(struct entry *e, bool look_only)
 {
 	struct attempt *a = calloc(1, sizeof *a);
+	bool first_time = !e->msg->checked;
 
 	if (!a) {
 		later(e, TROUBLE_AGAIN_S);
@@ -447,6 +448,9 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	list_push(&open_attempts, &a->open);
 	nopen++;
 	read_rcpts(a);
+	alias_recover(a);
+	if (first_time)
+		alias_note_in_parent(a->mail);
 	if (!look_only) {
 		gather(a);
 		forget_gather(a);
@@ -550,14 +554,20 @@ void words_of(const struct reply *r, char words[REPLY_TEXT + 24])
 		snprintf(words, REPLY_TEXT + 24, "%s", r->text);
 }
 
+/* What a list takes is delivered (RFC 3461 5.2.7.1): what it sends on is its own. */
+static bool is_expanded(const struct result *res)
+{
+	return res->what == RESULT_DELIVERED && res->into && res->handed != HANDED_DELIVERED;
+}
+
 static void log_result(const struct attempt *a, const struct rcpt *r, const struct result *res)
 {
 	struct str to = { r->to.addr.local.p, r->to.addr.local.n + (r->to.addr.domain.n ? 1 + r->to.addr.domain.n : 0) };
 	char words[REPLY_TEXT + 24];
 
 	words_of(res->reply, words);
-	log_event(res->what == RESULT_FAILED ? LOG_WARN : LOG_INFO, result_word[res->what], LF(
-		L_TEXT("id", a->entry->msg->id), L_STR("to", to), L_TEXT("relay", res->host), L_TEXT("tls", res->tls),
+	log_event(res->what == RESULT_FAILED ? LOG_WARN : LOG_INFO, is_expanded(res) ? "expanded" : result_word[res->what], LF(
+		L_TEXT("id", a->entry->msg->id), L_STR("to", to), L_TEXT("into", res->into), L_TEXT("relay", res->host), L_TEXT("tls", res->tls),
 		L_NUM("delay", loop_wall() > a->mail->arrived ? loop_wall() - a->mail->arrived : 0), L_NUM("tries", a->entry->tries),
 		L_TEXT("words", words)));
 }
@@ -603,6 +613,9 @@ void attempt_mark(struct attempt *a, struct rcpt *r, const struct result *res)
 	struct buf who = { 0 };
 
 	r->state = failed ? RCPT_FAILED : RCPT_DELIVERED;
+	r->expanded = is_expanded(res);
+	if (r->expanded)
+		what = "expanded";
 	if (failed || tells_success(a, r, res)) {
 		r->event = a->event;
 		event_print(by, a->entry, a->event);

@@ -306,9 +306,11 @@ static void apply_line(struct mail *m, const struct places *places, const struct
 
 	if (!m->first_sane && l->when > CLOCK_SANE)
 		m->first_sane = l->when;
-	if (r && (str_eq(l->what, STR("delivered")) || str_eq(l->what, STR("relayed")) || str_eq(l->what, STR("failed")))) {
+	if (r && (str_eq(l->what, STR("delivered")) || str_eq(l->what, STR("relayed")) || str_eq(l->what, STR("expanded")) ||
+	    str_eq(l->what, STR("failed")))) {
 		r->state = l->what.p[0] == 'f' ? RCPT_FAILED : RCPT_DELIVERED;
 		r->relayed = l->what.p[0] == 'r';
+		r->expanded = l->what.p[0] == 'e';
 		r->by = l->by;
 		say(r, l);
 	} else if (str_eq(l->what, STR("deferred")) || str_eq(l->what, STR("linked"))) {
@@ -368,6 +370,20 @@ static const char *add_rcpt(struct mail *m, size_t *room, const struct recipient
 	return NULL;
 }
 
+/* "<id> <octets> 1+<staff@example.org> ..." */
+static const char *alias_line(struct mail *m, struct str rest)
+{
+	struct str octets;
+	uint64_t n;
+
+	if (!str_cut(&rest, ' ', &m->alias_of) || !id_valid(m->alias_of) || !str_cut(&rest, ' ', &octets) ||
+	    !str_number(octets, (uint64_t)m->size, &n))
+		return "the ALIAS line holds no id and number";
+	m->own = (off_t)n;
+	m->alias_rcpts = rest;
+	return NULL;
+}
+
 static const char *envelope_line(struct mail *m, size_t *room, struct str line)
 {
 	struct recipient to;
@@ -393,6 +409,8 @@ static const char *envelope_line(struct mail *m, size_t *room, struct str line)
 	}
 	if (str_starts_nocase(line, STR("ROOM")) && !str_trim(str_from(line, 4)).n)
 		return NULL;
+	if (str_starts_nocase(line, STR("ALIAS ")))
+		return alias_line(m, str_from(line, 6));
 	if (str_starts_nocase(line, STR("RELEASE "))) {
 		uint64_t n;
 

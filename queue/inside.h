@@ -35,6 +35,8 @@ bool id_valid(struct str id);
 void id_make(char id[ID_MAX], int64_t now);
 /* The id of the n-th report by `dest`'s entry about message `about`: the same whenever it is asked for. */
 void id_of_report(char id[ID_MAX], const char *about, const char *dest, unsigned n);
+/* The id of the message that aliases make of `about`, its n-th recipient the first of them: likewise. */
+void id_of_alias(char id[ID_MAX], const char *about, size_t n);
 int64_t id_arrival(const char *id);             /* Unix seconds */
 
 /* ---- files (queue/file.c) */
@@ -59,6 +61,8 @@ bool file_in_use(int dir, const char *name);
 int intake_open(void);                          /* 0 or -1 with errno */
 void intake_close(void);
 bool intake_knows(const char *id);              /* a draft with this id is waiting to become durable */
+/* The message with this id that is in cur/ and whole, or NULL: there is none (one that is not whole is set aside). */
+struct message *intake_whole(const char *id);
 /* What was appended to fd becomes durable within a second. The descriptor is duplicated, once for each round: *round is the
  * caller's, 0 at first. 0 or -1 with errno. */
 int sync_marks(int fd, unsigned *round);
@@ -216,6 +220,14 @@ size_t attempts_open(void);
 /* Makes room: settles the oldest attempt that only waits for busy destinations. False: there is none. */
 bool attempt_park_one(void);
 void attempts_close(void);
+
+/* ---- aliases (queue/alias.c) */
+
+/* What aliases have made of the message before a crash, and was not noted: it is noted now. */
+void alias_recover(struct attempt *);
+/* Before a message that aliases made in an earlier life is tried: the one that it was made of is looked at, and notes it. When this one
+ * has left, nothing would tell that it was there. */
+void alias_note_in_parent(const struct mail *made);
 
 /* ---- between queue/attempt.c and queue/settle.c */
 

@@ -675,8 +675,7 @@ static bool clear_way(const char *id, const char *why)
 	return true;
 }
 
-/* The message with this id that is in cur/ and whole, or NULL: there is none. */
-static struct message *whole_message(const char *id)
+struct message *intake_whole(const char *id)
 {
 	struct message *m = index_message(str_of(id));
 	char name[NAME_ROOM];
@@ -712,7 +711,7 @@ static int board_existing(struct draft *d, const struct message *m)
 
 void queue_commit(struct draft *d, void (*done)(void *, bool), void *arg)
 {
-	const struct message *there = whole_message(d->id);
+	const struct message *there = intake_whole(d->id);
 	bool ok;
 
 	d->done = done;

@@ -45,6 +45,14 @@ void id_of_report(char id[ID_MAX], const char *about, const char *dest, unsigned
 	id_print(id, (uint32_t)id_arrival(about), siphash(name_key, text, (size_t)len));
 }
 
+void id_of_alias(char id[ID_MAX], const char *about, size_t n)
+{
+	char text[ID_MAX + 40];
+	int len = snprintf(text, sizeof text, "%s alias %zu", about, n);
+
+	id_print(id, (uint32_t)id_arrival(about), siphash(name_key, text, (size_t)len));
+}
+
 int64_t id_arrival(const char *id)
 {
 	uint32_t v = 0;
@@ -70,6 +78,13 @@ static bool fit_for_name(struct str domain)
 
 void dest_token(struct str domain, char token[DEST_MAX + 1])
 {
+	char lower[DOMAIN_MAX + 1];
+
+	if (str_copy(lower, sizeof lower, domain)) {    /* a domain is the same in any case (RFC 1035 2.3.3) */
+		for (char *c = lower; *c; c++)
+			*c = ascii_lower(*c);
+		domain.p = lower;
+	}
 	if (fit_for_name(domain))
 		str_copy(token, DEST_MAX + 1, domain);
 	else

@@ -26,7 +26,7 @@ sources=$(ours -name '*.[ch]')
 # shellcheck disable=SC2016
 layers='
 function module(path) {
-	if (path ~ /^deliver\/(route|alias|mx|dane|mtasts)\./) return "deliver/route"
+	if (path ~ /^deliver\/(route|alias(file)?|mx|dane|mtasts)\./) return "deliver/route"
 	if (path ~ /\//) return substr(path, 1, index(path, "/") - 1)
 	sub(/\.[ch]$/, "", path)
 	return path

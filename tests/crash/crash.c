@@ -408,6 +408,8 @@ static unsigned nmessages;
 static const char *const to_all[] = { "user@here.test", "a@takes.test", "b@takes.test", "c@later.test", "d@never.test", NULL };
 static const char *const to_one[] = { "a@takes.test", NULL };
 static const char *const to_user[] = { "user@here.test", NULL };
+static const char *const to_aliases[] = { "root@here.test", "a@takes.test", "staff@here.test", NULL };
+static const char *const to_list[] = { "list@here.test", NULL };
 static const char *const to_soon[] = { "user@here.test", "a@takes.test", "e@other.test", "d@never.test", NULL };
 
 static struct message *new_message(const char *const *rcpt)
@@ -482,6 +484,9 @@ static bool scene_one(void) { return by_smtp(to_one); }
 static bool scene_mailbox(void) { return by_smtp(to_user); }
 static bool scene_all(void) { shared->put_off = 1; return by_smtp(to_all); }
 static bool scene_soon(void) { return by_smtp(to_soon); }
+
+static bool scene_alias(void) { return by_smtp(to_aliases); }
+static bool scene_list(void) { return by_smtp(to_list); }
 
 static bool scene_two(void)
 {
@@ -658,6 +663,8 @@ static const struct scene {
 	{ "mailbox", NULL, scene_mailbox, NULL, false },        /* accept, Maildir */
 	{ "several", NULL, scene_soon, NULL, false },           /* several destinations, partial delivery, a bounce */
 	{ "two", NULL, scene_two, NULL, false },                /* two messages, one connection */
+	{ "alias", NULL, scene_alias, NULL, false },            /* two of them: one message more, besides a recipient of its own */
+	{ "list", NULL, scene_list, NULL, false },              /* an alias alone, whose message goes when the new one is there */
 	{ "drop", prepare_drop, scene_drop, NULL, false },
 	{ "inetd", NULL, scene_inetd, NULL, false },            /* and flush */
 	{ "retry", NULL, scene_all, NULL, true },
@@ -668,15 +675,42 @@ enum { SCENES = sizeof scenes / sizeof *scenes };
 
 /* ---- a fresh place */
 
+/* Whom an address of a message is for; NULL: itself. One that takes all, each once: where an alias is lost, somebody goes without. */
+static const struct {
+	const char *name, *to[4];
+} aliases[] = {
+	{ "root", { "user@here.test", NULL } },
+	{ "staff", { "user@here.test", "b@takes.test", "c@other.test", NULL } },
+	{ "list", { "user@here.test", "b@takes.test", "d@never.test", NULL } },
+};
+enum { ALIASES = sizeof aliases / sizeof *aliases };
+
+static void write_aliases(void)
+{
+	char path[400];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/aliases", work);
+	if (!(f = fopen(path, "w")))
+		die(path);
+	for (size_t i = 0; i < ALIASES; i++) {
+		fprintf(f, "%s:", aliases[i].name);
+		for (size_t k = 0; aliases[i].to[k]; k++)
+			fprintf(f, "%s %s", k ? "," : "", aliases[i].to[k]);
+		fprintf(f, "\n");
+	}
+	fclose(f);
+}
+
 static void write_conf(const struct scene *s)
 {
 	FILE *f = fopen(conf, "w");
 
 	if (!f)
 		die(conf);
-	fprintf(f, "hostname = here.test\nlocal_domains = here.test\nlisten = smtp://127.0.0.1:%s\nqueue = %s/queue\nmailbox = %s/mail/{user}/\n"
+	fprintf(f, "hostname = here.test\nlocal_domains = here.test\nlisten = smtp://127.0.0.1:%s\nqueue = %s/queue\nmailbox = %s/mail/{user}/\naliases = %s/aliases\n"
 		"resolver = 127.0.0.1:9\nretry_first = 1s\nretry_max = 1s\nroute = takes.test smtp://127.0.0.1:%u\nroute = other.test smtp://127.0.0.1:%u\n"
-		"route = later.test smtp://127.0.0.1:%u\nroute = never.test smtp://127.0.0.1:%u\n", listen_port, root, root,
+		"route = later.test smtp://127.0.0.1:%u\nroute = never.test smtp://127.0.0.1:%u\n", listen_port, root, root, work,
 		peer_port[TAKES], peer_port[OTHER], peer_port[LATER], peer_port[NEVER]);
 	if (s->setting)
 		fprintf(f, "%s\n", s->setting);
@@ -695,6 +729,7 @@ static void make_place(const struct scene *s)
 	if (mkdir(root, 0700) == -1)
 		die(root);
 	write_conf(s);
+	write_aliases();
 	nmessages = 0;
 	drop_said[0] = '\0';
 	shared->put_off = 0;
@@ -817,6 +852,18 @@ static void check_rcpt(const struct message *m, const char *rcpt, uint32_t until
 		complain("%s for %s came %u times", m->token, rcpt, n);
 }
 
+static void check_rcpts(const struct message *m, const char *rcpt, uint32_t until, uint32_t again)
+{
+	size_t n = strcspn(rcpt, "@"), i = 0;
+
+	while (i < ALIASES && (strlen(aliases[i].name) != n || strncmp(aliases[i].name, rcpt, n) || strcmp(rcpt + n, "@here.test")))
+		i++;
+	if (i == ALIASES)
+		check_rcpt(m, rcpt, until, again);
+	for (size_t k = 0; i < ALIASES && aliases[i].to[k]; k++)
+		check_rcpt(m, aliases[i].to[k], until, again);
+}
+
 static bool answered(const struct message *m, uint32_t until)
 {
 	for (uint32_t i = 0; i < until; i++)
@@ -892,7 +939,7 @@ static void check_promises(const char *what, uint32_t until)
 		complain("the queue is not empty after %u rounds", rounds);
 	for (unsigned i = 0; i < nmessages; i++)
 		for (size_t k = 0; messages[i].rcpt[k] && answered(&messages[i], until); k++)
-			check_rcpt(&messages[i], messages[i].rcpt[k], until, again);
+			check_rcpts(&messages[i], messages[i].rcpt[k], until, again);
 	check_bad(until);
 	trace->next = again;
 	memset(&trace->event[again], 0, sizeof trace->event[0] * 64);

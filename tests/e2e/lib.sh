@@ -115,6 +115,7 @@ config() {
 		echo "listen = smtp://127.0.0.1:$port"
 		echo "queue = $T/$name.queue"
 		echo "mailbox = $T/$name.mail/{user}/"
+		echo "aliases = $T/$name.aliases"
 		echo "retry_first = 1s"
 		echo "retry_max = 2s"
 		echo "resolver = 127.0.0.1:9"

@@ -56,6 +56,9 @@ static void check_mail(struct mail *m, size_t file)
 	must(m->nrcpt == 0 || m->rcpt != NULL);
 	check_text(m, m->from.addr.local);
 	check_text(m, m->origin);
+	check_text(m, m->alias_of);
+	check_text(m, m->alias_rcpts);
+	must(m->own >= 0 && m->own <= m->size && (!m->alias_of.n || id_valid(m->alias_of)));
 	for (size_t i = 0; i < m->nrcpt; i++) {
 		const struct rcpt *r = &m->rcpt[i];
 

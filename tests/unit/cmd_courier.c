@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "cmd/courier.h"
+#include "cmd/expand.h"
 #include "cmd/report.h"
 #include "deliver/lame.h"
 #include "deliver/stscache.h"
@@ -744,6 +745,84 @@ START_TEST(a_mixed_refusal_is_not_carried_to_another_host)
 }
 END_TEST
 
+/* ---- aliases in a domain that has a route: they are ours, and the others go there */
+
+static struct aliases *take_aliases(void)
+{
+	static struct str local[] = { { "y.test", 6 } };
+	static struct alias_config config = { .routes = &routes, .origin = "y.test" };
+	struct aliases *a = aliases_new(&config);
+
+	routes.local = local;
+	routes.nlocal = 1;
+	route("y.test smtp://127.0.0.1:%u");
+	route("z.test smtp://127.0.0.2:%u");
+	ck_assert(aliases_take(a, STR("team: c@z.test\n"), STR("")));
+	expand_configure(a);
+	return a;
+}
+
+static void no_aliases(struct aliases *a)
+{
+	expand_configure(NULL);
+	aliases_free(a);
+	routes.nlocal = 0;
+}
+
+static struct peer *peer_for_alias(void)
+{
+	struct peer *p = peer_at(2, HELLO ENVELOPE("c@z.test") TAKES BYE);
+
+	peer_message(p, STR("Delivered-To: team@y.test\r\nSubject: x\r\n\r\n.dot\r\n"));
+	return p;
+}
+
+START_TEST(an_alias_of_a_routed_domain_goes_its_way_and_the_others_theirs)
+{
+	struct aliases *a = take_aliases();
+	struct peer *theirs = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES BYE), *other = peer_for_alias();
+
+	put("team@y.test b@y.test");
+	await(3);
+	told_holds("team@y.test delivered by -: 0 2.0.0 an alias: sent on as ");
+	told_holds("b@y.test delivered by [127.0.0.1]");
+	told_holds("c@z.test delivered by [127.0.0.2]");
+	played(theirs);
+	played(other);
+	no_aliases(a);
+}
+END_TEST
+
+START_TEST(for_aliases_alone_no_connection_is_made)
+{
+	struct aliases *a = take_aliases();
+	struct peer *other = peer_for_alias();
+
+	put("team@y.test");
+	await(2);
+	told_holds("c@z.test delivered by [127.0.0.2]");
+	ck_assert_uint_eq(entries(0) + entries(1), 0);
+	played(other);
+	no_aliases(a);
+}
+END_TEST
+
+START_TEST(aliases_are_looked_for_on_a_connection_that_is_there)
+{
+	struct aliases *a = take_aliases();
+	struct peer *theirs = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("d@y.test") TAKES BYE), *other = peer_for_alias();
+
+	with_room_for_idlers();
+	put("b@y.test");
+	await(1);
+	put("team@y.test d@y.test");    /* the connection is idle */
+	await(4);
+	played(theirs);
+	played(other);
+	no_aliases(a);
+}
+END_TEST
+
 START_TEST(lmtp_gives_each_recipient_its_own_result)
 {
 	struct peer *p;
@@ -1240,6 +1319,9 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces, 0, 5);
 	tcase_add_test(t, a_mixed_refusal_is_not_carried_to_another_host);
 	tcase_add_test(t, lmtp_gives_each_recipient_its_own_result);
+	tcase_add_test(t, an_alias_of_a_routed_domain_goes_its_way_and_the_others_theirs);
+	tcase_add_test(t, for_aliases_alone_no_connection_is_made);
+	tcase_add_test(t, aliases_are_looked_for_on_a_connection_that_is_there);
 	tcase_add_test(t, a_dead_destination_is_probed_by_one_message_and_the_others_leave_with_it);
 	tcase_add_loop_test(t, a_domain_that_cannot_get_mail_is_reported_at_once, 0, ROWS(hopeless));
 	tcase_add_test(t, a_domain_that_cannot_be_looked_up_waits_and_counts);

@@ -204,6 +204,8 @@ START_TEST(values_that_cannot_work_are_told)
 		{ "origin = @", "-o: origin = @: " },
 		{ "mailbox = /var/mail", "has no {user} in it" },
 		{ "mailbox =", "-o: mailbox is empty." },
+		{ "subaddress = ++", "-o: subaddress = ++ is no separator. Write one of + - . _ or =, or nothing." },
+		{ "subaddress = a", "-o: subaddress = a is no separator." },
 		{ "queue =", "-o: queue is empty." },
 		{ "postmaster = a/b", "-o: postmaster = a/b can be no user's name" },
 		{ "resolver = ns.example.org", "-o: resolver: \"ns.example.org\" is no address" },

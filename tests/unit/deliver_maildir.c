@@ -125,7 +125,7 @@ enum { INLINE, HELPER, WAYS };
 static struct maildir_config config_of(int way)
 {
 	return (struct maildir_config){ .template = template, .fallback = fallback, .hostname = "mail.example.org",
-		.inline_work = way == INLINE };
+		.inline_work = way == INLINE, .separator = '+' };
 }
 
 static void start(int way)
@@ -528,6 +528,65 @@ START_TEST(mail_that_comes_back_is_refused_once)
 }
 END_TEST
 
+/* What an alias has just put there itself is no sign of a loop, and is kept. */
+START_TEST(our_own_trace_is_no_circle)
+{
+	static const char own[] = "Delivered-To: bob@example.org\r\n", text[] = "Delivered-To: bob@example.org\r\nSubject: x\r\n\r\n";
+	struct buf got = { 0 };
+	struct trial t;
+	struct reply r;
+
+	make_mailbox("bob");
+	start(_i);
+	write_new(in_dir("message2"), text, strlen(text));
+	begin(&t, "bob", in_dir("message2"), 0);
+	r = finish(&t);
+	expect(&r, 554, "5.4.6");
+	begin(&t, "bob", in_dir("message2"), 0);
+	t.job.own = strlen(own);
+	r = finish(&t);
+	expect(&r, 250, "2.1.5");
+	read_delivered("bob", &got);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&got), "Delivered-To: bob@example.org\nDelivered-To: bob@example.org\nSubject"));
+	buf_free(&got);
+}
+END_TEST
+
+/* ---- subaddresses */
+
+START_TEST(a_detail_behind_the_name_goes_to_the_name)
+{
+	static const struct row { const char *local, *user; } row[] = {
+		{ "bob+shop", "bob" }, { "Bob+A=b%c", "bob" }, { "\"bob+two words\"", "bob" }, { "bob+a+b", "bob" }, { "bob+", "bob" }, { "bob+own", "bob+own" },
+	};
+
+	make_mailbox("bob");
+	make_mailbox("bob+own");
+	start(_i);
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		unsigned before = delivered_to(row[i].user);
+
+		ck_assert_msg(deliver_text(row[i].local, MESSAGE).code == 250, "%s", row[i].local);
+		ck_assert_uint_eq(delivered_to(row[i].user), before + 1);
+	}
+	ck_assert_int_eq(deliver_text("carol+x", MESSAGE).code, 550);
+	ck_assert_int_eq(deliver_text("+x", MESSAGE).code, 550);
+	ck_assert_int_eq(deliver_text("postmaster+x", MESSAGE).code, 250);
+	ck_assert_uint_eq(files_in(in_dir("postmaster/new"), NULL), 1);
+}
+END_TEST
+
+START_TEST(without_a_separator_there_are_no_details)
+{
+	struct maildir_config c = config_of(_i);
+
+	c.separator = 0;
+	make_mailbox("bob");
+	ck_assert_ptr_null(maildir_start(&c));
+	ck_assert_int_eq(deliver_text("bob+x", MESSAGE).code, 550);
+}
+END_TEST
+
 /* ---- postmaster */
 
 START_TEST(postmaster_always_has_a_mailbox)
@@ -800,7 +859,7 @@ START_TEST(questions_have_three_answers)
 {
 	const struct row { const char *local; enum outcome outcome; } row[] = {
 		{ "bob", FOUND }, { "BOB", FOUND }, { "\"b\\ob\"", FOUND }, { "postmaster", FOUND }, { "carol", NO_NAME },
-		{ "a/b", NO_NAME }, { "..", NO_NAME }, { "linked", UNKNOWN },
+		{ "a/b", NO_NAME }, { "..", NO_NAME }, { "bob+x", FOUND }, { "bob+x=y", FOUND }, { "carol+x", NO_NAME }, { "a/b+x", NO_NAME }, { "linked", UNKNOWN },
 	};
 
 	make_mailbox("bob");
@@ -1022,6 +1081,9 @@ Suite *deliver_maildir_suite(void)
 	tcase_add_loop_test(work, missing_disks_defer_and_do_not_bounce, 0, WAYS);
 	tcase_add_loop_test(work, mail_that_comes_back_is_refused_once, 0, ROWS(circles));
 	tcase_add_loop_test(work, postmaster_always_has_a_mailbox, 0, WAYS);
+	tcase_add_loop_test(work, our_own_trace_is_no_circle, 0, WAYS);
+	tcase_add_loop_test(work, a_detail_behind_the_name_goes_to_the_name, 0, WAYS);
+	tcase_add_loop_test(work, without_a_separator_there_are_no_details, 0, WAYS);
 	tcase_add_loop_test(work, postmaster_without_any_place_is_deferred, 0, WAYS);
 	tcase_add_loop_test(work, bare_postmaster_is_named_with_our_host, 0, WAYS);
 	tcase_add_loop_test(work, every_refusal_of_the_system_is_temporary_and_leaves_nothing, 0, ROWS(faults));

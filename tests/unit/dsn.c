@@ -63,6 +63,10 @@ static const struct dsn_rcpt arrived = {
 	.addr = STR("bob@example.net"), .action = DSN_DELIVERED, .status = STR("2.1.5"), .host = STR("maildir"),
 	.words = STR("250 2.1.5 delivered to the mailbox of bob"), .when = ARRIVED + 1,
 };
+static const struct dsn_rcpt sent_on = {
+	.addr = STR("staff@example.net"), .action = DSN_EXPANDED, .status = STR("2.0.0"), .host = STR("-"),
+	.words = STR("an alias: sent on as 6b0c3d50a1, to 3 recipients"), .when = ARRIVED + 1,
+};
 static const struct dsn_rcpt beyond_ascii = {
 	.addr = STR("b\xc3\xb6" "b@example.net"), .orcpt = STR("utf-8;b+5Cx{F6}b@example.net"), .action = DSN_FAILED, .status = STR("5.2.1"),
 	.host = STR("mx.example.net[192.0.2.1]:25"), .words = STR("550 5.2.1 switched off"), .when = ARRIVED + 1,
@@ -80,6 +84,7 @@ static const struct story {
 	{ "several", several, 4, ARRIVED + 432000, 0, false, STR(""), STR(HEADER BODY) },
 	{ "delayed", &waiting, 1, ARRIVED + 14400, ARRIVED + 18000, true, STR(""), STR(HEADER BODY) },
 	{ "delivered", &arrived, 1, ARRIVED + 2, 0, false, STR("7"), STR(HEADER BODY) },
+	{ "expanded", &sent_on, 1, ARRIVED + 2, 0, false, STR(""), STR(HEADER BODY) },
 	{ "full", &unknown_user, 1, ARRIVED + 5, 0, true, STR(""), STR(HEADER BODY) },
 	{ "utf8", &beyond_ascii, 1, ARRIVED + 5, 0, true, STR(""), STR("Subject: Gr\xc3\xbc\xc3\x9f" "e\r\n\r\n\xc3\xa4\r\n") },
 	{ "broken-header", &unknown_user, 1, ARRIVED + 5, 0, true, STR(""), STR("Subject: a\0b\rc = d \r\nX: y\r\n\r\nbody\r\n") },

@@ -637,15 +637,22 @@ START_TEST(xtext_is_decoded_or_refused_whole)
 		{ S("+80"), NULL }, { S("+FF"), NULL }, { S("a\n"), NULL },
 		{ S("\xc3\xb8"), NULL }, { S("a\0"), NULL },
 	};
-	struct buf b = { 0 };
+	struct buf b = { 0 }, again = { 0 };
 
 	for (size_t i = 0; i < COUNT(row); i++) {
 		buf_clear(&b);
 		ck_assert_msg(xtext_valid(row[i].in) == (row[i].out != NULL), "row %zu", i);
 		ck_assert(xtext_decode(&b, row[i].in) == (row[i].out != NULL));
 		ck_assert_str_eq(buf_cstr(&b), row[i].out ? row[i].out : "");
+		buf_clear(&again);
+		ck_assert(xtext_encode(&again, buf_view(&b)) && xtext_valid(buf_view(&again)));
+		buf_clear(&b);
+		ck_assert(xtext_decode(&b, buf_view(&again)));
+		ck_assert_str_eq(buf_cstr(&b), row[i].out ? row[i].out : "");
 	}
+	ck_assert(!xtext_encode(&again, STR("a\n")) && !xtext_encode(&again, STR("\xc3\xb8")));
 	buf_free(&b);
+	buf_free(&again);
 }
 END_TEST
 

@@ -68,6 +68,28 @@ START_TEST(one_destination_is_in_the_name_and_several_are_a_plus)
 }
 END_TEST
 
+START_TEST(a_domain_in_capitals_is_the_same_destination)
+{
+	static const struct rig_answer later[] = { { "", RESULT_DEFERRED, BLAME_RCPT, 451, "come again" } };
+	static const char *const to[] = { "b@ONE.Example", "b@One.example c@one.example", "b@ONE.example c@Two.Example d@two.example" };
+
+	for (size_t i = 0; i < sizeof to / sizeof *to; i++) {
+		rig_answers(NULL, 0);
+		ck_assert(rig_put("a@s.example", to[i]));
+		rig_run(10);
+		ck_assert_str_eq(rig_cur(), "");
+		rig_answers(later, 1);
+		ck_assert(rig_put("a@s.example", to[i]));
+		rig_run(10);
+		ck_assert_str_eq(rig_cur(), i < 2 ? "1 one.example" : "1 one.example, 1 two.example");
+		rig_answers(NULL, 0);
+		rig_run(4 * 3600);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+	ck_assert_uint_eq(rig_count("bad"), 0);
+}
+END_TEST
+
 START_TEST(a_draft_that_is_given_up_leaves_nothing)
 {
 	struct envelope e = { 0 };
@@ -886,6 +908,7 @@ Suite *queue_suite(void)
 
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, one_destination_is_in_the_name_and_several_are_a_plus);
+	tcase_add_test(t, a_domain_in_capitals_is_the_same_destination);
 	tcase_add_test(t, a_draft_that_is_given_up_leaves_nothing);
 	tcase_add_test(t, a_large_message_is_delivered_octet_for_octet);
 	tcase_add_test(t, an_empty_message_is_delivered);

@@ -110,7 +110,7 @@ struct dest *dest_for(struct str domain)
 
 bool dest_is_failing(const struct entry *e)
 {
-	return e->domain && e->domain->dest && e->domain->dest->failures;
+	return e->domain && e->domain->dest && e->domain->dest->failures && !e->domain->dest->ours;
 }
 
 const struct way *dest_way(const struct dest *d) { return &d->way; }
@@ -138,15 +138,24 @@ static void take_back_ready(struct dest *d)
 		bundle_unmake(owner_of(x, struct bundle_private, ready)->bundle);
 }
 
-void dest_went(struct dest *d, const struct reply *failed)
+/* It waits, and then one message tries whether it is better. The pauses grow, but not for a fault of this machine: that ends for all at
+ * once, and nobody else is troubled by our asking. */
+static void dest_fails(struct dest *d, enum blame blame, const struct reply *why)
 {
-	if (failed) {
+	if (blame != BLAME_SELF || !d->failures)
 		d->failures++;
-		d->down = true;
-		d->last = *failed;
-		d->window = 1;
-		timer_set(&d->back, back_off(d->failures) * 1000);
-		take_back_ready(d);
+	d->ours = blame >= BLAME_SELF;
+	d->down = true;
+	d->last = *why;
+	d->window = 1;
+	timer_set(&d->back, back_off(blame == BLAME_SELF ? 1 : d->failures) * 1000);
+	take_back_ready(d);
+}
+
+void dest_went(struct dest *d, enum blame blame, const struct reply *why)
+{
+	if (blame >= BLAME_DEST) {
+		dest_fails(d, blame, why);
 		return;
 	}
 	d->failures = 0;

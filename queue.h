@@ -91,7 +91,9 @@ enum blame {
 	BLAME_RCPT,                     /* the peer spoke of this recipient or message */
 	BLAME_TALK,                     /* the conversation failed, or the whole transaction was put off: no word about recipients */
 	BLAME_DEST,                     /* no conversation came about: destination down, its other mail waits */
-	BLAME_SELF                      /* fault of our side: counts as no attempt */
+	/* Faults of our side count as no attempt. */
+	BLAME_SELF,                     /* of this machine (no resolver, no memory): any other message would meet it, too; once it is over, mail goes soon */
+	BLAME_SETUP                     /* of what is configured for the destination (login, host of a route): as BLAME_DEST until somebody mends it */
 };
 enum handed {                           /* RESULT_DELIVERED: who tells the sender, if he asked for it (RFC 3461 5.2) */
 	HANDED_DELIVERED,               /* we do: it is where it belongs */

@@ -522,7 +522,7 @@ static void not_let_in(struct courier *c, const struct reply *why)
 		str_copy(said, sizeof said, str_of(why->text));
 		when = loop_wall();
 	}
-	bundle_fails(c, BLAME_SELF, why);
+	bundle_fails(c, BLAME_SETUP, why);
 	courier_end(c);
 }
 
@@ -675,6 +675,14 @@ static void connect_next(struct courier *c)
 
 /* ---- finding the hosts */
 
+/* A configured host that the DNS does not know, or gives no address, is for the administrator; no resolver at all is a fault of the machine. */
+static enum blame blame_for_no_hosts(const struct courier *c)
+{
+	if (!c->hosts->local_fault)
+		return BLAME_DEST;
+	return c->route.kind == ROUTE_MX || c->hosts->partial ? BLAME_SELF : BLAME_SETUP;
+}
+
 static void no_hosts_known(struct courier *c, const struct reply *why)
 {
 	bool final = why->code >= 500 && !c->hosts->local_fault;
@@ -682,7 +690,7 @@ static void no_hosts_known(struct courier *c, const struct reply *why)
 	if (final)
 		bundle_ends(c, &(struct result){ .what = RESULT_FAILED, .reply = why });
 	else
-		bundle_fails(c, c->hosts->local_fault ? BLAME_SELF : BLAME_DEST, why);
+		bundle_fails(c, blame_for_no_hosts(c), why);
 }
 
 static void look_for_hosts(struct task *t)

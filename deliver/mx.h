@@ -26,7 +26,7 @@ struct mx_result {
 	size_t n;
 	struct mx_address at[MX_ADDRESSES];
 	struct dane dane[MX_HOSTS];     /* what DNSSEC demands of each host */
-	bool partial;                   /* n > 0: of another host the addresses, or its demands, cannot be found out now */
+	bool partial;                   /* of a host (n > 0: of another one) the addresses, or its demands, cannot be found out now */
 	/* n == 0: why. reply.code 5xx: permanent, 4xx: try later. */
 	struct reply why;
 	bool local_fault;               /* our resolver's or our smarthost's fault: never permanent, counts as no attempt */

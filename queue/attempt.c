@@ -638,10 +638,10 @@ void queue_result(struct bundle *b, size_t i, const struct result *given)
 	if (b->mixed && res.blame == BLAME_RCPT && res.what != RESULT_DELIVERED)
 		return;                 /* it stays busy: tried again for its domain alone when the bundle ends */
 	r->busy = false;
-	if (res.blame == BLAME_SELF && res.what == RESULT_FAILED)
+	if (res.blame >= BLAME_SELF && res.what == RESULT_FAILED)
 		res.what = RESULT_DEFERRED;     /* a fault of ours is never a final one */
-	p->self |= res.blame == BLAME_SELF;
-	p->failed_dest |= res.blame == BLAME_DEST && res.what == RESULT_DEFERRED;
+	if (res.what == RESULT_DEFERRED && res.blame > p->blame)
+		p->blame = res.blame;
 	if (res.what == RESULT_DEFERRED) {
 		defer(b, r, &res);
 	} else {
@@ -695,7 +695,7 @@ void queue_done(struct bundle *b, const struct result *rest)
 	static const struct result none = { .what = RESULT_DEFERRED, .blame = BLAME_RCPT, .reply = &silence };
 	struct attempt *a = b->x->attempt;
 	struct dest *d = b->dest;
-	bool failed = false, self = false;
+	enum blame blame;
 	struct reply why;
 
 	for (size_t i = 0; i < b->n; i++)
@@ -706,18 +706,16 @@ void queue_done(struct bundle *b, const struct result *rest)
 		journal_deferral(b);
 		count_deferred();
 	}
-	failed = b->x->failed_dest;
-	self = b->x->self;
+	blame = b->x->blame;
 	why = b->x->why;
-	a->self |= self;
-	a->counts |= !self;
+	a->self |= blame >= BLAME_SELF;
+	a->counts |= blame < BLAME_SELF;
 	a->started--;
 	dest_hold(d);
 	end_bundle(b);
 	if (!a->bundles.n)
 		attempt_settle(a);
-	if (failed || !self)
-		dest_went(d, failed ? &why : NULL);
+	dest_went(d, blame, &why);
 	dest_release(d);
 }
 

@@ -145,6 +145,7 @@ struct dest {
 	unsigned couriers;              /* connections, the idle ones too */
 	unsigned window;                /* connections allowed now: grows with success */
 	unsigned failures;              /* in a row; 0: up */
+	bool ours;                      /* the last of them was a fault of our side */
 	bool down;                      /* until `back` expires; then one probe at a time */
 	struct timer back;
 	struct node runnable;           /* something may be done here */
@@ -157,9 +158,10 @@ void look_after(struct entry *);                /* old enough for a delay notice
 struct dest *dest_for(struct str domain);       /* by the configured ways; NULL: no memory. Not held: dest_hold() it. */
 void dest_hold(struct dest *);
 void dest_release(struct dest *);               /* NULL is fine */
-void dest_went(struct dest *, const struct reply *failed);      /* a bundle ended: NULL: there was a conversation */
+void dest_went(struct dest *, enum blame, const struct reply *why);     /* a bundle ended; BLAME_RCPT, BLAME_TALK: there was a conversation */
 void dest_is_runnable(struct dest *);
-bool dest_is_failing(const struct entry *);     /* the last try of anything where it goes came to no conversation */
+/* The last try of anything where it goes came to no conversation, and that was no fault of ours. */
+bool dest_is_failing(const struct entry *);
 void attempt_gone(const struct attempt *);
 void plan_soon(void);                           /* places are free or work has come */
 int64_t back_off(unsigned tries);               /* seconds to wait after that many tries, with chance */
@@ -199,7 +201,8 @@ struct bundle_private {
 	struct node ready;              /* in its destination */
 	struct node mine;               /* in its attempt */
 	bool started;
-	bool failed_dest, self, deferred;
+	bool deferred;
+	enum blame blame;               /* the gravest of what was deferred */
 	struct reply why;               /* of the first deferral, and who said it */
 	char host[300];
 };

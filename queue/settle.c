@@ -180,10 +180,18 @@ static bool delay_is_due(const struct attempt *a)
 
 /* ---- the end of the lifetime */
 
+/* Nothing but a fault of our own has come of it: that counts as no attempt. */
+static bool faulty_here(const struct attempt *a)
+{
+	return a->self && !a->counts && a->moved;
+}
+
 bool attempt_expired(const struct attempt *a)
 {
 	/* A machine that was off for a week shall try first. What waits behind a dead destination has been tried by its probes. */
-	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime && (a->entry->tries > 0 || dest_is_failing(a->entry));
+	bool tried = (faulty_here(a) ? a->old_tries : a->entry->tries) > 0 || dest_is_failing(a->entry);
+
+	return tried && clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
 }
 
 /* The last that was heard: by the recipient, or by others that went the same way. */
@@ -412,12 +420,12 @@ static void set_aside_unreportable(struct attempt *a)
 	buf_free(&why);
 }
 
-/* Our own fault counts as no attempt: the name goes back to the tries it had. */
+/* The name goes back to the tries it had. How long it really waits is its destination's business. */
 static void uncount(struct attempt *a)
 {
 	struct entry *e = a->entry;
 
-	if (!a->self || a->counts || !a->moved)
+	if (!faulty_here(a))
 		return;
 	if (entry_restamp(e, loop_wall() + back_off(1), a->old_tries) == -1 && errno == ENOENT)
 		index_scan_soon();

@@ -807,6 +807,37 @@ START_TEST(without_a_resolver_nothing_is_counted_as_an_attempt)
 }
 END_TEST
 
+static const struct { const char *route, *host; const char *script, *words; } setups[] = {
+	{ "* smtp://127.0.0.1:%u", NULL, HELLO "eof\n" HELLO "eof\n" HELLO "eof\n", "the server offers no login" },
+	{ "* smtp://nowhere.test", NULL, NULL, "nowhere.test, the route configured here, does not exist" },
+	{ "* smtp://bare.test", "bare.test TXT \"x\"", NULL, "bare.test, the route configured here, has no address" },
+};
+
+START_TEST(what_is_wrong_in_our_settings_is_met_by_one_message_in_growing_pauses)
+{
+	struct peer *p = setups[_i].script ? peer_at(1, setups[_i].script) : NULL;
+
+	if (setups[_i].host)
+		knows(setups[_i].host);
+	route(setups[_i].route);
+	if (p)
+		rules[0].login = (struct route_login){ .user = "anna", .password = "secret" };
+	for (int i = 0; i < 20; i++)
+		put("b@y.test");
+	await(1);
+	told_holds(setups[_i].words);
+	loop_advance(331 * 1000);
+	await(2);
+	loop_advance(201 * 1000);       /* the first pause is over twice */
+	await(2);
+	loop_advance(461 * 1000);
+	await(3);
+	ck_assert_uint_eq(entries(0), 20);
+	if (p)
+		played(p);
+}
+END_TEST
+
 static unsigned descriptors(void)
 {
 	unsigned n = 0;
@@ -948,6 +979,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, a_domain_that_cannot_get_mail_is_reported_at_once, 0, ROWS(hopeless));
 	tcase_add_test(t, a_domain_that_cannot_be_looked_up_waits_and_counts);
 	tcase_add_test(t, without_a_resolver_nothing_is_counted_as_an_attempt);
+	tcase_add_loop_test(t, what_is_wrong_in_our_settings_is_met_by_one_message_in_growing_pauses, 0, ROWS(setups));
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));

@@ -504,6 +504,40 @@ START_TEST(a_dead_destination_is_probed_by_one_and_the_others_keep_their_names)
 }
 END_TEST
 
+START_TEST(a_fault_of_our_own_is_met_by_one_message_and_bounces_none)
+{
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_SETUP, 0, "login refused" });
+	for (int i = 0; i < 100; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert_uint_le(rig.nsent, 2);
+	ck_assert_uint_eq(queue_due(), 0);
+	rig_run(3600);
+	ck_assert_uint_le(rig.nsent, 6);
+	ck_assert_ptr_null(strstr(rig_cur(), "1 x.example"));
+	rig_run(12 * 86400);            /* more than twice the lifetime */
+	ck_assert_uint_eq(rig_count("cur"), 100);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
+	rig_answers(NULL, 0);
+	rig_run(3960);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_fault_of_this_machine_is_met_by_one_message_and_over_soon_after_its_end)
+{
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_SELF, 0, "no resolver answers" });
+	for (int i = 0; i < 100; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(6 * 3600);
+	ck_assert_uint_le(rig.nsent, 2 + 6 * 3600 / 270);
+	rig_answers(NULL, 0);
+	rig_run(330);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
+}
+END_TEST
+
 START_TEST(many_messages_for_a_dead_shared_way_cost_nothing_while_they_wait)
 {
 	unsigned turns = 0;
@@ -914,6 +948,8 @@ Suite *queue_suite(void)
 	tcase_add_test(w, back_off_doubles_within_its_bounds);
 	tcase_add_test(w, a_deferred_message_is_tried_again_in_growing_intervals);
 	tcase_add_test(w, a_dead_destination_is_probed_by_one_and_the_others_keep_their_names);
+	tcase_add_test(w, a_fault_of_our_own_is_met_by_one_message_and_bounces_none);
+	tcase_add_test(w, a_fault_of_this_machine_is_met_by_one_message_and_over_soon_after_its_end);
 	tcase_add_test(w, many_messages_for_a_dead_shared_way_cost_nothing_while_they_wait);
 	tcase_add_test(w, a_dead_destination_stops_no_other);
 	tcase_add_test(w, a_wake_up_probes_a_dead_destination_at_once);

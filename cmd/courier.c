@@ -21,6 +21,7 @@ enum {
 	COURIERS_REMOTE = 10,           /* connections to one destination */
 	COURIERS_LOCAL = 4,
 	LINES_TO_ADDRESS = 10,          /* connections to one address; who wants another waits for one of them */
+	LINES_IN_ALL = 100,
 	FAIR_SHARE = 10,                /* messages that one destination sends over a connection while another one waits for it */
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
 	IDLE_MS = 2000,                 /* a connection with nothing to do is kept for what may still come */
@@ -32,7 +33,7 @@ static const struct courier_config *config;
 
 /* A connection. One that the courier has left lives on until its QUIT is answered (RFC 5321 4.1.1.10). */
 struct line {
-	struct node node;               /* of lines, while it has a courier */
+	struct node node;               /* of lines */
 	struct courier *courier;        /* NULL: left */
 	struct client *client;
 	struct sockaddr_storage addr;
@@ -118,25 +119,47 @@ static size_t lines_to(const struct sockaddr_storage *addr)
 	return n;
 }
 
-/* There is room for another connection to this address. */
-static void room_at(const struct sockaddr_storage *addr)
+/* A connection counts until it is gone: for the peer it is one, whoever has left it here. */
+static bool full(const struct sockaddr_storage *addr)
 {
-	struct courier *w = waiter_for(addr);
+	return lines.n >= LINES_IN_ALL || lines_to(addr) >= LINES_TO_ADDRESS;
+}
 
-	if (!w)
-		return;
+static void call(struct courier *w)
+{
 	list_remove(&waiters, &w->waiting);
 	task_post(&w->again);
 }
 
-/* The courier has no more to do with it: somebody else may have its place. */
-static void part(struct courier *c, struct line *l)
+/* There is room for another connection to this address, or when all places were taken, to any: the first who waits for it. */
+static void room_at(const struct sockaddr_storage *addr, bool any)
 {
+	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
+		struct courier *w = owner_of(x, struct courier, waiting);
+		const struct sockaddr_storage *wanted = &wanted_address(w)->addr;
+
+		if ((any || same_address(wanted, addr)) && !full(wanted)) {
+			call(w);
+			return;
+		}
+	}
+}
+
+static void line_free(struct line *l)
+{
+	bool all_taken = lines.n >= LINES_IN_ALL;
+
 	list_remove(&lines, &l->node);
-	l->courier = NULL;
+	room_at(&l->addr, all_taken);
+	free(l);
+}
+
+/* The courier has no more to do with it. */
+static void part(struct courier *c)
+{
+	c->line->courier = NULL;
 	c->line = NULL;
 	c->served = 0;
-	room_at(&l->addr);
 }
 
 static void leave_host(struct courier *c)
@@ -145,7 +168,7 @@ static void leave_host(struct courier *c)
 
 	if (!l)
 		return;
-	part(c, l);
+	part(c);
 	client_quit(l->client);
 }
 
@@ -300,7 +323,7 @@ static struct courier *idle_on(struct courier *c)
 	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x)) {
 		struct line *l = owner_of(x, struct line, node);
 
-		if (!l->courier->bundle && timer_armed(&l->courier->patience) && suits(l, c))
+		if (l->courier && !l->courier->bundle && timer_armed(&l->courier->patience) && suits(l, c))
 			return l->courier;
 	}
 	return NULL;
@@ -533,8 +556,8 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	bool may_go_without = l->config.tls == CLIENT_TLS_MAY;
 
 	if (c)
-		part(c, l);
-	free(l);
+		part(c);
+	line_free(l);
 	if (!c)
 		return;
 	if (c->bundle && client_tls_failed(client) && may_go_without) {
@@ -658,7 +681,7 @@ static void connect_next(struct courier *c)
 			take_line(c, other);
 			return;
 		}
-		if (lines_to(&a->addr) >= LINES_TO_ADDRESS) {
+		if (full(&a->addr)) {
 			list_push(&waiters, &c->waiting);
 			return;
 		}
@@ -667,7 +690,7 @@ static void connect_next(struct courier *c)
 			return;
 		c->unasked = true;
 		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
-		room_at(&a->addr);
+		room_at(&a->addr, false);
 		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	}
 	no_host(c);

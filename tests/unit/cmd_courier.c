@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cmd/courier.h"
@@ -631,6 +632,191 @@ START_TEST(after_a_detour_the_best_host_is_tried_first_again)
 }
 END_TEST
 
+/* ---- how many connections at a time */
+
+/* A host at every address of loopback that takes all who come at once; struct peer takes one after the other. */
+static struct crowd {
+	struct io listener;
+	const char *ehlo;               /* the last line of its answer */
+	bool mute, holds_quit;          /* says nothing at all; says nothing to QUIT */
+	bool hangs_up;                  /* behind each message */
+	unsigned open, most, ever;
+	struct guest {
+		struct io io;
+		char line[300];
+		size_t n;
+		bool body;
+	} guest[256];
+	struct buf took;                /* the domain of each recipient, ended by blanks */
+} crowd;
+
+static void guest_leaves(struct guest *g)
+{
+	io_forget(&g->io);
+	close(g->io.fd);
+	g->io.fd = -1;
+	crowd.open--;
+}
+
+static void tell_guest(struct guest *g, const char *text)
+{
+	ck_assert_int_eq(send(g->io.fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static void guest_says(struct guest *g, const char *line)
+{
+	if (g->body) {
+		if (strcmp(line, ".") != 0)
+			return;
+		g->body = false;
+		tell_guest(g, "250 2.0.0 taken\r\n");
+		if (crowd.hangs_up)
+			guest_leaves(g);
+	} else if (!strncmp(line, "EHLO", 4)) {
+		tell_guest(g, "250-mx\r\n250-PIPELINING\r\n");
+		tell_guest(g, crowd.ehlo);
+	} else if (!strncmp(line, "QUIT", 4)) {
+		if (crowd.holds_quit)
+			return;
+		tell_guest(g, "221 bye\r\n");
+		guest_leaves(g);
+	} else if (!strncmp(line, "DATA", 4)) {
+		g->body = true;
+		tell_guest(g, "354 go\r\n");
+	} else {
+		if (!strncmp(line, "RCPT", 4))
+			buf_printf(&crowd.took, "%.*s ", (int)strcspn(strchr(line, '@') + 1, ">"), strchr(line, '@') + 1);
+		tell_guest(g, "250 ok\r\n");
+	}
+}
+
+static void guest_ready(struct io *io, short revents)
+{
+	struct guest *g = owner_of(io, struct guest, io);
+	char c;
+
+	(void)revents;
+	while (g->io.fd != -1) {
+		ssize_t n = recv(g->io.fd, &c, 1, 0);
+
+		if (n == -1 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			guest_leaves(g);
+		} else if (c == '\n') {
+			g->line[g->n] = '\0';
+			g->n = 0;
+			guest_says(g, g->line);
+		} else if (c != '\r' && g->n < sizeof g->line - 1) {
+			g->line[g->n++] = c;
+		}
+	}
+}
+
+static void crowd_comes(struct io *io, short revents)
+{
+	int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct guest *g = crowd.guest;
+
+	(void)revents;
+	while (g->io.fd != -1)
+		g++;
+	ck_assert(fd != -1 && g < crowd.guest + 256);
+	*g = (struct guest){ .io = { .fd = fd, .ready = guest_ready } };
+	ck_assert_int_eq(io_watch(&g->io, POLLIN), 0);
+	crowd.ever++;
+	if (++crowd.open > crowd.most)
+		crowd.most = crowd.open;
+	if (!crowd.mute)
+		tell_guest(g, "220 mx\r\n");
+}
+
+static void crowd_opens(const char *address, const char *ehlo)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
+
+	crowd = (struct crowd){ .ehlo = ehlo, .listener = { .fd = fd, .ready = crowd_comes } };
+	for (size_t i = 0; i < 256; i++)
+		crowd.guest[i].io.fd = -1;
+	inet_pton(AF_INET, address, &a.sin_addr);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	ck_assert(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 256) == 0);
+	ck_assert_int_eq(io_watch(&crowd.listener, POLLIN), 0);
+}
+
+/* Everybody is shown out. */
+static void crowd_closes(void)
+{
+	io_forget(&crowd.listener);
+	close(crowd.listener.fd);
+	for (size_t i = 0; i < 256; i++)
+		if (crowd.guest[i].io.fd != -1)
+			guest_leaves(&crowd.guest[i]);
+	buf_free(&crowd.took);
+}
+
+static void with_places(unsigned n)
+{
+	queue_close();
+	conf.couriers = n;
+	start_queue();
+}
+
+START_TEST(a_connection_counts_until_the_peer_has_let_it_go)
+{
+	knows("z.test MX 10 mx1.test");
+	with_places(100);
+	crowd_opens("127.0.0.1", "250 LIMITS MAILMAX=1\r\n");
+	crowd.holds_quit = true;
+	for (int i = 0; i < 45; i++)
+		put("b@z.test");
+	await(10);
+	ck_assert_uint_eq(crowd.most, 10);
+	loop_advance(5000);             /* as long as QUIT is waited for */
+	await(20);
+	ck_assert_uint_eq(crowd.most, 10);
+	crowd.holds_quit = false;
+	loop_advance(5000);
+	await(45);
+	ck_assert_uint_eq(crowd.most, 10);
+	ck_assert_uint_eq(delivered, 45);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
+START_TEST(there_are_a_hundred_connections_in_all)
+{
+	char line[60];
+
+	with_places(100);
+	crowd_opens("0.0.0.0", "250 LIMITS MAILMAX=1\r\n");
+	crowd.holds_quit = true;
+	for (int i = 0; i < 240; i++) {
+		if (i < 12) {
+			snprintf(line, sizeof line, "d%d.test MX 10 h%d.test", i, i);
+			knows(line);
+			snprintf(line, sizeof line, "h%d.test A 127.0.0.%d", i, 20 + i);
+			knows(line);
+		}
+		snprintf(line, sizeof line, "b@d%d.test", i % 12);
+		put(line);
+	}
+	await(100);
+	ck_assert_uint_eq(crowd.most, 100);
+	crowd.holds_quit = false;
+	loop_advance(5000);
+	await(240);
+	ck_assert_uint_eq(delivered, 240);
+	ck_assert_uint_eq(crowd.most, 100);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
 /* ---- mixed transactions */
 
 #define MIXED "C: MAIL*\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@z.test>\nC: DATA\n"
@@ -970,6 +1156,8 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, limits_may_take_a_connection_for_each_recipient);
 	tcase_add_test(t, a_connection_that_ends_between_two_messages_is_made_anew);
 	tcase_add_test(t, after_a_detour_the_best_host_is_tried_first_again);
+	tcase_add_test(t, a_connection_counts_until_the_peer_has_let_it_go);
+	tcase_add_test(t, there_are_a_hundred_connections_in_all);
 	tcase_add_loop_test(t, what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection, 0, ROWS(mixed));
 	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);
 	tcase_add_loop_test(t, a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces, 0, 5);

@@ -22,7 +22,9 @@
 enum {
 	SUSPECT_PATIENCE_MS = 15 * 60 * 1000,   /* after that, others wait until a suspect had its turn */
 	FIRST_WINDOW = 2,                       /* connections to a destination that is not known yet */
-	BLIND_A_TURN = 20                       /* files opened to know where to */
+	BLIND_A_TURN = 20,                      /* files opened to know where to */
+	LANES = 4,                              /* transports */
+	KEPT = 5                                /* one place in so many is for destinations that have none yet */
 };
 
 struct queue queue = { .dir = -1, .cur = -1, .in = -1, .work = -1, .bad = -1, .lock = -1 };
@@ -32,6 +34,7 @@ static struct heap schedule;            /* entries until their stamp */
 static struct list blind;               /* due entries that must be opened to know where to */
 static struct list suspects;            /* due entries that were being tried when the program died */
 static struct list runnable;            /* destinations where something may be done */
+static struct list held_up;             /* couriers that wait without a place */
 static struct attempt *alone;           /* a suspect being tried: nothing else starts */
 static unsigned couriers;               /* in all */
 static unsigned idle;                   /* of them, those that only keep a connection */
@@ -41,6 +44,78 @@ static msec suspects_since;
 static struct timer due_timer;
 static struct task plan_task;
 static struct io wake_io = { .fd = -1 };
+
+/* ---- places: those of one transport are none of another's */
+
+static struct lane {
+	const struct transport *transport;
+	unsigned running;               /* couriers */
+	struct list first, more;        /* destinations that want a place: their first one; another one */
+} lanes[LANES];
+
+static struct lane *lane_of(const struct transport *t)
+{
+	struct lane *l = lanes;
+
+	while (l->transport && l->transport != t)
+		if (++l == lanes + LANES)
+			abort();        /* a transport is written down in a table, not made */
+	if (!l->transport) {
+		l->transport = t;
+		list_init(&l->first);
+		list_init(&l->more);
+	}
+	return l;
+}
+
+static unsigned places(const struct lane *l)
+{
+	return l->transport->in_all ? l->transport->in_all : queue.conf.couriers;
+}
+
+/* RFC 5321 4.5.4.1: slow destinations must not hold up all the others. So who has a courier takes none of the last places, and
+ * waits for those who have none. */
+static bool place_for(const struct dest *d)
+{
+	const struct lane *l = d->lane;
+
+	if (!d->couriers)
+		return l->running < places(l);
+	return l->running < places(l) - places(l) / KEPT && !l->first.n;
+}
+
+static void not_hungry(struct dest *d)
+{
+	if (d->hungry_in)
+		list_remove(d->hungry_in, &d->hungry);
+	d->hungry_in = NULL;
+}
+
+static void wait_for_place(struct dest *d)
+{
+	struct list *want = d->couriers ? &d->lane->more : &d->lane->first;
+
+	if (d->hungry_in == want)
+		return;
+	not_hungry(d);
+	d->hungry_in = want;
+	list_push(want, &d->hungry);
+}
+
+/* The next who gets a place, if there is one; NULL: nobody. */
+static struct dest *next_for_place(struct lane *l)
+{
+	struct node *x = list_first(&l->first);
+	struct dest *d;
+
+	if (!x)
+		x = list_first(&l->more);
+	d = x ? owner_of(x, struct dest, hungry) : NULL;
+	if (!d || l->running >= places(l) || (d->hungry_in == &l->more && d->couriers && !place_for(d)))
+		return NULL;
+	not_hungry(d);
+	return d;
+}
 
 /* ---- destinations */
 
@@ -55,6 +130,7 @@ static void dest_free_if_idle(struct dest *d)
 		return;
 	timer_stop(&d->back);
 	list_remove(&runnable, &d->runnable);
+	not_hungry(d);
 	map_remove(&dests, &d->node);
 	free(d);
 }
@@ -96,6 +172,7 @@ struct dest *dest_for(struct str domain)
 	if (!d)
 		return NULL;
 	d->way = way;
+	d->lane = lane_of(way.transport);
 	d->back.expired = dest_back;
 	d->window = FIRST_WINDOW < way.transport->couriers ? FIRST_WINDOW : way.transport->couriers;
 	str_copy(d->domain, sizeof d->domain, domain);
@@ -144,7 +221,7 @@ static void dest_fails(struct dest *d, enum blame blame, const struct reply *why
 {
 	if (blame != BLAME_SELF || !d->failures)
 		d->failures++;
-	d->ours = blame >= BLAME_SELF;
+	d->ours = blame != BLAME_DEST;
 	d->down = true;
 	d->last = *why;
 	d->window = 1;
@@ -154,7 +231,7 @@ static void dest_fails(struct dest *d, enum blame blame, const struct reply *why
 
 void dest_went(struct dest *d, enum blame blame, const struct reply *why)
 {
-	if (blame >= BLAME_DEST) {
+	if (blame >= BLAME_DEST && blame != BLAME_MESSAGE) {
 		dest_fails(d, blame, why);
 		return;
 	}
@@ -321,7 +398,7 @@ static bool may_start(const struct dest *d)
 {
 	unsigned window = d->failures ? 1 : d->window;
 
-	return !draining && !d->down && d->couriers < window && couriers < queue.conf.couriers && (d->ready.n || (d->waiting.n && !alone));
+	return !draining && !d->down && !d->held_up && d->couriers < window && (d->ready.n || (d->waiting.n && !alone));
 }
 
 /* A connection that is there already is used first. */
@@ -335,17 +412,36 @@ static void use_idle(struct dest *d)
 	}
 }
 
+static void take_place(struct dest *d)
+{
+	d->couriers++;
+	d->lane->running++;
+	couriers++;
+}
+
+static void leave_place(struct dest *d)
+{
+	d->couriers--;
+	d->lane->running--;
+	couriers--;
+	plan_soon();
+}
+
 static void run_dest(struct dest *d)
 {
 	dest_hold(d);
 	use_idle(d);
 	while (may_start(d)) {
-		struct bundle *b = take(d);
+		struct bundle *b;
 
+		if (!place_for(d)) {
+			wait_for_place(d);
+			break;
+		}
+		b = take(d);
 		if (!b)
 			break;
-		d->couriers++;
-		couriers++;
+		take_place(d);
 		dest_hold(d);
 		d->way.transport->deliver(d->way.transport, b);
 	}
@@ -388,6 +484,13 @@ static bool suspects_have_waited(void)
 	return suspects.n && loop_now() - suspects_since > SUSPECT_PATIENCE_MS;
 }
 
+static void run_hungry(void)
+{
+	for (struct lane *l = lanes; l < lanes + LANES && l->transport; l++)
+		for (struct dest *d; (d = next_for_place(l)); )
+			run_dest(d);
+}
+
 static void plan(struct task *t)
 {
 	size_t n;
@@ -396,6 +499,8 @@ static void plan(struct task *t)
 	take_due();
 	if (!suspects_have_waited())
 		run_blind();
+	if (!suspects_have_waited() || alone)
+		run_hungry();
 	for (n = runnable.n; n > 0 && runnable.n; n--) {
 		struct dest *d = owner_of(list_shift(&runnable), struct dest, runnable);
 
@@ -415,6 +520,11 @@ static void wake_all(void)
 		if (d->waiting.n || d->ready.n)
 			dest_is_runnable(d);
 	}
+}
+
+bool attempt_is_alone(const struct attempt *a)
+{
+	return a == alone;
 }
 
 void attempt_gone(const struct attempt *a)
@@ -442,7 +552,7 @@ struct bundle *queue_next(struct dest *d)
 bool queue_idle(struct dest *d, struct idle *i)
 {
 	/* not while others may want the place */
-	if (draining || d->down || couriers > queue.conf.couriers / 2)
+	if (draining || d->down || d->lane->running > places(d->lane) / 2)
 		return false;
 	list_push(&d->idle, &i->node);
 	idle++;
@@ -457,16 +567,31 @@ void queue_not_idle(struct dest *d, struct idle *i)
 	idle--;
 }
 
-void queue_leave(struct dest *d)
+void queue_wait(struct bundle *b, struct idle *i)
 {
-	d->couriers--;
-	couriers--;
+	struct dest *d = b->dest;
+
+	d->held_up++;
+	leave_place(d);
+	list_push(&held_up, &i->node);
+	bundle_give_back(b);
+}
+
+void queue_waited(struct dest *d, struct idle *i)
+{
+	list_remove(&held_up, &i->node);
+	d->held_up--;
+	take_place(d);
 	if (d->waiting.n || d->ready.n)
 		dest_is_runnable(d);
-	if (couriers + 1 == queue.conf.couriers)
-		wake_all();             /* a place is free for others as well */
+}
+
+void queue_leave(struct dest *d)
+{
+	leave_place(d);
+	if (d->waiting.n || d->ready.n)
+		dest_is_runnable(d);
 	dest_release(d);
-	plan_soon();
 }
 
 void count_deferred(void)
@@ -519,6 +644,8 @@ void queue_drain(void)
 		x = map_next(&dests, x);
 		dest_release(d);
 	}
+	for (struct node *i; (i = list_first(&held_up)); )
+		owner_of(i, struct idle, node)->wanted(owner_of(i, struct idle, node));
 }
 
 bool queue_drained(void)
@@ -753,6 +880,8 @@ static int start_schedule(char *why, size_t size)
 	list_init(&blind);
 	list_init(&suspects);
 	list_init(&runnable);
+	list_init(&held_up);
+	memset(lanes, 0, sizeof lanes);
 	plan_task.run = plan;
 	due_timer.expired = due_now;
 	deferred = couriers = idle = 0;

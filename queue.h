@@ -92,6 +92,7 @@ enum blame {
 	BLAME_TALK,                     /* the conversation failed, or the whole transaction was put off: no word about recipients */
 	BLAME_DEST,                     /* no conversation came about: destination down, its other mail waits */
 	/* Faults of our side count as no attempt. */
+	BLAME_MESSAGE,                  /* with this message alone, or this time: the others go on */
 	BLAME_SELF,                     /* of this machine (no resolver, no memory): any other message would meet it, too; once it is over, mail goes soon */
 	BLAME_SETUP                     /* of what is configured for the destination (login, host of a route): as BLAME_DEST until somebody mends it */
 };
@@ -115,6 +116,7 @@ struct result {                         /* what became of a recipient */
 struct transport {
 	const char *name;
 	unsigned couriers;              /* at most, for one destination */
+	unsigned in_all;                /* at most, for all of them; 0: queue_config.couriers */
 	void (*deliver)(struct transport *, struct bundle *);
 };
 /* Which way for a domain (lower case). Domains with an equal key share a destination; shared: also a transaction. */
@@ -137,7 +139,7 @@ struct queue_config {
 	int64_t retry_first, retry_max, lifetime, delay_notice;         /* seconds; delay_notice 0: none */
 	uint64_t message_size;          /* ceiling for a file taken back in */
 	uint64_t reserve;               /* octets of the disk (a tenth of it at most) that new mail must leave free; 0: it may be full */
-	unsigned couriers;              /* in all */
+	unsigned couriers;              /* in all, of a transport that says nothing else */
 	void (*way)(void *arg, struct str domain, struct way *out);
 	/* Appends a whole report (header and body, CRLF) about the recipients of m with this event
 	 * (or, delayed, all that are open) to out. next_try: Unix seconds of the next attempt (delayed). False: no memory. */
@@ -206,6 +208,12 @@ struct idle {
 };
 bool queue_idle(struct dest *, struct idle *);
 void queue_not_idle(struct dest *, struct idle *);      /* it has had enough: before queue_leave(). Not idle: nothing */
+/* A courier that cannot begin with its bundle now, as all connections are taken, waits without it and without a place among the others.
+ * The bundle goes back as if it had not been begun, but for the results it has. Meanwhile no other courier is sent to the destination.
+ * wanted() runs when the queue is drained: it leaves. */
+void queue_wait(struct bundle *, struct idle *);
+/* It has waited: it has a place again, and goes on with queue_next() or queue_leave(). */
+void queue_waited(struct dest *, struct idle *);
 /* The courier has ended: its place is free. dest may vanish. */
 void queue_leave(struct dest *);
 

@@ -20,8 +20,11 @@
 enum {
 	COURIERS_REMOTE = 10,           /* connections to one destination */
 	COURIERS_LOCAL = 4,
+	LOCAL_IN_ALL = 20,
 	LINES_TO_ADDRESS = 10,          /* connections to one address; who wants another waits for one of them */
 	LINES_IN_ALL = 100,
+	WAITERS_MAX = 1000,             /* each is a destination; it keeps 28 kB, and neither a place nor a file */
+	WAIT_MS = 30 * 60 * 1000,       /* for a connection, then its message is put off with these words */
 	FAIR_SHARE = 10,                /* messages that one destination sends over a connection while another one waits for it */
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
 	IDLE_MS = 2000,                 /* a connection with nothing to do is kept for what may still come */
@@ -65,12 +68,13 @@ struct courier {
 	unsigned tried, asked;          /* for this bundle */
 	bool unasked;                   /* there is a host before `at`, or one without a known address, that was not asked to the end */
 	struct line *line;
-	struct idle idle;               /* while there is nothing to do */
+	struct idle idle;               /* while there is nothing to do, or no connection to be had */
 	struct timer patience;
+	bool waits;                     /* for a connection to hosts->at[at], without a bundle */
 	bool met;                       /* this courier has had a conversation */
 	unsigned served;                /* bundles over this line */
-	struct node waiting;            /* of waiters: for a connection to hosts->at[at] */
-	struct task again;              /* ... and now there may be one */
+	struct node waiting;            /* of waiters, */
+	struct task again;              /* until it is called: there may be one now */
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
 	/* what is being sent: the bundle's recipients that have no final result */
@@ -85,6 +89,7 @@ static const struct reply no_memory = { .text = "out of memory here" };
 static struct list lines, waiters;
 
 static void connect_next(struct courier *);
+static void stop_waiting(struct courier *);
 static void send_bundle(struct courier *);
 static struct client_config way_to(const struct route *, const struct sockaddr *, struct line *);
 
@@ -201,10 +206,10 @@ static void courier_end(struct courier *c)
 {
 	struct dest *d = c->dest;
 
+	if (c->waits)
+		stop_waiting(c);
 	queue_not_idle(d, &c->idle);
 	timer_stop(&c->patience);
-	task_cancel(&c->again);
-	list_remove(&waiters, &c->waiting);
 	facts_free(c->facts);
 	leave_host(c);
 	free(c->hosts);
@@ -241,11 +246,10 @@ static bool put_off_as_one(const struct courier *c)
 	return true;
 }
 
-/* Everything that the bundle's recipients were told goes to the queue; rest is for those who were told nothing. */
-static void bundle_ends(struct courier *c, const struct result *rest)
+/* What the bundle's recipients were told goes to the queue. */
+static void hand_over_answers(struct courier *c, enum blame blame)
 {
 	struct bundle *b = c->bundle;
-	enum blame blame = put_off_as_one(c) || rest->blame == BLAME_TALK ? BLAME_TALK : BLAME_RCPT;
 
 	for (size_t i = 0; c->put_off && i < b->n; i++) {
 		struct put_off *p = c->put_off[i];
@@ -257,6 +261,14 @@ static void bundle_ends(struct courier *c, const struct result *rest)
 	}
 	forget_answers(c);
 	c->bundle = NULL;
+}
+
+/* rest is for those who were told nothing. */
+static void bundle_ends(struct courier *c, const struct result *rest)
+{
+	struct bundle *b = c->bundle;
+
+	hand_over_answers(c, put_off_as_one(c) || rest->blame == BLAME_TALK ? BLAME_TALK : BLAME_RCPT);
 	queue_done(b, rest);
 }
 
@@ -274,12 +286,95 @@ static void say_goodbye(struct courier *c)
 		courier_end(c);
 }
 
-static void nothing_came(struct timer *t)
+static void waited_in_vain(struct courier *);
+
+static void patience_ends(struct timer *t)
 {
 	struct courier *c = owner_of(t, struct courier, patience);
 
+	if (c->waits) {
+		waited_in_vain(c);
+		return;
+	}
 	queue_not_idle(c->dest, &c->idle);
 	say_goodbye(c);
+}
+
+/* ---- all connections to an address are taken: the courier waits, and the queue may do as if it were not there */
+
+/* It is called, or ends. */
+static void stop_waiting(struct courier *c)
+{
+	c->waits = false;
+	list_remove(&waiters, &c->waiting);
+	task_cancel(&c->again);
+	timer_stop(&c->patience);
+	queue_waited(c->dest, &c->idle);
+}
+
+/* There is something to send for one who has waited. False: no more, and the courier has ended. */
+static bool begin_again(struct courier *c)
+{
+	struct bundle *b;
+
+	stop_waiting(c);
+	b = queue_next(c->dest);
+	if (b && take_bundle(c, b))
+		return true;
+	if (b)
+		bundle_fails(c, BLAME_SELF, &no_memory);
+	courier_end(c);
+	return false;
+}
+
+static void say_all_taken(struct courier *c)
+{
+	reply_set(&c->last, 0, "4.4.5", "all connections to %s are taken, and others wait for one, too", wanted_address(c)->host);
+	str_copy(c->last_host, sizeof c->last_host, str_of(wanted_address(c)->host));
+}
+
+static void waited_in_vain(struct courier *c)
+{
+	if (!begin_again(c))
+		return;
+	say_all_taken(c);
+	bundle_fails(c, BLAME_MESSAGE, &c->last);
+	courier_end(c);
+}
+
+static void go_on(struct courier *, bool from_best);
+
+/* Does anybody want this host's answer who has not had one elsewhere? */
+static bool is_worth_waiting(const struct courier *c)
+{
+	for (size_t i = 0; i < c->bundle->n; i++)
+		if (c->bundle->rcpt[i]->busy && !c->put_off[i])
+			return true;
+	return false;
+}
+
+static void wait_for_line(struct courier *c)
+{
+	struct bundle *b = c->bundle;
+
+	c->unasked = true;
+	if (!is_worth_waiting(c)) {
+		bundle_fails(c, BLAME_RCPT, &c->last);
+		go_on(c, true);
+		return;
+	}
+	if (waiters.n == WAITERS_MAX) {
+		say_all_taken(c);
+		bundle_fails(c, BLAME_SELF, &c->last);
+		courier_end(c);
+		return;
+	}
+	hand_over_answers(c, BLAME_RCPT);
+	c->unasked = c->at > 0 || c->hosts->partial;
+	c->waits = true;
+	list_push(&waiters, &c->waiting);
+	timer_set(&c->patience, WAIT_MS);
+	queue_wait(b, &c->idle);
 }
 
 /* ---- lines that several destinations share, one after the other: the same host with the same demands */
@@ -341,7 +436,8 @@ static bool give_away(struct courier *c)
 		say_goodbye(c);
 		return true;
 	}
-	list_remove(&waiters, &w->waiting);
+	if (!begin_again(w))
+		return give_away(c);
 	take_line(w, c);
 	return true;
 }
@@ -386,6 +482,10 @@ static void something_came(struct idle *i)
 {
 	struct courier *c = owner_of(i, struct courier, idle);
 
+	if (c->waits) {
+		courier_end(c);
+		return;
+	}
 	timer_stop(&c->patience);
 	go_on(c, false);
 }
@@ -682,7 +782,7 @@ static void connect_next(struct courier *c)
 			return;
 		}
 		if (full(&a->addr)) {
-			list_push(&waiters, &c->waiting);
+			wait_for_line(c);
 			return;
 		}
 		c->tried++;
@@ -741,7 +841,13 @@ static void look_for_hosts(struct task *t)
 	courier_end(c);
 }
 
-static void connect_again(struct task *t) { connect_next(owner_of(t, struct courier, again)); }
+static void called(struct task *t)
+{
+	struct courier *c = owner_of(t, struct courier, again);
+
+	if (begin_again(c))
+		connect_next(c);
+}
 
 static void courier_deliver(struct transport *t, struct bundle *b)
 {
@@ -752,9 +858,9 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	c->dest = b->dest;
 	c->look.run = look_for_hosts;
-	c->again.run = connect_again;
+	c->again.run = called;
 	c->idle.wanted = something_came;
-	c->patience.expired = nothing_came;
+	c->patience.expired = patience_ends;
 	c->seed = rand_u64();
 	route_find(config->routes, str_of(dest_domain(b->dest)), &c->route);
 	c->hosts = calloc(1, sizeof *c->hosts);
@@ -766,7 +872,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 /* ---- ways */
 
 static struct transport remote = { .name = "smtp", .couriers = COURIERS_REMOTE, .deliver = courier_deliver };
-static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .deliver = local_deliver };
+static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .in_all = LOCAL_IN_ALL, .deliver = local_deliver };
 
 void courier_configure(const struct courier_config *c)
 {

@@ -609,6 +609,8 @@ void attempt_mark(struct attempt *a, struct rcpt *r, const struct result *res)
 	task_post(&a->write);
 }
 
+static bool is_ours(enum blame b) { return b >= BLAME_MESSAGE; }
+
 static void defer(struct bundle *b, struct rcpt *r, const struct result *res)
 {
 	struct bundle_private *p = b->x;
@@ -638,7 +640,7 @@ void queue_result(struct bundle *b, size_t i, const struct result *given)
 	if (b->mixed && res.blame == BLAME_RCPT && res.what != RESULT_DELIVERED)
 		return;                 /* it stays busy: tried again for its domain alone when the bundle ends */
 	r->busy = false;
-	if (res.blame >= BLAME_SELF && res.what == RESULT_FAILED)
+	if (is_ours(res.blame) && res.what == RESULT_FAILED)
 		res.what = RESULT_DEFERRED;     /* a fault of ours is never a final one */
 	if (res.what == RESULT_DEFERRED && res.blame > p->blame)
 		p->blame = res.blame;
@@ -689,6 +691,15 @@ static void journal_deferral(struct bundle *b)
 	}
 }
 
+static void end_deferral(struct bundle *b)
+{
+	if (!b->x->deferred)
+		return;
+	journal_deferral(b);
+	count_deferred();
+	b->x->attempt->put_off = true;
+}
+
 void queue_done(struct bundle *b, const struct result *rest)
 {
 	static const struct reply silence = { .text = "the delivery ended without a result" };
@@ -702,14 +713,11 @@ void queue_done(struct bundle *b, const struct result *rest)
 		queue_result(b, i, rest ? rest : &none);
 	if (b->mixed)
 		split_mixed(b);
-	if (b->x->deferred) {
-		journal_deferral(b);
-		count_deferred();
-	}
+	end_deferral(b);
 	blame = b->x->blame;
 	why = b->x->why;
-	a->self |= blame >= BLAME_SELF;
-	a->counts |= blame < BLAME_SELF;
+	a->self |= is_ours(blame);
+	a->counts |= !is_ours(blame);
 	a->started--;
 	dest_hold(d);
 	end_bundle(b);
@@ -717,6 +725,27 @@ void queue_done(struct bundle *b, const struct result *rest)
 		attempt_settle(a);
 	dest_went(d, blame, &why);
 	dest_release(d);
+}
+
+/* Among others of its attempt it keeps its place. Alone, it would only keep a file open. */
+void bundle_give_back(struct bundle *b)
+{
+	struct attempt *a = b->x->attempt;
+
+	a->started--;
+	if (a->bundles.n > 1 && !attempt_is_alone(a)) {
+		b->x->started = false;
+		lay_ready(b, true);
+		return;
+	}
+	a->given_back = true;
+	a->counts |= b->x->deferred;
+	end_deferral(b);
+	for (size_t i = 0; i < b->n; i++)
+		b->rcpt[i]->busy = false;
+	end_bundle(b);
+	if (!a->bundles.n)
+		attempt_settle(a);
 }
 
 /* ---- the journal */

@@ -133,6 +133,7 @@ void adopt_in(void);                            /* moves what lies in in/ into c
 /* ---- schedule (queue.c): who is tried when, and where */
 
 struct attempt;
+struct lane;
 struct dest {
 	struct map_node node;           /* key: way.key */
 	struct way way;
@@ -143,6 +144,10 @@ struct dest {
 	struct bundle *gather;          /* the bundle being made by the attempt that is being opened */
 	struct list idle;               /* couriers that have nothing to do and keep their connection */
 	unsigned couriers;              /* connections, the idle ones too */
+	unsigned held_up;               /* couriers that wait without a place: no more are sent */
+	struct lane *lane;              /* of its transport */
+	struct node hungry;             /* for a place in the lane */
+	struct list *hungry_in;
 	unsigned window;                /* connections allowed now: grows with success */
 	unsigned failures;              /* in a row; 0: up */
 	bool ours;                      /* the last of them was a fault of our side */
@@ -163,6 +168,7 @@ void dest_is_runnable(struct dest *);
 /* The last try of anything where it goes came to no conversation, and that was no fault of ours. */
 bool dest_is_failing(const struct entry *);
 void attempt_gone(const struct attempt *);
+bool attempt_is_alone(const struct attempt *);  /* a suspect: nothing else starts while it is open */
 void plan_soon(void);                           /* places are free or work has come */
 int64_t back_off(unsigned tries);               /* seconds to wait after that many tries, with chance */
 void count_deferred(void);
@@ -178,6 +184,7 @@ struct attempt {
 	struct node open;               /* among all */
 	bool moved;                     /* the entry has its next stamp: something was tried */
 	bool self, counts;              /* a fault of ours stood in the way; something else was tried: only then it counts */
+	bool given_back, put_off;       /* a bundle was, before it was tried; something was deferred */
 	bool stuck;                     /* our disk refuses something: intake is held */
 	bool links_made;
 	unsigned round;                 /* of marks: sync_marks() */
@@ -210,6 +217,8 @@ struct bundle_private {
 struct attempt *attempt_open(struct entry *, bool look_only);
 /* Before a connection is made for the bundle: the entry moves to its next stamp. False: not to be tried; the bundle is gone. */
 bool bundle_start(struct bundle *);
+/* A bundle that was started and not tried to its end: what has no result is to be tried as soon as that may be. */
+void bundle_give_back(struct bundle *);
 /* A bundle that was not started is taken back: its recipients wait in the queue, no attempt is counted. */
 void bundle_unmake(struct bundle *);
 size_t attempts_open(void);

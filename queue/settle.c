@@ -180,16 +180,16 @@ static bool delay_is_due(const struct attempt *a)
 
 /* ---- the end of the lifetime */
 
-/* Nothing but a fault of our own has come of it: that counts as no attempt. */
-static bool faulty_here(const struct attempt *a)
+/* Nothing but a fault of our own has come of it, or nothing at all: that counts as no attempt. */
+static bool was_none(const struct attempt *a)
 {
-	return a->self && !a->counts && a->moved;
+	return (a->self || a->given_back) && !a->counts && a->moved;
 }
 
 bool attempt_expired(const struct attempt *a)
 {
 	/* A machine that was off for a week shall try first. What waits behind a dead destination has been tried by its probes. */
-	bool tried = (faulty_here(a) ? a->old_tries : a->entry->tries) > 0 || dest_is_failing(a->entry);
+	bool tried = (was_none(a) ? a->old_tries : a->entry->tries) > 0 || dest_is_failing(a->entry);
 
 	return tried && clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
 }
@@ -420,16 +420,18 @@ static void set_aside_unreportable(struct attempt *a)
 	buf_free(&why);
 }
 
-/* The name goes back to the tries it had. How long it really waits is its destination's business. */
+/* The name goes back to the tries it had, and what was given back to now. How long it really waits is its destination's business. */
 static void uncount(struct attempt *a)
 {
 	struct entry *e = a->entry;
+	bool at_once = a->given_back && !a->put_off;
 
-	if (!faulty_here(a))
+	if (!was_none(a) && !(at_once && a->moved))
 		return;
-	if (entry_restamp(e, loop_wall() + back_off(1), a->old_tries) == -1 && errno == ENOENT)
+	if (entry_restamp(e, loop_wall() + (at_once ? 0 : back_off(1)), a->old_tries) == -1 && errno == ENOENT)
 		index_scan_soon();
 	a->self = false;
+	a->moved = a->moved && !at_once;
 }
 
 /* A name whose stamp has passed while it was tried, or that a wrong clock put years away. */

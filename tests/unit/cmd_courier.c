@@ -817,6 +817,80 @@ START_TEST(there_are_a_hundred_connections_in_all)
 }
 END_TEST
 
+/* d0.test, d1.test ... have this host. */
+static void domains_at(const char *host, int n)
+{
+	char line[60];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(line, sizeof line, "d%d.test MX 10 %s", i, host);
+		knows(line);
+	}
+}
+
+static void put_to_domains(int n)
+{
+	char to[30];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(to, sizeof to, "b@d%d.test", i);
+		put(to);
+	}
+}
+
+START_TEST(a_slow_address_of_many_domains_holds_up_nobody)
+{
+	struct peer *fast = peer_at(2, HELLO ENVELOPE("b@z.test") TAKES BYE);
+
+	knows("z.test MX 10 mx2.test");
+	domains_at("mx1.test", 60);
+	with_places(20);
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	crowd.mute = true;
+	put_to_domains(60);
+	put_to_domains(60);
+	turn();
+	ck_assert_uint_eq(crowd.open, 10);
+	put("b@z.test");
+	await(1);
+	told_holds("b@z.test delivered");
+	ck_assert_int_eq(loop_wall(), WALL);
+	ck_assert_uint_eq(crowd.most, 10);
+	ck_assert_uint_ge(entries(0), 110);
+	queue_drain();
+	turn();
+	played(fast);
+	crowd_closes();
+	turn();
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(who_waits_long_for_a_connection_is_put_off_without_an_attempt)
+{
+	domains_at("mx1.test", 100);
+	with_places(100);
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	crowd.mute = true;
+	put_to_domains(100);
+	turn();
+	for (int i = 0; i < 7; i++) {   /* ten at a time, each as long as a greeting is waited for */
+		loop_advance(300 * 1000);
+		turn();
+	}
+	ck_assert_uint_eq(crowd.most, 10);
+	told_holds("deferred by mx1.test: 0 4.4.5 all connections to mx1.test are taken");
+	told_holds("deferred by mx1.test[127.0.0.1]:");
+	ck_assert_uint_ge(entries(0), 20);
+	ck_assert_uint_eq(entries(0) + entries(1) + entries(2), 100);
+	queue_drain();
+	turn();
+	crowd_closes();
+	turn();
+	ck_assert(queue_drained());
+}
+END_TEST
+
 /* ---- mixed transactions */
 
 #define MIXED "C: MAIL*\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@z.test>\nC: DATA\n"
@@ -1158,6 +1232,8 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, after_a_detour_the_best_host_is_tried_first_again);
 	tcase_add_test(t, a_connection_counts_until_the_peer_has_let_it_go);
 	tcase_add_test(t, there_are_a_hundred_connections_in_all);
+	tcase_add_test(t, a_slow_address_of_many_domains_holds_up_nobody);
+	tcase_add_test(t, who_waits_long_for_a_connection_is_put_off_without_an_attempt);
 	tcase_add_loop_test(t, what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection, 0, ROWS(mixed));
 	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);
 	tcase_add_loop_test(t, a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces, 0, 5);

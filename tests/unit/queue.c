@@ -378,6 +378,183 @@ START_TEST(no_more_couriers_run_than_are_allowed)
 }
 END_TEST
 
+/* A message each for d<from>.example and those behind it. */
+static void put_each(const char *at, int from, int n)
+{
+	for (int i = from; i < from + n; i++) {
+		char to[60];
+
+		snprintf(to, sizeof to, "b@d%d%s", i, at);
+		ck_assert(rig_put("a@s.example", to));
+	}
+}
+
+static void with_couriers(unsigned in_all, unsigned to_one)
+{
+	rig_crash();
+	rig.conf.couriers = in_all;
+	rig.transport.couriers = to_one;
+	rig_start();
+	rig.by_hand = true;
+}
+
+static void finish_all(bool more)
+{
+	for (int i = 0; i < 1000 && rig.nheld; i++) {
+		rig_finish(0, more);
+		rig_turn();
+	}
+	ck_assert_uint_eq(rig.nheld, 0);
+}
+
+START_TEST(a_transport_has_places_of_its_own)
+{
+	with_couriers(4, 4);
+	put_each(".example", 0, 10);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 4);
+	put_each(".near.example", 0, 5);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 6);
+	rig_finish(5, false);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 6);
+	finish_all(false);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(the_last_places_are_for_who_has_none)
+{
+	with_couriers(20, 20);
+	for (int i = 0; i < 200; i++)
+		ck_assert(rig_put("a@s.example", "b@big.example"));
+	for (int i = 0; i < 40; i++) {
+		rig_run(1);
+		rig_finish(0, true);
+	}
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 16);
+	put_each(".example", 0, 6);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 20);       /* the other two wait, and are first when a place is free */
+	for (int i = 0; i < 2; i++)
+		rig_finish(0, false);
+	rig_run(1);
+	for (size_t i = 14; i < 20; i++)
+		ck_assert_str_ne(dest_domain(rig.held[i]->dest), "big.example");
+	finish_all(true);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+static void leave_now(struct idle *i)
+{
+	(void)i;
+	ck_abort_msg("nobody drains");
+}
+
+START_TEST(a_courier_that_waits_costs_no_place_no_file_and_no_attempt)
+{
+	static const struct { const char *to, *cur; size_t open; } rows[] = {
+		{ "1@x.example", "0 x.example, 0 x.example", 0 },
+		{ "1@x.example 2@x.example", "0 x.example, 0 x.example", 0 },
+		{ "1@x.example 2@y.example 3@z.example", "0 x.example, 1 +", 1 },       /* open for the others, and parked when there are many */
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		static struct idle waits;
+		struct bundle *b;
+		struct dest *d;
+
+		with_couriers(1, 4);
+		ck_assert(rig_put("a@s.example", rows[i].to));
+		rig_run(1);
+		ck_assert_uint_eq(rig.nheld, 1);
+		d = rig.held[0]->dest;
+		rig.nheld = 0;
+		waits = (struct idle){ .wanted = leave_now };
+		queue_wait(rig.held[0], &waits);
+		ck_assert(rig_put("a@s.example", "other@x.example"));
+		ck_assert(rig_put("a@s.example", "b@w.example"));
+		rig_run(60);
+		while (rig.nheld) {
+			ck_assert_str_ne(dest_domain(rig.held[0]->dest), "x.example");
+			rig_finish(0, true);
+			rig_run(1);
+		}
+		ck_assert_uint_eq(rig_got("b@w.example"), i + 1);
+		ck_assert_uint_eq(rig_got("1@x.example"), i);
+		ck_assert_uint_eq(attempts_open(), rows[i].open);
+		ck_assert_str_eq(rig_cur(), rows[i].cur);
+		queue_waited(d, &waits);
+		b = queue_next(d);
+		ck_assert_ptr_nonnull(b);
+		rig.running++;
+		rig.held[rig.nheld++] = b;
+		finish_all(true);
+		ck_assert_uint_eq(rig_got("1@x.example"), i + 1);
+		ck_assert_uint_eq(rig_got("other@x.example"), i + 1);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+START_TEST(what_has_a_result_is_not_given_back)
+{
+	static const struct reply later = { .code = 450, .text = "later" }, taken = { .code = 250, .text = "taken" };
+	static struct idle waits = { .wanted = leave_now };
+
+	for (int put_off = 0; put_off < 2; put_off++) {
+		struct dest *d;
+
+		with_couriers(4, 4);
+		ck_assert(rig_put("a@s.example", "1@x.example 2@x.example"));
+		rig_run(1);
+		d = rig.held[0]->dest;
+		queue_result(rig.held[0], 0, &(struct result){ .what = put_off ? RESULT_DEFERRED : RESULT_DELIVERED,
+			.reply = put_off ? &later : &taken });
+		rig.nheld = 0;
+		queue_wait(rig.held[0], &waits);
+		rig_run(10);
+		ck_assert_str_eq(rig_cur(), put_off ? "1 x.example" : "0 x.example");
+		queue_waited(d, &waits);
+		rig.running--;
+		queue_leave(d);
+		rig_run(400);
+		ck_assert_uint_eq(rig.nheld, 1);
+		ck_assert_uint_eq(rig.held[0]->n, put_off ? 2 : 1);
+		finish_all(true);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+static struct dest *leaving;
+static void leave_at_once(struct idle *i)
+{
+	queue_waited(leaving, i);
+	queue_leave(leaving);
+}
+
+START_TEST(who_waits_is_told_when_the_queue_is_drained)
+{
+	static struct idle waits = { .wanted = leave_at_once };
+
+	with_couriers(1, 4);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	leaving = rig.held[0]->dest;
+	rig.nheld = 0;
+	queue_wait(rig.held[0], &waits);
+	queue_drain();
+	rig_turn();
+	ck_assert(!list_holds(&waits.node));
+	ck_assert(queue_drained());
+	ck_assert_str_eq(rig_cur(), "0 x.example");
+}
+END_TEST
+
 START_TEST(couriers_may_end_in_any_order)
 {
 	for (unsigned order = 0; order < 64; order++) {
@@ -940,6 +1117,11 @@ Suite *queue_suite(void)
 	tcase_add_test(b, what_a_mixed_transaction_refuses_is_tried_again_at_once_per_domain);
 	tcase_add_test(b, a_waiting_message_leaves_on_the_same_connection);
 	tcase_add_test(b, no_more_couriers_run_than_are_allowed);
+	tcase_add_test(b, a_transport_has_places_of_its_own);
+	tcase_add_test(b, the_last_places_are_for_who_has_none);
+	tcase_add_test(b, a_courier_that_waits_costs_no_place_no_file_and_no_attempt);
+	tcase_add_test(b, what_has_a_result_is_not_given_back);
+	tcase_add_test(b, who_waits_is_told_when_the_queue_is_drained);
 	tcase_add_test(b, couriers_may_end_in_any_order);
 	tcase_add_test(b, a_queue_that_is_closed_in_any_state_opens_again);
 	suite_add_tcase(s, b);

@@ -24,7 +24,8 @@ enum {
 	FIRST_WINDOW = 2,                       /* connections to a destination that is not known yet */
 	BLIND_A_TURN = 20,                      /* files opened to know where to */
 	LANES = 4,                              /* transports */
-	KEPT = 5                                /* one place in so many is for destinations that have none yet */
+	KEPT = 5,                               /* one place in so many is for destinations that have none yet */
+	TURN = 10                               /* messages that a destination sends while one without a place waits for it */
 };
 
 struct queue queue = { .dir = -1, .cur = -1, .in = -1, .work = -1, .bad = -1, .lock = -1 };
@@ -544,9 +545,21 @@ static void due_now(struct timer *t)
 
 /* ---- couriers */
 
+/* All places are taken, and this destination has had its turn: a courier of it leaves for one that has none. */
+static bool turn_is_over(struct dest *d)
+{
+	if (d->served < TURN || !d->lane->first.n)
+		return false;
+	d->served = 0;
+	return true;
+}
+
 struct bundle *queue_next(struct dest *d)
 {
-	return draining || d->down || (d->failures && d->couriers > 1) || suspects_have_waited() ? NULL : take(d);
+	if (draining || d->down || (d->failures && d->couriers > 1) || suspects_have_waited() || turn_is_over(d))
+		return NULL;
+	d->served++;
+	return take(d);
 }
 
 bool queue_idle(struct dest *d, struct idle *i)
@@ -581,6 +594,7 @@ void queue_waited(struct dest *d, struct idle *i)
 {
 	list_remove(&held_up, &i->node);
 	d->held_up--;
+	d->served = 0;
 	take_place(d);
 	if (d->waiting.n || d->ready.n)
 		dest_is_runnable(d);

@@ -198,7 +198,7 @@ const char *dest_domain(const struct dest *);           /* a domain of it, for t
 void queue_result(struct bundle *, size_t i, const struct result *);        /* once per recipient; marks the journal */
 /* Ends the bundle; `rest` is the result of recipients that have none yet (NULL: all have). */
 void queue_done(struct bundle *, const struct result *rest);
-/* The next bundle for the same connection, or NULL: nothing is due now. Its entry is moved to its next stamp. */
+/* The next bundle for the same connection, or NULL: nothing is due now, or it is the turn of others. Its entry is moved to its next stamp. */
 struct bundle *queue_next(struct dest *);
 /* A courier that has nothing to do may keep its connection for a while: it stays a courier, and wanted() runs when something is
  * due (or the queue is drained): it takes queue_next(), and leaves when there is none. False: leave at once. */

@@ -144,6 +144,7 @@ struct dest {
 	struct bundle *gather;          /* the bundle being made by the attempt that is being opened */
 	struct list idle;               /* couriers that have nothing to do and keep their connection */
 	unsigned couriers;              /* connections, the idle ones too */
+	unsigned served;                /* bundles that couriers had as their next one, since it last made way for others */
 	unsigned held_up;               /* couriers that wait without a place: no more are sent */
 	struct lane *lane;              /* of its transport */
 	struct node hungry;             /* for a place in the lane */

@@ -448,6 +448,59 @@ START_TEST(the_last_places_are_for_who_has_none)
 }
 END_TEST
 
+/* How many messages leave until this one does. */
+static unsigned leaves_behind(const char *to)
+{
+	unsigned steps = 0;
+
+	ck_assert(rig_put("a@s.example", to));
+	for (rig_run(1); !rig_got(to); steps++) {
+		ck_assert(rig.nheld && steps < 200);
+		rig_finish(0, true);
+		rig_run(1);
+	}
+	return steps;
+}
+
+START_TEST(who_has_no_place_gets_one_after_a_turn_of_others)
+{
+	with_couriers(4, 4);
+	for (int i = 0; i < 60; i++) {
+		ck_assert(rig_put("a@s.example", "b@big1.example"));
+		ck_assert(rig_put("a@s.example", "b@big2.example"));
+	}
+	rig_run(1);
+	ck_assert_uint_le(leaves_behind("v@victim.example"), 30);       /* ten of each, and those that are under way */
+	ck_assert_uint_le(leaves_behind("v@another.example"), 30);
+	finish_all(true);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(places_are_given_in_the_order_they_were_asked_for)
+{
+	size_t at;
+
+	with_couriers(1, 4);
+	for (int i = 0; i < 200; i++)
+		ck_assert(rig_put("a@s.example", "b@big.example"));
+	rig_run(1);
+	put_each(".example", 0, 10);
+	rig_run(1);
+	finish_all(true);
+	at = 0;
+	for (int i = 0; i < 10; i++) {
+		char to[40];
+
+		snprintf(to, sizeof to, "b@d%d.example", i);
+		while (at < rig.nsent && strcmp(rig.sent[at].to, to) != 0)
+			at++;
+	}
+	ck_assert_uint_lt(at, rig.nsent);
+	ck_assert_uint_lt(at, 30);
+}
+END_TEST
+
 static void leave_now(struct idle *i)
 {
 	(void)i;
@@ -1119,6 +1172,8 @@ Suite *queue_suite(void)
 	tcase_add_test(b, no_more_couriers_run_than_are_allowed);
 	tcase_add_test(b, a_transport_has_places_of_its_own);
 	tcase_add_test(b, the_last_places_are_for_who_has_none);
+	tcase_add_test(b, who_has_no_place_gets_one_after_a_turn_of_others);
+	tcase_add_test(b, places_are_given_in_the_order_they_were_asked_for);
 	tcase_add_test(b, a_courier_that_waits_costs_no_place_no_file_and_no_attempt);
 	tcase_add_test(b, what_has_a_result_is_not_given_back);
 	tcase_add_test(b, who_waits_is_told_when_the_queue_is_drained);

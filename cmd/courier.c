@@ -74,7 +74,8 @@ struct courier {
 	bool met;                       /* this courier has had a conversation */
 	unsigned served;                /* bundles over this line */
 	struct node waiting;            /* of waiters, */
-	struct task again;              /* until it is called: there may be one now */
+	bool called;                    /* or called: the next connection is its own */
+	struct task again;
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
 	/* what is being sent: the bundle's recipients that have no final result */
@@ -86,7 +87,7 @@ struct courier {
 
 static const struct reply no_memory = { .text = "out of memory here" };
 
-static struct list lines, waiters;
+static struct list lines, waiters, called;
 
 static void connect_next(struct courier *);
 static void stop_waiting(struct courier *);
@@ -115,30 +116,40 @@ static struct courier *waiter_for(const struct sockaddr_storage *addr)
 	return NULL;
 }
 
+/* A connection counts until it is gone: for the peer it is one, whoever has left it here. What somebody was called for is taken, too. */
 static size_t lines_to(const struct sockaddr_storage *addr)
 {
 	size_t n = 0;
 
 	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x))
 		n += same_address(&owner_of(x, struct line, node)->addr, addr);
+	for (struct node *x = list_first(&called); x; x = list_next(&called, x))
+		n += same_address(&wanted_address(owner_of(x, struct courier, waiting))->addr, addr);
 	return n;
 }
 
-/* A connection counts until it is gone: for the peer it is one, whoever has left it here. */
+static size_t lines_in_all(void) { return lines.n + called.n; }
+
 static bool full(const struct sockaddr_storage *addr)
 {
-	return lines.n >= LINES_IN_ALL || lines_to(addr) >= LINES_TO_ADDRESS;
+	return lines_in_all() >= LINES_IN_ALL || lines_to(addr) >= LINES_TO_ADDRESS;
 }
 
+/* Until its task has run nobody else may have the place, or who comes by would be served before who waits. */
 static void call(struct courier *w)
 {
 	list_remove(&waiters, &w->waiting);
+	list_push(&called, &w->waiting);
+	w->called = true;
+	timer_stop(&w->patience);
 	task_post(&w->again);
 }
 
 /* There is room for another connection to this address, or when all places were taken, to any: the first who waits for it. */
-static void room_at(const struct sockaddr_storage *addr, bool any)
+static void room_at(const struct sockaddr_storage *addr)
 {
+	bool any = lines_in_all() + 1 >= LINES_IN_ALL;
+
 	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
 		struct courier *w = owner_of(x, struct courier, waiting);
 		const struct sockaddr_storage *wanted = &wanted_address(w)->addr;
@@ -152,10 +163,8 @@ static void room_at(const struct sockaddr_storage *addr, bool any)
 
 static void line_free(struct line *l)
 {
-	bool all_taken = lines.n >= LINES_IN_ALL;
-
 	list_remove(&lines, &l->node);
-	room_at(&l->addr, all_taken);
+	room_at(&l->addr);
 	free(l);
 }
 
@@ -306,7 +315,8 @@ static void patience_ends(struct timer *t)
 static void stop_waiting(struct courier *c)
 {
 	c->waits = false;
-	list_remove(&waiters, &c->waiting);
+	list_remove(c->called ? &called : &waiters, &c->waiting);
+	c->called = false;
 	task_cancel(&c->again);
 	timer_stop(&c->patience);
 	queue_waited(c->dest, &c->idle);
@@ -771,7 +781,8 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	return true;
 }
 
-static void connect_next(struct courier *c)
+/* its_turn: it was called, and there is room at the first address. */
+static void connect_from_here(struct courier *c, bool its_turn)
 {
 	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++) {
 		const struct mx_address *a = wanted_address(c);
@@ -781,19 +792,32 @@ static void connect_next(struct courier *c)
 			take_line(c, other);
 			return;
 		}
-		if (full(&a->addr)) {
+		if (!its_turn && (full(&a->addr) || waiter_for(&a->addr))) {
 			wait_for_line(c);
 			return;
 		}
+		its_turn = false;
 		c->tried++;
 		if (connect_to(c, a))
 			return;
 		c->unasked = true;
 		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
-		room_at(&a->addr, false);
+		room_at(&a->addr);
 		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	}
 	no_host(c);
+}
+
+static void connect_next(struct courier *c) { connect_from_here(c, false); }
+
+static void is_called(struct task *t)
+{
+	struct courier *c = owner_of(t, struct courier, again);
+	struct sockaddr_storage addr = wanted_address(c)->addr;
+
+	if (begin_again(c))
+		connect_from_here(c, true);
+	room_at(&addr);         /* it may have had no use for the place */
 }
 
 /* ---- finding the hosts */
@@ -841,14 +865,6 @@ static void look_for_hosts(struct task *t)
 	courier_end(c);
 }
 
-static void called(struct task *t)
-{
-	struct courier *c = owner_of(t, struct courier, again);
-
-	if (begin_again(c))
-		connect_next(c);
-}
-
 static void courier_deliver(struct transport *t, struct bundle *b)
 {
 	struct courier *c = calloc(1, sizeof *c);
@@ -858,7 +874,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	c->dest = b->dest;
 	c->look.run = look_for_hosts;
-	c->again.run = called;
+	c->again.run = is_called;
 	c->idle.wanted = something_came;
 	c->patience.expired = patience_ends;
 	c->seed = rand_u64();
@@ -880,6 +896,7 @@ void courier_configure(const struct courier_config *c)
 	if (!lines.head.next) {
 		list_init(&lines);
 		list_init(&waiters);
+		list_init(&called);
 	}
 }
 

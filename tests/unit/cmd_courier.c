@@ -162,6 +162,15 @@ static void await(unsigned n)
 	ck_assert_msg(results == n, "%u results, not %u:\n%.2000s", results, n, buf_cstr(&told));
 }
 
+static void await_at_least(unsigned n)
+{
+	int64_t end = clock_monotonic_ms() + PATIENCE_MS;
+
+	while (results < n && clock_monotonic_ms() < end)
+		loop_turn(0);
+	ck_assert_uint_ge(results, n);
+}
+
 static void committed(void *arg, bool ok)
 {
 	(void)arg;
@@ -866,6 +875,39 @@ START_TEST(a_slow_address_of_many_domains_holds_up_nobody)
 }
 END_TEST
 
+static const struct { const char *ehlo; bool hangs_up; } hurried[] = {
+	{ "250 LIMITS MAILMAX=1\r\n", false },
+	{ "250 SIZE\r\n", true },
+	{ "250 SIZE\r\n", false },
+};
+
+START_TEST(a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages)
+{
+	unsigned before, ahead = 0;
+	struct str rest, word;
+
+	knows("z.test MX 10 mx1.test");
+	with_places(100);
+	crowd_opens("127.0.0.1", hurried[_i].ehlo);
+	crowd.hangs_up = hurried[_i].hangs_up;
+	for (int i = 0; i < 300; i++)
+		put("b@y.test");
+	await_at_least(100);
+	ck_assert_uint_ge(crowd.most, 9);
+	before = results;
+	put("b@z.test");
+	await(301);
+	rest = buf_view(&crowd.took);
+	while (str_word(&rest, &word) && !str_eq(word, STR("z.test")))
+		ahead++;
+	ck_assert_msg(ahead < before + 40, "%u were sent before it", ahead - before);
+	ck_assert_uint_eq(delivered, 301);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
 START_TEST(who_waits_long_for_a_connection_is_put_off_without_an_attempt)
 {
 	domains_at("mx1.test", 100);
@@ -1233,6 +1275,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_connection_counts_until_the_peer_has_let_it_go);
 	tcase_add_test(t, there_are_a_hundred_connections_in_all);
 	tcase_add_test(t, a_slow_address_of_many_domains_holds_up_nobody);
+	tcase_add_loop_test(t, a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages, 0, ROWS(hurried));
 	tcase_add_test(t, who_waits_long_for_a_connection_is_put_off_without_an_attempt);
 	tcase_add_loop_test(t, what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection, 0, ROWS(mixed));
 	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);

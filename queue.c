@@ -191,6 +191,11 @@ bool dest_is_failing(const struct entry *e)
 	return e->domain && e->domain->dest && e->domain->dest->failures && !e->domain->dest->ours;
 }
 
+bool dest_waits_for_us(const struct entry *e)
+{
+	return e->domain && e->domain->dest && e->domain->dest->failures && e->domain->dest->ours;
+}
+
 const struct way *dest_way(const struct dest *d) { return &d->way; }
 const char *dest_domain(const struct dest *d) { return d->domain; }
 

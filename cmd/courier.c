@@ -72,6 +72,7 @@ struct courier {
 	struct timer patience;
 	bool waits;                     /* for a connection to hosts->at[at], without a bundle */
 	bool met;                       /* this courier has had a conversation */
+	enum blame fault;               /* that no address was called, for this bundle: BLAME_SETUP; any was: BLAME_DEST */
 	unsigned served;                /* bundles over this line */
 	struct node waiting;            /* of waiters, */
 	bool called;                    /* or called: the next connection is its own */
@@ -231,6 +232,7 @@ static bool take_bundle(struct courier *c, struct bundle *b)
 {
 	c->bundle = b;
 	c->tried = c->asked = 0;
+	c->fault = BLAME_SETUP;
 	c->last = (struct reply){ 0 };
 	c->to = calloc(b->n, sizeof *c->to);
 	c->index = calloc(b->n, sizeof *c->index);
@@ -588,6 +590,11 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 		connect_next(c);
 		return;
 	}
+	if (why && client_is_our_trouble(why)) {        /* no other host would get on better */
+		bundle_fails(c, j->unreadable ? BLAME_MESSAGE : BLAME_SELF, &c->last);
+		go_on(c, true);
+		return;
+	}
 	c->asked++;
 	c->unasked = c->unasked || why;
 	/* RFC 5321 4.5.3.2.6: who may have the message already is asked again later; another host would deliver it now. */
@@ -683,6 +690,12 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		courier_end(c);
 		return;
 	}
+	if (client_is_our_trouble(why)) {
+		bundle_fails(c, BLAME_SELF, why);
+		courier_end(c);
+		return;
+	}
+	c->fault = BLAME_DEST;
 	c->unasked = true;
 	c->at++;
 	connect_next(c);
@@ -699,7 +712,7 @@ static void no_host(struct courier *c)
 		reply_set(&why, 0, "4.4.1", "no host of the destination could be reached");
 	if (why.code >= 500)
 		reply_set(&why, 0, "4.3.2", "no host of the destination talks to us; the last said: %d %s", c->last.code, c->last.text);
-	bundle_fails(c, c->met ? BLAME_TALK : BLAME_DEST, &why);
+	bundle_fails(c, c->met ? BLAME_TALK : c->fault, &why);
 	courier_end(c);
 }
 
@@ -781,6 +794,22 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	return true;
 }
 
+/* The system refuses a socket. Where it lacks something, no other address would do better. False: the courier has ended. */
+static bool can_go_on(struct courier *c, const struct mx_address *a, int error)
+{
+	c->unasked = true;
+	reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(error));
+	str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+		bundle_fails(c, BLAME_SELF, &c->last);
+		courier_end(c);
+		return false;
+	}
+	if (error != EADDRNOTAVAIL)     /* source_address is none of this machine's; there may be one of the other family */
+		c->fault = BLAME_DEST;
+	return true;
+}
+
 /* its_turn: it was called, and there is room at the first address. */
 static void connect_from_here(struct courier *c, bool its_turn)
 {
@@ -798,12 +827,8 @@ static void connect_from_here(struct courier *c, bool its_turn)
 		}
 		its_turn = false;
 		c->tried++;
-		if (connect_to(c, a))
+		if (connect_to(c, a) || !can_go_on(c, a, errno))
 			return;
-		c->unasked = true;
-		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
-		room_at(&a->addr);
-		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	}
 	no_host(c);
 }

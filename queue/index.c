@@ -289,7 +289,7 @@ static bool old_enough(const struct entry *e)
 		return true;            /* a clock that was wrong once? */
 	if (now - age < CLOCK_SANE)
 		return false;           /* its age is not known from its name: an attempt finds out */
-	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e))) ||
+	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e)) && !dest_waits_for_us(e)) ||
 		(queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
 }
 

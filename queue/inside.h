@@ -168,6 +168,7 @@ void dest_went(struct dest *, enum blame, const struct reply *why);     /* a bun
 void dest_is_runnable(struct dest *);
 /* The last try of anything where it goes came to no conversation, and that was no fault of ours. */
 bool dest_is_failing(const struct entry *);
+bool dest_waits_for_us(const struct entry *);   /* ... it was: nothing there ends its lifetime */
 void attempt_gone(const struct attempt *);
 bool attempt_is_alone(const struct attempt *);  /* a suspect: nothing else starts while it is open */
 void plan_soon(void);                           /* places are free or work has come */

@@ -188,10 +188,11 @@ static bool was_none(const struct attempt *a)
 
 bool attempt_expired(const struct attempt *a)
 {
-	/* A machine that was off for a week shall try first. What waits behind a dead destination has been tried by its probes. */
-	bool tried = (was_none(a) ? a->old_tries : a->entry->tries) > 0 || dest_is_failing(a->entry);
-
-	return tried && clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
+	/* A machine that was off for a week, or could not send for one, shall try first. What waits behind a dead destination has been tried
+	 * by its probes. */
+	if (was_none(a) || dest_waits_for_us(a->entry) || (!a->entry->tries && !dest_is_failing(a->entry)))
+		return false;
+	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
 }
 
 /* The last that was heard: by the recipient, or by others that went the same way. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -1140,6 +1141,87 @@ START_TEST(what_is_wrong_in_our_settings_is_met_by_one_message_in_growing_pauses
 }
 END_TEST
 
+START_TEST(a_source_address_that_this_host_has_not_counts_no_attempt)
+{
+	struct sockaddr_storage source[2] = { { .ss_family = AF_INET }, { .ss_family = AF_UNSPEC } };
+	struct courier_config from_afar = couriers;
+
+	inet_pton(AF_INET, "192.0.2.55", &((struct sockaddr_in *)&source[0])->sin_addr);
+	from_afar.source = source;
+	courier_configure(&from_afar);
+	for (int i = 0; i < 5; i++)
+		put("b@y.test");
+	await(1);
+	told_holds("connect to mx2.test: Cannot assign requested address");
+	loop_advance(331 * 1000);
+	await(2);
+	loop_advance(201 * 1000);
+	await(2);
+	ck_assert_uint_eq(entries(0), 5);
+}
+END_TEST
+
+/* Only this process's next descriptors may be taken: none behind them. */
+static void descriptors_left(int n)
+{
+	struct rlimit limit;
+	int next = dup(0);
+
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = n < 0 ? limit.rlim_max : (rlim_t)(next + n);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+START_TEST(without_a_descriptor_nothing_is_counted_as_an_attempt)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@r.test") TAKES ENVELOPE("b@r.test") TAKES ENVELOPE("b@r.test") TAKES BYE);
+
+	route("r.test smtp://127.0.0.1:%u");
+	queue_close();
+	conf.deliver = false;
+	start_queue();
+	for (int i = 0; i < 3; i++)
+		put("b@r.test");
+	turn();
+	queue_close();
+	conf.deliver = true;
+	start_queue();
+	descriptors_left(1);            /* for the message */
+	await(1);
+	told_holds("deferred by");
+	told_holds("Too many open files");
+	ck_assert_uint_eq(entries(0), 3);
+	descriptors_left(-1);
+	loop_advance(331 * 1000);
+	await(4);
+	ck_assert_uint_eq(delivered, 3);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_copy_of_ours_that_cannot_be_read_holds_up_no_other_and_counts_no_attempt)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nwait 60\nS: 354 go\neof\n"
+		HELLO ENVELOPE("c@y.test") TAKES BYE);
+	char command[200];
+
+	put("b@y.test");
+	turn();
+	put("c@y.test");
+	turn();
+	snprintf(command, sizeof command, "truncate -s -5 %s/cur/*.1.*", dir);
+	ck_assert_int_eq(system(command), 0);
+	loop_advance(61 * 1000);
+	await(2);
+	told_holds("b@y.test deferred by mx1.test[127.0.0.1]:");
+	told_holds("our copy of the message cannot be read");
+	told_holds("c@y.test delivered by mx1");
+	ck_assert_uint_eq(entries(0), 1);
+	played(p);
+}
+END_TEST
+
 static unsigned descriptors(void)
 {
 	unsigned n = 0;
@@ -1287,6 +1369,9 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_domain_that_cannot_be_looked_up_waits_and_counts);
 	tcase_add_test(t, without_a_resolver_nothing_is_counted_as_an_attempt);
 	tcase_add_loop_test(t, what_is_wrong_in_our_settings_is_met_by_one_message_in_growing_pauses, 0, ROWS(setups));
+	tcase_add_test(t, a_source_address_that_this_host_has_not_counts_no_attempt);
+	tcase_add_test(t, without_a_descriptor_nothing_is_counted_as_an_attempt);
+	tcase_add_test(t, a_copy_of_ours_that_cannot_be_read_holds_up_no_other_and_counts_no_attempt);
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));

@@ -754,6 +754,22 @@ START_TEST(a_fault_of_our_own_is_met_by_one_message_and_bounces_none)
 }
 END_TEST
 
+START_TEST(what_a_fault_of_our_own_has_kept_for_long_is_tried_before_it_comes_back)
+{
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_SELF, 0, "no descriptor is left" });
+	rig_run(12 * 86400);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+	ANSWERS({ "b@x.example", RESULT_DEFERRED, BLAME_RCPT, 450, "later" });
+	rig_run(400);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 START_TEST(a_fault_of_this_machine_is_met_by_one_message_and_over_soon_after_its_end)
 {
 	ANSWERS({ "", RESULT_DEFERRED, BLAME_SELF, 0, "no resolver answers" });
@@ -1186,6 +1202,7 @@ Suite *queue_suite(void)
 	tcase_add_test(w, a_deferred_message_is_tried_again_in_growing_intervals);
 	tcase_add_test(w, a_dead_destination_is_probed_by_one_and_the_others_keep_their_names);
 	tcase_add_test(w, a_fault_of_our_own_is_met_by_one_message_and_bounces_none);
+	tcase_add_test(w, what_a_fault_of_our_own_has_kept_for_long_is_tried_before_it_comes_back);
 	tcase_add_test(w, a_fault_of_this_machine_is_met_by_one_message_and_over_soon_after_its_end);
 	tcase_add_test(w, many_messages_for_a_dead_shared_way_cost_nothing_while_they_wait);
 	tcase_add_test(w, a_dead_destination_stops_no_other);

@@ -235,7 +235,7 @@ static void dest_fails(struct dest *d, enum blame blame, const struct reply *why
 	take_back_ready(d);
 }
 
-void dest_went(struct dest *d, enum blame blame, const struct reply *why)
+void dest_went(struct dest *d, enum blame blame, const struct reply *why, bool delivered)
 {
 	if (blame >= BLAME_DEST && blame != BLAME_MESSAGE) {
 		dest_fails(d, blame, why);
@@ -244,8 +244,10 @@ void dest_went(struct dest *d, enum blame blame, const struct reply *why)
 	d->failures = 0;
 	d->down = false;
 	timer_stop(&d->back);
-	if (d->window < d->way.transport->couriers)
-		d->window++;
+	if (blame == BLAME_TALK)
+		d->window -= d->window > 1;
+	else if (delivered)
+		d->window += d->window < d->way.transport->couriers;
 	if (d->waiting.n || d->ready.n)
 		dest_is_runnable(d);
 }
@@ -402,9 +404,7 @@ static struct bundle *take(struct dest *d)
 
 static bool may_start(const struct dest *d)
 {
-	unsigned window = d->failures ? 1 : d->window;
-
-	return !draining && !d->down && !d->held_up && d->couriers < window && (d->ready.n || (d->waiting.n && !alone));
+	return !draining && !d->down && !d->held_up && d->couriers < d->window && (d->ready.n || (d->waiting.n && !alone));
 }
 
 /* A connection that is there already is used first. */
@@ -428,6 +428,7 @@ static void take_place(struct dest *d)
 static void leave_place(struct dest *d)
 {
 	d->couriers--;
+	d->leaving -= d->leaving > 0;
 	d->lane->running--;
 	couriers--;
 	plan_soon();
@@ -559,10 +560,19 @@ static bool turn_is_over(struct dest *d)
 	return true;
 }
 
+static bool too_many(const struct dest *d)
+{
+	return d->couriers - d->leaving > d->window;
+}
+
 struct bundle *queue_next(struct dest *d)
 {
-	if (draining || d->down || (d->failures && d->couriers > 1) || suspects_have_waited() || turn_is_over(d))
+	if (draining || d->down || suspects_have_waited() || turn_is_over(d))
 		return NULL;
+	if (too_many(d)) {
+		d->leaving++;
+		return NULL;
+	}
 	d->served++;
 	return take(d);
 }
@@ -570,7 +580,7 @@ struct bundle *queue_next(struct dest *d)
 bool queue_idle(struct dest *d, struct idle *i)
 {
 	/* not while others may want the place */
-	if (draining || d->down || d->lane->running > places(d->lane) / 2)
+	if (draining || d->down || d->leaving || d->lane->running > places(d->lane) / 2)
 		return false;
 	list_push(&d->idle, &i->node);
 	idle++;

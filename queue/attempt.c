@@ -642,6 +642,7 @@ void queue_result(struct bundle *b, size_t i, const struct result *given)
 	r->busy = false;
 	if (is_ours(res.blame) && res.what == RESULT_FAILED)
 		res.what = RESULT_DEFERRED;     /* a fault of ours is never a final one */
+	p->delivered |= res.what == RESULT_DELIVERED;
 	if (res.what == RESULT_DEFERRED && res.blame > p->blame)
 		p->blame = res.blame;
 	if (res.what == RESULT_DEFERRED) {
@@ -707,6 +708,7 @@ void queue_done(struct bundle *b, const struct result *rest)
 	struct attempt *a = b->x->attempt;
 	struct dest *d = b->dest;
 	enum blame blame;
+	bool delivered;
 	struct reply why;
 
 	for (size_t i = 0; i < b->n; i++)
@@ -715,6 +717,7 @@ void queue_done(struct bundle *b, const struct result *rest)
 		split_mixed(b);
 	end_deferral(b);
 	blame = b->x->blame;
+	delivered = b->x->delivered;
 	why = b->x->why;
 	a->self |= is_ours(blame);
 	a->counts |= !is_ours(blame);
@@ -723,7 +726,7 @@ void queue_done(struct bundle *b, const struct result *rest)
 	end_bundle(b);
 	if (!a->bundles.n)
 		attempt_settle(a);
-	dest_went(d, blame, &why);
+	dest_went(d, blame, &why, delivered);
 	dest_release(d);
 }
 

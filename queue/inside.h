@@ -149,7 +149,8 @@ struct dest {
 	struct lane *lane;              /* of its transport */
 	struct node hungry;             /* for a place in the lane */
 	struct list *hungry_in;
-	unsigned window;                /* connections allowed now: grows with success */
+	unsigned window;                /* couriers allowed now: grows with success, shrinks with trouble */
+	unsigned leaving;               /* of them, those that were told to leave as there are too many */
 	unsigned failures;              /* in a row; 0: up */
 	bool ours;                      /* the last of them was a fault of our side */
 	bool down;                      /* until `back` expires; then one probe at a time */
@@ -164,7 +165,8 @@ void look_after(struct entry *);                /* old enough for a delay notice
 struct dest *dest_for(struct str domain);       /* by the configured ways; NULL: no memory. Not held: dest_hold() it. */
 void dest_hold(struct dest *);
 void dest_release(struct dest *);               /* NULL is fine */
-void dest_went(struct dest *, enum blame, const struct reply *why);     /* a bundle ended; BLAME_RCPT, BLAME_TALK: there was a conversation */
+/* A bundle ended. BLAME_RCPT, BLAME_TALK: there was a conversation; delivered: somebody has got it. */
+void dest_went(struct dest *, enum blame, const struct reply *why, bool delivered);
 void dest_is_runnable(struct dest *);
 /* The last try of anything where it goes came to no conversation, and that was no fault of ours. */
 bool dest_is_failing(const struct entry *);
@@ -210,7 +212,7 @@ struct bundle_private {
 	struct node ready;              /* in its destination */
 	struct node mine;               /* in its attempt */
 	bool started;
-	bool deferred;
+	bool deferred, delivered;
 	enum blame blame;               /* the gravest of what was deferred */
 	struct reply why;               /* of the first deferral, and who said it */
 	char host[300];

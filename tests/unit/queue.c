@@ -361,23 +361,6 @@ START_TEST(a_waiting_message_leaves_on_the_same_connection)
 }
 END_TEST
 
-START_TEST(no_more_couriers_run_than_are_allowed)
-{
-	rig_crash();
-	rig.conf.couriers = 3;
-	rig_start();
-	for (int i = 0; i < 40; i++) {
-		char to[40];
-
-		snprintf(to, sizeof to, "b@d%d.example", i);
-		ck_assert(rig_put("a@s.example", to));
-	}
-	rig_run(5);
-	ck_assert_uint_eq(rig.nsent, 40);
-	ck_assert(rig.most <= 3);
-}
-END_TEST
-
 /* A message each for d<from>.example and those behind it. */
 static void put_each(const char *at, int from, int n)
 {
@@ -406,6 +389,55 @@ static void finish_all(bool more)
 	}
 	ck_assert_uint_eq(rig.nheld, 0);
 }
+
+START_TEST(success_adds_a_courier_and_trouble_takes_one)
+{
+	with_couriers(20, 8);
+	for (int i = 0; i < 300; i++)
+		ck_assert(rig_put("", "b@x.example"));
+	for (int i = 0; i < 20; i++) {
+		rig_run(1);
+		rig_finish(0, true);
+	}
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 8);
+	ANSWERS({ "", RESULT_FAILED, BLAME_RCPT, 550, "no such user" });       /* neither */
+	for (int i = 0; i < 20; i++)
+		rig_finish(0, true);
+	ck_assert_uint_eq(rig.nheld, 8);
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_TALK, 421, "too busy" });
+	for (unsigned left = 7; left > 0; left--) {
+		rig_finish(0, true);
+		rig_run(1);
+		ck_assert_uint_eq(rig.nheld, left);
+	}
+	rig_finish(0, true);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 1);
+	rig_answers(NULL, 0);
+	for (int i = 0; i < 3; i++)
+		rig_finish(0, true);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 4);
+}
+END_TEST
+
+START_TEST(no_more_couriers_run_than_are_allowed)
+{
+	rig_crash();
+	rig.conf.couriers = 3;
+	rig_start();
+	for (int i = 0; i < 40; i++) {
+		char to[40];
+
+		snprintf(to, sizeof to, "b@d%d.example", i);
+		ck_assert(rig_put("a@s.example", to));
+	}
+	rig_run(5);
+	ck_assert_uint_eq(rig.nsent, 40);
+	ck_assert(rig.most <= 3);
+}
+END_TEST
 
 START_TEST(a_transport_has_places_of_its_own)
 {
@@ -1185,6 +1217,7 @@ Suite *queue_suite(void)
 	tcase_add_test(b, a_shared_connection_is_no_shared_transaction);
 	tcase_add_test(b, what_a_mixed_transaction_refuses_is_tried_again_at_once_per_domain);
 	tcase_add_test(b, a_waiting_message_leaves_on_the_same_connection);
+	tcase_add_test(b, success_adds_a_courier_and_trouble_takes_one);
 	tcase_add_test(b, no_more_couriers_run_than_are_allowed);
 	tcase_add_test(b, a_transport_has_places_of_its_own);
 	tcase_add_test(b, the_last_places_are_for_who_has_none);

@@ -441,7 +441,7 @@ static void run_dest(struct dest *d)
 	while (may_start(d)) {
 		struct bundle *b;
 
-		if (!place_for(d)) {
+		if (!place_for(d) || (!d->ready.n && attempts_enough())) {
 			wait_for_place(d);
 			break;
 		}
@@ -460,7 +460,7 @@ static void run_blind(void)
 	for (int budget = BLIND_A_TURN; blind.n && !alone && !draining; budget--) {
 		if (attempts_open() >= OPEN_MAX && !attempt_park_one())
 			return;
-		if (budget == 0) {
+		if (budget == 0 || attempts_enough()) {
 			plan_soon();
 			return;
 		}
@@ -494,7 +494,7 @@ static bool suspects_have_waited(void)
 static void run_hungry(void)
 {
 	for (struct lane *l = lanes; l < lanes + LANES && l->transport; l++)
-		for (struct dest *d; (d = next_for_place(l)); )
+		for (struct dest *d; !attempts_enough() && (d = next_for_place(l)); )
 			run_dest(d);
 }
 
@@ -516,6 +516,8 @@ static void plan(struct task *t)
 		else
 			list_push(&runnable, &d->runnable);
 	}
+	if (attempts_enough())
+		plan_soon();
 	run_suspect();
 }
 
@@ -554,7 +556,7 @@ static void due_now(struct timer *t)
 /* All places are taken, and this destination has had its turn: a courier of it leaves for one that has none. */
 static bool turn_is_over(struct dest *d)
 {
-	if (d->served < TURN || !d->lane->first.n)
+	if (d->served < TURN || !d->lane->first.n || d->lane->running < places(d->lane))
 		return false;
 	d->served = 0;
 	return true;

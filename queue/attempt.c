@@ -30,10 +30,25 @@ struct kept {
 
 static struct list open_attempts;
 static size_t nopen;
+static uint64_t octets_read;            /* in the turn ... */
+static unsigned read_in;                /* ... of this number */
 
 size_t attempts_open(void)
 {
 	return nopen;
+}
+
+bool attempts_enough(void)
+{
+	return read_in == loop_turns() && octets_read >= READ_A_TURN;
+}
+
+static void count_read(uint64_t octets)
+{
+	if (read_in != loop_turns())
+		octets_read = 0;
+	read_in = loop_turns();
+	octets_read += octets;
 }
 
 /* ---- small things */
@@ -258,6 +273,7 @@ static struct mail *open_mail(struct entry *e)
 		could_not_open(e, why);
 		return NULL;
 	}
+	count_read(m->text.n + (e->msg->checked ? 0 : (uint64_t)m->size));
 	if (strcmp(m->id, e->msg->id) != 0) {
 		mail_free(m);
 		errno = EBADMSG;

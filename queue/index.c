@@ -346,13 +346,13 @@ static bool directory_unchanged(void)
 	return same;
 }
 
-/* One name per message and walk: looking may change the message's entries. True: there may be more. */
+/* One name per message and walk: looking may change the message's entries. True: there are more to look at. */
 static bool look_after_old(void)
 {
 	struct map_node *x = map_next(&messages, NULL);
 	int budget = LOOK_AFTER_MAX;
 
-	while (x && budget > 0) {
+	while (x && budget > 0 && !attempts_enough()) {
 		struct message *m = owner_of(x, struct message, node);
 		struct entry *e = m->entries;
 
@@ -364,7 +364,7 @@ static bool look_after_old(void)
 		look_after(e);
 		budget--;
 	}
-	return budget == 0;
+	return x != NULL;
 }
 
 static void look(struct timer *t)

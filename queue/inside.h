@@ -13,7 +13,8 @@ enum {
 	DEST_MAX = 180,                 /* a longer domain stands in a name as a token */
 	NAME_ROOM = 256,                /* any name in cur/, with its NUL */
 	ENVELOPE_MAX = 64 << 20,        /* envelope and journal of one message, read back */
-	OPEN_MAX = 200                  /* messages open for delivery at a time */
+	OPEN_MAX = 200,                 /* messages open for delivery at a time */
+	READ_A_TURN = 2 << 20           /* octets of envelopes, journals and what is checked; the entry that crosses it is the last */
 };
 
 /* One queue, one process: the directories and what is configured. */
@@ -226,6 +227,8 @@ void bundle_give_back(struct bundle *);
 /* A bundle that was not started is taken back: its recipients wait in the queue, no attempt is counted. */
 void bundle_unmake(struct bundle *);
 size_t attempts_open(void);
+/* What was read in this turn to open entries is enough: the others wait for the next one, so that nobody waits for all of them. */
+bool attempts_enough(void);
 /* Makes room: settles the oldest attempt that only waits for busy destinations. False: there is none. */
 bool attempt_park_one(void);
 void attempts_close(void);

@@ -1158,6 +1158,34 @@ START_TEST(a_thousand_domains_that_must_wait_get_names_of_their_own)
 }
 END_TEST
 
+/* What is read and checked is bounded for a turn, as nobody else is served meanwhile. */
+START_TEST(a_turn_opens_no_more_than_two_megabytes)
+{
+	size_t n = 1000 * 1000;
+	char *body = malloc(n + 1);
+
+	memset(body, 'x', n);
+	body[n] = '\0';
+	take_only();
+	for (int i = 0; i < 40; i++) {
+		char to[40];
+
+		snprintf(to, sizeof to, "b@d%d.example", i);
+		ck_assert(rig_put_body("a@s.example", to, body, NULL, 0));
+	}
+	free(body);
+	rig_crash();
+	rig.conf.deliver = true;
+	rig.conf.couriers = 50;
+	rig.by_hand = true;
+	rig_start();
+	ck_assert_uint_ge(rig.nheld, 10);
+	ck_assert_uint_le(rig.nheld, 3 * 12);   /* turns of rig_start() */
+	rig_turn();
+	ck_assert_uint_eq(rig.nheld, 40);
+}
+END_TEST
+
 START_TEST(two_thousand_messages_pass_quickly)
 {
 	for (int i = 0; i < 2000; i++)
@@ -1257,6 +1285,7 @@ Suite *queue_suite(void)
 	tcase_add_checked_fixture(z, set_up, tear_down);
 	tcase_add_test(z, a_thousand_recipients_are_settled_together);
 	tcase_add_test(z, a_thousand_domains_that_must_wait_get_names_of_their_own);
+	tcase_add_test(z, a_turn_opens_no_more_than_two_megabytes);
 	tcase_add_test(z, two_thousand_messages_pass_quickly);
 	tcase_add_test(z, a_hundred_thousand_entries_fit_in_forty_megabytes);
 	suite_add_tcase(s, z);

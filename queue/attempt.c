@@ -95,9 +95,9 @@ static bool covers(const struct entry *e, const struct rcpt *r)
 {
 	char token[DEST_MAX + 1];
 
-	dest_token(r->to.addr.domain, token);
 	if (!entry_is_plus(e))
-		return strcmp(token, e->dest) == 0;
+		return rcpt_is_at(r, str_of(e->dest));
+	dest_token(r->to.addr.domain, token);
 	return !r->linked && !entry_find(e->msg, str_of(token));
 }
 
@@ -251,13 +251,9 @@ static bool locked_by_others(const struct mail *m)
 /* A name by hand may have a destination that the envelope knows nothing of: it must not pass for one that is done. */
 static bool concerns_somebody(const struct entry *e, const struct mail *m)
 {
-	char token[DEST_MAX + 1];
-
-	for (size_t i = 0; i < m->nrcpt && !entry_is_plus(e); i++) {
-		dest_token(m->rcpt[i].to.addr.domain, token);
-		if (strcmp(token, e->dest) == 0)
+	for (size_t i = 0; i < m->nrcpt && !entry_is_plus(e); i++)
+		if (rcpt_is_at(&m->rcpt[i], str_of(e->dest)))
 			return true;
-	}
 	return entry_is_plus(e);
 }
 
@@ -268,7 +264,7 @@ static struct mail *open_mail(struct entry *e)
 	struct mail *m;
 
 	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
-	m = mail_open(queue.cur, name, true, !e->msg->checked, &why);
+	m = mail_open(queue.cur, name, true, !e->msg->checked, entry_is_plus(e) ? STR("") : str_of(e->dest), &why);
 	if (!m) {
 		could_not_open(e, why);
 		return NULL;

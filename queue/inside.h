@@ -43,8 +43,11 @@ int64_t id_arrival(const char *id);             /* Unix seconds */
 uint32_t crc32_add(uint32_t crc, const void *, size_t);        /* as gzip's; start with 0 */
 void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t crc);
 /* Opens and reads dir/name. verify: compare size and checksum of the whole message. NULL with errno: ENOENT and other failures of the
- * system; EBADMSG: not a whole queue file, *why says what is wrong. writable: for appending to the journal; a torn tail is cut. */
-struct mail *mail_open(int dir, const char *name, bool writable, bool verify, const char **why);
+ * system; EBADMSG: not a whole queue file, *why says what is wrong. writable: for appending to the journal; a torn tail is cut.
+ * only: a destination as it stands in a name; of the others it is not known what was said of them and who is named twice, which costs time
+ * where there are thousands. Empty: all. */
+struct mail *mail_open(int dir, const char *name, bool writable, bool verify, struct str only, const char **why);
+bool rcpt_is_at(const struct rcpt *, struct str dest);         /* dest: as it stands in a name */
 /* Appends one journal line to out: time what who by status host words. Empty slices become "-". */
 void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *, const char *host);
 /* Whole lines, behind the last whole line. 0, or -1 with errno and nothing is appended. */

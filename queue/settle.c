@@ -116,21 +116,33 @@ static bool report_envelope(const struct attempt *a, const struct buf *text, str
 	return envelope_origin(env, "report about %s", a->entry->msg->id) && envelope_sender(env, &nobody) && envelope_rcpt(env, &back);
 }
 
+/* A delay notice tells of all destinations. NULL: of this one alone, then. */
+static struct mail *read_whole(const struct attempt *a)
+{
+	char name[NAME_ROOM];
+	const char *why;
+
+	entry_print(name, a->entry->next, false, a->entry->tries, a->entry->msg->id, a->entry->dest);
+	return entry_is_plus(a->entry) ? NULL : mail_read(queue.cur, name, &why);
+}
+
 static struct draft *report_draft(struct attempt *a, enum report_kind kind, unsigned event)
 {
 	int64_t next = a->entry->next > loop_wall() ? a->entry->next : 0;
+	struct mail *whole = kind == REPORT_DELAYED ? read_whole(a) : NULL;
 	struct envelope env = { 0 };
 	struct buf text = { 0 };
 	struct draft *d = NULL;
 	char id[ID_MAX];
 
 	report_id(id, a, event);
-	if (queue.conf.report(queue.conf.arg, kind, a->mail, event, next, &text) && report_envelope(a, &text, &env))
+	if (queue.conf.report(queue.conf.arg, kind, whole ? whole : a->mail, event, next, &text) && report_envelope(a, &text, &env))
 		d = queue_draft(&env, id);
 	if (d && draft_write(d, text.p, text.n) == -1) {
 		draft_abort(d);
 		d = NULL;
 	}
+	mail_free(whole);
 	buf_free(&text);
 	envelope_free(&env);
 	return d;

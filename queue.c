@@ -237,7 +237,9 @@ static void dest_fails(struct dest *d, enum blame blame, const struct reply *why
 
 void dest_went(struct dest *d, enum blame blame, const struct reply *why, bool delivered)
 {
-	if (blame >= BLAME_DEST && blame != BLAME_MESSAGE) {
+	if (blame == BLAME_MESSAGE)
+		return;                 /* says nothing of the destination */
+	if (blame >= BLAME_DEST) {
 		dest_fails(d, blame, why);
 		return;
 	}
@@ -506,6 +508,9 @@ static void plan(struct task *t)
 	take_due();
 	if (!suspects_have_waited())
 		run_blind();
+	else if (!alone)
+		while (attempt_park_one())
+			;               /* nothing starts until the suspects had their turn, which waits for what is open */
 	if (!suspects_have_waited() || alone)
 		run_hungry();
 	for (n = runnable.n; n > 0 && runnable.n; n--) {

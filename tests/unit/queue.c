@@ -1098,6 +1098,34 @@ START_TEST(what_was_tried_at_a_crash_is_tried_last_and_alone)
 }
 END_TEST
 
+START_TEST(a_suspect_that_has_waited_long_has_its_turn_before_what_is_open_and_not_begun)
+{
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "killer@x.example"));
+	rig_run(1);
+	rig_crash();
+	rig.conf.couriers = 1;
+	rig_start();
+	ck_assert(rig_put("a@s.example", "1@y.example 2@z.example"));
+	rig_run(20 * 60);
+	ck_assert_uint_eq(rig.nheld, 1);
+	rig_finish(0, false);
+	rig_run(5);
+	ck_assert_uint_eq(rig.nheld, 1);
+	ck_assert_str_eq(dest_domain(rig.held[0]->dest), "x.example");
+	while (rig.nheld) {
+		rig_finish(0, false);
+		rig_run(5);
+	}
+	rig_run(400);
+	while (rig.nheld) {
+		rig_finish(0, false);
+		rig_run(5);
+	}
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 START_TEST(a_suspect_for_a_dead_destination_holds_up_nobody)
 {
 	rig.by_hand = true;
@@ -1270,6 +1298,7 @@ Suite *queue_suite(void)
 	tcase_add_test(w, a_wake_up_probes_a_dead_destination_at_once);
 	tcase_add_test(w, a_destination_that_nobody_waits_for_is_forgotten);
 	tcase_add_test(w, what_was_tried_at_a_crash_is_tried_last_and_alone);
+	tcase_add_test(w, a_suspect_that_has_waited_long_has_its_turn_before_what_is_open_and_not_begun);
 	tcase_add_test(w, a_suspect_for_a_dead_destination_holds_up_nobody);
 	suite_add_tcase(s, w);
 	tcase_add_checked_fixture(h, set_up, tear_down);

@@ -66,13 +66,13 @@ struct courier {
 	/* the host */
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
 	unsigned tried, asked;          /* for this bundle */
+	unsigned unbound;               /* of those tried: we have no address to call from */
 	bool unasked;                   /* there is a host before `at`, or one without a known address, that was not asked to the end */
 	struct line *line;
 	struct idle idle;               /* while there is nothing to do, or no connection to be had */
 	struct timer patience;
 	bool waits;                     /* for a connection to hosts->at[at], without a bundle */
 	bool met;                       /* this courier has had a conversation */
-	enum blame fault;               /* that no address was called, for this bundle: BLAME_SETUP; any was: BLAME_DEST */
 	unsigned served;                /* bundles over this line */
 	struct node waiting;            /* of waiters, */
 	bool called;                    /* or called: the next connection is its own */
@@ -231,8 +231,7 @@ static void courier_end(struct courier *c)
 static bool take_bundle(struct courier *c, struct bundle *b)
 {
 	c->bundle = b;
-	c->tried = c->asked = 0;
-	c->fault = BLAME_SETUP;
+	c->tried = c->asked = c->unbound = 0;
 	c->last = (struct reply){ 0 };
 	c->to = calloc(b->n, sizeof *c->to);
 	c->index = calloc(b->n, sizeof *c->index);
@@ -695,7 +694,6 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		courier_end(c);
 		return;
 	}
-	c->fault = BLAME_DEST;
 	c->unasked = true;
 	c->at++;
 	connect_next(c);
@@ -712,7 +710,7 @@ static void no_host(struct courier *c)
 		reply_set(&why, 0, "4.4.1", "no host of the destination could be reached");
 	if (why.code >= 500)
 		reply_set(&why, 0, "4.3.2", "no host of the destination talks to us; the last said: %d %s", c->last.code, c->last.text);
-	bundle_fails(c, c->met ? BLAME_TALK : c->fault, &why);
+	bundle_fails(c, c->met ? BLAME_TALK : c->unbound && c->unbound == c->tried ? BLAME_SETUP : BLAME_DEST, &why);
 	courier_end(c);
 }
 
@@ -805,14 +803,15 @@ static bool can_go_on(struct courier *c, const struct mx_address *a, int error)
 		courier_end(c);
 		return false;
 	}
-	if (error != EADDRNOTAVAIL)     /* source_address is none of this machine's; there may be one of the other family */
-		c->fault = BLAME_DEST;
+	c->unbound += error == EADDRNOTAVAIL;   /* source_address is none of this machine's; there may be one of the other family */
 	return true;
 }
 
 /* its_turn: it was called, and there is room at the first address. */
 static void connect_from_here(struct courier *c, bool its_turn)
 {
+	size_t first = c->at;
+
 	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++) {
 		const struct mx_address *a = wanted_address(c);
 		struct courier *other = idle_on(c);
@@ -821,11 +820,10 @@ static void connect_from_here(struct courier *c, bool its_turn)
 			take_line(c, other);
 			return;
 		}
-		if (!its_turn && (full(&a->addr) || waiter_for(&a->addr))) {
+		if (!(its_turn && c->at == first) && (full(&a->addr) || waiter_for(&a->addr))) {
 			wait_for_line(c);
 			return;
 		}
-		its_turn = false;
 		c->tried++;
 		if (connect_to(c, a) || !can_go_on(c, a, errno))
 			return;

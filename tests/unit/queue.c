@@ -1107,7 +1107,7 @@ START_TEST(a_suspect_that_has_waited_long_has_its_turn_before_what_is_open_and_n
 	rig.conf.couriers = 1;
 	rig_start();
 	ck_assert(rig_put("a@s.example", "1@y.example 2@z.example"));
-	rig_run(20 * 60);
+	rig_run(25 * 60);          /* its stamp, and fifteen minutes */
 	ck_assert_uint_eq(rig.nheld, 1);
 	rig_finish(0, false);
 	rig_run(5);

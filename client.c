@@ -861,6 +861,7 @@ static void data_refused(struct client *c, const struct reply *r)
 /* A message that cannot be read to its end must never get its final dot: what is missing would be lost unseen. */
 static void unreadable(struct client *c, ssize_t got)
 {
+	c->job->unreadable = true;
 	fail(c, "4.3.0", "our copy of the message cannot be read: %s", got < 0 ? strerror(errno) : "it ends too early");
 }
 
@@ -1354,6 +1355,7 @@ bool client_tls_missing(const struct client *c) { return c->phase == C_OVER && c
 
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }
 unsigned client_lame(const struct client *c) { return c->lame; }
+bool client_is_our_trouble(const struct reply *why) { return why->code == 0 && !strcmp(why->enhanced, "4.3.0"); }
 bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->not_let_in; }
 
 bool client_usable(const struct client *c)

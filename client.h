@@ -22,11 +22,12 @@ struct client_job {
 	 * from inside client_send(). Must not call the client. */
 	void (*result)(struct client_job *, size_t i, const struct reply *);
 	/* The job is over. Recipients without a result were not tried to the end: `why` says what happened
-	 * (code 421, or 0 with our words: connection lost, protocol error; NULL: all have results). With `untried` the peer
+	 * (code 421, or 0 with our words: connection lost, protocol error; NULL: all have results; client_is_our_trouble()). With `untried` the peer
 	 * was not really asked: MAILMAX is reached, or a connection that has served others ended before MAIL was
 	 * answered, or it does not do what it announces (client_lame()). They are due on a new connection at once, it is no failure. */
 	void (*done)(struct client_job *, const struct reply *why, bool untried);
 	bool doubtful;                          /* set before done(): the final dot is out and was not answered; the peer may have it */
+	bool unreadable;                        /* set before done(): our copy of the message cannot be read */
 	bool unfit;                             /* set before result(): "not sent: ..."; another host may be able to take it */
 };
 
@@ -87,6 +88,8 @@ enum { CLIENT_LAME_CHUNKING = 1, CLIENT_LAME_PIPELINING = 2 };
 unsigned client_lame(const struct client *);
 /* Recipients that the peer took in one transaction before it said that more are too many; 0: it did not. */
 size_t client_rcpt_max(const struct client *);
+/* Of a done()'s or gone()'s why: memory or our copy of the message is to blame, and no peer. */
+bool client_is_our_trouble(const struct reply *why);
 /* In gone(): we were not let in with our name and password. It will be the same everywhere until somebody puts it right. */
 bool client_login_failed(const struct client *);
 /* May be called in ready(), in a job's done() and any time no job runs. Splits into several transactions as RCPTMAX and

@@ -22,7 +22,10 @@
 enum {
 	SUSPECT_PATIENCE_MS = 15 * 60 * 1000,   /* after that, others wait until a suspect had its turn */
 	FIRST_WINDOW = 2,                       /* connections to a destination that is not known yet */
-	BLIND_A_TURN = 20                       /* files opened to know where to */
+	BLIND_A_TURN = 20,                      /* files opened to know where to */
+	LANES = 4,                              /* transports */
+	KEPT = 5,                               /* one place in so many is for destinations that have none yet */
+	TURN = 10                               /* messages that a destination sends while one without a place waits for it */
 };
 
 struct queue queue = { .dir = -1, .cur = -1, .in = -1, .work = -1, .bad = -1, .lock = -1 };
@@ -32,6 +35,7 @@ static struct heap schedule;            /* entries until their stamp */
 static struct list blind;               /* due entries that must be opened to know where to */
 static struct list suspects;            /* due entries that were being tried when the program died */
 static struct list runnable;            /* destinations where something may be done */
+static struct list held_up;             /* couriers that wait without a place */
 static struct attempt *alone;           /* a suspect being tried: nothing else starts */
 static unsigned couriers;               /* in all */
 static unsigned idle;                   /* of them, those that only keep a connection */
@@ -41,6 +45,78 @@ static msec suspects_since;
 static struct timer due_timer;
 static struct task plan_task;
 static struct io wake_io = { .fd = -1 };
+
+/* ---- places: those of one transport are none of another's */
+
+static struct lane {
+	const struct transport *transport;
+	unsigned running;               /* couriers */
+	struct list first, more;        /* destinations that want a place: their first one; another one */
+} lanes[LANES];
+
+static struct lane *lane_of(const struct transport *t)
+{
+	struct lane *l = lanes;
+
+	while (l->transport && l->transport != t)
+		if (++l == lanes + LANES)
+			abort();        /* a transport is written down in a table, not made */
+	if (!l->transport) {
+		l->transport = t;
+		list_init(&l->first);
+		list_init(&l->more);
+	}
+	return l;
+}
+
+static unsigned places(const struct lane *l)
+{
+	return l->transport->in_all ? l->transport->in_all : queue.conf.couriers;
+}
+
+/* RFC 5321 4.5.4.1: slow destinations must not hold up all the others. So who has a courier takes none of the last places, and
+ * waits for those who have none. */
+static bool place_for(const struct dest *d)
+{
+	const struct lane *l = d->lane;
+
+	if (!d->couriers)
+		return l->running < places(l);
+	return l->running < places(l) - places(l) / KEPT && !l->first.n;
+}
+
+static void not_hungry(struct dest *d)
+{
+	if (d->hungry_in)
+		list_remove(d->hungry_in, &d->hungry);
+	d->hungry_in = NULL;
+}
+
+static void wait_for_place(struct dest *d)
+{
+	struct list *want = d->couriers ? &d->lane->more : &d->lane->first;
+
+	if (d->hungry_in == want)
+		return;
+	not_hungry(d);
+	d->hungry_in = want;
+	list_push(want, &d->hungry);
+}
+
+/* The next who gets a place, if there is one; NULL: nobody. */
+static struct dest *next_for_place(struct lane *l)
+{
+	struct node *x = list_first(&l->first);
+	struct dest *d;
+
+	if (!x)
+		x = list_first(&l->more);
+	d = x ? owner_of(x, struct dest, hungry) : NULL;
+	if (!d || l->running >= places(l) || (d->hungry_in == &l->more && d->couriers && !place_for(d)))
+		return NULL;
+	not_hungry(d);
+	return d;
+}
 
 /* ---- destinations */
 
@@ -55,6 +131,7 @@ static void dest_free_if_idle(struct dest *d)
 		return;
 	timer_stop(&d->back);
 	list_remove(&runnable, &d->runnable);
+	not_hungry(d);
 	map_remove(&dests, &d->node);
 	free(d);
 }
@@ -96,6 +173,7 @@ struct dest *dest_for(struct str domain)
 	if (!d)
 		return NULL;
 	d->way = way;
+	d->lane = lane_of(way.transport);
 	d->back.expired = dest_back;
 	d->window = FIRST_WINDOW < way.transport->couriers ? FIRST_WINDOW : way.transport->couriers;
 	str_copy(d->domain, sizeof d->domain, domain);
@@ -110,7 +188,12 @@ struct dest *dest_for(struct str domain)
 
 bool dest_is_failing(const struct entry *e)
 {
-	return e->domain && e->domain->dest && e->domain->dest->failures;
+	return e->domain && e->domain->dest && e->domain->dest->failures && !e->domain->dest->ours;
+}
+
+bool dest_waits_for_us(const struct entry *e)
+{
+	return e->domain && e->domain->dest && e->domain->dest->failures && e->domain->dest->ours;
 }
 
 const struct way *dest_way(const struct dest *d) { return &d->way; }
@@ -138,22 +221,35 @@ static void take_back_ready(struct dest *d)
 		bundle_unmake(owner_of(x, struct bundle_private, ready)->bundle);
 }
 
-void dest_went(struct dest *d, const struct reply *failed)
+/* It waits, and then one message tries whether it is better. The pauses grow, but not for a fault of this machine: that ends for all at
+ * once, and nobody else is troubled by our asking. */
+static void dest_fails(struct dest *d, enum blame blame, const struct reply *why)
 {
-	if (failed) {
+	if (blame != BLAME_SELF || !d->failures)
 		d->failures++;
-		d->down = true;
-		d->last = *failed;
-		d->window = 1;
-		timer_set(&d->back, back_off(d->failures) * 1000);
-		take_back_ready(d);
+	d->ours = blame != BLAME_DEST;
+	d->down = true;
+	d->last = *why;
+	d->window = 1;
+	timer_set(&d->back, back_off(blame == BLAME_SELF ? 1 : d->failures) * 1000);
+	take_back_ready(d);
+}
+
+void dest_went(struct dest *d, enum blame blame, const struct reply *why, bool delivered)
+{
+	if (blame == BLAME_MESSAGE)
+		return;                 /* says nothing of the destination */
+	if (blame >= BLAME_DEST) {
+		dest_fails(d, blame, why);
 		return;
 	}
 	d->failures = 0;
 	d->down = false;
 	timer_stop(&d->back);
-	if (d->window < d->way.transport->couriers)
-		d->window++;
+	if (blame == BLAME_TALK)
+		d->window -= d->window > 1;
+	else if (delivered)
+		d->window += d->window < d->way.transport->couriers;
 	if (d->waiting.n || d->ready.n)
 		dest_is_runnable(d);
 }
@@ -310,9 +406,7 @@ static struct bundle *take(struct dest *d)
 
 static bool may_start(const struct dest *d)
 {
-	unsigned window = d->failures ? 1 : d->window;
-
-	return !draining && !d->down && d->couriers < window && couriers < queue.conf.couriers && (d->ready.n || (d->waiting.n && !alone));
+	return !draining && !d->down && !d->held_up && d->couriers < d->window && (d->ready.n || (d->waiting.n && !alone));
 }
 
 /* A connection that is there already is used first. */
@@ -326,17 +420,37 @@ static void use_idle(struct dest *d)
 	}
 }
 
+static void take_place(struct dest *d)
+{
+	d->couriers++;
+	d->lane->running++;
+	couriers++;
+}
+
+static void leave_place(struct dest *d)
+{
+	d->couriers--;
+	d->leaving -= d->leaving > 0;
+	d->lane->running--;
+	couriers--;
+	plan_soon();
+}
+
 static void run_dest(struct dest *d)
 {
 	dest_hold(d);
 	use_idle(d);
 	while (may_start(d)) {
-		struct bundle *b = take(d);
+		struct bundle *b;
 
+		if (!place_for(d) || (!d->ready.n && attempts_enough())) {
+			wait_for_place(d);
+			break;
+		}
+		b = take(d);
 		if (!b)
 			break;
-		d->couriers++;
-		couriers++;
+		take_place(d);
 		dest_hold(d);
 		d->way.transport->deliver(d->way.transport, b);
 	}
@@ -348,7 +462,7 @@ static void run_blind(void)
 	for (int budget = BLIND_A_TURN; blind.n && !alone && !draining; budget--) {
 		if (attempts_open() >= OPEN_MAX && !attempt_park_one())
 			return;
-		if (budget == 0) {
+		if (budget == 0 || attempts_enough()) {
 			plan_soon();
 			return;
 		}
@@ -379,6 +493,13 @@ static bool suspects_have_waited(void)
 	return suspects.n && loop_now() - suspects_since > SUSPECT_PATIENCE_MS;
 }
 
+static void run_hungry(void)
+{
+	for (struct lane *l = lanes; l < lanes + LANES && l->transport; l++)
+		for (struct dest *d; !attempts_enough() && (d = next_for_place(l)); )
+			run_dest(d);
+}
+
 static void plan(struct task *t)
 {
 	size_t n;
@@ -387,6 +508,11 @@ static void plan(struct task *t)
 	take_due();
 	if (!suspects_have_waited())
 		run_blind();
+	else if (!alone)
+		while (attempt_park_one())
+			;               /* nothing starts until the suspects had their turn, which waits for what is open */
+	if (!suspects_have_waited() || alone)
+		run_hungry();
 	for (n = runnable.n; n > 0 && runnable.n; n--) {
 		struct dest *d = owner_of(list_shift(&runnable), struct dest, runnable);
 
@@ -395,6 +521,8 @@ static void plan(struct task *t)
 		else
 			list_push(&runnable, &d->runnable);
 	}
+	if (attempts_enough())
+		plan_soon();
 	run_suspect();
 }
 
@@ -406,6 +534,11 @@ static void wake_all(void)
 		if (d->waiting.n || d->ready.n)
 			dest_is_runnable(d);
 	}
+}
+
+bool attempt_is_alone(const struct attempt *a)
+{
+	return a == alone;
 }
 
 void attempt_gone(const struct attempt *a)
@@ -425,15 +558,36 @@ static void due_now(struct timer *t)
 
 /* ---- couriers */
 
+/* All places are taken, and this destination has had its turn: a courier of it leaves for one that has none. */
+static bool turn_is_over(struct dest *d)
+{
+	if (d->served < TURN || !d->lane->first.n || d->lane->running < places(d->lane))
+		return false;
+	d->served = 0;
+	return true;
+}
+
+static bool too_many(const struct dest *d)
+{
+	return d->couriers - d->leaving > d->window;
+}
+
 struct bundle *queue_next(struct dest *d)
 {
-	return draining || d->down || (d->failures && d->couriers > 1) || suspects_have_waited() ? NULL : take(d);
+	if (draining || d->down || suspects_have_waited() || turn_is_over(d))
+		return NULL;
+	if (too_many(d)) {
+		d->leaving++;
+		return NULL;
+	}
+	d->served++;
+	return take(d);
 }
 
 bool queue_idle(struct dest *d, struct idle *i)
 {
 	/* not while others may want the place */
-	if (draining || d->down || couriers > queue.conf.couriers / 2)
+	if (draining || d->down || d->leaving || d->lane->running > places(d->lane) / 2)
 		return false;
 	list_push(&d->idle, &i->node);
 	idle++;
@@ -448,16 +602,32 @@ void queue_not_idle(struct dest *d, struct idle *i)
 	idle--;
 }
 
-void queue_leave(struct dest *d)
+void queue_wait(struct bundle *b, struct idle *i)
 {
-	d->couriers--;
-	couriers--;
+	struct dest *d = b->dest;
+
+	d->held_up++;
+	leave_place(d);
+	list_push(&held_up, &i->node);
+	bundle_give_back(b);
+}
+
+void queue_waited(struct dest *d, struct idle *i)
+{
+	list_remove(&held_up, &i->node);
+	d->held_up--;
+	d->served = 0;
+	take_place(d);
 	if (d->waiting.n || d->ready.n)
 		dest_is_runnable(d);
-	if (couriers + 1 == queue.conf.couriers)
-		wake_all();             /* a place is free for others as well */
+}
+
+void queue_leave(struct dest *d)
+{
+	leave_place(d);
+	if (d->waiting.n || d->ready.n)
+		dest_is_runnable(d);
 	dest_release(d);
-	plan_soon();
 }
 
 void count_deferred(void)
@@ -510,6 +680,8 @@ void queue_drain(void)
 		x = map_next(&dests, x);
 		dest_release(d);
 	}
+	for (struct node *i; (i = list_first(&held_up)); )
+		owner_of(i, struct idle, node)->wanted(owner_of(i, struct idle, node));
 }
 
 bool queue_drained(void)
@@ -744,6 +916,8 @@ static int start_schedule(char *why, size_t size)
 	list_init(&blind);
 	list_init(&suspects);
 	list_init(&runnable);
+	list_init(&held_up);
+	memset(lanes, 0, sizeof lanes);
 	plan_task.run = plan;
 	due_timer.expired = due_now;
 	deferred = couriers = idle = 0;

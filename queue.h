@@ -96,7 +96,10 @@ enum blame {
 	BLAME_RCPT,                     /* the peer spoke of this recipient or message */
 	BLAME_TALK,                     /* the conversation failed, or the whole transaction was put off: no word about recipients */
 	BLAME_DEST,                     /* no conversation came about: destination down, its other mail waits */
-	BLAME_SELF                      /* fault of our side: counts as no attempt */
+	/* Faults of our side count as no attempt. */
+	BLAME_MESSAGE,                  /* with this message alone, or this time: the others go on */
+	BLAME_SELF,                     /* of this machine (no resolver, no memory): any other message would meet it, too; once it is over, mail goes soon */
+	BLAME_SETUP                     /* of what is configured for the destination (login, host of a route): as BLAME_DEST until somebody mends it */
 };
 enum handed {                           /* RESULT_DELIVERED: who tells the sender, if he asked for it (RFC 3461 5.2) */
 	HANDED_DELIVERED,               /* we do: it is where it belongs */
@@ -120,6 +123,7 @@ struct result {                         /* what became of a recipient */
 struct transport {
 	const char *name;
 	unsigned couriers;              /* at most, for one destination */
+	unsigned in_all;                /* at most, for all of them; 0: queue_config.couriers */
 	void (*deliver)(struct transport *, struct bundle *);
 };
 /* Which way for a domain (lower case). Domains with an equal key share a destination; shared: also a transaction. */
@@ -142,7 +146,7 @@ struct queue_config {
 	int64_t retry_first, retry_max, lifetime, delay_notice;         /* seconds; delay_notice 0: none */
 	uint64_t message_size;          /* ceiling for a file taken back in */
 	uint64_t reserve;               /* octets of the disk (a tenth of it at most) that new mail must leave free; 0: it may be full */
-	unsigned couriers;              /* in all */
+	unsigned couriers;              /* in all, of a transport that says nothing else */
 	void (*way)(void *arg, struct str domain, struct way *out);
 	/* Appends a whole report (header and body, CRLF) about the recipients of m with this event
 	 * (or, delayed, all that are open) to out. next_try: Unix seconds of the next attempt (delayed). False: no memory. */
@@ -204,7 +208,7 @@ const char *dest_domain(const struct dest *);           /* a domain of it, for t
 void queue_result(struct bundle *, size_t i, const struct result *);        /* once per recipient; marks the journal */
 /* Ends the bundle; `rest` is the result of recipients that have none yet (NULL: all have). */
 void queue_done(struct bundle *, const struct result *rest);
-/* The next bundle for the same connection, or NULL: nothing is due now. Its entry is moved to its next stamp. */
+/* The next bundle for the same connection, or NULL: nothing is due now, or it is the turn of others. Its entry is moved to its next stamp. */
 struct bundle *queue_next(struct dest *);
 /* A courier that has nothing to do may keep its connection for a while: it stays a courier, and wanted() runs when something is
  * due (or the queue is drained): it takes queue_next(), and leaves when there is none. False: leave at once. */
@@ -214,6 +218,12 @@ struct idle {
 };
 bool queue_idle(struct dest *, struct idle *);
 void queue_not_idle(struct dest *, struct idle *);      /* it has had enough: before queue_leave(). Not idle: nothing */
+/* A courier that cannot begin with its bundle now, as all connections are taken, waits without it and without a place among the others.
+ * The bundle goes back as if it had not been begun, but for the results it has. Meanwhile no other courier is sent to the destination.
+ * wanted() runs when the queue is drained: it leaves. */
+void queue_wait(struct bundle *, struct idle *);
+/* It has waited: it has a place again, and goes on with queue_next() or queue_leave(). */
+void queue_waited(struct dest *, struct idle *);
 /* The courier has ended: its place is free. dest may vanish. */
 void queue_leave(struct dest *);
 

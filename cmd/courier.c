@@ -21,7 +21,11 @@
 enum {
 	COURIERS_REMOTE = 10,           /* connections to one destination */
 	COURIERS_LOCAL = 4,
+	LOCAL_IN_ALL = 20,
 	LINES_TO_ADDRESS = 10,          /* connections to one address; who wants another waits for one of them */
+	LINES_IN_ALL = 100,
+	WAITERS_MAX = 1000,             /* each keeps 28 kB, and neither a place nor a file */
+	WAIT_MS = 30 * 60 * 1000,       /* for a connection, then its message is put off with these words */
 	FAIR_SHARE = 10,                /* messages that one destination sends over a connection while another one waits for it */
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
 	IDLE_MS = 2000,                 /* a connection with nothing to do is kept for what may still come */
@@ -33,7 +37,7 @@ static const struct courier_config *config;
 
 /* A connection. One that the courier has left lives on until its QUIT is answered (RFC 5321 4.1.1.10). */
 struct line {
-	struct node node;               /* of lines, while it has a courier */
+	struct node node;               /* of lines */
 	struct courier *courier;        /* NULL: left */
 	struct client *client;
 	struct sockaddr_storage addr;
@@ -61,20 +65,24 @@ struct courier {
 	struct task look;
 	uint64_t seed;
 	struct mx_result *hosts;
+	bool expanded;                  /* it has been done for this bundle */
 	bool expanding;                 /* aliases are looked for in the bundle: nothing of it is sent yet */
 	bool from_best;                 /* what go_on() was told meanwhile */
 	/* the host */
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
 	uint32_t passed_over;           /* bits by hosts->at[].nth: the domain's policy is only being tested, and does not hold there */
 	unsigned tried, asked;          /* for this bundle */
+	unsigned unbound;               /* of those tried: we have no address to call from */
 	bool unasked;                   /* there is a host before `at`, or one without a known address, that was not asked to the end */
 	struct line *line;
-	struct idle idle;               /* while there is nothing to do */
+	struct idle idle;               /* while there is nothing to do, or no connection to be had */
 	struct timer patience;
+	bool waits;                     /* for a connection to hosts->at[at], without a bundle */
 	bool met;                       /* this courier has had a conversation */
 	unsigned served;                /* bundles over this line */
-	struct node waiting;            /* of waiters: for a connection to hosts->at[at] */
-	struct task again;              /* ... and now there may be one */
+	struct node waiting;            /* of waiters, */
+	bool called;                    /* or called: the next connection is its own */
+	struct task again;
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
 	/* what is being sent: the bundle's recipients that have no final result */
@@ -86,10 +94,13 @@ struct courier {
 
 static const struct reply no_memory = { .text = "out of memory here" };
 
-static struct list lines, waiters;
+static struct list lines, waiters, called;
+static struct courier *whose_turn;      /* it has been called, and may connect whoever waits; while is_called() runs */
 
-static void aliases_have_gone(void *arg);
+static void look_for_aliases(struct courier *, bool from_best);
+static void connect_from_here(struct courier *, bool its_turn);
 static void connect_next(struct courier *);
+static void stop_waiting(struct courier *);
 static void send_bundle(struct courier *);
 static struct client_config way_to(const struct route *, const struct sockaddr *, struct line *);
 static void take_demands(struct line *, const struct mx_address *);
@@ -117,34 +128,64 @@ static struct courier *waiter_for(const struct sockaddr_storage *addr)
 	return NULL;
 }
 
+/* A connection counts until it is gone: for the peer it is one, whoever has left it here. What somebody was called for is taken, too. */
 static size_t lines_to(const struct sockaddr_storage *addr)
 {
 	size_t n = 0;
 
 	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x))
 		n += same_address(&owner_of(x, struct line, node)->addr, addr);
+	for (struct node *x = list_first(&called); x; x = list_next(&called, x))
+		n += same_address(&wanted_address(owner_of(x, struct courier, waiting))->addr, addr);
 	return n;
 }
 
-/* There is room for another connection to this address. */
-static void room_at(const struct sockaddr_storage *addr)
-{
-	struct courier *w = waiter_for(addr);
+static size_t lines_in_all(void) { return lines.n + called.n; }
 
-	if (!w)
-		return;
+static bool full(const struct sockaddr_storage *addr)
+{
+	return lines_in_all() >= LINES_IN_ALL || lines_to(addr) >= LINES_TO_ADDRESS;
+}
+
+/* Until its task has run nobody else may have the place, or who comes by would be served before who waits. */
+static void call(struct courier *w)
+{
 	list_remove(&waiters, &w->waiting);
+	list_push(&called, &w->waiting);
+	w->called = true;
+	timer_stop(&w->patience);
 	task_post(&w->again);
 }
 
-/* The courier has no more to do with it: somebody else may have its place. */
-static void part(struct courier *c, struct line *l)
+/* There is room for another connection to this address, or when all places were taken, to any: the first who waits for it. */
+static void room_at(const struct sockaddr_storage *addr)
+{
+	bool any = lines_in_all() + 1 >= LINES_IN_ALL;
+
+	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
+		struct courier *w = owner_of(x, struct courier, waiting);
+		const struct sockaddr_storage *wanted = &wanted_address(w)->addr;
+
+		if ((any || same_address(wanted, addr)) && !full(wanted)) {
+			call(w);
+			return;
+		}
+	}
+}
+
+static void line_free(struct line *l)
 {
 	list_remove(&lines, &l->node);
-	l->courier = NULL;
+	room_at(&l->addr);
+	free(l);
+}
+
+/* The courier has no more to do with it. */
+static void part(struct courier *c)
+{
+	c->line->courier = NULL;
 	c->line = NULL;
 	c->served = 0;
-	room_at(&l->addr);
 }
 
 static void leave_host(struct courier *c)
@@ -153,7 +194,7 @@ static void leave_host(struct courier *c)
 
 	if (!l)
 		return;
-	part(c, l);
+	part(c);
 	client_quit(l->client);
 }
 
@@ -186,10 +227,10 @@ static void courier_end(struct courier *c)
 {
 	struct dest *d = c->dest;
 
+	if (c->waits)
+		stop_waiting(c);
 	queue_not_idle(d, &c->idle);
 	timer_stop(&c->patience);
-	task_cancel(&c->again);
-	list_remove(&waiters, &c->waiting);
 	facts_free(c->facts);
 	leave_host(c);
 	free(c->hosts);
@@ -201,7 +242,8 @@ static void courier_end(struct courier *c)
 static bool take_bundle(struct courier *c, struct bundle *b)
 {
 	c->bundle = b;
-	c->tried = c->asked = 0;
+	c->expanded = false;
+	c->tried = c->asked = c->unbound = 0;
 	c->last = (struct reply){ 0 };
 	c->to = calloc(b->n, sizeof *c->to);
 	c->index = calloc(b->n, sizeof *c->index);
@@ -226,11 +268,10 @@ static bool put_off_as_one(const struct courier *c)
 	return true;
 }
 
-/* Everything that the bundle's recipients were told goes to the queue; rest is for those who were told nothing. */
-static void bundle_ends(struct courier *c, const struct result *rest)
+/* What the bundle's recipients were told goes to the queue. */
+static void hand_over_answers(struct courier *c, enum blame blame)
 {
 	struct bundle *b = c->bundle;
-	enum blame blame = put_off_as_one(c) || rest->blame == BLAME_TALK ? BLAME_TALK : BLAME_RCPT;
 
 	for (size_t i = 0; c->put_off && i < b->n; i++) {
 		struct put_off *p = c->put_off[i];
@@ -242,6 +283,14 @@ static void bundle_ends(struct courier *c, const struct result *rest)
 	}
 	forget_answers(c);
 	c->bundle = NULL;
+}
+
+/* rest is for those who were told nothing. */
+static void bundle_ends(struct courier *c, const struct result *rest)
+{
+	struct bundle *b = c->bundle;
+
+	hand_over_answers(c, put_off_as_one(c) || rest->blame == BLAME_TALK ? BLAME_TALK : BLAME_RCPT);
 	queue_done(b, rest);
 }
 
@@ -259,12 +308,96 @@ static void say_goodbye(struct courier *c)
 		courier_end(c);
 }
 
-static void nothing_came(struct timer *t)
+static void waited_in_vain(struct courier *);
+
+static void patience_ends(struct timer *t)
 {
 	struct courier *c = owner_of(t, struct courier, patience);
 
+	if (c->waits) {
+		waited_in_vain(c);
+		return;
+	}
 	queue_not_idle(c->dest, &c->idle);
 	say_goodbye(c);
+}
+
+/* ---- all connections to an address are taken: the courier waits, and the queue may do as if it were not there */
+
+/* It is called, or ends. */
+static void stop_waiting(struct courier *c)
+{
+	c->waits = false;
+	list_remove(c->called ? &called : &waiters, &c->waiting);
+	c->called = false;
+	task_cancel(&c->again);
+	timer_stop(&c->patience);
+	queue_waited(c->dest, &c->idle);
+}
+
+/* There is something to send for one who has waited. False: no more, and the courier has ended. */
+static bool begin_again(struct courier *c)
+{
+	struct bundle *b;
+
+	stop_waiting(c);
+	b = queue_next(c->dest);
+	if (b && take_bundle(c, b))
+		return true;
+	if (b)
+		bundle_fails(c, BLAME_SELF, &no_memory);
+	courier_end(c);
+	return false;
+}
+
+static void say_all_taken(struct courier *c)
+{
+	reply_set(&c->last, 0, "4.4.5", "all connections to %s are taken, and others wait for one, too", wanted_address(c)->host);
+	str_copy(c->last_host, sizeof c->last_host, str_of(wanted_address(c)->host));
+}
+
+static void waited_in_vain(struct courier *c)
+{
+	if (!begin_again(c))
+		return;
+	say_all_taken(c);
+	bundle_fails(c, BLAME_MESSAGE, &c->last);
+	courier_end(c);
+}
+
+static void go_on(struct courier *, bool from_best);
+
+/* Does anybody want this host's answer who has not had one elsewhere? */
+static bool is_worth_waiting(const struct courier *c)
+{
+	for (size_t i = 0; i < c->bundle->n; i++)
+		if (c->bundle->rcpt[i]->busy && !c->put_off[i])
+			return true;
+	return false;
+}
+
+static void wait_for_line(struct courier *c)
+{
+	struct bundle *b = c->bundle;
+
+	c->unasked = true;
+	if (!is_worth_waiting(c)) {
+		bundle_fails(c, BLAME_RCPT, &c->last);
+		go_on(c, true);
+		return;
+	}
+	if (waiters.n == WAITERS_MAX) {
+		say_all_taken(c);
+		bundle_fails(c, BLAME_SELF, &c->last);
+		courier_end(c);
+		return;
+	}
+	hand_over_answers(c, BLAME_RCPT);
+	c->unasked = c->at > 0 || c->hosts->partial;
+	c->waits = true;
+	list_push(&waiters, &c->waiting);
+	timer_set(&c->patience, WAIT_MS);
+	queue_wait(b, &c->idle);
 }
 
 /* ---- lines that several destinations share, one after the other: the same host with the same demands */
@@ -301,7 +434,10 @@ static void take_line(struct courier *c, struct courier *from)
 	c->met = true;
 	c->tried++;
 	courier_end(from);
-	send_bundle(c);
+	if (c->expanded)
+		send_bundle(c);
+	else
+		look_for_aliases(c, false);
 }
 
 /* A courier that is idle on a line which would do. */
@@ -310,7 +446,7 @@ static struct courier *idle_on(struct courier *c)
 	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x)) {
 		struct line *l = owner_of(x, struct line, node);
 
-		if (!l->courier->bundle && timer_armed(&l->courier->patience) && suits(l, c))
+		if (l->courier && !l->courier->bundle && timer_armed(&l->courier->patience) && suits(l, c))
 			return l->courier;
 	}
 	return NULL;
@@ -328,7 +464,8 @@ static bool give_away(struct courier *c)
 		say_goodbye(c);
 		return true;
 	}
-	list_remove(&waiters, &w->waiting);
+	if (!begin_again(w))
+		return give_away(c);
 	take_line(w, c);
 	return true;
 }
@@ -357,9 +494,7 @@ static void go_on(struct courier *c, bool from_best)
 		courier_end(c);
 		return;
 	}
-	c->from_best = from_best;
-	c->expanding = true;
-	expand_bundle(b, aliases_have_gone, c);
+	look_for_aliases(c, from_best);
 }
 
 /* Recipients without a final result. */
@@ -379,6 +514,7 @@ static void aliases_have_gone(void *arg)
 	struct courier *c = arg;
 
 	c->expanding = false;
+	c->expanded = true;
 	if (!left_open(c)) {
 		bundle_ends(c, &none);
 		go_on(c, c->from_best);
@@ -397,13 +533,24 @@ static void aliases_have_gone(void *arg)
 		c->at = 0;
 		c->unasked = c->hosts->partial;
 	}
-	connect_next(c);
+	connect_from_here(c, c == whose_turn);
+}
+
+static void look_for_aliases(struct courier *c, bool from_best)
+{
+	c->from_best = from_best;
+	c->expanding = true;
+	expand_bundle(c->bundle, aliases_have_gone, c);
 }
 
 static void something_came(struct idle *i)
 {
 	struct courier *c = owner_of(i, struct courier, idle);
 
+	if (c->waits) {
+		courier_end(c);
+		return;
+	}
 	timer_stop(&c->patience);
 	go_on(c, false);
 }
@@ -484,6 +631,11 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 	if (untried && c->tried < ADDRESSES_TRIED) {    /* the same host again, on a new connection */
 		leave_host(c);
 		connect_next(c);
+		return;
+	}
+	if (why && client_is_our_trouble(why)) {        /* no other host would get on better */
+		bundle_fails(c, j->unreadable ? BLAME_MESSAGE : BLAME_SELF, &c->last);
+		go_on(c, true);
 		return;
 	}
 	c->asked++;
@@ -568,7 +720,7 @@ static void not_let_in(struct courier *c, const struct reply *why)
 		str_copy(said, sizeof said, str_of(why->text));
 		when = loop_wall();
 	}
-	bundle_fails(c, BLAME_SELF, why);
+	bundle_fails(c, BLAME_SETUP, why);
 	courier_end(c);
 }
 
@@ -580,8 +732,8 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	enum mtasts_mode policy = l->config.tls == CLIENT_TLS_VERIFY ? l->policy : MTASTS_NONE;
 
 	if (c)
-		part(c, l);
-	free(l);
+		part(c);
+	line_free(l);
 	if (!c || c->expanding)
 		return;                 /* a new connection is made when the aliases have gone */
 	if (c->bundle && tls_failed && may_go_without) {
@@ -605,6 +757,11 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		courier_end(c);
 		return;
 	}
+	if (client_is_our_trouble(why)) {
+		bundle_fails(c, BLAME_SELF, why);
+		courier_end(c);
+		return;
+	}
 	c->unasked = true;
 	c->at++;
 	connect_next(c);
@@ -621,7 +778,7 @@ static void no_host(struct courier *c)
 		reply_set(&why, 0, "4.4.1", "no host of the destination could be reached");
 	if (why.code >= 500)
 		reply_set(&why, 0, "4.3.2", "no host of the destination talks to us; the last said: %d %s", c->last.code, c->last.text);
-	bundle_fails(c, c->met ? BLAME_TALK : BLAME_DEST, &why);
+	bundle_fails(c, c->met ? BLAME_TALK : c->unbound && c->unbound == c->tried ? BLAME_SETUP : BLAME_DEST, &why);
 	courier_end(c);
 }
 
@@ -748,8 +905,26 @@ static bool look_at_policy(struct courier *c, const struct mx_address *a)
 	return false;
 }
 
-static void connect_next(struct courier *c)
+/* The system refuses a socket. Where it lacks something, no other address would do better. False: the courier has ended. */
+static bool can_go_on(struct courier *c, const struct mx_address *a, int error)
 {
+	c->unasked = true;
+	reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(error));
+	str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
+	if (error == EMFILE || error == ENFILE || error == ENOBUFS || error == ENOMEM) {
+		bundle_fails(c, BLAME_SELF, &c->last);
+		courier_end(c);
+		return false;
+	}
+	c->unbound += error == EADDRNOTAVAIL;   /* source_address is none of this machine's; there may be one of the other family */
+	return true;
+}
+
+/* its_turn: it was called, and there is room at the first address. */
+static void connect_from_here(struct courier *c, bool its_turn)
+{
+	size_t first = c->at;
+
 	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++) {
 		const struct mx_address *a = wanted_address(c);
 		struct courier *other;
@@ -761,22 +936,41 @@ static void connect_next(struct courier *c)
 			take_line(c, other);
 			return;
 		}
-		if (lines_to(&a->addr) >= LINES_TO_ADDRESS) {
-			list_push(&waiters, &c->waiting);
+		if (!(its_turn && c->at == first) && (full(&a->addr) || waiter_for(&a->addr))) {
+			wait_for_line(c);
 			return;
 		}
 		c->tried++;
-		if (connect_to(c, a))
+		if (connect_to(c, a) || !can_go_on(c, a, errno))
 			return;
-		c->unasked = true;
-		reply_set(&c->last, 0, "", "connect to %s: %s", a->host, strerror(errno));
-		room_at(&a->addr);
-		str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
 	}
 	no_host(c);
 }
 
+static void connect_next(struct courier *c) { connect_from_here(c, false); }
+
+static void is_called(struct task *t)
+{
+	struct courier *c = owner_of(t, struct courier, again);
+	struct sockaddr_storage addr = wanted_address(c)->addr;
+
+	if (begin_again(c)) {
+		whose_turn = c;
+		look_for_aliases(c, false);
+		whose_turn = NULL;
+	}
+	room_at(&addr);         /* it may have had no use for the place, or not yet */
+}
+
 /* ---- finding the hosts */
+
+/* A configured host that the DNS does not know, or gives no address, is for the administrator; no resolver at all is a fault of the machine. */
+static enum blame blame_for_no_hosts(const struct courier *c)
+{
+	if (!c->hosts->local_fault)
+		return BLAME_DEST;
+	return c->route.kind == ROUTE_MX || c->hosts->partial ? BLAME_SELF : BLAME_SETUP;
+}
 
 static void no_hosts_known(struct courier *c, const struct reply *why)
 {
@@ -785,7 +979,7 @@ static void no_hosts_known(struct courier *c, const struct reply *why)
 	if (final)
 		bundle_ends(c, &(struct result){ .what = RESULT_FAILED, .reply = why });
 	else
-		bundle_fails(c, c->hosts->local_fault ? BLAME_SELF : BLAME_DEST, why);
+		bundle_fails(c, blame_for_no_hosts(c), why);
 }
 
 static void look_for_hosts(struct task *t)
@@ -813,8 +1007,6 @@ static void look_for_hosts(struct task *t)
 	courier_end(c);
 }
 
-static void connect_again(struct task *t) { connect_next(owner_of(t, struct courier, again)); }
-
 static void courier_deliver(struct transport *t, struct bundle *b)
 {
 	struct courier *c = calloc(1, sizeof *c);
@@ -824,9 +1016,9 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	c->dest = b->dest;
 	c->look.run = look_for_hosts;
-	c->again.run = connect_again;
+	c->again.run = is_called;
 	c->idle.wanted = something_came;
-	c->patience.expired = nothing_came;
+	c->patience.expired = patience_ends;
 	c->seed = rand_u64();
 	route_find(config->routes, str_of(dest_domain(b->dest)), &c->route);
 	c->hosts = calloc(1, sizeof *c->hosts);
@@ -836,14 +1028,13 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 		task_post(&c->look);    /* what memory refused is seen there */
 		return;
 	}
-	c->expanding = true;
-	expand_bundle(b, aliases_have_gone, c);
+	look_for_aliases(c, false);
 }
 
 /* ---- ways */
 
 static struct transport remote = { .name = "smtp", .couriers = COURIERS_REMOTE, .deliver = courier_deliver };
-static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .deliver = local_deliver };
+static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .in_all = LOCAL_IN_ALL, .deliver = local_deliver };
 
 void courier_configure(const struct courier_config *c)
 {
@@ -851,6 +1042,7 @@ void courier_configure(const struct courier_config *c)
 	if (!lines.head.next) {
 		list_init(&lines);
 		list_init(&waiters);
+		list_init(&called);
 	}
 }
 

@@ -27,7 +27,7 @@ struct mx_result {
 	size_t n;
 	struct mx_address at[MX_ADDRESSES];
 	struct dane dane[MX_HOSTS];     /* what DNSSEC demands of each host */
-	bool partial;                   /* n > 0: of another host the addresses, or its demands, cannot be found out now */
+	bool partial;                   /* of a host (n > 0: of another one) the addresses, or its demands, cannot be found out now */
 	enum mtasts_mode policy;        /* what the domain's policy (MTA-STS) demands, and whether each host is one of those it names; */
 	bool allowed[MX_HOSTS];
 	bool unsure;                    /* it could not be found out whether there is one */

@@ -137,7 +137,7 @@ void alias_recover(struct attempt *a)
 		if (!index_message(str_of(id)) || !(m = intake_whole(id)))
 			continue;
 		entry_name_of(m->entries, name);
-		made = mail_open(queue.cur, name, false, false, &why);
+		made = mail_open(queue.cur, name, false, false, STR(""), &why);
 		/* One that cannot be read now is found again before another is made. */
 		if (made && str_eq(made->alias_of, str_of(a->entry->msg->id)))
 			note_made(a, made);

@@ -31,10 +31,25 @@ struct kept {
 static struct list open_attempts;
 static struct list unwritten;           /* attempts with lines for the end of this turn */
 static size_t nopen;
+static uint64_t octets_read;            /* in the turn ... */
+static unsigned read_in;                /* ... of this number */
 
 size_t attempts_open(void)
 {
 	return nopen;
+}
+
+bool attempts_enough(void)
+{
+	return read_in == loop_turns() && octets_read >= READ_A_TURN;
+}
+
+static void count_read(uint64_t octets)
+{
+	if (read_in != loop_turns())
+		octets_read = 0;
+	read_in = loop_turns();
+	octets_read += octets;
 }
 
 /* ---- small things */
@@ -81,9 +96,9 @@ static bool covers(const struct entry *e, const struct rcpt *r)
 {
 	char token[DEST_MAX + 1];
 
-	dest_token(r->to.addr.domain, token);
 	if (!entry_is_plus(e))
-		return strcmp(token, e->dest) == 0;
+		return rcpt_is_at(r, str_of(e->dest));
+	dest_token(r->to.addr.domain, token);
 	return !r->linked && !entry_find(e->msg, str_of(token));
 }
 
@@ -238,13 +253,9 @@ static bool locked_by_others(const struct mail *m)
 /* A name by hand may have a destination that the envelope knows nothing of: it must not pass for one that is done. */
 static bool concerns_somebody(const struct entry *e, const struct mail *m)
 {
-	char token[DEST_MAX + 1];
-
-	for (size_t i = 0; i < m->nrcpt && !entry_is_plus(e); i++) {
-		dest_token(m->rcpt[i].to.addr.domain, token);
-		if (strcmp(token, e->dest) == 0)
+	for (size_t i = 0; i < m->nrcpt && !entry_is_plus(e); i++)
+		if (rcpt_is_at(&m->rcpt[i], str_of(e->dest)))
 			return true;
-	}
 	return entry_is_plus(e);
 }
 
@@ -255,11 +266,12 @@ static struct mail *open_mail(struct entry *e)
 	struct mail *m;
 
 	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
-	m = mail_open(queue.cur, name, true, !e->msg->checked, &why);
+	m = mail_open(queue.cur, name, true, !e->msg->checked, entry_is_plus(e) ? STR("") : str_of(e->dest), &why);
 	if (!m) {
 		could_not_open(e, why);
 		return NULL;
 	}
+	count_read(m->text.n + (e->msg->checked ? 0 : (uint64_t)m->size));
 	if (strcmp(m->id, e->msg->id) != 0) {
 		mail_free(m);
 		errno = EBADMSG;
@@ -629,6 +641,8 @@ void attempt_mark(struct attempt *a, struct rcpt *r, const struct result *res)
 	task_post(&a->write);
 }
 
+static bool is_ours(enum blame b) { return b >= BLAME_MESSAGE; }
+
 static void defer(struct bundle *b, struct rcpt *r, const struct result *res)
 {
 	struct bundle_private *p = b->x;
@@ -658,10 +672,11 @@ void queue_result(struct bundle *b, size_t i, const struct result *given)
 	if (b->mixed && res.blame == BLAME_RCPT && res.what != RESULT_DELIVERED)
 		return;                 /* it stays busy: tried again for its domain alone when the bundle ends */
 	r->busy = false;
-	if (res.blame == BLAME_SELF && res.what == RESULT_FAILED)
+	if (is_ours(res.blame) && res.what == RESULT_FAILED)
 		res.what = RESULT_DEFERRED;     /* a fault of ours is never a final one */
-	p->self |= res.blame == BLAME_SELF;
-	p->failed_dest |= res.blame == BLAME_DEST && res.what == RESULT_DEFERRED;
+	p->delivered |= res.what == RESULT_DELIVERED;
+	if (res.what == RESULT_DEFERRED && res.blame > p->blame)
+		p->blame = res.blame;
 	if (res.what == RESULT_DEFERRED) {
 		defer(b, r, &res);
 	} else {
@@ -709,36 +724,63 @@ static void journal_deferral(struct bundle *b)
 	}
 }
 
+static void end_deferral(struct bundle *b)
+{
+	if (!b->x->deferred)
+		return;
+	journal_deferral(b);
+	count_deferred();
+	b->x->attempt->put_off = true;
+}
+
 void queue_done(struct bundle *b, const struct result *rest)
 {
 	static const struct reply silence = { .text = "the delivery ended without a result" };
 	static const struct result none = { .what = RESULT_DEFERRED, .blame = BLAME_RCPT, .reply = &silence };
 	struct attempt *a = b->x->attempt;
 	struct dest *d = b->dest;
-	bool failed = false, self = false;
+	enum blame blame;
+	bool delivered;
 	struct reply why;
 
 	for (size_t i = 0; i < b->n; i++)
 		queue_result(b, i, rest ? rest : &none);
 	if (b->mixed)
 		split_mixed(b);
-	if (b->x->deferred) {
-		journal_deferral(b);
-		count_deferred();
-	}
-	failed = b->x->failed_dest;
-	self = b->x->self;
+	end_deferral(b);
+	blame = b->x->blame;
+	delivered = b->x->delivered;
 	why = b->x->why;
-	a->self |= self;
-	a->counts |= !self;
+	a->self |= is_ours(blame);
+	a->counts |= !is_ours(blame);
 	a->started--;
 	dest_hold(d);
 	end_bundle(b);
 	if (!a->bundles.n)
 		attempt_settle(a);
-	if (failed || !self)
-		dest_went(d, failed ? &why : NULL);
+	dest_went(d, blame, &why, delivered);
 	dest_release(d);
+}
+
+/* Among others of its attempt it keeps its place. Alone, it would only keep a file open. */
+void bundle_give_back(struct bundle *b)
+{
+	struct attempt *a = b->x->attempt;
+
+	a->started--;
+	if (a->bundles.n > 1 && !attempt_is_alone(a)) {
+		b->x->started = false;
+		lay_ready(b, true);
+		return;
+	}
+	a->given_back = true;
+	a->counts |= b->x->deferred;
+	end_deferral(b);
+	for (size_t i = 0; i < b->n; i++)
+		b->rcpt[i]->busy = false;
+	end_bundle(b);
+	if (!a->bundles.n)
+		attempt_settle(a);
 }
 
 /* ---- the journal */

@@ -279,18 +279,32 @@ static void say(struct rcpt *r, const struct line *l)
 	r->words = l->words;
 }
 
+bool rcpt_is_at(const struct rcpt *r, struct str dest)
+{
+	char token[DEST_MAX + 1];
+
+	if (dest.n && dest.p[0] != '=' && dest.n != r->to.addr.domain.n)
+		return false;           /* as nearly always, where there are thousands */
+	dest_token(r->to.addr.domain, token);
+	return str_eq(str_of(token), dest);
+}
+
+static void apply_to_rcpt(struct rcpt *r, const struct line *l)
+{
+	if (str_eq(l->what, STR("linked")))
+		r->linked = true;
+	else if (r->state == RCPT_OPEN)
+		say(r, l);
+}
+
+/* places NULL: the line is one of few, about the one destination that is asked for. */
 static void apply_to_dest(struct mail *m, const struct places *places, const struct line *l)
 {
-	bool linked = str_eq(l->what, STR("linked"));
-
-	for (const struct place *p = places_first(places, l->who); p; p = p->same) {
-		struct rcpt *r = &m->rcpt[p - places->at];
-
-		if (linked)
-			r->linked = true;
-		else if (r->state == RCPT_OPEN)
-			say(r, l);
-	}
+	for (size_t i = 0; !places && i < m->nrcpt; i++)
+		if (rcpt_is_at(&m->rcpt[i], l->who))
+			apply_to_rcpt(&m->rcpt[i], l);
+	for (const struct place *p = places ? places_first(places, l->who) : NULL; p; p = p->same)
+		apply_to_rcpt(&m->rcpt[p - places->at], l);
 }
 
 static void apply_report(struct mail *m, const struct line *l)
@@ -322,17 +336,27 @@ static void apply_line(struct mail *m, const struct places *places, const struct
 	}
 }
 
-/* Applies all whole lines; what is not a line of ours is passed over. *whole: octets up to the last line end. False: no memory. */
-static bool apply_journal(struct mail *m, char *p, size_t n, size_t *whole)
+/* A line about a destination, and not this one. */
+static bool of_another(struct str line, struct str only)
+{
+	struct str when, what, who;
+
+	return str_cut(&line, ' ', &when) && str_cut(&line, ' ', &what) && (str_eq(what, STR("deferred")) || str_eq(what, STR("linked"))) &&
+		str_cut(&line, ' ', &who) && !str_eq(who, only);
+}
+
+/* Applies all whole lines; what is not a line of ours is passed over. *whole: octets up to the last line end. only: see mail_open().
+ * False: no memory. */
+static bool apply_journal(struct mail *m, char *p, size_t n, struct str only, size_t *whole)
 {
 	struct str rest = { p, n }, text;
-	struct places places;
+	struct places places = { .at = NULL };
 	size_t bad = 0;
 
 	*whole = 0;
 	if (n == 0)
 		return true;
-	if (!places_make(&places, m)) {
+	if (!only.n && !places_make(&places, m)) {
 		places_free(&places);
 		return false;
 	}
@@ -340,8 +364,10 @@ static bool apply_journal(struct mail *m, char *p, size_t n, size_t *whole)
 		struct line l;
 
 		*whole = (size_t)(rest.p - p);
+		if (only.n && m->first_sane && of_another(text, only))
+			continue;
 		if (line_parse(text, &l))
-			apply_line(m, &places, &l);
+			apply_line(m, only.n ? NULL : &places, &l);
 		else
 			bad++;
 	}
@@ -448,7 +474,7 @@ static const char *read_envelope(struct mail *m, struct str text)
 }
 
 /* The same recipient twice is one: the later line counts as done. */
-static void merge_duplicates(struct mail *m)
+static void merge_duplicates(struct mail *m, struct str only)
 {
 	struct map seen = { 0 };
 	struct map_node *nodes;
@@ -462,6 +488,8 @@ static void merge_duplicates(struct mail *m)
 		const struct addr *a = &m->rcpt[i].to.addr;
 		struct str key = { a->local.p, a->local.n + (a->domain.n ? 1 + a->domain.n : 0) };
 
+		if (only.n && !rcpt_is_at(&m->rcpt[i], only))
+			continue;
 		if (map_get(&seen, key))
 			m->rcpt[i].state = RCPT_DELIVERED;
 		else
@@ -548,7 +576,7 @@ static const char *refused(const char *why)
 }
 
 /* Envelope, and a journal that stands right behind the message. NULL, or what is wrong, with errno. */
-static const char *read_mail(struct mail *m, bool writable, bool verify)
+static const char *read_mail(struct mail *m, bool writable, bool verify, struct str only)
 {
 	off_t end;
 	uint32_t crc;
@@ -578,8 +606,8 @@ static const char *read_mail(struct mail *m, bool writable, bool verify)
 	why = read_envelope(m, (struct str){ m->text.p + FILE_LINE, journal - FILE_LINE });
 	if (why)
 		return errno == ENOMEM ? why : damaged(why);
-	merge_duplicates(m);
-	if (!apply_journal(m, m->text.p + journal, m->text.n - journal, &whole)) {
+	merge_duplicates(m, only);
+	if (!apply_journal(m, m->text.p + journal, m->text.n - journal, only, &whole)) {
 		errno = ENOMEM;
 		return "no memory";
 	}
@@ -595,7 +623,7 @@ static bool no_file(int error)
 	return error == ELOOP || error == EISDIR || error == ENXIO;
 }
 
-struct mail *mail_open(int dir, const char *name, bool writable, bool verify, const char **why)
+struct mail *mail_open(int dir, const char *name, bool writable, bool verify, struct str only, const char **why)
 {
 	struct mail *m = calloc(1, sizeof *m);
 	int saved;
@@ -611,7 +639,7 @@ struct mail *mail_open(int dir, const char *name, bool writable, bool verify, co
 			*why = damaged("it is not a regular file");
 		goto fail;
 	}
-	*why = read_mail(m, writable, verify);
+	*why = read_mail(m, writable, verify, only);
 	if (!*why)
 		return m;
 fail:
@@ -623,7 +651,7 @@ fail:
 
 struct mail *mail_read(int dir, const char *name, const char **why)
 {
-	struct mail *m = mail_open(dir, name, false, false, why);
+	struct mail *m = mail_open(dir, name, false, false, STR(""), why);
 
 	if (!m && !*why)
 		*why = strerror(errno);

@@ -289,7 +289,7 @@ static bool old_enough(const struct entry *e)
 		return true;            /* a clock that was wrong once? */
 	if (now - age < CLOCK_SANE)
 		return false;           /* its age is not known from its name: an attempt finds out */
-	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e))) ||
+	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e)) && !dest_waits_for_us(e)) ||
 		(queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
 }
 
@@ -346,13 +346,13 @@ static bool directory_unchanged(void)
 	return same;
 }
 
-/* One name per message and walk: looking may change the message's entries. True: there may be more. */
+/* One name per message and walk: looking may change the message's entries. True: there are more to look at. */
 static bool look_after_old(void)
 {
 	struct map_node *x = map_next(&messages, NULL);
 	int budget = LOOK_AFTER_MAX;
 
-	while (x && budget > 0) {
+	while (x && budget > 0 && !attempts_enough()) {
 		struct message *m = owner_of(x, struct message, node);
 		struct entry *e = m->entries;
 
@@ -364,7 +364,7 @@ static bool look_after_old(void)
 		look_after(e);
 		budget--;
 	}
-	return budget == 0;
+	return x != NULL;
 }
 
 static void look(struct timer *t)

@@ -13,7 +13,8 @@ enum {
 	DEST_MAX = 180,                 /* a longer domain stands in a name as a token */
 	NAME_ROOM = 256,                /* any name in cur/, with its NUL */
 	ENVELOPE_MAX = 64 << 20,        /* envelope and journal of one message, read back */
-	OPEN_MAX = 200                  /* messages open for delivery at a time */
+	OPEN_MAX = 200,                 /* messages open for delivery at a time */
+	READ_A_TURN = 2 << 20           /* octets of envelopes, journals and what is checked; the entry that crosses it is the last */
 };
 
 /* One queue, one process: the directories and what is configured. */
@@ -46,8 +47,11 @@ uint32_t crc32_add(uint32_t crc, const void *, size_t);        /* as gzip's; sta
 uint32_t crc32_change(uint32_t crc, const void *change, size_t n, uint64_t behind);
 void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t crc);
 /* Opens and reads dir/name. verify: compare size and checksum of the whole message. NULL with errno: ENOENT and other failures of the
- * system; EBADMSG: not a whole queue file, *why says what is wrong. writable: for appending to the journal; a torn tail is cut. */
-struct mail *mail_open(int dir, const char *name, bool writable, bool verify, const char **why);
+ * system; EBADMSG: not a whole queue file, *why says what is wrong. writable: for appending to the journal; a torn tail is cut.
+ * only: a destination as it stands in a name; of the others it is not known what was said of them and who is named twice, which costs time
+ * where there are thousands. Empty: all. */
+struct mail *mail_open(int dir, const char *name, bool writable, bool verify, struct str only, const char **why);
+bool rcpt_is_at(const struct rcpt *, struct str dest);         /* dest: as it stands in a name */
 /* Appends one journal line to out: time what who by status host words. Empty slices become "-". */
 void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *, const char *host);
 /* Whole lines, behind the last whole line. 0, or -1 with errno and nothing is appended. */
@@ -139,6 +143,7 @@ void adopt_in(void);                            /* moves what lies in in/ into c
 /* ---- schedule (queue.c): who is tried when, and where */
 
 struct attempt;
+struct lane;
 struct dest {
 	struct map_node node;           /* key: way.key */
 	struct way way;
@@ -149,8 +154,15 @@ struct dest {
 	struct bundle *gather;          /* the bundle being made by the attempt that is being opened */
 	struct list idle;               /* couriers that have nothing to do and keep their connection */
 	unsigned couriers;              /* connections, the idle ones too */
-	unsigned window;                /* connections allowed now: grows with success */
+	unsigned served;                /* bundles that couriers had as their next one, since it last made way for others */
+	unsigned held_up;               /* couriers that wait without a place: no more are sent */
+	struct lane *lane;              /* of its transport */
+	struct node hungry;             /* for a place in the lane */
+	struct list *hungry_in;
+	unsigned window;                /* couriers allowed now: grows with success, shrinks with trouble */
+	unsigned leaving;               /* of them, those that were told to leave as there are too many */
 	unsigned failures;              /* in a row; 0: up */
+	bool ours;                      /* the last of them was a fault of our side */
 	bool down;                      /* until `back` expires; then one probe at a time */
 	struct timer back;
 	struct node runnable;           /* something may be done here */
@@ -163,10 +175,14 @@ void look_after(struct entry *);                /* old enough for a delay notice
 struct dest *dest_for(struct str domain);       /* by the configured ways; NULL: no memory. Not held: dest_hold() it. */
 void dest_hold(struct dest *);
 void dest_release(struct dest *);               /* NULL is fine */
-void dest_went(struct dest *, const struct reply *failed);      /* a bundle ended: NULL: there was a conversation */
+/* A bundle ended. BLAME_RCPT, BLAME_TALK: there was a conversation; delivered: somebody has got it. */
+void dest_went(struct dest *, enum blame, const struct reply *why, bool delivered);
 void dest_is_runnable(struct dest *);
-bool dest_is_failing(const struct entry *);     /* the last try of anything where it goes came to no conversation */
+/* The last try of anything where it goes came to no conversation, and that was no fault of ours. */
+bool dest_is_failing(const struct entry *);
+bool dest_waits_for_us(const struct entry *);   /* ... it was: nothing there ends its lifetime */
 void attempt_gone(const struct attempt *);
+bool attempt_is_alone(const struct attempt *);  /* a suspect: nothing else starts while it is open */
 void plan_soon(void);                           /* places are free or work has come */
 int64_t back_off(unsigned tries);               /* seconds to wait after that many tries, with chance */
 void count_deferred(void);
@@ -182,6 +198,7 @@ struct attempt {
 	struct node open;               /* among all */
 	bool moved;                     /* the entry has its next stamp: something was tried */
 	bool self, counts;              /* a fault of ours stood in the way; something else was tried: only then it counts */
+	bool given_back, put_off;       /* a bundle was, before it was tried; something was deferred */
 	bool stuck;                     /* our disk refuses something: intake is held */
 	bool links_made;
 	unsigned round;                 /* of marks: sync_marks() */
@@ -206,7 +223,8 @@ struct bundle_private {
 	struct node ready;              /* in its destination */
 	struct node mine;               /* in its attempt */
 	bool started;
-	bool failed_dest, self, deferred;
+	bool deferred, delivered;
+	enum blame blame;               /* the gravest of what was deferred */
 	struct reply why;               /* of the first deferral, and who said it */
 	char host[300];
 };
@@ -214,9 +232,13 @@ struct bundle_private {
 struct attempt *attempt_open(struct entry *, bool look_only);
 /* Before a connection is made for the bundle: the entry moves to its next stamp. False: not to be tried; the bundle is gone. */
 bool bundle_start(struct bundle *);
+/* A bundle that was started and not tried to its end: what has no result is to be tried as soon as that may be. */
+void bundle_give_back(struct bundle *);
 /* A bundle that was not started is taken back: its recipients wait in the queue, no attempt is counted. */
 void bundle_unmake(struct bundle *);
 size_t attempts_open(void);
+/* What was read in this turn to open entries is enough: the others wait for the next one, so that nobody waits for all of them. */
+bool attempts_enough(void);
 /* Makes room: settles the oldest attempt that only waits for busy destinations. False: there is none. */
 bool attempt_park_one(void);
 void attempts_close(void);

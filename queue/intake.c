@@ -685,7 +685,7 @@ struct message *intake_whole(const char *id)
 	if (!m || m->checked)
 		return m;
 	entry_name_of(m->entries, name);
-	mail = mail_open(queue.cur, name, false, true, &why);
+	mail = mail_open(queue.cur, name, false, true, STR(""), &why);
 	m->checked = mail != NULL;
 	mail_free(mail);
 	return !mail && errno == EBADMSG && clear_way(id, why) ? NULL : m;

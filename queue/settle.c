@@ -116,21 +116,33 @@ static bool report_envelope(const struct attempt *a, const struct buf *text, str
 	return envelope_origin(env, "report about %s", a->entry->msg->id) && envelope_sender(env, &nobody) && envelope_rcpt(env, &back);
 }
 
+/* A delay notice tells of all destinations. NULL: of this one alone, then. */
+static struct mail *read_whole(const struct attempt *a)
+{
+	char name[NAME_ROOM];
+	const char *why;
+
+	entry_print(name, a->entry->next, false, a->entry->tries, a->entry->msg->id, a->entry->dest);
+	return entry_is_plus(a->entry) ? NULL : mail_read(queue.cur, name, &why);
+}
+
 static struct draft *report_draft(struct attempt *a, enum report_kind kind, unsigned event)
 {
 	int64_t next = a->entry->next > loop_wall() ? a->entry->next : 0;
+	struct mail *whole = kind == REPORT_DELAYED ? read_whole(a) : NULL;
 	struct envelope env = { 0 };
 	struct buf text = { 0 };
 	struct draft *d = NULL;
 	char id[ID_MAX];
 
 	report_id(id, a, event);
-	if (queue.conf.report(queue.conf.arg, kind, a->mail, event, next, &text) && report_envelope(a, &text, &env))
+	if (queue.conf.report(queue.conf.arg, kind, whole ? whole : a->mail, event, next, &text) && report_envelope(a, &text, &env))
 		d = queue_draft(&env, id);
 	if (d && draft_write(d, text.p, text.n) == -1) {
 		draft_abort(d);
 		d = NULL;
 	}
+	mail_free(whole);
 	buf_free(&text);
 	envelope_free(&env);
 	return d;
@@ -180,10 +192,19 @@ static bool delay_is_due(const struct attempt *a)
 
 /* ---- the end of the lifetime */
 
+/* Nothing but a fault of our own has come of it, or nothing at all: that counts as no attempt. */
+static bool was_none(const struct attempt *a)
+{
+	return (a->self || a->given_back) && !a->counts && a->moved;
+}
+
 bool attempt_expired(const struct attempt *a)
 {
-	/* A machine that was off for a week shall try first. What waits behind a dead destination has been tried by its probes. */
-	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime && (a->entry->tries > 0 || dest_is_failing(a->entry));
+	/* A machine that was off for a week, or could not send for one, shall try first. What waits behind a dead destination has been tried
+	 * by its probes. */
+	if (was_none(a) || dest_waits_for_us(a->entry) || (!a->entry->tries && !dest_is_failing(a->entry)))
+		return false;
+	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
 }
 
 /* The last that was heard: by the recipient, or by others that went the same way. */
@@ -412,16 +433,18 @@ static void set_aside_unreportable(struct attempt *a)
 	buf_free(&why);
 }
 
-/* Our own fault counts as no attempt: the name goes back to the tries it had. */
+/* The name goes back to the tries it had, and what was given back to now. How long it really waits is its destination's business. */
 static void uncount(struct attempt *a)
 {
 	struct entry *e = a->entry;
+	bool at_once = a->given_back && !a->put_off;
 
-	if (!a->self || a->counts || !a->moved)
+	if (!was_none(a) && !(at_once && a->moved))
 		return;
-	if (entry_restamp(e, loop_wall() + back_off(1), a->old_tries) == -1 && errno == ENOENT)
+	if (entry_restamp(e, loop_wall() + (at_once ? 0 : back_off(1)), a->old_tries) == -1 && errno == ENOENT)
 		index_scan_soon();
 	a->self = false;
+	a->moved = a->moved && !at_once;
 }
 
 /* A name whose stamp has passed while it was tried, or that a wrong clock put years away. */

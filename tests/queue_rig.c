@@ -255,11 +255,11 @@ void rig_answers(const struct rig_answer *rows, size_t n)
 
 /* ---- what the queue asks for */
 
-/* *.relay.example shares a smarthost; *.pool.example shares connections but no transaction; others stand alone. */
+/* *.near.example has a transport of its own; *.relay.example shares a smarthost; *.pool.example shares connections but no transaction; others stand alone. */
 static void way(void *arg, struct str domain, struct way *out)
 {
 	(void)arg;
-	out->transport = &rig.transport;
+	out->transport = str_ends_nocase(domain, STR(".near.example")) ? &rig.near : &rig.transport;
 	out->shared = str_ends_nocase(domain, STR(".relay.example"));
 	if (out->shared)
 		str_copy(out->key, sizeof out->key, STR("smtp://relay.example"));
@@ -319,6 +319,7 @@ void rig_open(void)
 	snprintf(rig.dir, sizeof rig.dir, "%s/queue.XXXXXX", tmp ? tmp : "/tmp");
 	ck_assert_ptr_nonnull(mkdtemp(rig.dir));
 	rig.transport = (struct transport){ .name = "rig", .couriers = 4, .deliver = deliver };
+	rig.near = (struct transport){ .name = "near", .couriers = 4, .in_all = 2, .deliver = deliver };
 	rig.conf = (struct queue_config){
 		.dir = rig.dir, .schedule = true, .deliver = true, .inline_sync = true, .retry_first = 300, .retry_max = 3600,
 		.lifetime = 5 * 86400, .delay_notice = 0, .message_size = 1 << 20, .couriers = 20, .way = way, .report = report,

@@ -29,7 +29,7 @@ struct rig_sent {                       /* one transaction */
 
 struct rig {
 	struct queue_config conf;
-	struct transport transport;
+	struct transport transport, near;       /* near: for *.near.example */
 	char dir[200];
 	struct rig_answer answer[16];   /* the row after the last has who == NULL */
 	enum handed handed;             /* of what is delivered */

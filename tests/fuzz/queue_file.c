@@ -79,7 +79,7 @@ static void append(struct mail *m)
 	size_t n = m->nrcpt;
 
 	must(journal_append(m, line, 0) == 0);
-	again = mail_open(at, "m", false, false, &why);
+	again = mail_open(at, "m", false, false, STR(""), &why);
 	must(again != NULL && again->nrcpt == n && again->end == m->end);
 	mail_free(again);
 }
@@ -106,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	must(fd != -1 && file_write(fd, text.p, text.n) == 0);
 	close(fd);
 	errno = 0;
-	m = mail_open(at, "m", data[0] & 2, data[0] & 4, &why);
+	m = mail_open(at, "m", data[0] & 2, data[0] & 4, STR(""), &why);
 	if (m) {
 		check_mail(m, text.n);
 		if (data[0] & 2)

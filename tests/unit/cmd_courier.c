@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "cmd/courier.h"
@@ -167,6 +169,15 @@ static void await(unsigned n)
 		loop_turn(0);
 	turn();
 	ck_assert_msg(results == n, "%u results, not %u:\n%.2000s", results, n, buf_cstr(&told));
+}
+
+static void await_at_least(unsigned n)
+{
+	int64_t end = clock_monotonic_ms() + PATIENCE_MS;
+
+	while (results < n && clock_monotonic_ms() < end)
+		loop_turn(0);
+	ck_assert_uint_ge(results, n);
 }
 
 static void committed(void *arg, bool ok)
@@ -661,6 +672,298 @@ START_TEST(after_a_detour_the_best_host_is_tried_first_again)
 }
 END_TEST
 
+/* ---- how many connections at a time */
+
+/* A host at every address of loopback that takes all who come at once; struct peer takes one after the other. */
+static struct crowd {
+	struct io listener;
+	const char *ehlo;               /* the last line of its answer */
+	bool mute, holds_quit;          /* says nothing at all; says nothing to QUIT */
+	bool hangs_up;                  /* behind each message */
+	unsigned open, most, ever;
+	struct guest {
+		struct io io;
+		char line[300];
+		size_t n;
+		bool body;
+	} guest[256];
+	struct buf took;                /* the domain of each recipient, ended by blanks */
+} crowd;
+
+static void guest_leaves(struct guest *g)
+{
+	io_forget(&g->io);
+	close(g->io.fd);
+	g->io.fd = -1;
+	crowd.open--;
+}
+
+static void tell_guest(struct guest *g, const char *text)
+{
+	ck_assert_int_eq(send(g->io.fd, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
+}
+
+static void guest_says(struct guest *g, const char *line)
+{
+	if (g->body) {
+		if (strcmp(line, ".") != 0)
+			return;
+		g->body = false;
+		tell_guest(g, "250 2.0.0 taken\r\n");
+		if (crowd.hangs_up)
+			guest_leaves(g);
+	} else if (!strncmp(line, "EHLO", 4)) {
+		tell_guest(g, "250-mx\r\n250-PIPELINING\r\n");
+		tell_guest(g, crowd.ehlo);
+	} else if (!strncmp(line, "QUIT", 4)) {
+		if (crowd.holds_quit)
+			return;
+		tell_guest(g, "221 bye\r\n");
+		guest_leaves(g);
+	} else if (!strncmp(line, "DATA", 4)) {
+		g->body = true;
+		tell_guest(g, "354 go\r\n");
+	} else {
+		if (!strncmp(line, "RCPT", 4))
+			buf_printf(&crowd.took, "%.*s ", (int)strcspn(strchr(line, '@') + 1, ">"), strchr(line, '@') + 1);
+		tell_guest(g, "250 ok\r\n");
+	}
+}
+
+static void guest_ready(struct io *io, short revents)
+{
+	struct guest *g = owner_of(io, struct guest, io);
+	char c;
+
+	(void)revents;
+	while (g->io.fd != -1) {
+		ssize_t n = recv(g->io.fd, &c, 1, 0);
+
+		if (n == -1 && errno == EAGAIN)
+			return;
+		if (n <= 0) {
+			guest_leaves(g);
+		} else if (c == '\n') {
+			g->line[g->n] = '\0';
+			g->n = 0;
+			guest_says(g, g->line);
+		} else if (c != '\r' && g->n < sizeof g->line - 1) {
+			g->line[g->n++] = c;
+		}
+	}
+}
+
+static void crowd_comes(struct io *io, short revents)
+{
+	int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct guest *g = crowd.guest;
+
+	(void)revents;
+	while (g->io.fd != -1)
+		g++;
+	ck_assert(fd != -1 && g < crowd.guest + 256);
+	*g = (struct guest){ .io = { .fd = fd, .ready = guest_ready } };
+	ck_assert_int_eq(io_watch(&g->io, POLLIN), 0);
+	crowd.ever++;
+	if (++crowd.open > crowd.most)
+		crowd.most = crowd.open;
+	if (!crowd.mute)
+		tell_guest(g, "220 mx\r\n");
+}
+
+static void crowd_opens(const char *address, const char *ehlo)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
+
+	crowd = (struct crowd){ .ehlo = ehlo, .listener = { .fd = fd, .ready = crowd_comes } };
+	for (size_t i = 0; i < 256; i++)
+		crowd.guest[i].io.fd = -1;
+	inet_pton(AF_INET, address, &a.sin_addr);
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	ck_assert(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 256) == 0);
+	ck_assert_int_eq(io_watch(&crowd.listener, POLLIN), 0);
+}
+
+/* Everybody is shown out. */
+static void crowd_closes(void)
+{
+	io_forget(&crowd.listener);
+	close(crowd.listener.fd);
+	for (size_t i = 0; i < 256; i++)
+		if (crowd.guest[i].io.fd != -1)
+			guest_leaves(&crowd.guest[i]);
+	buf_free(&crowd.took);
+}
+
+static void with_places(unsigned n)
+{
+	queue_close();
+	conf.couriers = n;
+	start_queue();
+}
+
+START_TEST(a_connection_counts_until_the_peer_has_let_it_go)
+{
+	knows("z.test MX 10 mx1.test");
+	with_places(100);
+	crowd_opens("127.0.0.1", "250 LIMITS MAILMAX=1\r\n");
+	crowd.holds_quit = true;
+	for (int i = 0; i < 45; i++)
+		put("b@z.test");
+	await(10);
+	ck_assert_uint_eq(crowd.most, 10);
+	loop_advance(5000);             /* as long as QUIT is waited for */
+	await(20);
+	ck_assert_uint_eq(crowd.most, 10);
+	crowd.holds_quit = false;
+	loop_advance(5000);
+	await(45);
+	ck_assert_uint_eq(crowd.most, 10);
+	ck_assert_uint_eq(delivered, 45);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
+START_TEST(there_are_a_hundred_connections_in_all)
+{
+	char line[60];
+
+	with_places(100);
+	crowd_opens("0.0.0.0", "250 LIMITS MAILMAX=1\r\n");
+	crowd.holds_quit = true;
+	for (int i = 0; i < 240; i++) {
+		if (i < 12) {
+			snprintf(line, sizeof line, "d%d.test MX 10 h%d.test", i, i);
+			knows(line);
+			snprintf(line, sizeof line, "h%d.test A 127.0.0.%d", i, 20 + i);
+			knows(line);
+		}
+		snprintf(line, sizeof line, "b@d%d.test", i % 12);
+		put(line);
+	}
+	await(100);
+	ck_assert_uint_eq(crowd.most, 100);
+	crowd.holds_quit = false;
+	loop_advance(5000);
+	await(240);
+	ck_assert_uint_eq(delivered, 240);
+	ck_assert_uint_eq(crowd.most, 100);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
+/* d0.test, d1.test ... have this host. */
+static void domains_at(const char *host, int n)
+{
+	char line[60];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(line, sizeof line, "d%d.test MX 10 %s", i, host);
+		knows(line);
+	}
+}
+
+static void put_to_domains(int n)
+{
+	char to[30];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(to, sizeof to, "b@d%d.test", i);
+		put(to);
+	}
+}
+
+START_TEST(a_slow_address_of_many_domains_holds_up_nobody)
+{
+	struct peer *fast = peer_at(2, HELLO ENVELOPE("b@z.test") TAKES BYE);
+
+	knows("z.test MX 10 mx2.test");
+	domains_at("mx1.test", 60);
+	with_places(20);
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	crowd.mute = true;
+	put_to_domains(60);
+	put_to_domains(60);
+	turn();
+	ck_assert_uint_eq(crowd.open, 10);
+	put("b@z.test");
+	await(1);
+	told_holds("b@z.test delivered");
+	ck_assert_int_eq(loop_wall(), WALL);
+	ck_assert_uint_eq(crowd.most, 10);
+	ck_assert_uint_ge(entries(0), 110);
+	queue_drain();
+	turn();
+	played(fast);
+	crowd_closes();
+	turn();
+	ck_assert(queue_drained());
+}
+END_TEST
+
+static const struct { const char *ehlo; bool hangs_up; } hurried[] = {
+	{ "250 LIMITS MAILMAX=1\r\n", false },
+	{ "250 SIZE\r\n", true },
+	{ "250 SIZE\r\n", false },
+};
+
+START_TEST(a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages)
+{
+	unsigned before, ahead = 0;
+	struct str rest, word;
+
+	knows("z.test MX 10 mx1.test");
+	with_places(100);
+	crowd_opens("127.0.0.1", hurried[_i].ehlo);
+	crowd.hangs_up = hurried[_i].hangs_up;
+	for (int i = 0; i < 300; i++)
+		put("b@y.test");
+	await_at_least(100);
+	ck_assert_uint_ge(crowd.most, 9);
+	before = results;
+	put("b@z.test");
+	await(301);
+	rest = buf_view(&crowd.took);
+	while (str_word(&rest, &word) && !str_eq(word, STR("z.test")))
+		ahead++;
+	ck_assert_msg(ahead < before + 40, "%u were sent before it", ahead - before);
+	ck_assert_uint_eq(delivered, 301);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
+START_TEST(who_waits_long_for_a_connection_is_put_off_without_an_attempt)
+{
+	domains_at("mx1.test", 100);
+	with_places(100);
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	crowd.mute = true;
+	put_to_domains(100);
+	turn();
+	for (int i = 0; i < 7; i++) {   /* ten at a time, each as long as a greeting is waited for */
+		loop_advance(300 * 1000);
+		turn();
+	}
+	ck_assert_uint_eq(crowd.most, 10);
+	told_holds("deferred by mx1.test: 0 4.4.5 all connections to mx1.test are taken");
+	told_holds("deferred by mx1.test[127.0.0.1]:");
+	ck_assert_uint_ge(entries(0), 20);
+	ck_assert_uint_eq(entries(0) + entries(1) + entries(2), 100);
+	queue_drain();
+	turn();
+	crowd_closes();
+	turn();
+	ck_assert(queue_drained());
+}
+END_TEST
+
 /* ---- mixed transactions */
 
 #define MIXED "C: MAIL*\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@z.test>\nC: DATA\n"
@@ -912,6 +1215,118 @@ START_TEST(without_a_resolver_nothing_is_counted_as_an_attempt)
 	ck_assert_uint_eq(entries(1), 0);
 	memset(&dns, 0, sizeof dns);
 	ck_assert_int_eq(fakedns_open(&dns), 0);        /* for teardown */
+}
+END_TEST
+
+static const struct { const char *route, *host; const char *script, *words; } setups[] = {
+	{ "* smtp://127.0.0.1:%u", NULL, HELLO "eof\n" HELLO "eof\n" HELLO "eof\n", "the server offers no login" },
+	{ "* smtp://nowhere.test", NULL, NULL, "nowhere.test, the route configured here, does not exist" },
+	{ "* smtp://bare.test", "bare.test TXT \"x\"", NULL, "bare.test, the route configured here, has no address" },
+};
+
+START_TEST(what_is_wrong_in_our_settings_is_met_by_one_message_in_growing_pauses)
+{
+	struct peer *p = setups[_i].script ? peer_at(1, setups[_i].script) : NULL;
+
+	if (setups[_i].host)
+		knows(setups[_i].host);
+	route(setups[_i].route);
+	if (p)
+		rules[0].login = (struct route_login){ .user = "anna", .password = "secret" };
+	for (int i = 0; i < 20; i++)
+		put("b@y.test");
+	await(1);
+	told_holds(setups[_i].words);
+	loop_advance(331 * 1000);
+	await(2);
+	loop_advance(201 * 1000);       /* the first pause is over twice */
+	await(2);
+	loop_advance(461 * 1000);
+	await(3);
+	ck_assert_uint_eq(entries(0), 20);
+	if (p)
+		played(p);
+}
+END_TEST
+
+START_TEST(a_source_address_that_this_host_has_not_counts_no_attempt)
+{
+	struct sockaddr_storage source[2] = { { .ss_family = AF_INET }, { .ss_family = AF_UNSPEC } };
+	struct courier_config from_afar = couriers;
+
+	inet_pton(AF_INET, "192.0.2.55", &((struct sockaddr_in *)&source[0])->sin_addr);
+	from_afar.source = source;
+	courier_configure(&from_afar);
+	for (int i = 0; i < 5; i++)
+		put("b@y.test");
+	await(1);
+	told_holds("connect to mx2.test: Cannot assign requested address");
+	loop_advance(331 * 1000);
+	await(2);
+	loop_advance(201 * 1000);
+	await(2);
+	ck_assert_uint_eq(entries(0), 5);
+}
+END_TEST
+
+/* Only this process's next descriptors may be taken: none behind them. */
+static void descriptors_left(int n)
+{
+	struct rlimit limit;
+	int next = dup(0);
+
+	close(next);
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = n < 0 ? limit.rlim_max : (rlim_t)(next + n);
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+START_TEST(without_a_descriptor_nothing_is_counted_as_an_attempt)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@r.test") TAKES ENVELOPE("b@r.test") TAKES ENVELOPE("b@r.test") TAKES BYE);
+
+	route("r.test smtp://127.0.0.1:%u");
+	queue_close();
+	conf.deliver = false;
+	start_queue();
+	for (int i = 0; i < 3; i++)
+		put("b@r.test");
+	turn();
+	queue_close();
+	conf.deliver = true;
+	start_queue();
+	descriptors_left(1);            /* for the message */
+	await(1);
+	told_holds("deferred by");
+	told_holds("Too many open files");
+	ck_assert_uint_eq(entries(0), 3);
+	descriptors_left(-1);
+	loop_advance(331 * 1000);
+	await(4);
+	ck_assert_uint_eq(delivered, 3);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_copy_of_ours_that_cannot_be_read_holds_up_no_other_and_counts_no_attempt)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nwait 60\nS: 354 go\neof\n"
+		HELLO ENVELOPE("c@y.test") TAKES BYE);
+	char command[200];
+
+	put("b@y.test");
+	turn();
+	put("c@y.test");
+	turn();
+	snprintf(command, sizeof command, "truncate -s -5 %s/cur/*.1.*", dir);
+	ck_assert_int_eq(system(command), 0);
+	loop_advance(61 * 1000);
+	await(2);
+	told_holds("b@y.test deferred by mx1.test[127.0.0.1]:");
+	told_holds("our copy of the message cannot be read");
+	told_holds("c@y.test delivered by mx1");
+	ck_assert_uint_eq(entries(0), 1);
+	played(p);
 }
 END_TEST
 
@@ -1314,6 +1729,11 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, limits_may_take_a_connection_for_each_recipient);
 	tcase_add_test(t, a_connection_that_ends_between_two_messages_is_made_anew);
 	tcase_add_test(t, after_a_detour_the_best_host_is_tried_first_again);
+	tcase_add_test(t, a_connection_counts_until_the_peer_has_let_it_go);
+	tcase_add_test(t, there_are_a_hundred_connections_in_all);
+	tcase_add_test(t, a_slow_address_of_many_domains_holds_up_nobody);
+	tcase_add_loop_test(t, a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages, 0, ROWS(hurried));
+	tcase_add_test(t, who_waits_long_for_a_connection_is_put_off_without_an_attempt);
 	tcase_add_loop_test(t, what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection, 0, ROWS(mixed));
 	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);
 	tcase_add_loop_test(t, a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces, 0, 5);
@@ -1326,6 +1746,10 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, a_domain_that_cannot_get_mail_is_reported_at_once, 0, ROWS(hopeless));
 	tcase_add_test(t, a_domain_that_cannot_be_looked_up_waits_and_counts);
 	tcase_add_test(t, without_a_resolver_nothing_is_counted_as_an_attempt);
+	tcase_add_loop_test(t, what_is_wrong_in_our_settings_is_met_by_one_message_in_growing_pauses, 0, ROWS(setups));
+	tcase_add_test(t, a_source_address_that_this_host_has_not_counts_no_attempt);
+	tcase_add_test(t, without_a_descriptor_nothing_is_counted_as_an_attempt);
+	tcase_add_test(t, a_copy_of_ours_that_cannot_be_read_holds_up_no_other_and_counts_no_attempt);
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));

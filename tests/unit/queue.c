@@ -383,6 +383,67 @@ START_TEST(a_waiting_message_leaves_on_the_same_connection)
 }
 END_TEST
 
+/* A message each for d<from>.example and those behind it. */
+static void put_each(const char *at, int from, int n)
+{
+	for (int i = from; i < from + n; i++) {
+		char to[60];
+
+		snprintf(to, sizeof to, "b@d%d%s", i, at);
+		ck_assert(rig_put("a@s.example", to));
+	}
+}
+
+static void with_couriers(unsigned in_all, unsigned to_one)
+{
+	rig_crash();
+	rig.conf.couriers = in_all;
+	rig.transport.couriers = to_one;
+	rig_start();
+	rig.by_hand = true;
+}
+
+static void finish_all(bool more)
+{
+	for (int i = 0; i < 1000 && rig.nheld; i++) {
+		rig_finish(0, more);
+		rig_turn();
+	}
+	ck_assert_uint_eq(rig.nheld, 0);
+}
+
+START_TEST(success_adds_a_courier_and_trouble_takes_one)
+{
+	with_couriers(20, 8);
+	for (int i = 0; i < 300; i++)
+		ck_assert(rig_put("", "b@x.example"));
+	for (int i = 0; i < 20; i++) {
+		rig_run(1);
+		rig_finish(0, true);
+	}
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 8);
+	ANSWERS({ "", RESULT_FAILED, BLAME_RCPT, 550, "no such user" });       /* neither */
+	for (int i = 0; i < 20; i++)
+		rig_finish(0, true);
+	ck_assert_uint_eq(rig.nheld, 8);
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_TALK, 421, "too busy" });
+	for (unsigned left = 7; left > 0; left--) {
+		rig_finish(0, true);
+		rig_run(1);
+		ck_assert_uint_eq(rig.nheld, left);
+	}
+	rig_finish(0, true);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 1);
+	rig_answers(NULL, 0);
+	for (int i = 0; i < 3; i++)
+		rig_finish(0, true);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 4);
+}
+END_TEST
+
 START_TEST(no_more_couriers_run_than_are_allowed)
 {
 	rig_crash();
@@ -397,6 +458,207 @@ START_TEST(no_more_couriers_run_than_are_allowed)
 	rig_run(5);
 	ck_assert_uint_eq(rig.nsent, 40);
 	ck_assert(rig.most <= 3);
+}
+END_TEST
+
+START_TEST(a_transport_has_places_of_its_own)
+{
+	with_couriers(4, 4);
+	put_each(".example", 0, 10);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 4);
+	put_each(".near.example", 0, 5);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 6);
+	rig_finish(5, false);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 6);
+	finish_all(false);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(the_last_places_are_for_who_has_none)
+{
+	with_couriers(20, 20);
+	for (int i = 0; i < 200; i++)
+		ck_assert(rig_put("a@s.example", "b@big.example"));
+	for (int i = 0; i < 40; i++) {
+		rig_run(1);
+		rig_finish(0, true);
+	}
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 16);
+	put_each(".example", 0, 6);
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 20);       /* the other two wait, and are first when a place is free */
+	for (int i = 0; i < 2; i++)
+		rig_finish(0, false);
+	rig_run(1);
+	for (size_t i = 14; i < 20; i++)
+		ck_assert_str_ne(dest_domain(rig.held[i]->dest), "big.example");
+	finish_all(true);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* How many messages leave until this one does. */
+static unsigned leaves_behind(const char *to)
+{
+	unsigned steps = 0;
+
+	ck_assert(rig_put("a@s.example", to));
+	for (rig_run(1); !rig_got(to); steps++) {
+		ck_assert(rig.nheld && steps < 200);
+		rig_finish(0, true);
+		rig_run(1);
+	}
+	return steps;
+}
+
+START_TEST(who_has_no_place_gets_one_after_a_turn_of_others)
+{
+	with_couriers(4, 4);
+	for (int i = 0; i < 60; i++) {
+		ck_assert(rig_put("a@s.example", "b@big1.example"));
+		ck_assert(rig_put("a@s.example", "b@big2.example"));
+	}
+	rig_run(1);
+	ck_assert_uint_le(leaves_behind("v@victim.example"), 30);       /* ten of each, and those that are under way */
+	ck_assert_uint_le(leaves_behind("v@another.example"), 30);
+	finish_all(true);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(places_are_given_in_the_order_they_were_asked_for)
+{
+	size_t at;
+
+	with_couriers(1, 4);
+	for (int i = 0; i < 200; i++)
+		ck_assert(rig_put("a@s.example", "b@big.example"));
+	rig_run(1);
+	put_each(".example", 0, 10);
+	rig_run(1);
+	finish_all(true);
+	at = 0;
+	for (int i = 0; i < 10; i++) {
+		char to[40];
+
+		snprintf(to, sizeof to, "b@d%d.example", i);
+		while (at < rig.nsent && strcmp(rig.sent[at].to, to) != 0)
+			at++;
+	}
+	ck_assert_uint_lt(at, rig.nsent);
+	ck_assert_uint_lt(at, 30);
+}
+END_TEST
+
+static void leave_now(struct idle *i)
+{
+	(void)i;
+	ck_abort_msg("nobody drains");
+}
+
+START_TEST(a_courier_that_waits_costs_no_place_no_file_and_no_attempt)
+{
+	static const struct { const char *to, *cur; size_t open; } rows[] = {
+		{ "1@x.example", "0 x.example, 0 x.example", 0 },
+		{ "1@x.example 2@x.example", "0 x.example, 0 x.example", 0 },
+		{ "1@x.example 2@y.example 3@z.example", "0 x.example, 1 +", 1 },       /* open for the others, and parked when there are many */
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		static struct idle waits;
+		struct bundle *b;
+		struct dest *d;
+
+		with_couriers(1, 4);
+		ck_assert(rig_put("a@s.example", rows[i].to));
+		rig_run(1);
+		ck_assert_uint_eq(rig.nheld, 1);
+		d = rig.held[0]->dest;
+		rig.nheld = 0;
+		waits = (struct idle){ .wanted = leave_now };
+		queue_wait(rig.held[0], &waits);
+		ck_assert(rig_put("a@s.example", "other@x.example"));
+		ck_assert(rig_put("a@s.example", "b@w.example"));
+		rig_run(60);
+		while (rig.nheld) {
+			ck_assert_str_ne(dest_domain(rig.held[0]->dest), "x.example");
+			rig_finish(0, true);
+			rig_run(1);
+		}
+		ck_assert_uint_eq(rig_got("b@w.example"), i + 1);
+		ck_assert_uint_eq(rig_got("1@x.example"), i);
+		ck_assert_uint_eq(attempts_open(), rows[i].open);
+		ck_assert_str_eq(rig_cur(), rows[i].cur);
+		queue_waited(d, &waits);
+		b = queue_next(d);
+		ck_assert_ptr_nonnull(b);
+		rig.running++;
+		rig.held[rig.nheld++] = b;
+		finish_all(true);
+		ck_assert_uint_eq(rig_got("1@x.example"), i + 1);
+		ck_assert_uint_eq(rig_got("other@x.example"), i + 1);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+START_TEST(what_has_a_result_is_not_given_back)
+{
+	static const struct reply later = { .code = 450, .text = "later" }, taken = { .code = 250, .text = "taken" };
+	static struct idle waits = { .wanted = leave_now };
+
+	for (int put_off = 0; put_off < 2; put_off++) {
+		struct dest *d;
+
+		with_couriers(4, 4);
+		ck_assert(rig_put("a@s.example", "1@x.example 2@x.example"));
+		rig_run(1);
+		d = rig.held[0]->dest;
+		queue_result(rig.held[0], 0, &(struct result){ .what = put_off ? RESULT_DEFERRED : RESULT_DELIVERED,
+			.reply = put_off ? &later : &taken });
+		rig.nheld = 0;
+		queue_wait(rig.held[0], &waits);
+		rig_run(10);
+		ck_assert_str_eq(rig_cur(), put_off ? "1 x.example" : "0 x.example");
+		queue_waited(d, &waits);
+		rig.running--;
+		queue_leave(d);
+		rig_run(400);
+		ck_assert_uint_eq(rig.nheld, 1);
+		ck_assert_uint_eq(rig.held[0]->n, put_off ? 2 : 1);
+		finish_all(true);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+static struct dest *leaving;
+static void leave_at_once(struct idle *i)
+{
+	queue_waited(leaving, i);
+	queue_leave(leaving);
+}
+
+START_TEST(who_waits_is_told_when_the_queue_is_drained)
+{
+	static struct idle waits = { .wanted = leave_at_once };
+
+	with_couriers(1, 4);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	leaving = rig.held[0]->dest;
+	rig.nheld = 0;
+	queue_wait(rig.held[0], &waits);
+	queue_drain();
+	rig_turn();
+	ck_assert(!list_holds(&waits.node));
+	ck_assert(queue_drained());
+	ck_assert_str_eq(rig_cur(), "0 x.example");
 }
 END_TEST
 
@@ -523,6 +785,56 @@ START_TEST(a_dead_destination_is_probed_by_one_and_the_others_keep_their_names)
 	ck_assert_uint_eq(rig.nsent, 12);
 	ck_assert_int_le(rig.sent[11].when - rig.sent[2].when, 330);
 	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_fault_of_our_own_is_met_by_one_message_and_bounces_none)
+{
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_SETUP, 0, "login refused" });
+	for (int i = 0; i < 100; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert_uint_le(rig.nsent, 2);
+	ck_assert_uint_eq(queue_due(), 0);
+	rig_run(3600);
+	ck_assert_uint_le(rig.nsent, 6);
+	ck_assert_ptr_null(strstr(rig_cur(), "1 x.example"));
+	rig_run(12 * 86400);            /* more than twice the lifetime */
+	ck_assert_uint_eq(rig_count("cur"), 100);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
+	rig_answers(NULL, 0);
+	rig_run(3960);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(what_a_fault_of_our_own_has_kept_for_long_is_tried_before_it_comes_back)
+{
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_SELF, 0, "no descriptor is left" });
+	rig_run(12 * 86400);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+	ANSWERS({ "b@x.example", RESULT_DEFERRED, BLAME_RCPT, 450, "later" });
+	rig_run(400);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_fault_of_this_machine_is_met_by_one_message_and_over_soon_after_its_end)
+{
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_SELF, 0, "no resolver answers" });
+	for (int i = 0; i < 100; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(6 * 3600);
+	ck_assert_uint_le(rig.nsent, 2 + 6 * 3600 / 270);
+	rig_answers(NULL, 0);
+	rig_run(330);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 }
 END_TEST
 
@@ -808,6 +1120,34 @@ START_TEST(what_was_tried_at_a_crash_is_tried_last_and_alone)
 }
 END_TEST
 
+START_TEST(a_suspect_that_has_waited_long_has_its_turn_before_what_is_open_and_not_begun)
+{
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "killer@x.example"));
+	rig_run(1);
+	rig_crash();
+	rig.conf.couriers = 1;
+	rig_start();
+	ck_assert(rig_put("a@s.example", "1@y.example 2@z.example"));
+	rig_run(25 * 60);          /* its stamp, and fifteen minutes */
+	ck_assert_uint_eq(rig.nheld, 1);
+	rig_finish(0, false);
+	rig_run(5);
+	ck_assert_uint_eq(rig.nheld, 1);
+	ck_assert_str_eq(dest_domain(rig.held[0]->dest), "x.example");
+	while (rig.nheld) {
+		rig_finish(0, false);
+		rig_run(5);
+	}
+	rig_run(400);
+	while (rig.nheld) {
+		rig_finish(0, false);
+		rig_run(5);
+	}
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 START_TEST(a_suspect_for_a_dead_destination_holds_up_nobody)
 {
 	rig.by_hand = true;
@@ -865,6 +1205,34 @@ START_TEST(a_thousand_domains_that_must_wait_get_names_of_their_own)
 	ck_assert_uint_eq(rig.nsent, 2000);
 	ck_assert_str_eq(rig_cur(), "");
 	buf_free(&to);
+}
+END_TEST
+
+/* What is read and checked is bounded for a turn, as nobody else is served meanwhile. */
+START_TEST(a_turn_opens_no_more_than_two_megabytes)
+{
+	size_t n = 1000 * 1000;
+	char *body = malloc(n + 1);
+
+	memset(body, 'x', n);
+	body[n] = '\0';
+	take_only();
+	for (int i = 0; i < 40; i++) {
+		char to[40];
+
+		snprintf(to, sizeof to, "b@d%d.example", i);
+		ck_assert(rig_put_body("a@s.example", to, body, NULL, 0));
+	}
+	free(body);
+	rig_crash();
+	rig.conf.deliver = true;
+	rig.conf.couriers = 50;
+	rig.by_hand = true;
+	rig_start();
+	ck_assert_uint_ge(rig.nheld, 10);
+	ck_assert_uint_le(rig.nheld, 3 * 12);   /* turns of rig_start() */
+	rig_turn();
+	ck_assert_uint_eq(rig.nheld, 40);
 }
 END_TEST
 
@@ -928,7 +1296,15 @@ Suite *queue_suite(void)
 	tcase_add_test(b, a_shared_connection_is_no_shared_transaction);
 	tcase_add_test(b, what_a_mixed_transaction_refuses_is_tried_again_at_once_per_domain);
 	tcase_add_test(b, a_waiting_message_leaves_on_the_same_connection);
+	tcase_add_test(b, success_adds_a_courier_and_trouble_takes_one);
 	tcase_add_test(b, no_more_couriers_run_than_are_allowed);
+	tcase_add_test(b, a_transport_has_places_of_its_own);
+	tcase_add_test(b, the_last_places_are_for_who_has_none);
+	tcase_add_test(b, who_has_no_place_gets_one_after_a_turn_of_others);
+	tcase_add_test(b, places_are_given_in_the_order_they_were_asked_for);
+	tcase_add_test(b, a_courier_that_waits_costs_no_place_no_file_and_no_attempt);
+	tcase_add_test(b, what_has_a_result_is_not_given_back);
+	tcase_add_test(b, who_waits_is_told_when_the_queue_is_drained);
 	tcase_add_test(b, couriers_may_end_in_any_order);
 	tcase_add_test(b, a_queue_that_is_closed_in_any_state_opens_again);
 	suite_add_tcase(s, b);
@@ -937,11 +1313,15 @@ Suite *queue_suite(void)
 	tcase_add_test(w, back_off_doubles_within_its_bounds);
 	tcase_add_test(w, a_deferred_message_is_tried_again_in_growing_intervals);
 	tcase_add_test(w, a_dead_destination_is_probed_by_one_and_the_others_keep_their_names);
+	tcase_add_test(w, a_fault_of_our_own_is_met_by_one_message_and_bounces_none);
+	tcase_add_test(w, what_a_fault_of_our_own_has_kept_for_long_is_tried_before_it_comes_back);
+	tcase_add_test(w, a_fault_of_this_machine_is_met_by_one_message_and_over_soon_after_its_end);
 	tcase_add_test(w, many_messages_for_a_dead_shared_way_cost_nothing_while_they_wait);
 	tcase_add_test(w, a_dead_destination_stops_no_other);
 	tcase_add_test(w, a_wake_up_probes_a_dead_destination_at_once);
 	tcase_add_test(w, a_destination_that_nobody_waits_for_is_forgotten);
 	tcase_add_test(w, what_was_tried_at_a_crash_is_tried_last_and_alone);
+	tcase_add_test(w, a_suspect_that_has_waited_long_has_its_turn_before_what_is_open_and_not_begun);
 	tcase_add_test(w, a_suspect_for_a_dead_destination_holds_up_nobody);
 	suite_add_tcase(s, w);
 	tcase_add_checked_fixture(h, set_up, tear_down);
@@ -957,6 +1337,7 @@ Suite *queue_suite(void)
 	tcase_add_checked_fixture(z, set_up, tear_down);
 	tcase_add_test(z, a_thousand_recipients_are_settled_together);
 	tcase_add_test(z, a_thousand_domains_that_must_wait_get_names_of_their_own);
+	tcase_add_test(z, a_turn_opens_no_more_than_two_megabytes);
 	tcase_add_test(z, two_thousand_messages_pass_quickly);
 	tcase_add_test(z, a_hundred_thousand_entries_fit_in_forty_megabytes);
 	suite_add_tcase(s, z);

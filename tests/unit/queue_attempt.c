@@ -384,7 +384,8 @@ START_TEST(a_delay_notice_is_sent_once)
 	rig_run(300);
 	ck_assert_uint_eq(rig_got("a@s.example"), 1);
 	ck_assert_ptr_nonnull(strstr(report_text(0), "b@x.example("));
-	ck_assert_ptr_nonnull(strstr(report_text(0), "d@dead.example("));
+	ck_assert_ptr_nonnull(strstr(report_text(0), "d@dead.example(connection refused)"));
+	ck_assert_ptr_nonnull(strstr(report_text(0), "c@y.example(450 later)"));
 	ck_assert_ptr_null(strstr(report_text(0), "e@fine.example"));
 	rig_crash();
 	rig_start();

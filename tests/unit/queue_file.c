@@ -159,7 +159,7 @@ static void make_good(void)
 static struct mail *open_text(const char *text, size_t n, const char **why)
 {
 	rig_write("cur", good_name, text, n);
-	return mail_open(queue.cur, good_name, false, true, why);
+	return mail_open(queue.cur, good_name, false, true, STR(""), why);
 }
 
 START_TEST(an_envelope_and_its_message_are_read_back_as_they_were_put)
@@ -309,11 +309,11 @@ START_TEST(a_failure_of_the_system_is_no_damage)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		calls_failing = rows[i];
 		file_sys.open = open_fails;
-		ck_assert_ptr_null(mail_open(queue.cur, good_name, true, true, &why));
+		ck_assert_ptr_null(mail_open(queue.cur, good_name, true, true, STR(""), &why));
 		ck_assert_int_eq(errno, rows[i]);
 		file_sys = was;
 		file_sys.ftruncate = cut_fails;
-		ck_assert_ptr_null(mail_open(queue.cur, good_name, true, true, &why));
+		ck_assert_ptr_null(mail_open(queue.cur, good_name, true, true, STR(""), &why));
 		ck_assert_int_eq(errno, rows[i]);
 		file_sys = was;
 	}
@@ -332,7 +332,7 @@ static struct mail *open_made(const char *envelope, const char *journal, const c
 	memcpy(text, line, FILE_LINE);
 	n += (size_t)snprintf(text + n, sizeof text - n, "%s", journal);
 	rig_write("work", "made", text, n);
-	return mail_open(queue.work, "made", true, true, why);
+	return mail_open(queue.work, "made", true, true, STR(""), why);
 }
 
 START_TEST(an_envelope_that_says_something_else_is_refused)
@@ -376,7 +376,7 @@ START_TEST(a_first_line_that_lies_is_refused)
 		ck_assert_uint_eq(strlen(rows[i]), FILE_LINE);
 		rig_write("work", "made", rows[i], FILE_LINE);
 		for (int verify = 0; verify < 2; verify++) {
-			ck_assert_msg(!mail_open(queue.work, "made", false, verify, &why), "row %zu", i);
+			ck_assert_msg(!mail_open(queue.work, "made", false, verify, STR(""), &why), "row %zu", i);
 			ck_assert_int_eq(errno, EBADMSG);
 		}
 	}
@@ -559,13 +559,13 @@ START_TEST(cutting_a_torn_tail_never_reaches_the_message)
 		file_line_print(line, (off_t)(FILE_LINE + strlen(ENVELOPE)), n - FILE_LINE - strlen(ENVELOPE), crc32_add(0, text + FILE_LINE, n - FILE_LINE));
 		memcpy(text, line, FILE_LINE);
 		rig_write("work", "made", text, n);
-		m = mail_open(queue.work, "made", true, true, &why);
+		m = mail_open(queue.work, "made", true, true, STR(""), &why);
 		ck_assert_ptr_nonnull(m);
 		ck_assert_int_eq(file_write(m->fd, "torn", 4), 0);
 		ck_assert_int_eq(journal_append(m, "whole\n", 6), 0);
 		ck_assert_int_eq(lseek(m->fd, 0, SEEK_END), (off_t)n + 6);
 		mail_free(m);
-		m = mail_open(queue.work, "made", true, true, &why);
+		m = mail_open(queue.work, "made", true, true, STR(""), &why);
 		ck_assert_msg(m != NULL, "%s", why);
 		mail_free(m);
 	}
@@ -582,6 +582,33 @@ START_TEST(the_same_recipient_twice_is_one)
 	ck_assert_int_eq(m->rcpt[1].state, RCPT_DELIVERED);
 	ck_assert_int_eq(m->rcpt[2].state, RCPT_OPEN);
 	mail_free(m);
+}
+END_TEST
+
+START_TEST(what_is_opened_for_one_destination_knows_of_that_one)
+{
+	static const struct reply later = { .code = 450, .text = "later" };
+	struct buf journal = { 0 };
+	const char *why;
+	struct mail *m;
+
+	journal_line(&journal, RIG_WALL, "deferred", STR("z.example"), STR(""), &later, NULL);
+	journal_line(&journal, RIG_WALL, "deferred", STR("y.example"), STR(""), &later, NULL);
+	journal_line(&journal, RIG_WALL, "delivered", STR("4<c@y.example>"), STR(""), &later, NULL);
+	journal_line(&journal, RIG_WALL, "failed", STR("5<d@z.example>"), STR("z.example.1"), &later, NULL);
+	journal_line(&journal, RIG_WALL, "deferred", STR("z.example"), STR(""), &later, NULL);
+	mail_free(open_made("ID " ID "\nMAIL FROM:<>\nRCPT TO:<b@z.example>\nRCPT TO:<b@y.example>\nRCPT TO:<b@y.example>\nRCPT TO:<c@y.example>\n"
+		"RCPT TO:<d@z.example>\n\n", buf_cstr(&journal), &why));
+	m = mail_open(queue.work, "made", true, true, STR("y.example"), &why);
+	ck_assert_msg(m != NULL, "%s", why);
+	ck_assert_uint_eq(m->nrcpt, 5);
+	ck_assert(str_eq(m->rcpt[1].words, STR("450 later")));
+	ck_assert_int_eq(m->rcpt[1].state, RCPT_OPEN);
+	ck_assert_int_eq(m->rcpt[2].state, RCPT_DELIVERED);     /* named twice */
+	ck_assert_int_eq(m->rcpt[3].state, RCPT_DELIVERED);
+	ck_assert_int_eq(m->rcpt[4].state, RCPT_FAILED);
+	mail_free(m);
+	buf_free(&journal);
 }
 END_TEST
 
@@ -667,7 +694,7 @@ START_TEST(fields_put_in_front_later_are_a_part_of_the_message)
 			for (int turns = 0; turns < 50 && !queue_committed(); turns++)
 				rig_turn();
 			snprintf(name, sizeof name, "%s", rig_name("y.example"));
-			m = mail_open(queue.cur, name, false, true, &why);
+			m = mail_open(queue.cur, name, false, true, STR(""), &why);
 			ck_assert_msg(m != NULL, "%zu octets: %s", sizes[i], why);
 			ck_assert_int_eq(m->size, (off_t)(sizes[i] + n));
 			ck_assert_int_eq(pread(m->fd, back, sizes[i] + n, m->at), (ssize_t)(sizes[i] + n));
@@ -742,6 +769,7 @@ Suite *queue_file_suite(void)
 	tcase_add_test(j, lines_of_any_octets_do_no_harm);
 	tcase_add_test(j, cutting_a_torn_tail_never_reaches_the_message);
 	tcase_add_test(j, the_same_recipient_twice_is_one);
+	tcase_add_test(j, what_is_opened_for_one_destination_knows_of_that_one);
 	suite_add_tcase(s, j);
 	return s;
 }

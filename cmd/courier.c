@@ -24,7 +24,7 @@ enum {
 	LOCAL_IN_ALL = 20,
 	LINES_TO_ADDRESS = 10,          /* connections to one address; who wants another waits for one of them */
 	LINES_IN_ALL = 100,
-	WAITERS_MAX = 1000,             /* each keeps 28 kB, and neither a place nor a file */
+	WAITERS_MAX = 300,              /* each keeps 40 kB, and neither a place nor a file */
 	WAIT_MS = 30 * 60 * 1000,       /* for a connection, then its message is put off with these words */
 	FAIR_SHARE = 10,                /* messages that one destination sends over a connection while another one waits for it */
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */

@@ -374,6 +374,9 @@ static int start_aliases(void)
 	if (!(aliases = aliases_new(&a)))
 		return complain(EX_OSERR, "out of memory");
 	configure_aliases();
+	if (settings->virtual && access(settings->virtual, R_OK) == -1)
+		return complain(EX_CONFIG, "%s: virtual = %s: %s. Make the file, or take the setting out", conf_where(&settings->conf, "virtual"),
+			settings->virtual, strerror(errno));
 	aliases_refresh(aliases);
 	expand_configure(aliases);
 	return 0;

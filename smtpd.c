@@ -406,9 +406,10 @@ static bool evictable(const struct session *s)
 	case P_STARTTLS:
 	case P_HANDSHAKE:
 		return quiet >= EVICT_MS;
-	case P_COMMAND:
 	case P_VETTING:
 	case P_ASKING:                  /* for names whose servers do not answer one can be made to wait at will */
+		return quiet >= (barren ? EVICT_BARREN_MS : EVICT_MS);
+	case P_COMMAND:
 		return quiet >= (barren ? EVICT_BARREN_MS : s->seen & SEEN_MAIL ? EVICT_BUSY_MS : EVICT_MS);
 	case P_DATA:
 	case P_CHUNK:
@@ -609,4 +610,14 @@ void smtpd_stop(void)
 }
 
 unsigned smtpd_sessions(void) { return (unsigned)sessions.n; }
+
+unsigned smtpd_sessions_of(const struct smtpd_config *c)
+{
+	unsigned n = 0;
+
+	for (struct node *x = list_first(&sessions); x; x = list_next(&sessions, x))
+		n += owner_of(x, struct session, node)->config == c;
+	return n;
+}
+
 unsigned smtpd_places(void) { return sessions_max(); }

@@ -68,6 +68,7 @@ int smtpd_session(int in, int out, enum smtpd_service, const struct sockaddr_sto
  * a message that is being sent is still taken. */
 void smtpd_stop(void);
 unsigned smtpd_sessions(void);                          /* that are not over yet */
+unsigned smtpd_sessions_of(const struct smtpd_config *);        /* those that began with it; walks them all */
 unsigned smtpd_places(void);                            /* at most so many, as descriptors allow */
 
 #endif

@@ -39,11 +39,12 @@
 #include "smtpd.h"
 
 enum {
+	FORMERS_MS = 60000,             /* how often is looked whether settings of before are still needed */
 	STOP_MS = 20000                 /* for sessions and deliveries that have begun, when we are told to stop */
 };
 
 static struct settings first, *settings = &first;
-static struct smtpd_config smtpd;
+static struct smtpd_config *smtpd;              /* of new sessions; those that have begun keep theirs */
 static struct courier_config courier;
 static struct tls_trust *trust;
 static struct report_config report;
@@ -284,7 +285,6 @@ static int load(int argc, char **argv)
 		return status;
 	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
 	umask(077);
-	signal(SIGPIPE, SIG_IGN);
 	raise_descriptors();
 	return 0;
 }
@@ -518,7 +518,7 @@ static int start_users(bool inline_work)
 /* Its place is the queue directory: that is open by now. */
 static void open_quota(void)
 {
-	if (!settings->users || !settings->user_rcpt_per_day)
+	if (quota != -1 || !settings->users || !settings->user_rcpt_per_day)
 		return;
 	quota = quota_open(queue_dir(), "quota");
 	if (quota == -1)
@@ -535,9 +535,10 @@ static void stop_users(void)
 	users = NULL;
 }
 
-static void start_smtpd(void)
+/* Takes the place for it. */
+static void configure_smtpd(struct smtpd_config *c)
 {
-	smtpd = (struct smtpd_config){
+	*c = (struct smtpd_config){
 		.hostname = settings->hostname, .message_size = settings->message_size, .sessions_max = settings->sessions_max,
 		.sessions_per_address = settings->sessions_per_address, .connections_per_minute = settings->connections_per_minute,
 		.greeting_delay_ms = settings->greeting_delay_ms, .session_s = (unsigned)settings->session_time,
@@ -545,7 +546,17 @@ static void start_smtpd(void)
 		.users = users, .signer = signer, .check_dkim = settings->check_dkim, .origin = settings->origin, .rcpt_domain_max = settings->rcpt_domain_max, .mail_max = settings->mail_max, .complete = true,
 		.future_max = settings->future_release_max, .local_domains = settings->routes.local, .nlocal_domains = settings->routes.nlocal,
 	};
-	smtpd_configure(&smtpd);
+	smtpd = c;
+	smtpd_configure(smtpd);
+}
+
+static bool start_smtpd(void)
+{
+	struct smtpd_config *c = malloc(sizeof *c);
+
+	if (c)
+		configure_smtpd(c);
+	return c;
 }
 
 /* ---- serve */
@@ -664,13 +675,16 @@ static void on_stop(int signo)
 
 /* ---- other settings while we run */
 
-/* What was in force before: sessions and connections that began then still point to it, so it stays until the end. */
+/* What was in force before: sessions and connections that began then still point to it, so it stays until none of them is left. */
 struct former {
 	struct former *next;
 	struct settings *settings;
-	struct tls_trust *trust;        /* if it has been replaced; else NULL */
+	struct smtpd_config *smtpd;
+	struct tls_trust *trust;        /* those that have been replaced; else NULL */
+	struct tls_server *tls;
 };
 static struct former *formers;
+static struct timer former_timer;
 
 static void free_settings(struct settings *s)
 {
@@ -679,14 +693,42 @@ static void free_settings(struct settings *s)
 		free(s);
 }
 
-static void free_formers(void)
+/* Goes when none of its sessions is left and no connection of any age. */
+static bool in_use(const struct former *f)
 {
-	for (struct former *f; (f = formers); ) {
-		formers = f->next;
-		free_settings(f->settings);
-		tls_trust_free(f->trust);
-		free(f);
+	return smtpd_sessions_of(f->smtpd) || !queue_drained();
+}
+
+static void free_former(struct former *f)
+{
+	free_settings(f->settings);
+	free(f->smtpd);
+	tls_trust_free(f->trust);
+	tls_server_free(f->tls);
+	free(f);
+}
+
+static void free_formers(bool all)
+{
+	struct former **at = &formers;
+
+	while (*at) {
+		struct former *f = *at;
+
+		if (!all && in_use(f)) {
+			at = &f->next;
+			continue;
+		}
+		*at = f->next;
+		free_former(f);
 	}
+}
+
+static void look_at_formers(struct timer *t)
+{
+	free_formers(false);
+	if (formers)
+		timer_set(t, FORMERS_MS);
 }
 
 static bool same_text(const char *a, const char *b) { return a && b ? !strcmp(a, b) : a == b; }
@@ -718,9 +760,8 @@ static bool renew(const struct settings *fresh, struct former *f, char *why, siz
 		return false;
 	}
 	f->trust = new_trust == trust ? NULL : trust;
+	f->tls = new_tls == tls ? NULL : tls;
 	trust = new_trust;
-	if (new_tls != tls)
-		tls_server_free(tls);   /* it ends with its last connection */
 	tls = new_tls;
 	return true;
 }
@@ -728,15 +769,18 @@ static bool renew(const struct settings *fresh, struct former *f, char *why, siz
 static bool take_over(struct settings *fresh, char *why, size_t size)
 {
 	struct former *f = calloc(1, sizeof *f);
+	struct smtpd_config *c = malloc(sizeof *c);
 	struct queue_config q;
 
-	if (!f || !renew(fresh, f, why, size)) {
+	if (!f || !c || !renew(fresh, f, why, size)) {
 		free(f);
+		free(c);
 		return false;
 	}
 	if (strcmp(settings->log, fresh->log) != 0 && log_open(fresh->log) == -1)
 		log_text(LOG_ERROR, "log", "cannot open %s: %s. The old one goes on", fresh->log, strerror(errno));
 	f->settings = settings;
+	f->smtpd = smtpd;
 	f->next = formers;
 	formers = f;
 	settings = fresh;
@@ -745,9 +789,12 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	configure_sending();
 	start_policies();
 	configure_drops();
-	start_smtpd();
+	configure_smtpd(c);
+	open_quota();
 	q = queue_as_set(true, false);
 	queue_reconfigure(&q);
+	former_timer.expired = look_at_formers;
+	timer_set(&former_timer, FORMERS_MS);
 	return true;
 }
 
@@ -824,7 +871,8 @@ static int run_server(void)
 	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_aliases()) || (status = start_sending()) ||
 	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
-	start_smtpd();
+	if (!start_smtpd())
+		return complain(EX_OSERR, "out of memory");
 	if (open_queue(true, false, why, sizeof why) == -1)
 		return no_queue(why);
 	open_quota();
@@ -843,8 +891,12 @@ static int run_server(void)
 
 static int cmd_serve(int argc, char **argv)
 {
-	int status = load(argc, argv);
+	static const int early[] = { SIGHUP, SIGUSR1, SIGALRM };        /* before there is anything that they could mean */
+	int status;
 
+	for (size_t i = 0; i < sizeof early / sizeof *early; i++)
+		signal(early[i], SIG_IGN);
+	status = load(argc, argv);
 	if (!status) {
 		status = run_server();
 		drop_stop();
@@ -860,7 +912,8 @@ static int cmd_serve(int argc, char **argv)
 	aliases_free(aliases);
 	signer_free(signer);
 	free_settings(settings);
-	free_formers();
+	free_formers(true);
+	free(smtpd);
 	return status;
 }
 
@@ -889,9 +942,8 @@ static int run_session(void)
 		return EX_TEMPFAIL;
 	}
 	open_quota();
-	start_smtpd();
 	out = dup(1);
-	if (out == -1 || smtpd_session(0, out, session_service, NULL, session_ended) == -1)
+	if (out == -1 || !start_smtpd() || smtpd_session(0, out, session_service, NULL, session_ended) == -1)
 		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
 	while (!session_over || !queue_committed())
 		loop_turn(-1);
@@ -1154,6 +1206,8 @@ int main(int argc, char **argv)
 	const struct command *c;
 	char called[64];
 
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);       /* a limit of file sizes is an error of a write, and no end of ours */
 	sendmail_modes = (struct sendmail_modes){ .inetd = cmd_inetd, .flush = cmd_flush };
 	c = find(name);
 	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq, newaliases */

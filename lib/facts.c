@@ -19,6 +19,7 @@ struct facts {
 	struct task *wake;
 	unsigned limit, asked, pending;
 	bool stranger;
+	size_t octets;                  /* of the answers */
 };
 /* Outlives the table when the table is freed first: then the answer finds nobody. */
 struct fact_ticket {
@@ -48,8 +49,30 @@ struct facts *facts_new(struct task *wake, unsigned limit)
 	return f;
 }
 
+/* What strangers have us hold: of one question, and of all together. An honest domain's records are some kilobytes. */
+enum { STRANGER_MAX = 256 << 10, STRANGERS_MAX = 16 << 20 };
+static size_t strangers_octets;
+
 void facts_for_stranger(struct facts *f) { f->stranger = true; }
 bool fact_is_for_stranger(const struct fact_ticket *t) { return t->facts && t->facts->stranger; }
+
+static const struct fact too_much = { .outcome = UNKNOWN, .why = "the answers are too large" };
+
+static struct fact *keep(struct facts *f, const struct fact *answer)
+{
+	size_t octets;
+	struct fact *copy = fact_copy(answer, &octets);
+
+	if (copy && f->stranger && (f->octets + octets > STRANGER_MAX || strangers_octets + octets > STRANGERS_MAX)) {
+		free(copy);
+		copy = fact_copy(&too_much, &octets);
+	}
+	if (copy && f->stranger) {
+		f->octets += octets;
+		strangers_octets += octets;
+	}
+	return copy;
+}
 
 static void cell_free(struct cell *c)
 {
@@ -69,6 +92,7 @@ void facts_free(struct facts *f)
 	}
 	if (f->wake)
 		task_cancel(f->wake);
+	strangers_octets -= f->octets;
 	free(f);
 }
 
@@ -179,7 +203,7 @@ void fact_answer(struct fact_ticket *t, const struct fact *answer)
 		return;
 	c->ticket = NULL;
 	f->pending--;
-	c->fact = fact_copy(answer, NULL);
+	c->fact = keep(f, answer);
 	if (c->waited && f->wake)
 		task_post(f->wake);
 }

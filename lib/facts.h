@@ -42,7 +42,8 @@ void facts_source(enum fact_kind, struct fact_source *);
  * this table alone. limit: most different facts it may ask (then UNKNOWN, "too many lookups"). Returns owned, or
  * NULL (no memory). */
 struct facts *facts_new(struct task *wake, unsigned limit);
-/* What it asks is for a stranger: sources may let the questions of others go first. Before the first fact(). */
+/* What it asks is for a stranger: sources may let the questions of others go first, and answers that are too large, together 256 KiB or with
+ * those of all other strangers 16 MiB, become UNKNOWN. Before the first fact(). */
 void facts_for_stranger(struct facts *);
 /* Cancels wake; answers still on their way are dropped when they come. NULL is fine. */
 void facts_free(struct facts *);

@@ -20,6 +20,7 @@ static const struct refusal
 	refuse_size = { 552, "5.3.4", "Message is too large" },
 	refuse_bare = { 554, "5.6.0", "Message holds a CR or LF that is not part of a CR LF line end" },
 	refuse_nul = { 554, "5.6.0", "Message holds a NUL octet" },
+	refuse_circle = { 554, "5.4.6", "The message has been delivered to one of its recipients before (Delivered-To)" },
 	refuse_hops = { 554, "5.4.6", "Too many Received fields, the message seems to loop" },
 	refuse_full = { 452, "4.3.1", "No room to store the message, try again later" },
 	refuse_disk = { 451, "4.3.0", "The message could not be stored, try again later" };
@@ -146,6 +147,7 @@ void verb_data(struct session *s, struct str arg)
 	vetting_await(s, begin_data);
 }
 
+enum { CIRCLES_LOOKED_AT = 10 };         /* fields: as many as one with ten thousand recipients may cost us */
 enum { HOPS_MATCHED = 8, HOPS_OTHER = 255 };    /* the whole word; a line of another kind */
 
 static void count_hops(struct hops *h, struct str text)
@@ -175,6 +177,48 @@ static void count_hops(struct hops *h, struct str text)
 	}
 }
 
+static bool is_rcpt(const struct txn *t, struct str address)
+{
+	struct str rest = buf_view(&t->envelope.text), line, to;
+
+	while (str_cut(&rest, '\n', &line)) {
+		if (!str_starts_nocase(line, STR("RCPT TO:<")))
+			continue;
+		line = str_from(line, 9);
+		if (str_cut(&line, '>', &to) && str_eq_nocase(to, address))
+			return true;
+	}
+	return false;
+}
+
+static void end_header_line(struct txn *t)
+{
+	struct circle *c = &t->circle;
+	struct str line = str_trim((struct str){ c->line, c->n });
+
+	c->body = !line.n;
+	c->n = 0;
+	if (str_starts_nocase(line, STR("Delivered-To:")) && c->looked_at++ < CIRCLES_LOOKED_AT)
+		c->found = c->found || is_rcpt(t, str_trim(str_from(line, 13)));
+}
+
+/* The mailbox would refuse it, and the report would go to whoever a stranger has named as its sender: he is told himself. */
+static void look_for_circle(struct txn *t, struct str text)
+{
+	struct circle *c = &t->circle;
+
+	while (text.n && !c->body) {
+		const char *lf = memchr(text.p, '\n', text.n);
+		size_t n = lf ? (size_t)(lf - text.p) : text.n, room = sizeof c->line - c->n;
+
+		memcpy(c->line + c->n, text.p, n < room ? n : room);
+		c->n += n < room ? n : room;
+		text = str_from(text, lf ? n + 1 : n);
+		if (lf)
+			end_header_line(t);
+	}
+}
+
 void data_store(struct session *s, struct str text)
 {
 	if (text.n && draft_write(s->txn->draft, text.p, text.n) == -1)
@@ -195,8 +239,12 @@ static void pass_on(struct session *s, struct str text)
 static void keep_body(struct session *s, struct str body)
 {
 	count_hops(&s->txn->hops, body);
+	if (session_is_stranger(s))
+		look_for_circle(s->txn, body);
 	if (s->txn->hops.n > hops_max(s))
 		data_refuse(s, &refuse_hops);
+	else if (s->txn->circle.found)
+		data_refuse(s, &refuse_circle);
 	else if (s->txn->held)
 		submission_take(s, body);
 	else

@@ -233,7 +233,7 @@ static void refuse_too_many(struct session *s)
 }
 
 /* RFC 9422 4.3. False: it would be one domain more than is allowed. */
-static bool count_domain(struct session *s, struct str domain)
+static bool look_at_domain(struct session *s, struct str domain, bool count)
 {
 	struct txn *t = s->txn;
 	char line[DOMAIN_MAX + 3];
@@ -246,9 +246,9 @@ static bool count_domain(struct session *s, struct str domain)
 		line[i] = ascii_lower(line[i]);
 	if (t->domains.n && memmem(t->domains.p, t->domains.n, line, (size_t)n))
 		return true;
-	if (t->ndomains >= s->config->rcpt_domain_max || !buf_add(&t->domains, line, (size_t)n))
+	if (t->ndomains >= s->config->rcpt_domain_max || (count && !buf_add(&t->domains, line, (size_t)n)))
 		return false;
-	t->ndomains++;
+	t->ndomains += count;
 	return true;
 }
 
@@ -256,7 +256,7 @@ static void accept_rcpt(struct session *s, const struct recipient *to)
 {
 	size_t before = s->txn->envelope.text.n, nrcpt = s->txn->envelope.nrcpt;
 
-	if (!count_domain(s, to->addr.domain)) {
+	if (!look_at_domain(s, to->addr.domain, true)) {
 		refuse_too_many(s);
 		return;
 	}
@@ -271,7 +271,6 @@ static void accept_rcpt(struct session *s, const struct recipient *to)
 	if (s->txn->envelope.nrcpt == 1)
 		buf_str(&s->txn->only_rcpt, addr_text(&to->addr));
 	s->seen |= SEEN_RCPT;
-	vetting_begin(s);
 	session_say(s, 250, "2.1.5", "Recipient ok");
 }
 
@@ -315,8 +314,8 @@ void verb_rcpt(struct session *s, struct str arg)
 		session_error(s, e.code, e.enhanced, e.text);
 	else if (wrong)
 		session_error(s, 553, "5.6.7", wrong);
-	else if (s->txn->envelope.nrcpt >= session_rcpt_max(s))
-		refuse_too_many(s);
+	else if (s->txn->envelope.nrcpt >= session_rcpt_max(s) || !look_at_domain(s, plain.addr.domain, false))
+		refuse_too_many(s);     /* before anybody counts it for a quota */
 	else
 		question_ask(s, "RCPT", decide_rcpt, arg);
 }

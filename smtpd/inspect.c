@@ -53,6 +53,8 @@ bool inspect_begin(struct session *s)
 	i->wake.run = key_has_come;
 	i->dkim = dkim_new();
 	i->facts = facts_new(&i->wake, DKIM_SIGNATURES);
+	if (i->facts)
+		facts_for_stranger(i->facts);
 	authres_filter_begin(&i->filter, s->config->hostname);
 	return i->dkim && i->facts;
 }

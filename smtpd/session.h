@@ -64,6 +64,14 @@ struct hops {
 	unsigned n;
 };
 
+/* The line of a stranger's header that comes: one may say that its message has been delivered here before. */
+struct circle {
+	char line[ADDR_MAX + 32];
+	size_t n;
+	unsigned looked_at;             /* Delivered-To fields */
+	bool body, found;
+};
+
 /* Why a message will be refused at its end. */
 struct refusal {
 	int code;
@@ -98,6 +106,7 @@ struct txn {
 	const char *signed_by;          /* the domain, once that is done; the signer's */
 	struct inspection *inspection;  /* of mail from strangers */
 	struct hops hops;
+	struct circle circle;
 	uint64_t octets;                /* of the message, without dots and our own field */
 	uint64_t noted;                 /* of them, when the session was touched last */
 	msec data_end;
@@ -266,8 +275,7 @@ void submission_sign(struct session *);                 /* and stored: its signa
 void submission_free(struct txn *);
 
 /* ---- SPF of strangers (smtpd/spf.c) */
-void vetting_begin(struct session *);                   /* there is a recipient: asks, when it has not been done and is wanted of this client */
-/* Runs go_on(s) when it is known or was not asked for: now, or later; until then the session is P_VETTING, for SPF_TIME_S at most. */
+/* A message is to come: asks, when it has not been done and is wanted of this client. Runs go_on(s) when it is known: now, or later; until then the session is P_VETTING, for SPF_TIME_S at most. */
 void vetting_await(struct session *, void (*go_on)(struct session *));
 const struct refusal *vetting_refusal(struct session *);        /* of the message, as long as the transaction lasts; NULL: none */
 bool vetting_field(const struct session *, struct buf *);       /* appends Received-SPF, or nothing; false: no memory */

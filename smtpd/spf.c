@@ -1,5 +1,6 @@
-/* SPF of a stranger's sender (RFC 7208): asked as soon as somebody here is to get the message, while other commands come, and awaited
- * before its first octet is stored, as what comes out is a field on top of it. */
+/* SPF of a stranger's sender (RFC 7208): asked when the message is about to come, and awaited before its first octet is stored, as what comes
+ * out is a field on top of it. Not asked sooner: a hundred questions to the servers of others for each MAIL and RCPT that nothing follows
+ * would make us somebody's tool (RFC 7208 11.1). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,7 +61,7 @@ static void on_late(struct timer *t)
 	wake_session(v);
 }
 
-void vetting_begin(struct session *s)
+static void begin(struct session *s)
 {
 	struct str domain = str_of(s->who.sender), local = STR("");
 	struct vetting *v;
@@ -99,8 +100,10 @@ void vetting_free(struct txn *t)
 
 void vetting_await(struct session *s, void (*go_on)(struct session *))
 {
-	struct vetting *v = s->txn->vetting;
+	struct vetting *v;
 
+	begin(s);
+	v = s->txn->vetting;
 	if (!v || v->known) {
 		go_on(s);
 		return;

@@ -217,6 +217,55 @@ START_TEST(a_fact_put_in_supersedes_the_answer_on_its_way)
 }
 END_TEST
 
+static struct fact_ticket *last;
+
+static void keep_last(struct fact_source *s, enum fact_kind kind, struct str name, struct fact_ticket *t)
+{
+	(void)s;
+	(void)kind;
+	(void)name;
+	last = t;
+}
+
+static struct fact_source last_source = { keep_last };
+
+START_TEST(strangers_have_us_hold_so_much_and_no_more)
+{
+	static char big[60000];
+	struct record r[3] = { { .data = { big, sizeof big } }, { .data = { big, sizeof big } }, { .data = { big, sizeof big } } };
+	struct fact f = { .outcome = FOUND, .n = 3, .record = r };
+	struct facts *strange[120], *ours = facts_new(NULL, 10);
+	size_t held = 0;
+
+	facts_source(FACT_TXT, &last_source);
+	for (size_t i = 0; i < 120; i++) {
+		strange[i] = facts_new(NULL, 10);
+		facts_for_stranger(strange[i]);
+		fact(strange[i], FACT_TXT, STR("a.test"));
+		fact_answer(last, &f);
+		held += fact(strange[i], FACT_TXT, STR("a.test"))->outcome == FOUND;
+		fact(strange[i], FACT_TXT, STR("b.test"));
+		fact_answer(last, &f);          /* more than one may have */
+		ck_assert_int_eq(fact(strange[i], FACT_TXT, STR("b.test"))->outcome, UNKNOWN);
+	}
+	ck_assert_uint_le(held, (16 << 20) / 180000);
+	ck_assert_uint_ge(held, (16 << 20) / 181000);
+	fact(ours, FACT_TXT, STR("a.test"));
+	fact_answer(last, &f);
+	ck_assert_int_eq(fact(ours, FACT_TXT, STR("a.test"))->outcome, FOUND);
+	for (size_t i = 0; i < 120; i++)
+		facts_free(strange[i]);
+	strange[0] = facts_new(NULL, 10);
+	facts_for_stranger(strange[0]);
+	fact(strange[0], FACT_TXT, STR("a.test"));
+	fact_answer(last, &f);
+	ck_assert_int_eq(fact(strange[0], FACT_TXT, STR("a.test"))->outcome, FOUND);
+	facts_free(strange[0]);
+	facts_free(ours);
+	facts_source(FACT_TXT, NULL);
+}
+END_TEST
+
 Suite *lib_facts_suite(void);
 Suite *lib_facts_suite(void)
 {
@@ -234,6 +283,7 @@ Suite *lib_facts_suite(void)
 	tcase_add_test(t, freeing_cancels_the_waking);
 	tcase_add_test(t, without_a_source_the_fact_is_unknown);
 	tcase_add_test(t, a_fact_put_in_is_not_asked_for);
+	tcase_add_test(t, strangers_have_us_hold_so_much_and_no_more);
 	tcase_add_test(t, a_fact_put_in_supersedes_the_answer_on_its_way);
 	suite_add_tcase(s, t);
 	return s;

@@ -708,6 +708,31 @@ START_TEST(strangers_together_hold_so_much_of_envelopes_and_no_more)
 }
 END_TEST
 
+static const struct { const char *from, *text, *reply; } circles[] = {
+	{ "192.0.2.1", "Subject: x\r\ndelivered-to: C@Example.ORG\r\n\r\n", "554 5.4.6 *" },
+	{ "192.0.2.1", "Delivered-To:\r\n c@example.org\r\n\r\n", "250 *" },      /* folded: the mailbox will see */
+	{ "192.0.2.1", "Delivered-To: other@example.org\r\nX-Delivered-To: c@example.org\r\n\r\nDelivered-To: c@example.org\r\n", "250 *" },
+	{ "10.0.0.1", "Delivered-To: c@example.org\r\n\r\n", "250 *" },
+};
+
+START_TEST(what_has_been_delivered_before_is_refused_to_a_stranger_and_not_reported_to_whom_he_names)
+{
+	struct site_client c;
+
+	site_config.trusted = trusts_ten;
+	ehlo(&c, circles[_i].from);
+	site_say(&c, "MAIL FROM:<victim@b.example>\r\nRCPT TO:<c@example.org>\r\nDATA\r\n");
+	site_expect(&c, "250 *");
+	site_expect(&c, "250 *");
+	site_expect(&c, "354 *");
+	for (const char *p = circles[_i].text; *p; p++)
+		site_send(&c, p, 1);
+	site_say(&c, ".\r\n");
+	site_expect(&c, circles[_i].reply);
+	site_hang_up(&c);
+}
+END_TEST
+
 static unsigned lines_with(const char *path, const char *word)
 {
 	FILE *f = fopen(path, "r");
@@ -800,6 +825,7 @@ Suite *smtpd_guests_suite(void)
 	tcase_add_test(t, what_was_sent_along_with_a_refused_sender_is_no_error);
 	tcase_add_test(t, who_sends_by_drops_makes_place_for_others);
 	tcase_add_test(t, who_drips_commands_makes_place_too);
+	tcase_add_loop_test(t, what_has_been_delivered_before_is_refused_to_a_stranger_and_not_reported_to_whom_he_names, 0, (int)(sizeof circles / sizeof *circles));
 	tcase_add_test(t, who_makes_us_wait_for_the_dns_makes_place_too);
 	tcase_add_test(t, senders_that_cannot_be_looked_up_use_up_the_patience);
 	tcase_add_test(t, strangers_together_hold_so_much_of_envelopes_and_no_more);

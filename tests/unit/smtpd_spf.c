@@ -106,8 +106,9 @@ START_TEST(what_is_known_of_the_sender_is_written_on_top)
 
 	come(&c, "192.0.2.1");
 	envelope(&c, "anna@x.example");
-	answer();
 	site_say(&c, "DATA\r\n");
+	site_expect_nothing(&c);
+	answer();
 	site_expect(&c, "354 *");
 	site_say(&c, "Subject: x\r\n\r\ntext\r\n.\r\n");
 	site_expect(&c, "250 2.0.0 *");
@@ -124,8 +125,9 @@ START_TEST(without_a_sender_the_name_in_helo_is_looked_at)
 
 	come(&c, "192.0.2.1");
 	envelope(&c, "");
-	answer();
 	site_say(&c, "DATA\r\n");
+	site_expect_nothing(&c);
+	answer();
 	site_expect(&c, "354 *");
 	site_say(&c, "Subject: x\r\n\r\ntext\r\n.\r\n");
 	site_expect(&c, "250 2.0.0 *");
@@ -194,9 +196,9 @@ START_TEST(it_is_waited_for_30_seconds_and_that_is_noted)
 
 	come(&c, "192.0.2.1");
 	envelope(&c, "anna@x.example");
-	loop_advance(20000);
 	site_say(&c, "DATA\r\n");
-	loop_advance(9000);
+	site_expect_nothing(&c);
+	loop_advance(29000);
 	site_expect_nothing(&c);
 	loop_advance(2000);
 	site_expect(&c, "354 *");
@@ -238,8 +240,9 @@ START_TEST(a_fail_is_noted_or_refused_as_the_setting_says)
 			explanation = rows[i].explanation;
 			come(&c, "192.0.2.1");
 			envelope(&c, "anna@x.example");
-			answer();
 			site_say(&c, bdat ? "BDAT 6\r\nX: y\r\nBDAT 0\r\n" : "DATA\r\n");
+			site_expect_nothing(&c);
+			answer();
 			if (bdat) {
 				site_expect(&c, refused ? rows[i].reply : "250 2.0.0 6 octets received");
 				site_expect(&c, refused ? rows[i].reply : "250 2.0.0 0 octets received");
@@ -252,8 +255,9 @@ START_TEST(a_fail_is_noted_or_refused_as_the_setting_says)
 			}
 			record = "v=spf1 all";
 			envelope(&c, "anna@x.example");         /* the next one is another question */
-			answer();
 			site_say(&c, "DATA\r\n");
+			site_expect_nothing(&c);
+			answer();
 			site_expect(&c, "354 *");
 			site_say(&c, ".\r\n");
 			site_expect(&c, "250 2.0.0 *");
@@ -326,7 +330,7 @@ START_TEST(who_goes_while_it_is_asked_leaves_nothing)
 }
 END_TEST
 
-START_TEST(each_transaction_asks_anew_and_once)
+START_TEST(nobody_is_asked_for_what_is_never_sent)
 {
 	struct site_client c;
 
@@ -336,6 +340,25 @@ START_TEST(each_transaction_asks_anew_and_once)
 		site_say(&c, "RCPT TO:<b@mx.example.org>\r\nRSET\r\n");
 		site_expect(&c, "250 2.1.5 *");
 		site_expect(&c, "250 2.0.0 *");
+		ck_assert_uint_eq(nquestions, 0);
+	}
+	site_hang_up(&c);
+}
+END_TEST
+
+START_TEST(each_message_asks_anew_and_once)
+{
+	struct site_client c;
+
+	come(&c, "192.0.2.1");
+	for (unsigned i = 1; i <= 3; i++) {
+		envelope(&c, "anna@x.example");
+		site_say(&c, "RCPT TO:<b@mx.example.org>\r\nBDAT 5\r\na\r\n\r\nBDAT 0 LAST\r\n");
+		site_expect(&c, "250 2.1.5 *");
+		site_expect_nothing(&c);
+		answer();
+		site_expect(&c, "250 2.0.0 5 octets received");
+		site_expect(&c, "250 2.0.0 Queued*");
 		ck_assert_uint_eq(nquestions, i);
 	}
 	site_hang_up(&c);
@@ -357,7 +380,8 @@ Suite *smtpd_spf_suite(void)
 	tcase_add_test(t, a_fail_is_noted_or_refused_as_the_setting_says);
 	tcase_add_test(t, nobody_is_asked_without_need);
 	tcase_add_test(t, who_goes_while_it_is_asked_leaves_nothing);
-	tcase_add_test(t, each_transaction_asks_anew_and_once);
+	tcase_add_test(t, nobody_is_asked_for_what_is_never_sent);
+	tcase_add_test(t, each_message_asks_anew_and_once);
 	suite_add_tcase(s, t);
 	return s;
 }

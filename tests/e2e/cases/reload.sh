@@ -42,3 +42,47 @@ hup_keeps_the_old_settings_when_the_new_ones_are_wrong() {
 	must "mail is taken" inject -p "$(port_of here)" -f sender@here.test -t user@here.test
 	within 20 "the message" arrived here user 1
 }
+
+it hup_in_the_middle_of_sessions "HUP: sessions go on as they began, also while one waits for the DNS by a rule that is no more"
+hup_in_the_middle_of_sessions() {
+	needs_here python3 -c 'import socket'
+	printf 'slow.test DELAY 3000\nslow.test MX 10 mx.slow.test\nmx.slow.test A 192.0.2.1\n' >"$T/dns.zone"
+	fakedns dns
+	dns=$port
+	serve here "relay_from =" "check_sender = yes" "spf = off" "check_dkim = no" "message_size = 1M"
+	sed -i -e "s/^resolver = .*/resolver = 127.0.0.1:$dns/" "$T/here.conf"
+	end "$pid"
+	start here
+	here=$pid
+	cat >"$T/talk.py" <<'END'
+import socket, sys
+s = socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20)
+f = s.makefile("rwb", 0)
+def say(line): f.write(line + b"\r\n")
+def hear(code):
+    while True:
+        line = f.readline()
+        assert line.startswith(code), line
+        if line[3:4] == b" ": return
+hear(b"220")
+say(b"EHLO x.test"); hear(b"250")
+say(b"MAIL FROM:<a@slow.test>")
+print("waits", flush=True)
+hear(b"250")
+say(b"RCPT TO:<user@here.test>"); hear(b"250")
+say(b"DATA"); hear(b"354")
+say(b"Subject: x\r\n\r\nx\r\n."); hear(b"250")
+say(b"QUIT"); hear(b"221")
+END
+	begin talk python3 "$T/talk.py" "$(port_of here)"
+	talk=$pid
+	within 20 "MAIL waits" grep -q waits "$T/talk.out"
+	for size in 2M 3M 4M; do
+		sed -i -e "s/^message_size = .*/message_size = $size/" -e 's/^check_sender = .*/check_sender = no/' "$T/here.conf"
+		kill -HUP "$here"
+		pause
+	done
+	wait "$talk" || fail "the session: $(tail -n 1 "$T/talk.log")"
+	within 20 "the message" arrived here user 1
+	must "it lives" kill -0 "$here"
+}

@@ -1,9 +1,10 @@
-/* alias, newaliases: what an address stands for, and whether the files of aliases are right. */
+/* alias, explain, newaliases: what an address stands for and where its mail goes, and whether the files of aliases are right. */
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cmd/explain.h"
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
 #include "cmd/settings.h"
@@ -15,6 +16,10 @@
 
 static struct settings set;
 static struct aliases *aliases;
+static bool explains;                           /* hosts, too */
+static struct buf domains;                      /* where mail goes by hosts: a LF before and behind each */
+
+static const char *command(void) { return explains ? "explain" : "alias"; }
 
 static void put_lines(FILE *out, const char *prefix, const struct buf *lines)
 {
@@ -140,6 +145,15 @@ static bool show_mailbox(struct look *l, const struct addr *a, const char *befor
 	return true;
 }
 
+static void note_domain(const char *domain)
+{
+	char line[DOMAIN_MAX + 3];
+	int n = snprintf(line, sizeof line, "\n%s\n", domain);
+
+	if (!domains.n || !memmem(domains.p, domains.n, line, (size_t)n))
+		buf_puts(&domains, line);
+}
+
 /* Where an address goes that stands for itself. False: as above. */
 static bool show_way(struct look *l, const struct addr *a, const char *before)
 {
@@ -152,6 +166,7 @@ static bool show_way(struct look *l, const struct addr *a, const char *before)
 	route_find(&set.routes, str_of(domain), &r);
 	if (r.kind == ROUTE_LOCAL)
 		return show_mailbox(l, a, before);
+	note_domain(domain);
 	printf("%s", before);
 	if (r.kind == ROUTE_MX)
 		printf("by the MX hosts of %s\n", domain);
@@ -232,7 +247,7 @@ static int explain(const struct addr *about)
 	const char *wrong = maildir_start(&m);
 
 	if (wrong) {
-		fprintf(stderr, "fardel alias: %s\n", wrong);
+		fprintf(stderr, "fardel %s: %s\n", command(), wrong);
 		return EX_CONFIG;
 	}
 	facts_source(FACT_MAILBOX, maildir_source());
@@ -249,6 +264,20 @@ static int explain(const struct addr *about)
 	return l.status;
 }
 
+static int explain_domains(int status)
+{
+	struct str rest = buf_view(&domains), domain;
+
+	while (explains && str_cut(&rest, '\n', &domain)) {
+		int s = domain.n ? explain_domain(&set, domain) : 0;
+
+		if (s && !status)
+			status = s;
+	}
+	buf_free(&domains);
+	return status;
+}
+
 static int tell(const char *word)
 {
 	struct buf whole = { 0 };
@@ -261,13 +290,13 @@ static int tell(const char *word)
 		buf_printf(&whole, "@%s", set.origin);
 	wrong = parse_address(buf_view(&whole), true, &about);
 	if (wrong) {
-		fprintf(stderr, "fardel alias: \"%s\" is no address: %s\n", word, wrong);
+		fprintf(stderr, "fardel %s: \"%s\" is no address: %s\n", command(), word, wrong);
 		status = EX_USAGE;
 	} else if (!(aliases_refresh(aliases) && !aliases_errors(aliases)->n)) {
-		put_lines(stderr, "fardel alias: ", aliases_errors(aliases));
+		put_lines(stderr, explains ? "fardel explain: " : "fardel alias: ", aliases_errors(aliases));
 		status = EX_CONFIG;
 	} else {
-		status = explain(&about);
+		status = explain_domains(explain(&about));
 	}
 	buf_free(&whole);
 	return status;
@@ -283,13 +312,19 @@ int cmd_alias(int argc, char **argv)
 	for (int i = 1; i < argc && !wrong; i++) {
 		if (arguments_take(&args, argc, argv, &i, &wrong))
 			continue;
-		wrong = argv[i][0] == '-' || address ? "write fardel alias [-c FILE] ADDRESS" : NULL;
+		wrong = argv[i][0] == '-' || address ? explains ? "write fardel explain [-c FILE] ADDRESS" : "write fardel alias [-c FILE] ADDRESS" : NULL;
 		address = argv[i];
 	}
 	if (wrong || !address) {
-		fprintf(stderr, "fardel alias: %s\n", wrong ? wrong : "write fardel alias [-c FILE] ADDRESS");
+		fprintf(stderr, "fardel %s: %s\n", command(), wrong ? wrong : explains ? "write fardel explain [-c FILE] ADDRESS" : "write fardel alias [-c FILE] ADDRESS");
 		return EX_USAGE;
 	}
 	status = start(&args);
 	return stop(status ? status : tell(address));
+}
+
+int cmd_explain(int argc, char **argv)
+{
+	explains = true;
+	return cmd_alias(argc, argv);
 }

@@ -1126,6 +1126,7 @@ static const struct command {
 		"retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
+	{ "explain", cmd_explain, SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },
 	{ "newaliases", cmd_newaliases, SETTINGS, "look at the aliases; there is nothing to be built" },
 	{ "mkmailbox", cmd_mkmailbox, SETTINGS " USER...", "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "[-d] FILE USER", "write a user's password into a file of users" },

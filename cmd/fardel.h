@@ -10,6 +10,7 @@ int cmd_spf(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_alias(int argc, char **argv);
+int cmd_explain(int argc, char **argv);
 int cmd_newaliases(int argc, char **argv);
 int cmd_mkmailbox(int argc, char **argv);
 int cmd_passwd(int argc, char **argv);

@@ -28,7 +28,7 @@ _fardel() {
 		dkim-key) choice="-t -b -p --help" ;;
 		dkim-sign|dkim-verify) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
 		spf) choice="--ip --helo --from -c -o --help" ;;
-		alias|newaliases) choice="-c -o --help" ;;
+		alias|explain|newaliases) choice="-c -o --help" ;;
 		why) choice="-c -o --help $(_fardel_waiting)" ;;
 		queue)
 			choice="-c -o --yes all $(_fardel_waiting)"

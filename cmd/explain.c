@@ -1,0 +1,190 @@
+/* Where mail for a domain goes from here, as mx_find() has it for the queue. */
+#include "cmd/explain.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sysexits.h>
+
+#include "cmd/listing.h"
+#include "deliver/hosts.h"
+#include "deliver/mtasts.h"
+#include "deliver/mx.h"
+#include "dns.h"
+#include "lib/file.h"
+#include "lib/list.h"
+#include "lib/loop.h"
+#include "lib/rand.h"
+
+enum { PATIENCE_MS = 30000 };
+
+struct asked {
+	const struct settings *set;
+	struct route route;
+	struct mx_self self;
+	struct facts *facts;
+	struct task again;
+	struct timer late;
+	struct mx_result hosts;
+	enum verdict verdict;
+	bool announced;                 /* a policy (MTA-STS): there is a record */
+};
+
+/* ---- asking */
+
+static void look(struct task *t)
+{
+	struct asked *a = owner_of(t, struct asked, again);
+	char name[300];
+	const struct fact *record = NULL;
+	bool mx = a->route.kind == ROUTE_MX;
+
+	snprintf(name, sizeof name, "_mta-sts.%s", a->route.domain);
+	if (mx)
+		record = fact(a->facts, FACT_TXT, str_of(name));
+	a->verdict = mx_find(a->facts, &a->route, &a->self, 1, &a->hosts);
+	if (a->verdict == WAIT || (mx && !record))
+		return;
+	for (size_t i = 0; record && record->outcome == FOUND && i < record->n; i++) {
+		struct str id;
+
+		a->announced = a->announced || !mtasts_record(record->record[i].data, &id);
+	}
+	loop_stop();
+}
+
+static void too_late(struct timer *t)
+{
+	(void)t;
+	loop_stop();
+}
+
+static int ask(struct asked *a)
+{
+	struct dns_config d = { .resolvers = a->set->resolver };
+	const char *wrong = dns_start(&d);
+
+	if (wrong) {
+		fprintf(stderr, "fardel explain: %s\n", wrong);
+		return EX_CONFIG;
+	}
+	for (int k = FACT_A; k <= FACT_TLSA; k++)
+		facts_source((enum fact_kind)k, dns_source());
+	facts_source(FACT_HOSTS, hosts_source());
+	a->again.run = look;
+	a->late.expired = too_late;
+	a->facts = facts_new(&a->again, MX_LOOKUPS + 1);
+	if (!a->facts)
+		return EX_OSERR;
+	a->verdict = WAIT;
+	task_post(&a->again);
+	timer_set(&a->late, PATIENCE_MS);
+	loop_run();
+	timer_stop(&a->late);
+	facts_free(a->facts);
+	dns_stop();
+	return 0;
+}
+
+/* ---- telling */
+
+static void say_address(const struct mx_address *a)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)&a->addr;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)&a->addr;
+	char text[INET6_ADDRSTRLEN] = "";
+
+	listing_show(stdout, str_of(a->host));
+	if (a->addr.ss_family == AF_INET)
+		printf("[%s]:%u", inet_ntop(AF_INET, &v4->sin_addr, text, sizeof text), ntohs(v4->sin_port));
+	else if (a->addr.ss_family == AF_INET6)
+		printf("[%s]:%u", inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text), ntohs(v6->sin6_port));
+}
+
+static const char *tls_of(const struct asked *a, const struct dane *dane)
+{
+	const struct route *r = &a->route;
+
+	if (r->kind == ROUTE_LMTP)
+		return "in clear";
+	if (r->tls != ROUTE_TLS_ANY)
+		return r->tls == ROUTE_TLS_VERIFY ? "TLS, with a certificate for that name" : "TLS, whatever the certificate";
+	if (a->set->tls_out == TLS_OUT_NO)
+		return "in clear (tls_out = no)";
+	if (dane->demand == DANE_VERIFY)
+		return "TLS, with a certificate that DNS names (DANE)";
+	if (dane->demand == DANE_ENCRYPT)
+		return "TLS, as its TLSA records cannot be used (DANE)";
+	return a->set->tls_out == TLS_OUT_MUST ? "TLS (tls_out = must)" : "TLS if it is offered";
+}
+
+/* The running program keeps policies that it has fetched below the queue directory. */
+static void say_policy(const struct asked *a)
+{
+	static const char *const word[] = { "none", "testing", "enforce" };
+	struct buf text = { .max = 2 * MTASTS_TEXT }, path = { 0 };
+	struct mtasts_policy p;
+
+	if (!a->announced || !a->set->mta_sts)
+		return;
+	printf("  The domain announces a policy (MTA-STS)");
+	buf_printf(&path, "%s/mta-sts/%s", a->set->queue, a->route.domain);
+	if (file_read_all(AT_FDCWD, buf_cstr(&path), &text) == 0 && !mtasts_parse(buf_view(&text), &p))
+		printf("; the one that is kept says: %s.\n", word[p.mode]);
+	else
+		printf("; it has not been fetched yet, or you may not read the queue. While it says enforce, hosts must show a certificate.\n");
+	buf_free(&text);
+	buf_free(&path);
+}
+
+static void say_hosts(const struct asked *a)
+{
+	for (size_t i = 0; i < a->hosts.n; i++) {
+		const struct mx_address *at = &a->hosts.at[i];
+
+		printf("  %zu. ", i + 1);
+		say_address(at);
+		printf(": %s\n", tls_of(a, &a->hosts.dane[at->nth]));
+	}
+	if (a->hosts.partial)
+		printf("  Of another host the address, or what it demands, cannot be found out now.\n");
+	if (a->route.login)
+		printf("  We log in there as %s.\n", a->route.login->user);
+	say_policy(a);
+}
+
+static int tell(const struct asked *a, struct str domain)
+{
+	printf("Mail for ");
+	listing_show(stdout, domain);
+	if (a->route.kind == ROUTE_MX)
+		printf(" goes to its mail hosts, in this order:\n");
+	else
+		printf(" goes by the route %s, to these in their order:\n", a->route.key);
+	switch (a->verdict) {
+	case ACCEPT:
+		say_hosts(a);
+		return EX_OK;
+	case WAIT:
+		printf("  The DNS does not answer: mail waits.\n");
+		return EX_TEMPFAIL;
+	case REFUSE:
+		break;
+	}
+	printf("  %d %s ", a->hosts.why.code, a->hosts.why.enhanced);
+	listing_show(stdout, str_of(a->hosts.why.text));
+	printf("\n  %s\n", a->hosts.why.code >= 500 && !a->hosts.local_fault ? "Mail comes back at once." : "Mail waits.");
+	return a->hosts.why.code >= 500 && !a->hosts.local_fault ? 1 : EX_TEMPFAIL;
+}
+
+int explain_domain(const struct settings *set, struct str domain)
+{
+	static struct asked a;
+	int status;
+
+	a = (struct asked){ .set = set, .self = { .hostname = set->hostname, .dane = set->tls_out != TLS_OUT_NO, .inet = set->inet } };
+	route_find(&set->routes, domain, &a.route);
+	status = ask(&a);
+	return status ? status : tell(&a, domain);
+}

@@ -244,5 +244,10 @@ int queue_poke(const char *dir);
 size_t queue_due(void);
 size_t queue_deferred(void);
 size_t queue_entries(void);
+struct queue_figures {
+	size_t messages, held;          /* held: names on hold */
+	int64_t oldest;                 /* Unix seconds at which the oldest message came; 0: there is none */
+};
+void queue_measure(struct queue_figures *);     /* walks the index */
 
 #endif

@@ -21,6 +21,7 @@
 #include "cmd/drop.h"
 #include "cmd/expand.h"
 #include "cmd/fardel.h"
+#include "cmd/figures.h"
 #include "cmd/report.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
@@ -793,6 +794,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	open_quota();
 	q = queue_as_set(true, false);
 	queue_reconfigure(&q);
+	figures_write_to(settings->metrics_file);
 	former_timer.expired = look_at_formers;
 	timer_set(&former_timer, FORMERS_MS);
 	return true;
@@ -885,7 +887,9 @@ static int run_server(void)
 	on_signals(true);
 	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", settings->hostname), L_TEXT("queue", settings->queue),
 		L_NUM("uid", (long long)geteuid()), L_NUM("entries", (long long)queue_entries())));
+	figures_write_to(settings->metrics_file);
 	loop_run();
+	figures_write_to(NULL);
 	return 0;
 }
 

@@ -149,6 +149,9 @@ static const struct conf_row rows[] = {
 		"Where the log goes: stderr, syslog or the path of a file." },
 	{ .name = "log_level", .kind = CONF_TEXT, .offset = AT(log_level_text), .preset = "info", .help =
 		"How much is logged: error, warn, info or debug (every line of every SMTP conversation)." },
+	{ .name = "metrics_file", .kind = CONF_TEXT, .offset = AT(metrics_file), .example = "/var/lib/prometheus/node-exporter/fardel.prom", .help =
+		"Figures for monitoring are written there every 15 s, in the text form of Prometheus: what has happened since the start, and what\n"
+		"waits in the queue. The directory must be one that this account may write to." },
 };
 
 /* ---- addresses */

@@ -13,6 +13,7 @@
 #include "lib/buf.h"
 #include "lib/clock.h"
 #include "lib/loop.h"
+#include "lib/metrics.h"
 
 /* syslog.h has LOG_ names of its own, other numbers included; only its functions are wanted here */
 extern void openlog(const char *, int, int);
@@ -93,6 +94,7 @@ void log_event(enum log_level level, const char *event, const struct log_field *
 	static struct buf line = { .max = LINE_MAX_OCTETS };
 	char stamp[40];
 
+	metrics_count(event);
 	if (level > threshold)
 		return;
 	buf_clear(&line);

@@ -519,6 +519,20 @@ void index_open(void)
 		log_text(LOG_WARN, "queue", "cannot watch %s: %s", path, strerror(errno));
 }
 
+void queue_measure(struct queue_figures *out)
+{
+	*out = (struct queue_figures){ .messages = messages.n };
+	for (struct map_node *x = map_next(&messages, NULL); x; x = map_next(&messages, x)) {
+		struct message *m = owner_of(x, struct message, node);
+		int64_t came = id_arrival(m->id);
+
+		if (!out->oldest || came < out->oldest)
+			out->oldest = came;
+		for (const struct entry *e = m->entries; e; e = e->sibling)
+			out->held += e->state == ENTRY_HELD;
+	}
+}
+
 void index_forget_ways(void)
 {
 	for (struct map_node *x = map_next(&domains, NULL); x; x = map_next(&domains, x)) {

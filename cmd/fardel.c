@@ -780,6 +780,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	}
 	if (strcmp(settings->log, fresh->log) != 0 && log_open(fresh->log) == -1)
 		log_text(LOG_ERROR, "log", "cannot open %s: %s. The old one goes on", fresh->log, strerror(errno));
+	free_formers(false);
 	f->settings = settings;
 	f->smtpd = smtpd;
 	f->next = formers;

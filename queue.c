@@ -998,8 +998,14 @@ void queue_reconfigure(const struct queue_config *c)
 	space_forget();
 	if (!queue.conf.schedule)
 		return;
-	for (struct map_node *x = map_next(&dests, NULL); x; x = map_next(&dests, x))
-		ask_again(owner_of(x, struct dest, node));
+	for (struct map_node *x = map_next(&dests, NULL), *next; x; x = next) {
+		struct dest *d = owner_of(x, struct dest, node);
+
+		dest_hold(d);           /* its last bundle may be the last that needs it */
+		ask_again(d);
+		next = map_next(&dests, x);
+		dest_release(d);
+	}
 	index_forget_ways();
 }
 

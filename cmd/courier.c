@@ -65,6 +65,7 @@ struct courier {
 	struct task look;
 	uint64_t seed;
 	struct mx_result *hosts;
+	size_t began_at;                /* where the courier was when this bundle's turn came */
 	bool expanded;                  /* it has been done for this bundle */
 	bool expanding;                 /* aliases are looked for in the bundle: nothing of it is sent yet */
 	bool from_best;                 /* what go_on() was told meanwhile */
@@ -81,7 +82,7 @@ struct courier {
 	bool met;                       /* this courier has had a conversation */
 	unsigned served;                /* bundles over this line */
 	struct node waiting;            /* of waiters, */
-	bool called;                    /* or called: the next connection is its own */
+	bool called;                    /* or called: the next connection is its own, when its aliases have gone */
 	struct task again;
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
@@ -95,7 +96,6 @@ struct courier {
 static const struct reply no_memory = { .text = "out of memory here" };
 
 static struct list lines, waiters, called;
-static struct courier *whose_turn;      /* it has been called, and may connect whoever waits; while is_called() runs */
 
 static void look_for_aliases(struct courier *, bool from_best);
 static void connect_from_here(struct courier *, bool its_turn);
@@ -104,6 +104,7 @@ static void stop_waiting(struct courier *);
 static void send_bundle(struct courier *);
 static struct client_config way_to(const struct route *, const struct sockaddr *, struct line *);
 static void take_demands(struct line *, const struct mx_address *);
+static bool may_call(const struct courier *, const struct mx_address *);
 static size_t next_to_call(const struct courier *, size_t at);
 
 /* ---- the connection */
@@ -508,23 +509,21 @@ static size_t left_open(const struct courier *c)
 }
 
 /* Who is still open is sent to: over the connection that there is, or another one. */
-static void aliases_have_gone(void *arg)
+static void go_on_expanded(struct courier *c, bool its_turn)
 {
 	static const struct result none = { .reply = &no_memory };      /* nobody is left to have it */
-	struct courier *c = arg;
 
-	c->expanding = false;
-	c->expanded = true;
 	if (!left_open(c)) {
 		bundle_ends(c, &none);
 		go_on(c, c->from_best);
 		return;
 	}
+	c->began_at = c->from_best ? 0 : c->at;
 	if (c->facts) {                 /* where to is not known yet */
 		task_post(&c->look);
 		return;
 	}
-	if (line_usable(c) && !c->from_best) {
+	if (line_usable(c) && !c->from_best && may_call(c, wanted_address(c))) {
 		send_bundle(c);
 		return;
 	}
@@ -533,7 +532,25 @@ static void aliases_have_gone(void *arg)
 		c->at = 0;
 		c->unasked = c->hosts->partial;
 	}
-	connect_from_here(c, c == whose_turn);
+	connect_from_here(c, its_turn);
+}
+
+static void aliases_have_gone(void *arg)
+{
+	struct courier *c = arg;
+	bool its_turn = c->called;
+	struct sockaddr_storage addr;
+
+	c->expanding = false;
+	c->expanded = true;
+	if (its_turn) {                 /* the place that was kept for it */
+		addr = wanted_address(c)->addr;
+		list_remove(&called, &c->waiting);
+		c->called = false;
+	}
+	go_on_expanded(c, its_turn);
+	if (its_turn)
+		room_at(&addr);         /* it may have had no use for the place */
 }
 
 static void look_for_aliases(struct courier *c, bool from_best)
@@ -643,6 +660,14 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 	/* RFC 5321 4.5.3.2.6: who may have the message already is asked again later; another host would deliver it now. */
 	if (!j->doubtful && wants_other_host(c, j, !why)) {
 		leave_host(c);
+		connect_next(c);
+		return;
+	}
+	/* It is kept on a host that cannot, and one before it may be back. */
+	if (j->unfit && c->began_at > 0 && c->unasked) {
+		leave_host(c);
+		c->at = c->began_at = 0;
+		c->unasked = c->hosts->partial;
 		connect_next(c);
 		return;
 	}
@@ -954,12 +979,13 @@ static void is_called(struct task *t)
 	struct courier *c = owner_of(t, struct courier, again);
 	struct sockaddr_storage addr = wanted_address(c)->addr;
 
-	if (begin_again(c)) {
-		whose_turn = c;
-		look_for_aliases(c, false);
-		whose_turn = NULL;
+	if (!begin_again(c)) {
+		room_at(&addr);
+		return;
 	}
-	room_at(&addr);         /* it may have had no use for the place, or not yet */
+	c->called = true;
+	list_push(&called, &c->waiting);
+	look_for_aliases(c, false);
 }
 
 /* ---- finding the hosts */

@@ -74,9 +74,10 @@ static const struct reply no_memory = { .code = 451, .enhanced = "4.3.0", .text 
 
 static void fails(struct expand *x, size_t i, const struct reply *why)
 {
-	/* said of a talk: a mixed transaction is not to ask a peer about it once more */
-	struct result r = { .what = why->code >= 500 ? RESULT_FAILED : RESULT_DEFERRED, .blame = why->code >= 500 ? BLAME_TALK : BLAME_SELF,
-		.reply = why, .host = "aliases" };
+	/* Said of a talk: a mixed transaction is not to ask a peer about it once more. What keeps one name back is no reason for its
+	 * destination to wait. */
+	struct result r = { .what = why->code >= 500 ? RESULT_FAILED : RESULT_DEFERRED, .blame = why->code >= 500 ? BLAME_TALK :
+		why == &no_memory ? BLAME_SELF : BLAME_MESSAGE, .reply = why, .host = "aliases" };
 
 	queue_result(x->bundle, i, &r);
 }

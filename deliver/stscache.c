@@ -98,9 +98,16 @@ static bool take_head(struct str *rest, const char *key, struct str *value)
 static bool kept_read(const char *domain, struct kept *k)
 {
 	struct str rest, id, fetched, number;
+	struct stat st;
 	uint64_t n;
 
 	*k = (struct kept){ .text = { .max = FILE_MAX } };
+	if (fstatat(cache, domain, &st, AT_SYMLINK_NOFOLLOW) == -1)
+		return false;
+	if (!S_ISREG(st.st_mode)) {             /* one that is none of ours may never answer */
+		errno = 0;
+		return false;
+	}
 	if (file_read_all(cache, domain, &k->text) == -1)
 		return false;
 	errno = 0;

@@ -390,6 +390,28 @@ START_TEST(a_host_that_is_not_able_is_followed_by_the_next_and_final_when_all_ha
 }
 END_TEST
 
+START_TEST(a_host_that_is_kept_and_not_able_is_left_for_a_better_one_that_is_back)
+{
+	struct peer *second = peer_at(2, SMALL "C: MAIL FROM:<a@x.test> SIZE=3\nC: RCPT TO:<b@y.test>\nC: DATA\n" TAKES BYE), *first;
+	static const char tiny[] = "x\r\n";
+
+	mail_text = tiny;
+	peer_message(second, str_of(tiny));
+	put("b@y.test");                        /* nobody is at the first */
+	await(1);
+	told_holds("delivered by mx2.test");
+	mail_text = message;
+	first = peer_at(1, HELLO ENVELOPE("c@y.test") TAKES BYE);
+	put("c@y.test");
+	await(2);
+	told_holds("c@y.test delivered by mx1.test");
+	loop_advance(2500);
+	turn();
+	played(second);
+	played(first);
+}
+END_TEST
+
 START_TEST(behind_the_first_host_of_a_route_the_second_is_asked)
 {
 	struct peer *second = peer_at(2, HELLO ENVELOPE("b@r.test") TAKES BYE);
@@ -1376,6 +1398,28 @@ START_TEST(what_waits_goes_the_new_way_when_the_ways_change)
 }
 END_TEST
 
+START_TEST(ways_may_change_while_bundles_wait_for_a_place)
+{
+	struct peer *first, *second;
+
+	knows("slow.test DELAY 20000");
+	knows("z.test MX 10 mx2.test");
+	put("a@slow.test b@z.test c@y.test");   /* one courier at a time: two destinations have bundles and no courier */
+	turn();
+	queue_reconfigure(&conf);
+	turn();
+	first = peer_at(1, HELLO ENVELOPE("c@y.test") TAKES BYE);
+	second = peer_at(2, HELLO ENVELOPE("b@z.test") TAKES BYE);
+	for (int i = 0; i < 60 && delivered < 2; i++) {
+		loop_advance(2000);
+		turn();
+	}
+	ck_assert_uint_eq(delivered, 2);
+	peer_free(first);
+	peer_free(second);
+}
+END_TEST
+
 START_TEST(couriers_of_dead_destinations_leave_nothing_behind)
 {
 	unsigned before;
@@ -1714,6 +1758,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_greeting_of_5xx_is_no_result);
 	tcase_add_loop_test(t, a_host_that_is_not_able_is_followed_by_the_next_and_final_when_all_have_been_asked, 0, (int)(sizeof able / sizeof *able));
 	tcase_add_test(t, while_an_address_is_unknown_no_host_has_the_last_word);
+	tcase_add_test(t, a_host_that_is_kept_and_not_able_is_left_for_a_better_one_that_is_back);
 	tcase_add_test(t, behind_the_first_host_of_a_route_the_second_is_asked);
 	tcase_add_test(t, only_those_without_a_result_are_asked_for_at_the_next_host);
 	tcase_add_test(t, a_connection_lost_behind_the_final_dot_is_put_off_and_named);
@@ -1751,6 +1796,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, without_a_descriptor_nothing_is_counted_as_an_attempt);
 	tcase_add_test(t, a_copy_of_ours_that_cannot_be_read_holds_up_no_other_and_counts_no_attempt);
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
+	tcase_add_test(t, ways_may_change_while_bundles_wait_for_a_place);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));
 	suite_add_tcase(s, t);

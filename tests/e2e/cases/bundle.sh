@@ -123,3 +123,33 @@ many_messages_few_connections() {
 	[ "$(connections)" -le 80 ] || fail "$(connections) connections"
 	note "$(connections) connections"
 }
+
+it many_local_domains_at_one_address "thirty local domains with aliases, whose hosts are one address: who waits for a connection gets one"
+many_local_domains_at_one_address() {
+	domains= routes= to= i=0
+	: >"$T/dns.zone"
+	while [ $i -lt 30 ]; do
+		i=$((i + 1))
+		echo "h$i.test A 127.0.0.1" >>"$T/dns.zone"
+		domains="$domains d$i.test"
+		to="$to -t user@d$i.test"
+	done
+	fakedns dns
+	dns=$port
+	sink there
+	there=$port
+	set --
+	while [ $i -gt 0 ]; do
+		set -- "$@" "route = d$i.test smtp://h$i.test:$there"
+		i=$((i - 1))
+	done
+	config here "local_domains =$domains here.test" "aliases = $T/aliases" "tls_out = no" "$@"
+	sed -i -e "s/^resolver = .*/resolver = 127.0.0.1:$dns/" "$T/here.conf"
+	echo 'foo: bar@d1.test' >"$T/aliases"
+	mailboxes here user sender postmaster
+	start here
+	# shellcheck disable=SC2086
+	must "the message is taken" inject -p "$(port_of here)" -f sender@here.test $to
+	drained here 30
+	must "each has it" took there 30
+}

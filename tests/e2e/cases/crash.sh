@@ -94,3 +94,19 @@ stopped_gracefully() {
 	grep -q '^?' "$T/acks" && fail "after $(grep -c '^?' "$T/acks") final dots the session was closed without an answer"
 	note "$promised answered 250, $(wc -l <"$T/unique" | tr -d ' ') arrived, none twice; $stops stops"
 }
+
+it limit_of_file_sizes "a message over the limit of file sizes is refused for now and ends nobody; smaller ones go through"
+limit_of_file_sizes() {
+	config here
+	mailboxes here user sender postmaster
+	: >"$T/here.log"
+	{ printf 'Subject: x\r\n\r\n'; head -c 500000 /dev/zero | tr '\0' a | fold -w 70 | sed 's/$/\r/'; } >"$T/large"
+	# 200 kB, in blocks of 512 octets
+	begin here sh -c 'ulimit -f 400; exec "$0" serve -c "$1"' "$fardel" "$T/here.conf"
+	here=$pid
+	within 20 "it has started" grep -q ' started ' "$T/here.log"
+	inject -w 5 -p "$(port_of here)" -f sender@here.test -t user@here.test -m "$T/large" >"$T/said" 2>&1 && fail "500 kB were taken"
+	must "it lives" kill -0 "$here"
+	must "a small one is taken" inject -p "$(port_of here)" -f sender@here.test -t user@here.test
+	within 20 "the message" arrived here user 1
+}

@@ -23,6 +23,11 @@ for name in $(sed -n 's/^\.It Ic \([a-z_]*\)$/\1/p' $page); do
 	printf '%s\n' "$settings" | grep -qx "$name" || echo "$page: $name is no setting"
 done
 
+# What a HUP cannot change is listed where HUP is explained.
+for name in $(sed -n 's/^.*{ \.name = "\([a-z_]*\)", .*\.at_start = true.*$/\1/p' cmd/settings.c); do
+	sed -n '/^\.It Dv SIGHUP/,/^\.It Dv SIGUSR1/p' doc/man/fardel.8 | grep -q "\(Ic\| ,\) $name ," || echo "doc/man/fardel.8: SIGHUP does not say that $name is for the start alone"
+done
+
 # Commands: each an item of fardel(8), and known to the completion.
 page=doc/man/fardel.8
 commands=$(sed -n '/^} commands\[\]/,/^};/s/^.*{ "\([a-z-]*\)", cmd_.*$/\1/p' cmd/fardel.c)

@@ -529,6 +529,7 @@ static struct str set_identity(struct check *c)
 
 static void set_why(struct check *c, struct str domain)
 {
+	static const char *const may[] = { [SPF_PASS] = "may", [SPF_FAIL] = "may not", [SPF_SOFTFAIL] = "probably may not" };
 	struct spf_result *out = c->out;
 	const char *ip = c->ip_text, *name = out->domain, *deed = out->helo ? "call itself" : "send mail from";
 
@@ -540,13 +541,9 @@ static void set_why(struct check *c, struct str domain)
 		snprintf(out->why, sizeof out->why, "%s does not say whether %s may %s it [%s]", name, ip, deed, out->mechanism);
 		break;
 	case SPF_PASS:
-		snprintf(out->why, sizeof out->why, "%s may %s %s [%s]", ip, deed, name, out->mechanism);
-		break;
 	case SPF_FAIL:
-		snprintf(out->why, sizeof out->why, "%s may not %s %s [%s]", ip, deed, name, out->mechanism);
-		break;
 	case SPF_SOFTFAIL:
-		snprintf(out->why, sizeof out->why, "%s probably may not %s %s [%s]", ip, deed, name, out->mechanism);
+		snprintf(out->why, sizeof out->why, "%s %s %s %s [%s]", ip, may[c->code], deed, name, out->mechanism);
 		break;
 	case SPF_TEMPERROR:
 		snprintf(out->why, sizeof out->why, "cannot find out now whether %s may %s %s: %s", ip, deed, name, out->problem);

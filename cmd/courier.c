@@ -65,10 +65,6 @@ struct courier {
 	struct task look;
 	uint64_t seed;
 	struct mx_result *hosts;
-	size_t began_at;                /* where the courier was when this bundle's turn came */
-	bool expanded;                  /* it has been done for this bundle */
-	bool expanding;                 /* aliases are looked for in the bundle: nothing of it is sent yet */
-	bool from_best;                 /* what go_on() was told meanwhile */
 	/* the host */
 	size_t at;                      /* of hosts->at: where the client is, or goes next */
 	uint32_t passed_over;           /* bits by hosts->at[].nth: the domain's policy is only being tested, and does not hold there */
@@ -86,6 +82,11 @@ struct courier {
 	struct task again;
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
+	/* the bundle's turn */
+	bool expanding;                 /* aliases are looked for in it: nothing of it is sent yet */
+	bool expanded;                  /* that has been done */
+	bool from_best;                 /* what go_on() was told meanwhile */
+	size_t began_at;                /* where the courier was */
 	/* what is being sent: the bundle's recipients that have no final result */
 	struct client_job job;
 	const struct recipient **to;

@@ -276,6 +276,12 @@ static bool take_verbose(int *argc, char **argv)
 	return found;
 }
 
+static void configure_log(void)
+{
+	log_written_as(settings->log_format);
+	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
+}
+
 static int load(int argc, char **argv)
 {
 	int status;
@@ -284,7 +290,7 @@ static int load(int argc, char **argv)
 	status = settings_for_command(settings, argc, argv);
 	if (status)
 		return status;
-	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
+	configure_log();
 	umask(077);
 	raise_descriptors();
 	return 0;
@@ -786,7 +792,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	f->next = formers;
 	formers = f;
 	settings = fresh;
-	log_threshold(verbose ? LOG_DEBUG : settings->log_level);
+	configure_log();
 	configure_aliases();
 	configure_sending();
 	start_policies();

@@ -147,6 +147,8 @@ static const struct conf_row rows[] = {
 		"It owns the queue and the mailboxes. When it is not set: whoever starts the program, root too." },
 	{ .name = "log", .kind = CONF_TEXT, .offset = AT(log), .preset = "stderr", .help =
 		"Where the log goes: stderr, syslog or the path of a file." },
+	{ .name = "log_format", .kind = CONF_TEXT, .offset = AT(log_format_text), .preset = "plain", .help =
+		"How a line of the log is written. plain: time, level, event and name=value. json: one JSON object, with the same names." },
 	{ .name = "log_level", .kind = CONF_TEXT, .offset = AT(log_level_text), .preset = "info", .help =
 		"How much is logged: error, warn, info or debug (every line of every SMTP conversation)." },
 	{ .name = "metrics_file", .kind = CONF_TEXT, .offset = AT(metrics_file), .example = "/var/lib/prometheus/node-exporter/fardel.prom", .help =
@@ -706,6 +708,16 @@ static void make_separator(struct settings *s)
 		s->separator = s->subaddress ? *s->subaddress : 0;
 }
 
+static void make_log_format(struct settings *s)
+{
+	bool json = s->log_format_text && !strcmp(s->log_format_text, "json");
+
+	if (!json && (!s->log_format_text || strcmp(s->log_format_text, "plain") != 0))
+		conf_complain(&s->conf, conf_where(&s->conf, "log_format"), "log_format = %s is no form. Write plain or json.",
+			s->log_format_text ? s->log_format_text : "");
+	s->log_format = json ? LOG_JSON : LOG_PLAIN;
+}
+
 static void make_log_level(struct settings *s)
 {
 	static const struct {
@@ -812,6 +824,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 		make_origin(s);
 	check_texts(s);
 	make_separator(s);
+	make_log_format(s);
 	make_log_level(s);
 	check_retries(s);
 	check_resolvers(s);

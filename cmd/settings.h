@@ -64,7 +64,7 @@ struct settings {
 	const char *aliases, *virtual;  /* files, or NULL */
 	const char *subaddress;         /* one character, or NULL */
 	const char *resolver;           /* or NULL: resolv.conf */
-	const char *log, *log_level_text;
+	const char *log, *log_format_text, *log_level_text;
 	const char *metrics_file;       /* or NULL */
 	unsigned rcpt_domain_max, mail_max;     /* 0: no limit */
 	unsigned user_rcpt_per_day;     /* 0: no limit */
@@ -91,6 +91,7 @@ struct settings {
 	size_t nlisten;
 	struct listen_on *listen;
 	struct networks relay_from, proxy_from, xclient_from;
+	enum log_format log_format;
 	enum log_level log_level;
 	struct routes routes;           /* with local domains and smtp_port */
 	size_t ntls;

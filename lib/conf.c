@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -14,6 +15,8 @@
 enum {
 	FILE_MAX = 1 << 20,             /* a configuration of this size is a mistake */
 	ERRORS_MAX = 1 << 16,
+	INCLUDE_DEPTH = 8,              /* more is a file that includes itself */
+	INCLUDE_FILES = 1000,
 	WORD_MAX = 40,
 	NEAR = 2                        /* slips of typing that make a name of the environment suspicious */
 };
@@ -246,7 +249,7 @@ static void put_value(const struct conf *c, const struct conf_row *row, const ch
 }
 
 /* Whoever says a name first from a source replaces what earlier sources said. False: no memory. */
-static bool set_row(struct conf *c, const struct conf_row *row, enum conf_rank rank, unsigned line, const char *where, struct str text)
+static bool set_row(struct conf *c, const struct conf_row *row, enum conf_rank rank, const char *where, struct str text)
 {
 	struct conf_state *state = &c->state[row - c->row];
 	char *new_where, *new_text;
@@ -255,7 +258,7 @@ static bool set_row(struct conf *c, const struct conf_row *row, enum conf_rank r
 	if (rank < state->rank)
 		return true;
 	if (rank == CONF_FILE && state->rank == CONF_FILE && !is_list(row)) {
-		conf_complain(c, where, "%s was set in line %u already. Remove one of the two lines.", row->name, state->line);
+		conf_complain(c, where, "%s was set in %s already. Remove one of the two lines.", row->name, state->where);
 		return true;
 	}
 	if (row->kind != CONF_TEXT && !is_list(row) && !read_scalar(c, row, where, text, &number))
@@ -270,16 +273,16 @@ static bool set_row(struct conf *c, const struct conf_row *row, enum conf_rank r
 		list_clear(value_of(c, row));
 	free(state->where);
 	free(state->text);
-	*state = (struct conf_state){ .rank = rank, .line = line, .where = new_where, .text = new_text };
+	*state = (struct conf_state){ .rank = rank, .where = new_where, .text = new_text };
 	if (is_list(row))
 		return list_add_line(value_of(c, row), row, text, where);
 	put_value(c, row, new_text, number);
 	return true;
 }
 
-static void set(struct conf *c, const struct conf_row *row, enum conf_rank rank, unsigned line, const char *where, struct str text)
+static void set(struct conf *c, const struct conf_row *row, enum conf_rank rank, const char *where, struct str text)
 {
-	if (!set_row(c, row, rank, line, where, text))
+	if (!set_row(c, row, rank, where, text))
 		conf_complain(c, where, "out of memory.");
 }
 
@@ -366,7 +369,36 @@ static bool holds_control(struct str s, bool lines)
 	return false;
 }
 
-static void take_line(struct conf *c, enum conf_rank rank, unsigned line, const char *where, struct str text)
+/* "include = conf.d/\*.conf": as if the lines stood here. A pattern that matches nothing is no error, a file that is not there is one. */
+static void include(struct conf *c, const char *where, struct str pattern)
+{
+	const char *slash = c->depth ? strrchr(c->file, '/') : NULL;
+	size_t dir = slash && pattern.n && pattern.p[0] != '/' ? (size_t)(slash - c->file) + 1 : 0;
+	char path[PATH_MAX];
+	glob_t found;
+	int got;
+
+	if (c->depth == 0)
+		conf_complain(c, where, "include is for files. Name a file with -c.");
+	else if (c->depth == INCLUDE_DEPTH)
+		conf_complain(c, where, "the %uth file inside each other. Does one of them include itself?", INCLUDE_DEPTH + 1);
+	else if (!pattern.n || dir + pattern.n >= sizeof path)
+		conf_complain(c, where, "include needs the path of a file, or a pattern such as conf.d/*.conf.");
+	if (c->depth == 0 || c->depth == INCLUDE_DEPTH || !pattern.n || dir + pattern.n >= sizeof path)
+		return;
+	memcpy(path, c->file, dir);
+	memcpy(path + dir, pattern.p, pattern.n);
+	path[dir + pattern.n] = '\0';
+	if ((got = glob(path, GLOB_ERR | (strpbrk(path, "*?[") ? 0 : GLOB_NOCHECK), NULL, &found)) == 0) {
+		for (size_t i = 0; i < found.gl_pathc && c->errors.n < ERRORS_MAX / 2; i++)
+			conf_file(c, found.gl_pathv[i]);
+		globfree(&found);
+	} else if (got != GLOB_NOMATCH && errno != ENOENT) {
+		conf_complain(c, where, "include = %s: the directory cannot be read: %s.", path, strerror(errno));
+	}
+}
+
+static void take_line(struct conf *c, enum conf_rank rank, const char *where, struct str text)
 {
 	const struct conf_row *row;
 	struct str name, value;
@@ -384,11 +416,13 @@ static void take_line(struct conf *c, enum conf_rank rank, unsigned line, const 
 		return;
 	}
 	name = str_trim(name);
-	if (!(row = find_row(c, name))) {
+	row = find_row(c, name);
+	if (row)
+		set(c, row, rank, where, str_trim(value));
+	else if (str_eq(name, STR("include")))
+		include(c, where, str_trim(value));
+	else
 		complain_of_name(c, where, name);
-		return;
-	}
-	set(c, row, rank, line, where, str_trim(value));
 }
 
 void conf_text(struct conf *c, const char *file, struct str text)
@@ -404,19 +438,49 @@ void conf_text(struct conf *c, const char *file, struct str text)
 			text.n = 0;
 		}
 		snprintf(where, sizeof where, "%s:%u", file, number);
-		take_line(c, CONF_FILE, number, where, line);
+		take_line(c, CONF_FILE, where, line);
 	}
 }
 
 void conf_file(struct conf *c, const char *path)
 {
 	struct buf text = { .max = FILE_MAX };
+	const char *outer = c->file;
 
-	if (file_read_all(AT_FDCWD, path, &text) == -1)
+	c->file = path;
+	c->depth++;
+	if (c->files++ == INCLUDE_FILES)
+		conf_complain(c, path, "is one file too many: %d are enough for a configuration.", INCLUDE_FILES);
+	else if (c->files > INCLUDE_FILES)
+		;
+	else if (file_read_all(AT_FDCWD, path, &text) == -1)
 		conf_complain(c, path, "cannot be read: %s.", errno == EFBIG ? "larger than any configuration" : strerror(errno));
 	else
 		conf_text(c, path, buf_view(&text));
+	c->depth--;
+	c->file = outer;
 	buf_free(&text);
+}
+
+/* FARDEL_NAME_FILE: the value is what that file holds, as containers are given secrets. */
+static void set_from_file(struct conf *c, const struct conf_row *row, const char *where, const char *path)
+{
+	struct buf text = { .max = FILE_MAX };
+
+	if (file_read_all(AT_FDCWD, path, &text) == -1)
+		conf_complain(c, where, "%s cannot be read: %s.", path, strerror(errno));
+	else if (holds_control(str_trim(buf_view(&text)), is_list(row)))
+		conf_complain(c, where, "%s holds a control character. Write plain text.", path);
+	else
+		set(c, row, CONF_ENVIRONMENT, where, str_trim(buf_view(&text)));
+	buf_free(&text);
+}
+
+static struct str without_ending(struct str name, struct str ending)
+{
+	bool has = name.n > ending.n && str_eq(str_from(name, name.n - ending.n), ending);
+
+	return (struct str){ name.p, has ? name.n - ending.n : 0 };
 }
 
 void conf_environment(struct conf *c, const char *prefix, char *const *environment)
@@ -441,7 +505,9 @@ void conf_environment(struct conf *c, const char *prefix, char *const *environme
 		if (row && holds_control(value, is_list(row)))
 			conf_complain(c, where, "holds a control character. Write plain text.");
 		else if (row)
-			set(c, row, CONF_ENVIRONMENT, 0, where, str_trim(value));
+			set(c, row, CONF_ENVIRONMENT, where, str_trim(value));
+		else if ((row = find_row(c, without_ending(name, STR("_file")))))
+			set_from_file(c, row, where, value.p);
 		/* Containers get names from others, too (FARDEL_PORT_25_TCP): only a likely slip is an error. */
 		else if (nearest_row(c, name, &distance) && distance <= NEAR)
 			complain_of_name(c, where, name);
@@ -450,7 +516,7 @@ void conf_environment(struct conf *c, const char *prefix, char *const *environme
 
 void conf_option(struct conf *c, const char *text)
 {
-	take_line(c, CONF_OPTION, 0, "-o", str_of(text));
+	take_line(c, CONF_OPTION, "-o", str_of(text));
 }
 
 /* ---- the whole */
@@ -467,7 +533,7 @@ int conf_start(struct conf *c, const struct conf_row *row, size_t n, void *targe
 			put_value(c, &row[i], NULL, 0);
 	}
 	for (size_t i = 0; i < n; i++)
-		if (row[i].preset && !set_row(c, &row[i], CONF_PRESET, 0, "preset", str_of(row[i].preset))) {
+		if (row[i].preset && !set_row(c, &row[i], CONF_PRESET, "preset", str_of(row[i].preset))) {
 			conf_end(c);
 			errno = ENOMEM;
 			return -1;

@@ -38,7 +38,6 @@ struct conf_row {
 enum conf_rank { CONF_PRESET, CONF_FILE, CONF_ENVIRONMENT, CONF_OPTION };
 struct conf_state {             /* of a row: where its value is from */
 	enum conf_rank rank;
-	unsigned line;          /* CONF_FILE */
 	char *where;
 	char *text;             /* not of lists */
 };
@@ -47,6 +46,8 @@ struct conf {
 	size_t n;
 	struct conf_state *state;       /* one a row */
 	void *target;
+	const char *file;       /* being read */
+	unsigned depth, files;  /* files inside each other; files in all */
 	struct buf errors;      /* one line each, "where: what. Remedy."; empty while all is well */
 };
 
@@ -54,9 +55,11 @@ struct conf {
 int conf_start(struct conf *, const struct conf_row *, size_t n, void *target);
 void conf_end(struct conf *);
 bool conf_ok(const struct conf *);              /* no complaint so far */
-/* Each adds to errors what it could not take, and goes on. */
+/* Each adds to errors what it could not take, and goes on. "include = PATH" in a file stands for the lines of that file, or, with
+ * * ? or [ in it, of all files that it matches, by name; from the directory of the file that says so. At most 8 files inside each other. */
 void conf_file(struct conf *, const char *path);
-void conf_text(struct conf *, const char *name, struct str text);       /* a file's content; name for complaints */
+void conf_text(struct conf *, const char *name, struct str text);       /* a file's content, includes nothing; name for complaints */
+/* FARDEL_NAME_FILE names a file that holds the value. */
 /* Names that begin with prefix ("FARDEL_") and belong to no row are left alone unless they look like a slip of a row's name. */
 void conf_environment(struct conf *, const char *prefix, char *const *environment);
 void conf_option(struct conf *, const char *text);

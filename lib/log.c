@@ -1,4 +1,4 @@
-/* One line of key=value pairs per event. */
+/* One line per event, of key=value pairs or as a JSON object. */
 #include "lib/log.h"
 
 #include <errno.h>
@@ -12,6 +12,7 @@
 
 #include "lib/buf.h"
 #include "lib/clock.h"
+#include "lib/codec.h"
 #include "lib/loop.h"
 #include "lib/metrics.h"
 
@@ -28,6 +29,7 @@ static int target = STDERR_FILENO;
 static bool to_syslog, journal;         /* journald stamps the time itself */
 static char *path;
 static enum log_level threshold = LOG_INFO;
+static enum log_format format = LOG_PLAIN;
 
 static bool plain(struct str s)
 {
@@ -39,8 +41,6 @@ static bool plain(struct str s)
 
 static void add_text(struct buf *line, struct str s)
 {
-	if (s.n > VALUE_MAX)
-		s.n = VALUE_MAX;
 	if (plain(s)) {
 		buf_str(line, s);
 		return;
@@ -63,12 +63,15 @@ static void add_text(struct buf *line, struct str s)
 static void add_field(struct buf *line, const struct log_field *f)
 {
 	size_t before = line->n;
+	struct str text = { f->text.p, f->text.n < VALUE_MAX ? f->text.n : VALUE_MAX };
 
-	buf_printf(line, " %s=", f->key);
+	buf_printf(line, format == LOG_JSON ? ",\"%s\":" : " %s=", f->key);
 	if (f->is_number)
 		buf_printf(line, "%lld", f->number);
+	else if (format == LOG_JSON)
+		json_string(line, text);
 	else
-		add_text(line, f->text);
+		add_text(line, text);
 	if (!line->bad)
 		return;
 	line->n = before;
@@ -98,16 +101,22 @@ void log_event(enum log_level level, const char *event, const struct log_field *
 	if (level > threshold)
 		return;
 	buf_clear(&line);
-	if (!to_syslog && !journal)
-		buf_printf(&line, "%s ", clock_rfc3339(loop_wall(), stamp));
+	clock_rfc3339(loop_wall(), stamp);
 	if (journal)
 		buf_printf(&line, "<%d>", syslog_level[level]);
-	buf_printf(&line, "%s %s", level_name[level], event);
+	if (format == LOG_JSON)
+		buf_printf(&line, "{\"time\":\"%s\",\"level\":\"%s\",\"event\":\"%s\"", stamp, level_name[level], event);
+	else if (to_syslog || journal)
+		buf_printf(&line, "%s %s", level_name[level], event);
+	else
+		buf_printf(&line, "%s %s %s", stamp, level_name[level], event);
 	for (; f->key; f++) {
 		if (f->is_number || f->text.n > 0)
 			add_field(&line, f);
 	}
 	line.max = 0;           /* the line end always fits */
+	if (format == LOG_JSON)
+		buf_char(&line, '}');
 	put(level, &line);
 	line.max = LINE_MAX_OCTETS;
 }
@@ -177,6 +186,11 @@ int log_reopen(void)
 	close(target);
 	target = fd;
 	return 0;
+}
+
+void log_written_as(enum log_format as)
+{
+	format = as;
 }
 
 void log_threshold(enum log_level level)

@@ -28,6 +28,10 @@ void log_text(enum log_level, const char *event, const char *fmt, ...) __attribu
 /* "stderr", "syslog" or a file's path (opened for appending, mode 0600). 0, or -1 with errno and the old target kept. */
 int log_open(const char *target);
 int log_reopen(void);                           /* the same target again (after rotation) */
+/* LOG_JSON: an object a line with time, level, event and the fields, for programs that gather logs; the time stands in it
+ * wherever it goes. Values are cut as above; what is no UTF-8 in them becomes U+FFFD. */
+enum log_format { LOG_PLAIN, LOG_JSON };
+void log_written_as(enum log_format);           /* LOG_PLAIN at start */
 void log_threshold(enum log_level);             /* nothing below it is written; LOG_INFO at start */
 
 #endif

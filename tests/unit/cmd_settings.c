@@ -210,6 +210,7 @@ START_TEST(values_that_cannot_work_are_told)
 		{ "postmaster = a/b", "-o: postmaster = a/b can be no user's name" },
 		{ "resolver = ns.example.org", "-o: resolver: \"ns.example.org\" is no address" },
 		{ "log_level = loud", "-o: log_level = loud is no level. Write error, warn, info or debug." },
+		{ "log_format = xml", "-o: log_format = xml is no form. Write plain or json." },
 		{ "log_level =", "-o: log_level =  is no level." },
 		{ "sessions_per_address = -1", "-o: sessions_per_address = \"-1\" is not a number." },
 		{ "message_size = 10k", "-o: message_size = 10k is too small." },

@@ -2,6 +2,9 @@
 #include <check.h>
 #include <stdlib.h>
 #include <string.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "lib/conf.h"
 
@@ -139,7 +142,7 @@ START_TEST(mistakes_are_told_with_line_and_remedy)
 	static const struct { const char *text, *want; } row[] = {
 		{ "\nretry_frist = 5m\n", "f:2: no setting is called \"retry_frist\". The nearest name is retry_first.\n" },
 		{ "hostname x\n", "f:1: \"hostname x\" is no setting. Write name = value.\n" },
-		{ "hostname = a\nhostname = b\n", "f:2: hostname was set in line 1 already. Remove one of the two lines.\n" },
+		{ "hostname = a\nhostname = b\n", "f:2: hostname was set in f:1 already. Remove one of the two lines.\n" },
 		{ "retry_first = 5\n", "f:1: retry_first = \"5\" is not a duration. Write numbers with s, m, h or d, as in 5m or 1h30m.\n" },
 		{ "retry_first = 0\n", "f:1: retry_first = 0 is too small. Write 1s or more.\n" },
 		{ "smtp_port = 65536\n", "f:1: smtp_port = 65536 is too large. Write 65535 or less.\n" },
@@ -229,6 +232,105 @@ START_TEST(a_missing_file_is_an_error_that_names_it)
 }
 END_TEST
 
+static char dir[80];
+
+static const char *made(const char *name, const char *text)
+{
+	static char path[200];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/%s", dir, name);
+	ck_assert_ptr_nonnull(f = fopen(path, "w"));
+	ck_assert_int_ge(fputs(text, f), 0);
+	ck_assert_int_eq(fclose(f), 0);
+	return path;
+}
+
+static void setup_dir(void)
+{
+	const char *tmp = getenv("TMPDIR");
+	char sub[100];
+
+	setup();
+	snprintf(dir, sizeof dir, "%.40s/conf.XXXXXX", tmp ? tmp : "/tmp");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+	snprintf(sub, sizeof sub, "%s/d", dir);
+	ck_assert_int_eq(mkdir(sub, 0700), 0);
+}
+
+static void teardown_dir(void)
+{
+	static const char *const names[] = { "main", "d/a.conf", "d/b.conf", "d/c.off", "d" };
+	char path[200];
+
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, names[i]);
+		remove(path);
+	}
+	ck_assert_int_eq(rmdir(dir), 0);
+	teardown();
+}
+
+START_TEST(an_included_file_stands_where_its_name_does)
+{
+	char want[200];
+
+	made("d/b.conf", "route = b smtp://b:2\n");
+	made("d/a.conf", "route = a smtp://a:1\nhostname = a.test\n");
+	made("d/c.off", "smtp_port = 99\n");
+	conf_file(&conf, made("main", "route = m smtp://m:1\ninclude = d/*.conf # all of them\nroute = z smtp://z:1\ninclude = none/*.conf\n"));
+	ck_assert_str_eq(errors(), "");
+	ck_assert_uint_eq(t.line.n, 4);
+	ck_assert_str_eq(t.line.item[1].text, "a smtp://a:1");
+	ck_assert_str_eq(t.line.item[2].text, "b smtp://b:2");
+	ck_assert_str_eq(t.line.item[3].text, "z smtp://z:1");
+	ck_assert_uint_eq(t.number, 25);
+	snprintf(want, sizeof want, "%s/d/a.conf:2", dir);
+	ck_assert_str_eq(conf_where(&conf, "hostname"), want);
+}
+END_TEST
+
+START_TEST(what_is_wrong_with_an_included_file_is_told_with_its_place)
+{
+	static const struct { const char *main, *a, *want; } row[] = {
+		{ "include = d/a.conf\n", "smtp_port = x\n", "/d/a.conf:1: smtp_port" },
+		{ "include = d/b.conf\n", "", "/d/b.conf: cannot be read: No such file" },
+		{ "include =\n", "", "/main:1: include needs the path" },
+		{ "include = main\n", "", "/main:1: the 9th file inside each other. Does one of them include itself?" },
+		{ "include = d/a.conf\ninclude = d/a.conf\n", "hostname = x.test\n", "hostname was set in " },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		conf_end(&conf);
+		setup();
+		made("d/a.conf", row[i].a);
+		conf_file(&conf, made("main", row[i].main));
+		ck_assert_msg(strstr(errors(), row[i].want), "%zu: %s", i, errors());
+	}
+	conf_end(&conf);
+	setup();
+	conf_option(&conf, "include = /etc/passwd");
+	ck_assert_str_eq(errors(), "-o: include is for files. Name a file with -c.\n");
+}
+END_TEST
+
+START_TEST(the_environment_may_name_a_file_that_holds_the_value)
+{
+	char one[200], two[200], *env[] = { one, two, NULL };
+
+	snprintf(one, sizeof one, "FARDEL_HOSTNAME_FILE=%s", made("d/a.conf", " secret.test\n"));
+	snprintf(two, sizeof two, "FARDEL_ROUTE_FILE=%s", made("d/b.conf", "a smtp://a:1\nb smtp://b:2\n"));
+	conf_environment(&conf, "FARDEL_", env);
+	ck_assert_str_eq(errors(), "");
+	ck_assert_str_eq(t.name, "secret.test");
+	ck_assert_uint_eq(t.line.n, 2);
+	ck_assert_str_eq(conf_where(&conf, "hostname"), "FARDEL_HOSTNAME_FILE");
+	snprintf(one, sizeof one, "FARDEL_HOSTNAME_FILE=/nonexistent/name");
+	conf_environment(&conf, "FARDEL_", env);
+	ck_assert_str_eq(errors(), "FARDEL_HOSTNAME_FILE: /nonexistent/name cannot be read: No such file or directory.\n");
+}
+END_TEST
+
 START_TEST(what_is_printed_can_be_read_again)
 {
 	struct buf out = { 0 };
@@ -308,6 +410,12 @@ Suite *lib_conf_suite(void)
 	tcase_add_test(c, what_is_printed_can_be_read_again);
 	tcase_add_test(c, distance_counts_slips_of_typing);
 	tcase_add_test(c, long_and_hostile_text_is_survived);
+	suite_add_tcase(s, c);
+	c = tcase_create("files");
+	tcase_add_checked_fixture(c, setup_dir, teardown_dir);
+	tcase_add_test(c, an_included_file_stands_where_its_name_does);
+	tcase_add_test(c, what_is_wrong_with_an_included_file_is_told_with_its_place);
+	tcase_add_test(c, the_environment_may_name_a_file_that_holds_the_value);
 	suite_add_tcase(s, c);
 	return s;
 }

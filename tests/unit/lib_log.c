@@ -98,6 +98,42 @@ START_TEST(a_field_that_does_not_fit_is_left_out_as_a_whole)
 }
 END_TEST
 
+static const struct { struct str value; const char *json; } json_values[] = {
+	{ S("two words"), ",\"v\":\"two words\"" },
+	{ S("say \"x\" \\ y\r\n"), ",\"v\":\"say \\\"x\\\" \\\\ y\\u000d\\u000a\"" },
+	{ S("M\xc3\xbcller"), ",\"v\":\"M\xc3\xbcller\"" },
+	{ S("\xff"), ",\"v\":\"\\ufffd\"" },
+	{ S(""), "" },
+};
+
+START_TEST(a_line_is_a_json_object_when_that_is_asked_for)
+{
+	char want[400];
+
+	log_written_as(LOG_JSON);
+	log_event(LOG_WARN, "event", LF(L_TEXT("id", "1"), L_STR("v", json_values[_i].value), L_NUM("n", -5)));
+	log_written_as(LOG_PLAIN);
+	snprintf(want, sizeof want, "{\"time\":\"2023-11-14T22:13:20Z\",\"level\":\"warn\",\"event\":\"event\",\"id\":\"1\"%s,\"n\":-5}\n",
+		json_values[_i].json);
+	ck_assert_str_eq(logged(), want);
+}
+END_TEST
+
+START_TEST(a_json_object_that_grows_too_long_is_still_whole)
+{
+	char wide[600];
+	struct str v = { wide, sizeof wide };
+
+	memset(wide, '\n', sizeof wide);
+	log_written_as(LOG_JSON);
+	log_event(LOG_INFO, "e", LF(L_STR("a", v), L_STR("b", v), L_NUM("n", 7)));
+	log_written_as(LOG_PLAIN);
+	logged();
+	ck_assert_uint_le(text.n, 4098);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&text), "\\u000a\",\"n\":7}\n"));
+}
+END_TEST
+
 START_TEST(levels_have_names_and_a_threshold)
 {
 	log_text(LOG_DEBUG, "one", "never %s", "seen");
@@ -183,6 +219,8 @@ Suite *lib_log_suite(void)
 	tcase_add_loop_test(t, a_value_is_one_word_or_quoted_and_never_another_line, 0, (int)(sizeof values / sizeof *values));
 	tcase_add_test(t, a_long_value_is_cut);
 	tcase_add_test(t, a_field_that_does_not_fit_is_left_out_as_a_whole);
+	tcase_add_loop_test(t, a_line_is_a_json_object_when_that_is_asked_for, 0, sizeof json_values / sizeof *json_values);
+	tcase_add_test(t, a_json_object_that_grows_too_long_is_still_whole);
 	tcase_add_test(t, levels_have_names_and_a_threshold);
 	tcase_add_test(t, the_file_is_for_its_owner_and_is_appended_to);
 	tcase_add_test(t, after_a_rotation_the_file_is_made_anew);

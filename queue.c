@@ -159,13 +159,13 @@ static void dest_back(struct timer *t)
 	dest_is_runnable(d);    /* nobody waits: then it is forgotten */
 }
 
-struct dest *dest_for(struct str domain)
+struct dest *dest_for(struct str domain, const struct addr *from)
 {
 	struct way way = { 0 };
 	struct map_node *x;
 	struct dest *d;
 
-	queue.conf.way(queue.conf.arg, domain, &way);
+	queue.conf.way(queue.conf.arg, domain, from, &way);
 	x = map_get(&dests, str_of(way.key));
 	if (x)
 		return owner_of(x, struct dest, node);
@@ -256,13 +256,27 @@ void dest_went(struct dest *d, enum blame blame, const struct reply *why, bool d
 
 /* ---- entries and their time */
 
+/* NULL: no memory, or the sender decides and is not known. */
 static struct dest *dest_of_entry(struct entry *e)
 {
-	if (!e->domain->dest) {
-		e->domain->dest = dest_for(str_of(e->domain->name));
-		if (e->domain->dest)
-			dest_hold(e->domain->dest);
+	struct str sender = str_of(e->domain->name), domain = sender;
+	bool known = str_cut(&sender, ' ', &domain);
+	struct addr from = { .domain = sender };
+	struct way way = { 0 };
+
+	if (e->domain->dest)
+		return e->domain->dest;
+	if (!known) {
+		queue.conf.way(queue.conf.arg, domain, NULL, &way);
+		e->domain->by_sender = way.by_sender;
+	} else if (!str_cut_last(&from.domain, '@', &from.local)) {
+		from = (struct addr){ { "", 0 }, { "", 0 } };
 	}
+	if (e->domain->by_sender)
+		return NULL;
+	e->domain->dest = dest_for(domain, known ? &from : NULL);
+	if (e->domain->dest)
+		dest_hold(e->domain->dest);
 	return e->domain->dest;
 }
 
@@ -283,11 +297,11 @@ static void entry_is_due(struct entry *e)
 		wait_in(e, &suspects);
 		return;
 	}
-	if (!e->domain) {
+	d = e->domain ? dest_of_entry(e) : NULL;
+	if (entry_is_blind(e)) {
 		wait_in(e, &blind);
 		return;
 	}
-	d = dest_of_entry(e);
 	if (!d) {
 		heap_put(&schedule, &e->due, loop_wall() + 60);
 		return;

@@ -126,10 +126,11 @@ struct transport {
 	unsigned in_all;                /* at most, for all of them; 0: queue_config.couriers */
 	void (*deliver)(struct transport *, struct bundle *);
 };
-/* Which way for a domain (lower case). Domains with an equal key share a destination; shared: also a transaction. */
+/* Which way for a domain (lower case) and a sender. What has an equal key shares a destination; shared: also a transaction. */
 struct way {
 	char key[300];
 	bool shared;
+	bool by_sender;                 /* asked without a sender: for some it is another way, so a file is read before it waits anywhere */
 	struct transport *transport;
 };
 
@@ -147,7 +148,7 @@ struct queue_config {
 	uint64_t message_size;          /* ceiling for a file taken back in */
 	uint64_t reserve;               /* octets of the disk (a tenth of it at most) that new mail must leave free; 0: it may be full */
 	unsigned couriers;              /* in all, of a transport that says nothing else */
-	void (*way)(void *arg, struct str domain, struct way *out);
+	void (*way)(void *arg, struct str domain, const struct addr *from, struct way *out);    /* from NULL: not known yet */
 	/* Appends a whole report (header and body, CRLF) about the recipients of m with this event
 	 * (or, delayed, all that are open) to out. next_try: Unix seconds of the next attempt (delayed). False: no memory. */
 	bool (*report)(void *arg, enum report_kind, const struct mail *m, unsigned event, int64_t next_try, struct buf *out);

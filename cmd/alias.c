@@ -17,7 +17,13 @@
 static struct settings set;
 static struct aliases *aliases;
 static bool explains;                           /* hosts, too */
+static const struct addr *sender;               /* whose mail it would be; NULL: anybody's */
 static struct buf domains;                      /* where mail goes by hosts: a LF before and behind each */
+
+static const char *usage(void)
+{
+	return explains ? "write fardel explain [--from SENDER] [-c FILE] ADDRESS" : "write fardel alias [-c FILE] ADDRESS";
+}
 
 static const char *command(void) { return explains ? "explain" : "alias"; }
 
@@ -163,7 +169,7 @@ static bool show_way(struct look *l, const struct addr *a, const char *before)
 	str_copy(domain, sizeof domain, a->domain);
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
-	route_find(&set.routes, str_of(domain), &r);
+	route_find(&set.routes, str_of(domain), sender, &r);
 	if (r.kind == ROUTE_LOCAL)
 		return show_mailbox(l, a, before);
 	note_domain(domain);
@@ -183,10 +189,23 @@ static bool facts_are_there(struct look *l, const struct expansion *x)
 	for (size_t i = 0; i < x->n; i++) {
 		struct route r;
 
-		route_find(&set.routes, x->to[i].domain, &r);
+		route_find(&set.routes, x->to[i].domain, sender, &r);
 		there &= r.kind != ROUTE_LOCAL || fact(l->facts, FACT_MAILBOX, x->to[i].local) != NULL;
 	}
 	return there;
+}
+
+/* A null sender is an empty address. NULL, or what is wrong with it. */
+static const char *take_sender(const char *text)
+{
+	static char kept[ADDR_MAX + 1];
+	static struct addr from;
+
+	from = (struct addr){ { "", 0 }, { "", 0 } };
+	sender = &from;
+	if (!*text || !strcmp(text, "<>"))
+		return NULL;
+	return str_copy(kept, sizeof kept, str_of(text)) ? parse_address(str_of(kept), false, &from) : "it is too long";
 }
 
 static bool show_found(struct look *l, const struct expansion *x)
@@ -199,8 +218,10 @@ static bool show_found(struct look *l, const struct expansion *x)
 		return true;
 	}
 	printf("It stands for %s", what_kind(x));
-	if (x->kind == ALIAS_LIST)
+	if (x->kind == ALIAS_LIST) {
+		take_sender(x->owner);          /* that one decides on the way */
 		printf(", sent on with the sender %s", x->owner);
+	}
 	printf(":\n");
 	for (size_t i = 0; i < x->n; i++) {
 		printf("    ");
@@ -269,7 +290,7 @@ static int explain_domains(int status)
 	struct str rest = buf_view(&domains), domain;
 
 	while (explains && str_cut(&rest, '\n', &domain)) {
-		int s = domain.n ? explain_domain(&set, domain) : 0;
+		int s = domain.n ? explain_domain(&set, domain, sender) : 0;
 
 		if (s && !status)
 			status = s;
@@ -312,11 +333,15 @@ int cmd_alias(int argc, char **argv)
 	for (int i = 1; i < argc && !wrong; i++) {
 		if (arguments_take(&args, argc, argv, &i, &wrong))
 			continue;
-		wrong = argv[i][0] == '-' || address ? explains ? "write fardel explain [-c FILE] ADDRESS" : "write fardel alias [-c FILE] ADDRESS" : NULL;
+		if (explains && !strcmp(argv[i], "--from") && i + 1 < argc) {
+			wrong = take_sender(argv[++i]);
+			continue;
+		}
+		wrong = argv[i][0] == '-' || address ? usage() : NULL;
 		address = argv[i];
 	}
 	if (wrong || !address) {
-		fprintf(stderr, "fardel %s: %s\n", command(), wrong ? wrong : explains ? "write fardel explain [-c FILE] ADDRESS" : "write fardel alias [-c FILE] ADDRESS");
+		fprintf(stderr, "fardel %s: %s\n", command(), wrong ? wrong : usage());
 		return EX_USAGE;
 	}
 	status = start(&args);

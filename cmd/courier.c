@@ -1047,7 +1047,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	c->idle.wanted = something_came;
 	c->patience.expired = patience_ends;
 	c->seed = rand_u64();
-	route_find(config->routes, str_of(dest_domain(b->dest)), &c->route);
+	route_find(config->routes, str_of(dest_domain(b->dest)), &b->mail->from.addr, &c->route);
 	c->hosts = calloc(1, sizeof *c->hosts);
 	c->facts = facts_new(&c->look, MX_LOOKUPS);
 	if (!c->hosts || !c->facts || !take_bundle(c, b)) {
@@ -1073,12 +1073,13 @@ void courier_configure(const struct courier_config *c)
 	}
 }
 
-void courier_way(void *arg, struct str domain, struct way *out)
+void courier_way(void *arg, struct str domain, const struct addr *from, struct way *out)
 {
 	struct route r;
 
 	(void)arg;
-	route_find(config->routes, domain, &r);
+	route_find(config->routes, domain, from, &r);
+	out->by_sender = r.by_sender;
 	out->shared = r.shared && r.kind != ROUTE_LOCAL;
 	out->transport = r.kind == ROUTE_LOCAL ? &local : &remote;
 	/* local domains are apart: a mailbox that refuses is a result, whoever else the message is for */

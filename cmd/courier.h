@@ -15,7 +15,7 @@ struct courier_config {                 /* borrowed */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };
 void courier_configure(const struct courier_config *);
-/* For struct queue_config.way: which key and transport for a domain. arg is not used. */
-void courier_way(void *arg, struct str domain, struct way *out);
+/* For struct queue_config.way: which key and transport for a domain and a sender. arg is not used. */
+void courier_way(void *arg, struct str domain, const struct addr *from, struct way *out);
 
 #endif

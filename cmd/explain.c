@@ -151,6 +151,8 @@ static void say_hosts(const struct asked *a)
 		printf("  Of another host the address, or what it demands, cannot be found out now.\n");
 	if (a->route.login)
 		printf("  We log in there as %s.\n", a->route.login->user);
+	if (a->route.by_sender)
+		printf("  For some senders it is another way: say --from SENDER.\n");
 	say_policy(a);
 }
 
@@ -178,13 +180,13 @@ static int tell(const struct asked *a, struct str domain)
 	return a->hosts.why.code >= 500 && !a->hosts.local_fault ? 1 : EX_TEMPFAIL;
 }
 
-int explain_domain(const struct settings *set, struct str domain)
+int explain_domain(const struct settings *set, struct str domain, const struct addr *from)
 {
 	static struct asked a;
 	int status;
 
 	a = (struct asked){ .set = set, .self = { .hostname = set->hostname, .dane = set->tls_out != TLS_OUT_NO, .inet = set->inet } };
-	route_find(&set->routes, domain, &a.route);
+	route_find(&set->routes, domain, from, &a.route);
 	status = ask(&a);
 	return status ? status : tell(&a, domain);
 }

@@ -5,7 +5,7 @@
 #include "cmd/settings.h"
 
 /* Looks the hosts up as the queue would, and prints them in the order in which they are called, with what TLS each must show. Waits for the
- * DNS, 30 s at most. An exit status: 0; 1: no mail can go there, for good; 75: it cannot be found out now; 78, 71. */
-int explain_domain(const struct settings *, struct str domain);
+ * DNS, 30 s at most. from NULL: for anybody's mail. An exit status: 0; 1: no mail can go there, for good; 75: it cannot be found out now; 78, 71. */
+int explain_domain(const struct settings *, struct str domain, const struct addr *from);
 
 #endif

@@ -97,7 +97,7 @@ static enum verdict mail_rule(void *arg, const struct subject *s, struct facts *
 	str_copy(domain, sizeof domain, from->addr.domain);
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
-	route_find(&settings->routes, str_of(domain), &r);
+	route_find(&settings->routes, str_of(domain), NULL, &r);
 	return r.kind == ROUTE_MX ? sender_domain(f, &from->addr, why) : ACCEPT;
 }
 
@@ -138,7 +138,7 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 	str_copy(domain, sizeof domain, to->addr.domain);
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
-	route_find(&settings->routes, str_of(domain), &r);
+	route_find(&settings->routes, str_of(domain), NULL, &r);
 	if (!may_relay(s) && r.kind != ROUTE_LOCAL && !route_is_local(&settings->routes, str_of(domain))) {
 		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
 		return REFUSE;
@@ -1137,7 +1137,7 @@ static const struct command {
 		"retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
-	{ "explain", cmd_explain, SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },
+	{ "explain", cmd_explain, "[--from SENDER] " SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },
 	{ "newaliases", cmd_newaliases, SETTINGS, "look at the aliases; there is nothing to be built" },
 	{ "mkmailbox", cmd_mkmailbox, SETTINGS " USER...", "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "[-d] FILE USER", "write a user's password into a file of users" },

@@ -62,8 +62,9 @@ static const struct conf_row rows[] = {
 	{ .name = "route", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
 		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, smtp+starttls:// (587), smtps:// (465, TLS from\n"
 		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx; with HOST,HOST the second is asked when the first is of no use. DOMAIN\n"
-		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME password_file=PATH to log in, and tls=encrypt for a host whose certificate cannot be\n"
-		"checked: with smtp+starttls:// and smtps:// it is. One a line, may be repeated." },
+		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME password_file=PATH to log in,\n"
+		"tls=encrypt for a host whose certificate cannot be checked (with smtp+starttls:// and smtps:// it is), and from=SENDER for a rule\n"
+		"that holds for mail from an address or a domain. One a line, may be repeated." },
 	{ .name = "resolver", .kind = CONF_TEXT, .at_start = true, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
 		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },
 	{ .name = "inet", .kind = CONF_TEXT, .offset = AT(inet_text), .preset = "prefer4", .help =
@@ -461,6 +462,7 @@ static void make_routes(struct settings *s)
 			read_password(s, &l->item[i], &rule->login);
 		r->n++;
 	}
+	routes_tell_apart(r);
 }
 
 bool settings_can_send(struct settings *s)

@@ -436,7 +436,7 @@ static void drop_nobody(struct run *r)
 		const struct fact *box = NULL;
 		struct route way;
 
-		route_find(r->aliases->config.routes, x->addr.domain, &way);
+		route_find(r->aliases->config.routes, x->addr.domain, NULL, &way);
 		if (r->facts && way.kind == ROUTE_LOCAL && !is_postmaster(x->addr.local)) {
 			box = fact(r->facts, FACT_MAILBOX, x->addr.local);
 			r->waits |= !box;
@@ -570,7 +570,7 @@ static void note_nobody(struct aliases *a, const struct alias_entry *e, const st
 	for (size_t i = 0; i < x->n; i++) {
 		struct route way;
 
-		route_find(a->config.routes, x->to[i].domain, &way);
+		route_find(a->config.routes, x->to[i].domain, NULL, &way);
 		if (way.kind != ROUTE_LOCAL || !nobody(arg, &x->to[i]))
 			continue;
 		snprintf(text, sizeof text, "%.200s:%u: " STR_FMT " stands for " STR_FMT ", who has no mailbox. Make it: fardel mkmailbox " STR_FMT,

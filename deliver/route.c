@@ -1,11 +1,10 @@
-/* Which way to a domain. */
+/* Which way to a domain, for a sender. */
 #include "deliver/route.h"
 
 #include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "fardel.h"
 #include "lib/buf.h"
 
 static const struct scheme {
@@ -189,8 +188,30 @@ static const char *parse_url(struct str text, const struct scheme *scheme, struc
 	return parse_hosts(text, scheme->port, r);
 }
 
-static const char *take_option(struct str word, struct route *r, struct route_login *login)
+/* "anna@example.org", "example.org", ".example.org", "<>" */
+static const char *take_from(struct str text, struct route_rule *rule)
 {
+	struct str domain = text, local;
+
+	if (rule->from[0])
+		return "from= stands there twice: write a rule for each sender";
+	if (!str_eq(text, STR("<>"))) {
+		if (str_cut_last(&domain, '@', &local) ? !local.n || !name_ok(domain) : !name_ok(str_from(text, text.n && text.p[0] == '.')))
+			return "from= needs a sender: anna@example.org, example.org, .example.org (all below it) or <>";
+	}
+	if (!str_copy(rule->from, sizeof rule->from, text))
+		return "the sender is too long";
+	lower(rule->from);
+	return NULL;
+}
+
+static const char *take_option(struct str word, struct route_rule *rule)
+{
+	struct route *r = &rule->to;
+	struct route_login *login = &rule->login;
+
+	if (str_starts_nocase(word, STR("from=")))
+		return take_from(str_from(word, 5), rule);
 	if (str_eq_nocase(word, STR("tls=encrypt")) || str_eq_nocase(word, STR("tls=verify"))) {
 		r->tls = str_eq_nocase(word, STR("tls=encrypt")) ? ROUTE_TLS_ENCRYPT : ROUTE_TLS_VERIFY;
 		return r->kind == ROUTE_SMTP ? NULL : "tls= is for smtp routes";
@@ -201,7 +222,7 @@ static const char *take_option(struct str word, struct route *r, struct route_lo
 	if (str_starts_nocase(word, STR("password_file=")))
 		return str_copy(login->file, sizeof login->file, str_from(word, 14)) && login->file[0] == '/' ? NULL :
 			"password_file= needs the whole path of a file";
-	return "behind a route there may be user=NAME, password_file=PATH and tls=verify or tls=encrypt";
+	return "behind a route there may be from=SENDER, user=NAME, password_file=PATH and tls=verify or tls=encrypt";
 }
 
 static bool any_address(const struct route *r)
@@ -248,8 +269,10 @@ static bool make_key(const struct scheme *scheme, struct route *r, const struct 
 	return fits;
 }
 
-static const char *parse_way(struct str text, struct str options, struct route *r, struct route_login *login)
+static const char *parse_way(struct str text, struct str options, struct route_rule *rule)
 {
+	struct route *r = &rule->to;
+	struct route_login *login = &rule->login;
 	const struct scheme *scheme = NULL;
 	const char *wrong = NULL;
 	struct str word;
@@ -262,7 +285,7 @@ static const char *parse_way(struct str text, struct str options, struct route *
 	else if (!str_eq_nocase(text, STR("mx")))
 		wrong = "a route is smtp://host:port, smtp+starttls://, smtps://, lmtp://host:port, lmtp:///path or mx";
 	while (!wrong && str_word(&options, &word))
-		wrong = take_option(word, r, login);
+		wrong = take_option(word, rule);
 	if (!wrong)
 		wrong = check_way(r, login);
 	if (!wrong && scheme && !r->path[0] && !make_key(scheme, r, login))
@@ -282,7 +305,7 @@ const char *route_parse(struct str text, struct route_rule *out)
 	if (!str_copy(out->domain, sizeof out->domain, domain))
 		return "the domain is too long";
 	lower(out->domain);
-	return parse_way(way, text, &out->to, &out->login);
+	return parse_way(way, text, out);
 }
 
 bool route_is_local(const struct routes *r, struct str domain)
@@ -319,23 +342,66 @@ static void make_mx(const struct routes *r, struct str domain, struct route *out
 	snprintf(out->key, sizeof out->key, "mx %s", out->domain);
 }
 
-void route_find(const struct routes *r, struct str domain, struct route *out)
+/* How closely a rule names a sender: 0 not at all, 1 as all do, then suffixes by length, domains, addresses above all. */
+static size_t sender_closeness(const struct route_rule *rule, const struct addr *from)
+{
+	struct str domain = str_of(rule->from), local;
+
+	if (!rule->from[0])
+		return 1;
+	if (str_eq(domain, STR("<>")))
+		return from->local.n ? 0 : DOMAIN_MAX + 4;
+	if (!from->domain.n)
+		return 0;
+	if (str_cut_last(&domain, '@', &local))
+		return str_eq_nocase(local, from->local) && str_eq_nocase(domain, from->domain) ? DOMAIN_MAX + 4 : 0;
+	if (rule->from[0] == '.')
+		return str_ends_nocase(from->domain, domain) ? 1 + domain.n : 0;
+	return str_eq_nocase(domain, from->domain) ? DOMAIN_MAX + 3 : 0;
+}
+
+void routes_tell_apart(struct routes *r)
+{
+	for (size_t i = 0; i < r->n; i++) {
+		struct route_rule *rule = &r->rule[i];
+		size_t n = strlen(rule->to.key), room = sizeof rule->to.key - 12;
+
+		for (size_t k = 0; k < i && rule->login.user[0]; k++)
+			if (!strcmp(r->rule[k].to.key, rule->to.key) && memcmp(&r->rule[k].login, &rule->login, sizeof rule->login) != 0) {
+				n = n < room ? n : room;
+				snprintf(rule->to.key + n, sizeof rule->to.key - n, " #%zu", i + 1);
+				break;
+			}
+	}
+}
+
+void route_find(const struct routes *r, struct str domain, const struct addr *from, struct route *out)
 {
 	const struct route_rule *best = NULL;
-	size_t best_is = 0;
+	size_t best_is = 0, best_from = 0, asks = 0;
 
 	for (size_t i = 0; domain.n && i < r->n; i++) {
-		size_t is = closeness(&r->rule[i], domain);
-		if (is > best_is) {
+		const struct route_rule *rule = &r->rule[i];
+		size_t is = closeness(rule, domain), f = from || !rule->from[0] ? sender_closeness(rule, from) : 0;
+
+		if (!from && rule->from[0] && is > asks)
+			asks = is;
+		if (f && (is > best_is || (is == best_is && is && f > best_from))) {
 			best_is = is;
-			best = &r->rule[i];
+			best_from = f;
+			best = rule;
 		}
 	}
-	if (best_is <= DOMAIN_MAX + 1 && route_is_local(r, domain))
+	if (best_is <= DOMAIN_MAX + 1 && route_is_local(r, domain)) {
 		*out = (struct route){ .kind = ROUTE_LOCAL, .key = "local" };
-	else if (best && best->to.kind != ROUTE_MX) {
+		out->by_sender = asks > DOMAIN_MAX + 1;
+		return;
+	}
+	if (best && best->to.kind != ROUTE_MX) {
 		*out = best->to;
 		out->login = best->login.user[0] ? &best->login : NULL;
-	} else
+	} else {
 		make_mx(r, domain, out);
+	}
+	out->by_sender = asks && asks >= best_is;
 }

@@ -1,7 +1,8 @@
-/* Which way to a domain: the local mailboxes, a configured route or the domain's MX. Pure. */
+/* Which way to a domain, for a sender: the local mailboxes, a configured route or the domain's MX. Pure. */
 #ifndef DELIVER_ROUTE_H
 #define DELIVER_ROUTE_H
 
+#include "fardel.h"
 #include "lib/str.h"
 
 /* Any: as it is done for MX hosts. Verify: the host must show a certificate for its name. */
@@ -32,10 +33,12 @@ struct route {
 	bool tls_first;                 /* from the first octet (smtps://) */
 	const struct route_login *login;        /* of the rule; NULL: none */
 	bool shared;                    /* several domains may share one transaction */
+	bool by_sender;                 /* found without a sender; for some senders it is another one */
 };
 
 struct route_rule {
 	char domain[256];               /* exact, ".example.org" (all below it) or "*" */
+	char from[ADDR_MAX + 1];        /* senders that it is for: an address, a domain, ".example.org", "<>"; "": all */
 	struct route to;
 	struct route_login login;       /* user "": none */
 };
@@ -51,11 +54,15 @@ struct routes {
 
 /* "example.org smtp://127.0.0.1:2600", "* lmtp://[::1]:24", "x.test lmtp:///run/lmtp.sock", "x.test mx",
  * "* smtp+starttls://anna:secret@relay.example", "* smtps://relay.example user=anna password_file=/etc/relay tls=encrypt",
- * "* smtp://a.example,b.example:2525" (b where a is of no use). Ports left out: 25, lmtp 24, smtp+starttls 587, smtps 465. In a URL's user and password %XX stands for an octet. NULL, or what is wrong. */
+ * "* smtp://a.example,b.example:2525" (b where a is of no use), "* smtp://a.example from=anna@example.org". Ports left out: 25, lmtp 24,
+ * smtp+starttls 587, smtps 465. In a URL's user and password %XX stands for an octet. NULL, or what is wrong. */
 const char *route_parse(struct str text, struct route_rule *out);
-/* Exact before suffix (longer first) before "*"; a local domain is local unless a rule names it exactly. Domain in lower case.
- * No domain at all (RCPT TO:<postmaster>) is local. Of equal rules the first counts. */
-void route_find(const struct routes *, struct str domain, struct route *out);
+/* Rules with the same way but another login get a key of their own. After the last password was read. */
+void routes_tell_apart(struct routes *);
+/* Exact before suffix (longer first) before "*"; among rules that name the domain as closely, the sender's address before its domain before
+ * a suffix of that before no sender. A local domain is local unless a rule names it exactly. Domain in lower case. No domain at all
+ * (RCPT TO:<postmaster>) is local. Of equal rules the first counts. from NULL: rules for certain senders count only for by_sender. */
+void route_find(const struct routes *, struct str domain, const struct addr *from, struct route *out);
 bool route_is_local(const struct routes *, struct str domain);
 
 #endif

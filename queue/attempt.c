@@ -174,7 +174,7 @@ static void later(struct entry *e, int64_t seconds)
 void attempt_put_back(struct attempt *a)
 {
 	struct entry *e = a->entry;
-	bool nothing_new = !e->domain && !a->moved;
+	bool nothing_new = entry_is_blind(e) && !a->moved;
 
 	close_attempt(a);
 	e->state = ENTRY_SCHEDULED;
@@ -346,12 +346,15 @@ static void lay_ready(struct bundle *b, bool first)
 	dest_is_runnable(d);
 }
 
+/* It did not wait for a destination's turn. */
+static bool opened_blind(const struct entry *e) { return entry_is_plus(e) || entry_is_blind(e); }
+
 /* Where does a recipient's mail go? Neighbours in the envelope mostly share a domain. */
-static struct dest *dest_of_rcpt(const struct rcpt *r, const struct rcpt *last, struct dest *last_dest)
+static struct dest *dest_of_rcpt(const struct attempt *a, const struct rcpt *r, const struct rcpt *last, struct dest *last_dest)
 {
 	if (last && last_dest && str_eq(last->to.addr.domain, r->to.addr.domain))
 		return last_dest;
-	return dest_for(r->to.addr.domain);
+	return dest_for(r->to.addr.domain, &a->mail->from.addr);
 }
 
 /* The bundle of this attempt that the recipient belongs into. A destination that is not shared by transaction has one for each
@@ -383,7 +386,7 @@ static void gather(struct attempt *a)
 
 		if (r->state != RCPT_OPEN || !r->mine)
 			continue;
-		d = dest_of_rcpt(r, last, d);
+		d = dest_of_rcpt(a, r, last, d);
 		last = r;
 		b = d && !d->down ? bundle_for(a, d, r) : NULL;
 		if (!b)
@@ -392,7 +395,7 @@ static void gather(struct attempt *a)
 			d->gather = NULL;
 			end_bundle(b);
 		} else if (b->n == 1) {
-			lay_ready(b, !entry_is_plus(a->entry));
+			lay_ready(b, !opened_blind(a->entry));
 		}
 	}
 }
@@ -543,7 +546,7 @@ bool attempt_park_one(void)
 	for (struct node *x = list_first(&open_attempts); x; x = list_next(&open_attempts, x)) {
 		struct attempt *a = owner_of(x, struct attempt, open);
 
-		if (a->started || !a->bundles.n || !entry_is_plus(a->entry))
+		if (a->started || !a->bundles.n || !opened_blind(a->entry))
 			continue;
 		drop_unstarted(a);
 		attempt_settle(a);

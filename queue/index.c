@@ -128,6 +128,15 @@ fail:
 	return NULL;
 }
 
+static void domain_leave(struct domain *d)
+{
+	if (!d || --d->entries)
+		return;
+	map_remove(&domains, &d->node);
+	dest_release(d->dest);
+	free(d);
+}
+
 void index_drop(struct entry *e)
 {
 	struct entry **at = &e->msg->entries;
@@ -137,22 +146,35 @@ void index_drop(struct entry *e)
 		at = &(*at)->sibling;
 	*at = e->sibling;
 	message_drop_if_empty(e->msg);
-	if (e->domain && --e->domain->entries == 0) {
-		map_remove(&domains, &e->domain->node);
-		dest_release(e->domain->dest);
-		free(e->domain);
-	}
+	domain_leave(e->domain);
 	entries--;
 	free(e);
 }
 
-void index_learn(struct entry *e, struct str domain)
+bool entry_is_blind(const struct entry *e) { return !e->domain || e->domain->by_sender; }
+
+void index_learn(struct entry *e, struct str domain, const struct addr *from)
 {
-	if (e->domain)
+	struct buf key = { 0 };
+	struct way way = { 0 };
+	struct domain *d = NULL;
+
+	if (!entry_is_blind(e))
 		return;
-	e->domain = domain_get(domain);
-	if (e->domain)
-		e->domain->entries++;
+	queue.conf.way(queue.conf.arg, domain, NULL, &way);
+	buf_str(&key, domain);
+	if (way.by_sender && from->local.n)
+		buf_printf(&key, " " STR_FMT "@" STR_FMT, STR_ARG(from->local), STR_ARG(from->domain));
+	else if (way.by_sender)
+		buf_char(&key, ' ');
+	if (!key.bad)
+		d = domain_get(buf_view(&key));
+	buf_free(&key);
+	if (!d)
+		return;                 /* it stays blind */
+	domain_leave(e->domain);
+	e->domain = d;
+	d->entries++;
 }
 
 static void take_stamp(struct entry *e, const struct entry_name *n)
@@ -540,6 +562,7 @@ void index_forget_ways(void)
 
 		dest_release(d->dest);
 		d->dest = NULL;
+		d->by_sender = false;
 	}
 }
 

@@ -98,8 +98,9 @@ struct message {
 	bool delay_told;                /* one is in the queue, or on its way there */
 };
 struct domain {
-	struct map_node node;           /* key: the domain */
+	struct map_node node;           /* key: the domain; where senders decide on the way and the file was read, a blank and the sender behind it */
 	struct dest *dest;
+	bool by_sender;                 /* the sender decides and is not known: there is no dest */
 	size_t entries;                 /* of this domain: forgotten at 0 */
 	char name[];
 };
@@ -112,7 +113,7 @@ enum entry_state {
 struct entry {
 	struct message *msg;
 	struct entry *sibling;
-	struct domain *domain;          /* NULL: blind ("+" or a token): the file says where to, and it was not read yet or says several ways */
+	struct domain *domain;          /* NULL: the file says where to ("+" or a token), and it was not read yet or says several ways */
 	struct heap_node due;           /* key: next */
 	struct node wait;
 	struct list *waits_in;          /* ENTRY_WAITING */
@@ -131,7 +132,9 @@ struct message *index_message(struct str id);   /* or NULL */
 struct entry *entry_find(const struct message *, struct str dest);      /* or NULL */
 void index_drop(struct entry *);                /* its file is gone (state must not be ENTRY_OPEN) */
 void entry_name_of(const struct entry *, char name[NAME_ROOM]);
-void index_learn(struct entry *, struct str domain);    /* all that is open of a blind entry goes the way of this domain */
+/* All that is open of a blind entry goes the way of this domain and sender. */
+void index_learn(struct entry *, struct str domain, const struct addr *from);
+bool entry_is_blind(const struct entry *);      /* it must be opened to know where to */
 void index_forget_ways(void);                   /* every domain asks for its destination anew */
 size_t index_size(void);
 int index_read(void);                           /* all of cur/ at start; 0 or -1 with errno */
@@ -172,7 +175,7 @@ void schedule_entry(struct entry *);            /* it is new, closed again, or h
 void schedule_at(struct entry *, int64_t when); /* the same, in memory only, at another time than its stamp */
 void unschedule_entry(struct entry *);          /* it goes away or is opened */
 void look_after(struct entry *);                /* old enough for a delay notice or its end: open and see */
-struct dest *dest_for(struct str domain);       /* by the configured ways; NULL: no memory. Not held: dest_hold() it. */
+struct dest *dest_for(struct str domain, const struct addr *from);      /* by the configured ways; NULL: no memory. Not held: dest_hold() it. */
 void dest_hold(struct dest *);
 void dest_release(struct dest *);               /* NULL is fine */
 /* A bundle ended. BLAME_RCPT, BLAME_TALK: there was a conversation; delivered: somebody has got it. */

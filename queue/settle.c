@@ -264,7 +264,7 @@ static void split_free(struct split *s)
 	free(s->group);
 }
 
-static void split_add(struct split *s, struct rcpt *r)
+static void split_add(struct split *s, const struct addr *from, struct rcpt *r)
 {
 	struct group *g = &s->group[s->n];
 	struct map_node *other = map_get(&s->domains, r->to.addr.domain);
@@ -273,7 +273,7 @@ static void split_add(struct split *s, struct rcpt *r)
 		owner_of(other, struct group, by_domain)->tried |= r->deferred;
 		return;
 	}
-	queue.conf.way(queue.conf.arg, r->to.addr.domain, &g->way);
+	queue.conf.way(queue.conf.arg, r->to.addr.domain, from, &g->way);
 	g->first = r;
 	g->tried = r->deferred;
 	if (!map_put(&s->domains, &g->by_domain, r->to.addr.domain))
@@ -308,7 +308,7 @@ static bool split_make(struct attempt *a, struct split *s)
 		struct rcpt *r = &a->mail->rcpt[i];
 
 		if (r->state == RCPT_OPEN && r->mine)
-			split_add(s, r);
+			split_add(s, &a->mail->from.addr, r);
 	}
 	return true;
 }
@@ -467,20 +467,20 @@ static void learn_way(struct attempt *a)
 	const struct rcpt *first = NULL, *last = NULL;
 	struct way one, other;
 
-	for (size_t i = 0; !a->entry->domain && i < a->mail->nrcpt; i++) {
+	for (size_t i = 0; entry_is_blind(a->entry) && i < a->mail->nrcpt; i++) {
 		const struct rcpt *r = &a->mail->rcpt[i];
 
 		if (r->state != RCPT_OPEN || !r->mine || (last && str_eq(last->to.addr.domain, r->to.addr.domain)))
 			continue;
 		last = r;
-		queue.conf.way(queue.conf.arg, r->to.addr.domain, first ? &other : &one);
+		queue.conf.way(queue.conf.arg, r->to.addr.domain, &a->mail->from.addr, first ? &other : &one);
 		if (first && strcmp(one.key, other.key) != 0)
 			return;
 		if (!first)
 			first = r;
 	}
 	if (first)
-		index_learn(a->entry, first->to.addr.domain);
+		index_learn(a->entry, first->to.addr.domain, &a->mail->from.addr);
 }
 
 static void stay(struct attempt *a)

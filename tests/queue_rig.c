@@ -256,7 +256,7 @@ void rig_answers(const struct rig_answer *rows, size_t n)
 /* ---- what the queue asks for */
 
 /* *.near.example has a transport of its own; *.relay.example shares a smarthost; *.pool.example shares connections but no transaction; others stand alone. */
-static void way(void *arg, struct str domain, struct way *out)
+static void way(void *arg, struct str domain, const struct addr *from, struct way *out)
 {
 	(void)arg;
 	out->transport = str_ends_nocase(domain, STR(".near.example")) ? &rig.near : &rig.transport;
@@ -265,8 +265,11 @@ static void way(void *arg, struct str domain, struct way *out)
 		str_copy(out->key, sizeof out->key, STR("smtp://relay.example"));
 	else if (str_ends_nocase(domain, STR(".pool.example")))
 		str_copy(out->key, sizeof out->key, STR("pool"));
+	else if (str_ends_nocase(domain, STR(".split.example")))        /* everybody has a way of his own */
+		snprintf(out->key, sizeof out->key, "for %.*s", from ? (int)from->local.n : 0, from ? from->local.p : "");
 	else
 		str_copy(out->key, sizeof out->key, domain);
+	out->by_sender = !from && str_ends_nocase(domain, STR(".split.example"));
 }
 
 static bool report(void *arg, enum report_kind kind, const struct mail *m, unsigned event, int64_t next_try, struct buf *out)

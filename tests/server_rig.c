@@ -77,10 +77,11 @@ struct smtpd_config site_config;
 
 /* ---- beginning and end */
 
-static void no_way(void *arg, struct str domain, struct way *out)
+static void no_way(void *arg, struct str domain, const struct addr *from, struct way *out)
 {
 	(void)arg;
 	(void)domain;
+	(void)from;
 	memset(out, 0, sizeof *out);
 }
 

@@ -268,6 +268,35 @@ START_TEST(a_message_goes_to_the_best_host)
 }
 END_TEST
 
+static void with_room_for_idlers(void);
+
+START_TEST(two_senders_with_a_route_each_share_no_connection)
+{
+	struct peer *anna = peer_at(3, HELLO "C: MAIL FROM:<anna@x.test>\nC: RCPT TO:<b@z.test>\nC: DATA\n" TAKES
+		"C: MAIL FROM:<anna@x.test>\nC: RCPT TO:<b@z.test>\nC: DATA\n" TAKES BYE);
+	struct peer *ben = peer_at(4, HELLO "C: MAIL FROM:<ben@x.test>\nC: RCPT TO:<b@z.test>\nC: DATA\n" TAKES BYE);
+
+	route("* smtp://127.0.0.3:%u from=anna@x.test");
+	route("* smtp://127.0.0.4:%u from=x.test");
+	with_room_for_idlers();
+	mail_from = "FROM:<anna@x.test>";
+	put("b@z.test");
+	await(1);
+	mail_from = "FROM:<ben@x.test>";
+	put("b@z.test");
+	await(2);
+	mail_from = "FROM:<anna@x.test>";
+	put("b@z.test");
+	await(3);
+	mail_from = "FROM:<a@x.test>";
+	ck_assert_uint_eq(delivered, 3);
+	loop_advance(2500);
+	turn();
+	played(anna);
+	played(ben);
+}
+END_TEST
+
 /* ---- the next host */
 
 /* What the best host does; the second one takes the message at once. */
@@ -1469,7 +1498,7 @@ START_TEST(a_domain_has_a_way)
 	routes.nlocal = 1;
 	route("relayed.test smtp://relay.test");
 	route(".relayed.test smtp://relay.test:25");
-	courier_way(NULL, str_of(ways[_i].domain), &w);
+	courier_way(NULL, str_of(ways[_i].domain), NULL, &w);
 	ck_assert_str_eq(w.key, ways[_i].key);
 	ck_assert_str_eq(w.transport->name, ways[_i].transport);
 	ck_assert(w.shared == ways[_i].shared);
@@ -1752,6 +1781,7 @@ Suite *cmd_courier_suite(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_message_goes_to_the_best_host);
+	tcase_add_test(t, two_senders_with_a_route_each_share_no_connection);
 	tcase_add_loop_test(t, a_host_that_cannot_now_is_followed_by_the_next_at_once, 0, ROWS(useless));
 	tcase_add_loop_test(t, a_host_that_says_no_is_followed_by_nobody, 0, ROWS(refusals));
 	tcase_add_test(t, who_was_told_no_for_now_is_put_off_in_the_words_of_who_said_it);

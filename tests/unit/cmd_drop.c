@@ -24,10 +24,11 @@ static struct file_calls kernel;
 static struct queue_config conf;
 static struct drop_config drops;
 
-static void way(void *arg, struct str domain, struct way *out)
+static void way(void *arg, struct str domain, const struct addr *from, struct way *out)
 {
 	(void)arg;
 	(void)domain;
+	(void)from;
 	(void)out;
 	ck_abort_msg("nothing is delivered here");
 }

@@ -141,11 +141,11 @@ START_TEST(presets_make_a_whole_configuration)
 	ck_assert_int_eq(set.log_level, LOG_INFO);
 	ck_assert_uint_eq(set.sessions_per_address, 100);
 	ck_assert_str_eq(set.origin, "mail.example.org");
-	route_find(&set.routes, STR("mail.example.org"), &way);
+	route_find(&set.routes, STR("mail.example.org"), NULL, &way);
 	ck_assert_int_eq(way.kind, ROUTE_LOCAL);
-	route_find(&set.routes, STR("localhost"), &way);
+	route_find(&set.routes, STR("localhost"), NULL, &way);
 	ck_assert_int_eq(way.kind, ROUTE_LOCAL);
-	route_find(&set.routes, STR("example.org"), &way);
+	route_find(&set.routes, STR("example.org"), NULL, &way);
 	ck_assert_int_eq(way.kind, ROUTE_MX);
 	settings_free(&set);
 }

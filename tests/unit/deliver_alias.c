@@ -254,9 +254,9 @@ START_TEST(a_virtual_domain_is_ours_but_has_no_mailboxes)
 	ck_assert(!aliases_have_domain(aliases, STR("example.net")));   /* named, but local already */
 	ck_assert(!aliases_have_domain(aliases, STR("")));
 	ck_assert(route_is_local(&routes, STR("shop.test")));
-	route_find(&routes, STR("shop2.test"), &r);
+	route_find(&routes, STR("shop2.test"), NULL, &r);
 	ck_assert_int_eq(r.kind, ROUTE_LOCAL);
-	route_find(&routes, STR("shop3.test"), &r);
+	route_find(&routes, STR("shop3.test"), NULL, &r);
 	ck_assert_int_eq(r.kind, ROUTE_MX);
 }
 END_TEST

@@ -51,7 +51,7 @@ START_TEST(a_wrong_rule_is_refused_with_a_reason)
 		"* smtps://h password_file=/x", "* smtps://u:p@h password_file=/x", "* smtps://u:p@h user=u", "* smtps://h user=u password_file=x",
 		"* smtps://h tls=no", "* smtps://h x", "* lmtp://h tls=verify", "* lmtp://u:p@h", "* mx user=u password_file=/x", "* lmtp://", "* smtp:///x",
 		"* lmtp:///run/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "example.org ftp://h", "example.org smtp:h",
-		"example.org mx more", "example..org mx", ". mx", ".. mx", "*.example.org mx", "[192.0.2.1] mx", "ex/ample mx",
+		"example.org mx more", "* mx from=", "* mx from=a b", "* mx from=@x", "* mx from=a@", "* mx from=a@b from=c@d", "* mx from=.", "* mx from=<a@b>", "example..org mx", ". mx", ".. mx", "*.example.org mx", "[192.0.2.1] mx", "ex/ample mx",
 		"example.org smtp://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	};
 
@@ -92,7 +92,7 @@ START_TEST(a_route_may_log_in_and_say_how_far_the_host_is_trusted)
 		ck_assert_int_eq(r.to.tls_first, row[i].first);
 		ck_assert_int_eq(r.to.path[0] != '\0', row[i].path);
 		ck_assert_uint_eq(r.to.host[0].port, row[i].port);
-		route_find(&all, STR("x.test"), &found);
+		route_find(&all, STR("x.test"), NULL, &found);
 		ck_assert_ptr_eq(found.login, row[i].user[0] ? &r.login : NULL);
 	}
 }
@@ -194,9 +194,64 @@ START_TEST(the_closest_rule_counts)
 
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
 		struct route r;
-		route_find(&routes, str_of(row[i].domain), &r);
+		route_find(&routes, str_of(row[i].domain), NULL, &r);
 		ck_assert_str_eq(r.key, row[i].key);
 	}
+}
+END_TEST
+
+START_TEST(a_rule_by_sender_counts_where_no_rule_names_the_domain_more_closely)
+{
+	static const char *const text[] = {
+		"* smtp://all.test", "* smtp://below.test from=.example.org", "* smtp://domain.test from=Example.org", "* smtp://anna.test from=Anna@example.org",
+		"* mx from=<>", "partner.test smtp://partner.test", "partner.test smtp://ben.test from=ben@x.example", "home.test smtp://moved.test from=ben@x.example",
+	};
+	static const struct { const char *from, *domain, *key; } row[] = {
+		{ "anna@example.org", "a.test", "smtp://anna.test:25" },
+		{ "ANNA@EXAMPLE.ORG", "a.test", "smtp://anna.test:25" },
+		{ "cara@example.org", "a.test", "smtp://domain.test:25" },
+		{ "anna@sub.example.org", "a.test", "smtp://below.test:25" },
+		{ "anna@notexample.org", "a.test", "smtp://all.test:25" },
+		{ "", "a.test", "mx a.test" },
+		{ "anna@example.org", "partner.test", "smtp://partner.test:25" },
+		{ "ben@x.example", "partner.test", "smtp://ben.test:25" },
+		{ "anna@example.org", "home.test", "local" },
+		{ "ben@x.example", "home.test", "smtp://moved.test:25" },
+		{ "anna@example.org", "local.test", "local" },
+		{ NULL, "a.test", "smtp://all.test:25 ?" },
+		{ NULL, "partner.test", "smtp://partner.test:25 ?" },
+		{ NULL, "home.test", "local ?" },
+		{ NULL, "local.test", "local" },
+	};
+
+	for (size_t i = 0; i < 8; i++)
+		ck_assert_ptr_null(route_parse(str_of(text[i]), &rules[i]));
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct addr from = { .domain = str_of(row[i].from) };
+		char key[400];
+		struct route r;
+
+		str_cut_last(&from.domain, '@', &from.local);
+		route_find(&routes, str_of(row[i].domain), row[i].from ? &from : NULL, &r);
+		snprintf(key, sizeof key, "%s%s", r.key, r.by_sender ? " ?" : "");
+		ck_assert_msg(!strcmp(key, row[i].key), "%s to %s: %s", row[i].from ? row[i].from : "?", row[i].domain, key);
+	}
+}
+END_TEST
+
+START_TEST(the_same_host_with_another_login_is_another_way)
+{
+	static const char *const text[] = {
+		"* smtps://anna:one@h.test", "a.test smtps://anna:two@h.test", "b.test smtps://anna:one@h.test", "* smtps://ben:x@h.test from=ben@x.example",
+	};
+
+	for (size_t i = 0; i < 4; i++)
+		ck_assert_ptr_null(route_parse(str_of(text[i]), &rules[i]));
+	routes.n = 4;
+	routes_tell_apart(&routes);
+	ck_assert_str_ne(rules[0].to.key, rules[1].to.key);
+	ck_assert_str_eq(rules[0].to.key, rules[2].to.key);
+	ck_assert_str_ne(rules[0].to.key, rules[3].to.key);
 }
 END_TEST
 
@@ -205,17 +260,17 @@ START_TEST(without_a_rule_the_mx_says)
 	struct route r;
 
 	routes.n = 0;
-	route_find(&routes, STR("Some.Example"), &r);
+	route_find(&routes, STR("Some.Example"), NULL, &r);
 	ck_assert_int_eq(r.kind, ROUTE_MX);
 	ck_assert_str_eq(r.domain, "some.example");
 	ck_assert_str_eq(r.key, "mx some.example");
 	ck_assert_uint_eq(r.port, 2525);
 	ck_assert(!r.shared);
-	route_find(&routes, STR("local.test"), &r);
+	route_find(&routes, STR("local.test"), NULL, &r);
 	ck_assert_int_eq(r.kind, ROUTE_LOCAL);
 	ck_assert(!r.shared);
 	routes.smtp_port = 0;
-	route_find(&routes, STR("some.example"), &r);
+	route_find(&routes, STR("some.example"), NULL, &r);
 	ck_assert_uint_eq(r.port, 25);
 }
 END_TEST
@@ -244,6 +299,8 @@ Suite *deliver_route_suite(void)
 	tcase_add_test(t, two_hosts_whose_names_are_too_long_for_a_key_are_refused);
 	tcase_add_test(t, a_name_of_any_length_fits_or_is_refused);
 	tcase_add_test(t, the_closest_rule_counts);
+	tcase_add_test(t, a_rule_by_sender_counts_where_no_rule_names_the_domain_more_closely);
+	tcase_add_test(t, the_same_host_with_another_login_is_another_way);
 	tcase_add_test(t, without_a_rule_the_mx_says);
 	tcase_add_test(t, local_domains_are_local_in_any_case);
 	suite_add_tcase(s, t);

@@ -478,6 +478,46 @@ START_TEST(a_transport_has_places_of_its_own)
 }
 END_TEST
 
+START_TEST(where_the_sender_decides_each_has_a_destination_and_none_waits_for_another)
+{
+	static const struct rig_answer down[] = { DOWN };
+
+	rig.by_hand = true;
+	ck_assert(rig_put("anna@s.example", "b@x.split.example c@y.split.example"));
+	ck_assert(rig_put("anna@s.example", "b@x.split.example"));
+	ck_assert(rig_put("ben@s.example", "b@x.split.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 3);
+	for (size_t i = 0; i < 3; i++) {
+		struct str who = rig.held[i]->mail->from.addr.local;
+
+		ck_assert_str_eq(dest_way(rig.held[i]->dest)->key, who.n == 4 ? "for anna" : "for ben");
+	}
+	while (rig.nheld)
+		rig_finish(0, true);
+	rig_run(1);
+	while (rig.nheld)
+		rig_finish(0, true);
+	ck_assert_str_eq(rig_cur(), "");
+	/* One destination is down: what waits there is opened once, and learns where it waits. */
+	rig.by_hand = false;
+	rig_answers(down, 1);
+	ck_assert(rig_put("anna@s.example", "b@x.split.example"));
+	rig_run(5);
+	ck_assert(rig_put("anna@s.example", "b@x.split.example"));
+	rig_run(5);
+	ck_assert_str_eq(rig_cur(), "0 x.split.example, 1 x.split.example");
+	rig_answers(NULL, 0);
+	rig.nsent = 0;
+	ck_assert(rig_put("ben@s.example", "b@x.split.example"));
+	rig_run(5);
+	ck_assert_uint_eq(rig.nsent, 1);        /* his way is another one */
+	rig_run(3600);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig.nsent, 3);
+}
+END_TEST
+
 START_TEST(the_last_places_are_for_who_has_none)
 {
 	with_couriers(20, 20);
@@ -1300,6 +1340,7 @@ Suite *queue_suite(void)
 	tcase_add_test(b, no_more_couriers_run_than_are_allowed);
 	tcase_add_test(b, a_transport_has_places_of_its_own);
 	tcase_add_test(b, the_last_places_are_for_who_has_none);
+	tcase_add_test(t, where_the_sender_decides_each_has_a_destination_and_none_waits_for_another);
 	tcase_add_test(b, who_has_no_place_gets_one_after_a_turn_of_others);
 	tcase_add_test(b, places_are_given_in_the_order_they_were_asked_for);
 	tcase_add_test(b, a_courier_that_waits_costs_no_place_no_file_and_no_attempt);

@@ -481,6 +481,7 @@ END_TEST
 START_TEST(where_the_sender_decides_each_has_a_destination_and_none_waits_for_another)
 {
 	static const struct rig_answer down[] = { DOWN };
+	size_t before;
 
 	rig.by_hand = true;
 	ck_assert(rig_put("anna@s.example", "b@x.split.example c@y.split.example"));
@@ -508,13 +509,13 @@ START_TEST(where_the_sender_decides_each_has_a_destination_and_none_waits_for_an
 	rig_run(5);
 	ck_assert_str_eq(rig_cur(), "0 x.split.example, 1 x.split.example");
 	rig_answers(NULL, 0);
-	rig.nsent = 0;
+	before = rig.nsent;
 	ck_assert(rig_put("ben@s.example", "b@x.split.example"));
 	rig_run(5);
-	ck_assert_uint_eq(rig.nsent, 1);        /* his way is another one */
+	ck_assert_uint_eq(rig.nsent, before + 1);       /* his way is another one */
 	rig_run(3600);
 	ck_assert_str_eq(rig_cur(), "");
-	ck_assert_uint_eq(rig.nsent, 3);
+	ck_assert_uint_eq(rig.nsent, before + 3);
 }
 END_TEST
 

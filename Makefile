@@ -60,7 +60,7 @@ Q        = $(if $(V),,@echo '$1 $@';)
 
 COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
 LINK     = $(CC) -pthread $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
-LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(SODIUM)
+LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(SODIUM) $(SECCOMP)
 
 # crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.
 CRYPT   := $(shell printf '\043include <crypt.h>\nint main(void) { return !crypt_r("", "", 0); }\n' | $(CC) -x c -o /dev/null - -lcrypt >/dev/null 2>&1 && echo -lcrypt)
@@ -77,6 +77,12 @@ endif
 SODIUM  := $(shell S=$$(pkg-config --libs libsodium 2>/dev/null || echo -lsodium); printf '\043include <sodium.h>\nint main(void) { return sodium_init(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
 ifneq ($(SODIUM),)
 OPTIONS += -DHAVE_SODIUM
+endif
+
+# libseccomp for the filter of system calls (the setting sandbox).
+SECCOMP := $(shell S=$$(pkg-config --libs libseccomp 2>/dev/null || echo -lseccomp); printf '\043include <seccomp.h>\nint main(void) { return !seccomp_version(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
+ifneq ($(SECCOMP),)
+OPTIONS += -DHAVE_SECCOMP
 endif
 
 # ---- sources: a new file is found by itself

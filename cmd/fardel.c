@@ -17,6 +17,7 @@
 #include "auth/users.h"
 #include "auth/verify.h"
 #include "cmd/account.h"
+#include "cmd/confine.h"
 #include "cmd/courier.h"
 #include "cmd/drop.h"
 #include "cmd/expand.h"
@@ -886,7 +887,7 @@ static int run_server(void)
 		return no_queue(why);
 	open_quota();
 	start_policies();
-	if ((status = start_drops()) || (status = accept_on_ports()))
+	if ((status = start_drops()) || (status = accept_on_ports()) || (status = confine(settings)))
 		return status;
 	if (smtpd_places() < settings->sessions_max)
 		log_text(LOG_WARN, "descriptors", "the limit of open files leaves room for %u of sessions_max = %u sessions: raise it (ulimit -n, or "

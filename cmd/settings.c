@@ -146,6 +146,9 @@ static const struct conf_row rows[] = {
 	{ .name = "user", .kind = CONF_TEXT, .at_start = true, .offset = AT(user), .example = "fardel", .help =
 		"The account that does the work: who starts as root becomes it as soon as the ports are open.\n"
 		"It owns the queue and the mailboxes. When it is not set: whoever starts the program, root too." },
+	{ .name = "sandbox", .kind = CONF_TEXT, .at_start = true, .offset = AT(sandbox_text), .preset = "may", .help =
+		"What serve gives up once it runs: writing anywhere but to the queue, the mailboxes, the log and metrics_file, executing programs, and\n"
+		"system calls that mail has no use for. may: as far as the kernel can (the log says what is in force). must: or it does not start. no." },
 	{ .name = "log", .kind = CONF_TEXT, .offset = AT(log), .preset = "stderr", .help =
 		"Where the log goes: stderr, syslog or the path of a file." },
 	{ .name = "log_format", .kind = CONF_TEXT, .offset = AT(log_format_text), .preset = "plain", .help =
@@ -635,7 +638,9 @@ static void make_words(struct settings *s)
 	static const char *const tls_out[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
 	static const char *const inet[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
 	static const char *const spf[] = { [SMTPD_SPF_OFF] = "off", [SMTPD_SPF_NOTE] = "note", [SMTPD_SPF_REFUSE] = "refuse" };
+	static const char *const sandbox[] = { [CONFINE_NO] = "no", [CONFINE_MAY] = "may", [CONFINE_MUST] = "must" };
 
+	s->sandbox = (enum confine)find_word(s, "sandbox", s->sandbox_text, sandbox, 3, "may, must or no");
 	s->tls_out = (enum tls_out)find_word(s, "tls_out", s->tls_out_text, tls_out, 3, "may, no or must");
 	s->inet = (enum inet)find_word(s, "inet", s->inet_text, inet, 4, "prefer4, prefer6, only4 or only6");
 	s->spf = (enum smtpd_spf)find_word(s, "spf", s->spf_text, spf, 3, "note, refuse or off");

@@ -54,6 +54,8 @@ struct dkim_words {                     /* of a dkim_key */
 	const char *file, *where;
 };
 
+enum confine { CONFINE_NO, CONFINE_MAY, CONFINE_MUST };
+
 struct settings {
 	/* ---- set by the rows of cmd/settings.c */
 	const char *hostname;           /* always set; lower case not enforced */
@@ -77,6 +79,7 @@ struct settings {
 	const char *tls_out_text;
 	const char *inet_text;
 	const char *spf_text;
+	const char *sandbox_text;
 	const char *tls_ca;             /* or NULL: the system's */
 	unsigned smtp_port, mta_sts_port;
 	uint64_t message_size, queue_reserve;
@@ -101,6 +104,7 @@ struct settings {
 	enum tls_out tls_out;
 	enum inet inet;
 	enum smtpd_spf spf;
+	enum confine sandbox;
 	struct sockaddr_storage source[2];      /* IPv4, IPv6; AF_UNSPEC: not said */
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */
 

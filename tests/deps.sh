@@ -25,6 +25,7 @@ probe() {
 	udns) compiles '#include <udns.h>' -ludns ;;
 	bearssl) compiles '#include <bearssl.h>' -lbearssl ;;
 	idn2) compiles '#include <idn2.h>' -lidn2 ;;
+	seccomp) compiles '#include <seccomp.h>' -lseccomp ;;
 	sodium) compiles '#include <sodium.h>' -lsodium ;;
 	check) compiles '#include <check.h>' -lcheck ;;
 	openssl) have openssl && compiles '#include <openssl/ssl.h>' -lssl -lcrypto ;;
@@ -38,6 +39,7 @@ package() {
 	udns) echo libudns-dev ;;
 	bearssl) echo libbearssl-dev ;;
 	idn2) echo libidn2-dev ;;
+	seccomp) echo libseccomp-dev ;;
 	sodium) echo libsodium-dev ;;
 	clang) echo clang llvm ;;
 	openssl) echo openssl libssl-dev ;;
@@ -47,7 +49,7 @@ package() {
 }
 
 # The program is built without them, too.
-optional="idn2 sodium"
+optional="idn2 sodium seccomp"
 wanted=
 for step in "$@"; do
 	case $step in

@@ -64,6 +64,7 @@ struct client {
 	void *arg;
 	char peer[DOMAIN_MAX + INET6_ADDRSTRLEN + 16];
 	char host[DOMAIN_MAX + 1];      /* what TLS asks for, "": nothing */
+	struct tls_demands demands;     /* what the handshake points to */
 	char tls[80];                   /* what it came to, "": in clear */
 	struct saslc *login;            /* while it is under way */
 	bool not_let_in;                /* it was refused, or cannot be done */
@@ -504,7 +505,11 @@ static void no_tls(struct client *c, int error)
 static void begin_tls(struct client *c)
 {
 	const char *name = c->host[0] ? c->host : NULL;
-	struct tls *t = c->config->tls == CLIENT_TLS_PINNED ? tls_connect_pinned(name, c->config->domain, c->config->pins) :
+	struct tls *t;
+
+	c->demands = (struct tls_demands){ .pins = c->config->pins, .also = c->config->domain, .own = c->config->fingerprints,
+		.trust = c->config->verify_too ? c->config->trust : NULL };
+	t = c->config->tls == CLIENT_TLS_PINNED ? tls_connect_pinned(name, &c->demands) :
 		tls_connect(name, c->config->tls == CLIENT_TLS_VERIFY ? c->config->trust : NULL);
 
 	c->securing = true;
@@ -1363,6 +1368,9 @@ bool client_usable(const struct client *c)
 	return c->phase == C_IDLE && !c->job && !mail_max_reached(c);
 }
 
+/* RFC 8689 4.2.1: the peer is known to be whom the recipient's domain, or the administrator, has named. */
+static bool is_certain(const struct client *c) { return c->tls[0] && c->config->tls >= CLIENT_TLS_VERIFY && !c->config->hearsay; }
+
 /* What this peer cannot be sent at all: said at once, nothing goes over the wire. */
 static void judge(struct client *c, const struct client_job *job)
 {
@@ -1378,10 +1386,10 @@ static void judge(struct client *c, const struct client_job *job)
 		reply_set(&c->unfit, 550, "5.5.4", "not sent: %s does not hold messages (FUTURERELEASE)", c->peer);
 	else if (from->body == BODY_BINARYMIME)
 		reply_set(&c->unfit, 554, "5.6.3", "not sent: binary content cannot be passed on");
-	else if (from->requiretls && !c->config->lmtp && (!c->tls[0] || c->config->tls < CLIENT_TLS_VERIFY) && c->config->unsure)
+	else if (from->requiretls && !c->config->lmtp && !is_certain(c) && c->config->unsure)
 		reply_set(&c->unfit, 450, "4.7.30", "not sent: it demands TLS with a host whose name is certain (REQUIRETLS), and the policy of its domain "
 			"(MTA-STS) cannot be had now");
-	else if (from->requiretls && !c->config->lmtp && (!c->tls[0] || c->config->tls < CLIENT_TLS_VERIFY))
+	else if (from->requiretls && !c->config->lmtp && !is_certain(c))
 		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS with a host whose name is certain (REQUIRETLS), which this is not");
 	else if (from->requiretls && !c->config->lmtp && !(c->can.set & CAP_REQUIRETLS))
 		reply_set(&c->unfit, 550, "5.7.30", "not sent: it demands TLS all the way (REQUIRETLS), which %s does not offer", c->peer);

@@ -32,7 +32,7 @@ struct client_job {
 };
 
 /* May be: TLS where the peer offers STARTTLS, whatever its certificate says. Must be: a peer without is of no use. Verify: and its
- * certificate must be for its host name and from somebody who is trusted. Pinned: it must be one of those named (DANE). */
+ * certificate must be for its host name and from somebody who is trusted. Pinned: it must be one of those named (DANE, fingerprints). */
 enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST, CLIENT_TLS_VERIFY, CLIENT_TLS_PINNED };
 
 struct tls_trust;
@@ -49,8 +49,11 @@ struct client_config {
 	size_t rcpt_max;                        /* a transaction, as learnt before (client_rcpt_max()); 0: nothing learnt */
 	const struct sockaddr_storage *source;  /* [2]: where connections come from, IPv4 and IPv6; AF_UNSPEC: as the system likes. Or NULL */
 	struct tls_trust *trust;                /* with VERIFY */
-	const struct tls_pins *pins;            /* with PINNED */
-	const char *domain;                     /* with PINNED: where the mail goes, as the certificate may be for that; or NULL */
+	bool verify_too;                        /* with PINNED: it must be as with VERIFY, besides */
+	const struct tls_pins *pins;            /* with PINNED: of DNS, or NULL */
+	const char *domain;                     /* with pins: where the mail goes, as the certificate may be for that; or NULL */
+	const struct tls_pins *fingerprints;    /* with PINNED: it must be one of these, whatever else is demanded; or NULL */
+	bool hearsay;                           /* with VERIFY: the host's name is from a DNS that anybody may have changed, so REQUIRETLS wants more */
 	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
 	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */

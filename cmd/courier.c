@@ -47,6 +47,7 @@ struct line {
 	struct dane dane;               /* which the config points into, */
 	char domain[256];               /* as the courier may have left */
 	enum mtasts_mode policy;        /* of the domain, as far as it is about this host */
+	const struct tls_rule *rule;    /* the administrator's for it, or NULL */
 };
 
 /* The answer that a recipient has had and that is not final, and who gave it: a temporary one, or 5xx in our words, as that host is not
@@ -62,6 +63,7 @@ struct courier {
 	struct route route;
 	/* finding the hosts */
 	struct facts *facts;
+	struct mx_self self;
 	struct task look;
 	uint64_t seed;
 	struct mx_result *hosts;
@@ -408,7 +410,7 @@ static bool same_way(const struct client_config *a, const struct client_config *
 {
 	/* What DNS says of a certificate holds for one domain (RFC 7672 3.2.2): such a line is not shared. */
 	return a->tls != CLIENT_TLS_PINNED && a->tls == b->tls && a->unsure == b->unsure && a->lmtp == b->lmtp &&
-		a->tls_first == b->tls_first && a->user == b->user && a->password == b->password &&
+		a->tls_first == b->tls_first && a->hearsay == b->hearsay && a->user == b->user && a->password == b->password &&
 		a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
 }
 
@@ -725,6 +727,15 @@ static void test_failed(struct courier *c, const struct mx_address *a, const cha
 	log_event(LOG_INFO, "policy-test-failed", LF(L_TEXT("domain", c->route.domain), L_TEXT("host", a->host), L_TEXT("reason", why)));
 }
 
+static bool demands_certificate(const struct tls_rule *r) { return r && r->level >= TLS_LEVEL_VERIFY; }
+
+static void name_rule(struct courier *c, const struct tls_rule *r)
+{
+	struct reply why = c->last;
+
+	reply_set(&c->last, why.code, why.enhanced, "the setting tls = %s %s is not met: %s", r->name, tls_level_name(r->level), why.text);
+}
+
 static void name_policy(struct courier *c)
 {
 	struct reply why = c->last;
@@ -755,7 +766,8 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	struct line *l = arg;
 	struct courier *c = l->courier;
 	bool may_go_without = l->config.tls == CLIENT_TLS_MAY, tls_failed = client_tls_failed(client) || client_tls_missing(client);
-	enum mtasts_mode policy = l->config.tls == CLIENT_TLS_VERIFY ? l->policy : MTASTS_NONE;
+	enum mtasts_mode policy = l->config.tls == CLIENT_TLS_VERIFY || l->config.verify_too ? l->policy : MTASTS_NONE;
+	const struct tls_rule *rule = l->rule && l->rule->level >= TLS_LEVEL_ENCRYPT ? l->rule : NULL;
 
 	if (c)
 		part(c);
@@ -773,7 +785,9 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		return;
 	}
 	remember(c, client_peer(client), why);
-	if (tls_failed && policy == MTASTS_ENFORCE)
+	if (tls_failed && rule && (demands_certificate(rule) || client_tls_missing(client)))
+		name_rule(c, rule);
+	else if (tls_failed && policy == MTASTS_ENFORCE)
 		name_policy(c);
 	if (c->bundle && client_login_failed(client)) {
 		not_let_in(c, why);
@@ -827,39 +841,81 @@ static bool waives_tls(const struct mail *m)
 	return waives;
 }
 
-/* What DNSSEC and the domain's policy demand of this host. */
+static const struct tls_rule *rule_for(const struct courier *c, const struct mx_address *a)
+{
+	return tls_rule_of(config->tls_rules, &c->route, a->nth);
+}
+
+static bool is_level(const struct tls_rule *r, enum tls_level level) { return r && r->level == level; }
+
+/* What the administrator, DNSSEC and the domain's policy demand of this host. */
 static void take_demands(struct line *l, const struct mx_address *a)
 {
 	const struct courier *c = l->courier;
 	const struct mx_result *hosts = c->hosts;
 	bool tested = hosts->allowed[a->nth] && !(c->passed_over >> a->nth & 1);
 
+	l->rule = rule_for(c, a);
 	l->dane = hosts->dane[a->nth];
 	l->policy = hosts->policy == MTASTS_ENFORCE || tested ? hosts->policy : MTASTS_NONE;
+	l->lax = (l->dane.demand != DANE_NONE || l->policy != MTASTS_NONE) && c->bundle && waives_tls(c->bundle->mail);
+	if (!l->lax)
+		return;
+	/* The sender waives what the recipient's domain says, not what the administrator does. */
+	l->policy = MTASTS_NONE;
+	if (!is_level(l->rule, TLS_LEVEL_DANE))
+		l->dane.demand = DANE_NONE;
 }
 
-/* That holds whatever the setting says, unless it is no TLS at all: then nothing was asked. DANE goes first (RFC 8461 2): what it says
- * of a certificate no policy can overrule. */
-static void demand(struct client_config *c, struct line *l)
+/* All that is demanded holds: none takes anything from the others. But a certificate that DNS names needs no authority's word for a policy's
+ * sake (RFC 8461 2). */
+static void demand(struct client_config *c, const struct route *r, struct line *l)
 {
-	bool demanded = l->dane.demand != DANE_NONE || l->policy != MTASTS_NONE;
+	const struct tls_rule *rule = l->rule;
+	bool by_dane = l->dane.demand == DANE_VERIFY, named = is_level(rule, TLS_LEVEL_FINGERPRINT);
+	bool ours = r->tls == ROUTE_TLS_VERIFY || is_level(rule, TLS_LEVEL_VERIFY);
 
 	c->unsure = l->courier->hosts->unsure;
-	l->lax = demanded && l->courier->bundle && waives_tls(l->courier->bundle->mail);
-	if (!demanded || l->lax)
-		return;
-	c->tls = l->dane.demand == DANE_VERIFY ? CLIENT_TLS_PINNED : l->policy != MTASTS_NONE ? CLIENT_TLS_VERIFY : CLIENT_TLS_MUST;
-	c->pins = &l->dane.pins;
+	c->verify_too = ours || (l->policy != MTASTS_NONE && !by_dane);
+	c->hearsay = r->kind == ROUTE_MX && l->policy == MTASTS_NONE && is_level(rule, TLS_LEVEL_VERIFY);
+	c->pins = by_dane ? &l->dane.pins : NULL;
+	c->fingerprints = named ? &rule->pins : NULL;
 	str_copy(l->domain, sizeof l->domain, str_of(l->courier->route.domain));
-	c->domain = l->domain;
+	c->domain = l->domain[0] ? l->domain : NULL;
+	if (by_dane || named)
+		c->tls = CLIENT_TLS_PINNED;
+	else if (c->verify_too)
+		c->tls = CLIENT_TLS_VERIFY;
+	else if (r->tls == ROUTE_TLS_ENCRYPT || l->dane.demand == DANE_ENCRYPT || is_level(rule, TLS_LEVEL_ENCRYPT))
+		c->tls = CLIENT_TLS_MUST;
+	else if (r->kind == ROUTE_LMTP || is_level(rule, TLS_LEVEL_NONE))
+		c->tls = CLIENT_TLS_NO;
+	else if (is_level(rule, TLS_LEVEL_MAY))
+		c->tls = CLIENT_TLS_MAY;
 }
 
-/* RFC 8461 5: a policy that is enforced allows the hosts that it names and no others. But one that DNSSEC vouches for is the domain's own
- * word, too; and a message may ask that policies be passed over. */
+/* NULL: this host may be called. Else the words: RFC 8461 5: a policy that is enforced allows the hosts that it names and no others. But one
+ * that DNSSEC vouches for is the domain's own word, too; and a message may ask that policies be passed over. */
+static const char *not_to_call(const struct courier *c, const struct mx_address *a, struct reply *why)
+{
+	bool vouched = c->hosts->dane[a->nth].demand == DANE_VERIFY;
+
+	if (is_level(rule_for(c, a), TLS_LEVEL_DANE) && !vouched) {
+		reply_set(why, 0, "4.7.5", "the setting tls = %s dane is not met: there are no TLSA records of %s that can be used and that DNSSEC "
+			"vouches for, all the way from the domain", rule_for(c, a)->name, a->host[0] ? a->host : "an address");
+		return why->text;
+	}
+	if (c->hosts->policy != MTASTS_ENFORCE || c->hosts->allowed[a->nth] || vouched || (c->bundle && waives_tls(c->bundle->mail)))
+		return NULL;
+	reply_set(why, 0, "4.7.5", "%s is not among the mail hosts that the policy of %s (MTA-STS, enforce) names", a->host, c->route.domain);
+	return why->text;
+}
+
 static bool may_call(const struct courier *c, const struct mx_address *a)
 {
-	return c->hosts->policy != MTASTS_ENFORCE || c->hosts->allowed[a->nth] || c->hosts->dane[a->nth].demand == DANE_VERIFY ||
-		(c->bundle && waives_tls(c->bundle->mail));
+	struct reply why;
+
+	return !not_to_call(c, a, &why);
 }
 
 /* The first place from `at` on that may be called; hosts->n: none. */
@@ -875,11 +931,9 @@ static struct client_config way_to(const struct route *r, const struct sockaddr 
 	struct client_config c = { .hostname = config->hostname, .lmtp = r->kind == ROUTE_LMTP, .tls = config->tls, .tls_first = r->tls_first };
 	unsigned lame = lame_noted(addr);
 
-	if (r->tls != ROUTE_TLS_ANY)
-		c.tls = r->tls == ROUTE_TLS_VERIFY ? CLIENT_TLS_VERIFY : CLIENT_TLS_MUST;
-	else if (c.lmtp || (c.tls == CLIENT_TLS_MAY && (lame & LAME_TLS)))
+	demand(&c, r, l);
+	if (c.tls == CLIENT_TLS_MAY && (lame & LAME_TLS))
 		c.tls = CLIENT_TLS_NO;
-	demand(&c, l);
 	c.rcpt_max = lame_rcpt_max(addr);
 	c.source = config->source;
 	c.no_chunking = lame & LAME_CHUNKING;
@@ -917,17 +971,19 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	return true;
 }
 
-/* False: the domain's policy does not allow this host. */
+/* False: a rule of ours or the domain's policy does not allow this host. */
 static bool look_at_policy(struct courier *c, const struct mx_address *a)
 {
+	struct reply why;
+
 	if (c->hosts->policy == MTASTS_TESTING && !c->hosts->allowed[a->nth] && !(c->passed_over >> a->nth & 1))
 		test_failed(c, a, "it is not among the hosts that the policy names");
-	if (may_call(c, a))
+	if (!not_to_call(c, a, &why))
 		return true;
 	if (c->last.text[0])            /* what a host said that may be asked tells more */
 		return false;
 	str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
-	reply_set(&c->last, 0, "4.7.5", "%s is not among the mail hosts that the policy of %s (MTA-STS, enforce) names", a->host, c->route.domain);
+	c->last = why;
 	return false;
 }
 
@@ -1018,7 +1074,7 @@ static void look_for_hosts(struct task *t)
 		courier_end(c);
 		return;
 	}
-	switch (mx_find(c->facts, &c->route, config->self, c->seed, c->hosts)) {
+	switch (mx_find(c->facts, &c->route, &c->self, c->seed, c->hosts)) {
 	case WAIT:
 		return;
 	case ACCEPT:
@@ -1048,6 +1104,8 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	c->patience.expired = patience_ends;
 	c->seed = rand_u64();
 	route_find(config->routes, str_of(dest_domain(b->dest)), &b->mail->from.addr, &c->route);
+	c->self = *config->self;
+	tls_rules_ask(config->tls_rules, &c->route, &c->self);
 	c->hosts = calloc(1, sizeof *c->hosts);
 	c->facts = facts_new(&c->look, MX_LOOKUPS);
 	if (!c->hosts || !c->facts || !take_bundle(c, b)) {

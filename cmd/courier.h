@@ -4,6 +4,7 @@
 
 #include "client.h"
 #include "deliver/mx.h"
+#include "deliver/tlsrule.h"
 #include "queue.h"
 
 struct courier_config {                 /* borrowed */
@@ -12,6 +13,7 @@ struct courier_config {                 /* borrowed */
 	const struct mx_self *self;
 	const struct sockaddr_storage *source;  /* [2], as in struct client_config */
 	struct tls_trust *trust;        /* for routes whose host is to be verified */
+	const struct tls_rules *tls_rules;      /* for certain domains and hosts, beside what follows; or NULL */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };
 void courier_configure(const struct courier_config *);

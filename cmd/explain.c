@@ -102,21 +102,41 @@ static void say_address(const struct mx_address *a)
 		printf("[%s]:%u", inet_ntop(AF_INET6, &v6->sin6_addr, text, sizeof text), ntohs(v6->sin6_port));
 }
 
-static const char *tls_of(const struct asked *a, const struct dane *dane)
+/* What we demand ourselves. */
+static const char *ours(const struct asked *a, const struct tls_rule *rule)
 {
+	static const char *const words[TLS_LEVELS] = {
+		[TLS_LEVEL_NONE] = "in clear", [TLS_LEVEL_MAY] = "TLS if it is offered", [TLS_LEVEL_ENCRYPT] = "TLS, whatever the certificate",
+		[TLS_LEVEL_VERIFY] = "TLS, with a certificate for that name", [TLS_LEVEL_DANE] = "TLS, with a certificate that DNS must name (DANE)",
+		[TLS_LEVEL_FINGERPRINT] = "TLS, with a certificate or key of a fingerprint that is configured",
+	};
 	const struct route *r = &a->route;
 
 	if (r->kind == ROUTE_LMTP)
 		return "in clear";
+	if (rule && (rule->level > TLS_LEVEL_ENCRYPT || r->tls == ROUTE_TLS_ANY))
+		return words[rule->level];
 	if (r->tls != ROUTE_TLS_ANY)
-		return r->tls == ROUTE_TLS_VERIFY ? "TLS, with a certificate for that name" : "TLS, whatever the certificate";
-	if (a->set->tls_out == TLS_OUT_NO)
-		return "in clear (tls_out = no)";
-	if (dane->demand == DANE_VERIFY)
-		return "TLS, with a certificate that DNS names (DANE)";
-	if (dane->demand == DANE_ENCRYPT)
-		return "TLS, as its TLSA records cannot be used (DANE)";
-	return a->set->tls_out == TLS_OUT_MUST ? "TLS (tls_out = must)" : "TLS if it is offered";
+		return words[r->tls == ROUTE_TLS_VERIFY ? TLS_LEVEL_VERIFY : TLS_LEVEL_ENCRYPT];
+	return a->set->tls_out == TLS_OUT_NO ? "in clear (tls_out = no)" : a->set->tls_out == TLS_OUT_MUST ? "TLS (tls_out = must)" :
+		words[TLS_LEVEL_MAY];
+}
+
+static void say_tls(const struct asked *a, const struct mx_address *at)
+{
+	const struct tls_rule *rule = tls_rule_of(&a->set->tls_rules, &a->route, at->nth);
+	const struct dane *dane = &a->hosts.dane[at->nth];
+
+	if (rule && rule->level == TLS_LEVEL_DANE && dane->demand != DANE_VERIFY)
+		printf("not used, as DNS does not name its certificate (DANE)");
+	else if (dane->demand == DANE_VERIFY && !(rule && rule->level >= TLS_LEVEL_VERIFY))
+		printf("TLS, with a certificate that DNS names (DANE)");
+	else if (dane->demand == DANE_ENCRYPT && !(rule && rule->level >= TLS_LEVEL_VERIFY))
+		printf("TLS, as its TLSA records cannot be used (DANE)");
+	else
+		printf("%s%s", ours(a, rule), dane->demand == DANE_VERIFY && rule->level != TLS_LEVEL_DANE ? ", and one that DNS names (DANE)" : "");
+	if (rule)
+		printf(" (tls = %s %s)", rule->name, tls_level_name(rule->level));
 }
 
 /* The running program keeps policies that it has fetched below the queue directory. */
@@ -145,7 +165,9 @@ static void say_hosts(const struct asked *a)
 
 		printf("  %zu. ", i + 1);
 		say_address(at);
-		printf(": %s\n", tls_of(a, &a->hosts.dane[at->nth]));
+		printf(": ");
+		say_tls(a, at);
+		putchar('\n');
 	}
 	if (a->hosts.partial)
 		printf("  Of another host the address, or what it demands, cannot be found out now.\n");
@@ -187,6 +209,7 @@ int explain_domain(const struct settings *set, struct str domain, const struct a
 
 	a = (struct asked){ .set = set, .self = { .hostname = set->hostname, .dane = set->tls_out != TLS_OUT_NO, .inet = set->inet } };
 	route_find(&set->routes, domain, from, &a.route);
+	tls_rules_ask(&set->tls_rules, &a.route, &a.self);
 	status = ask(&a);
 	return status ? status : tell(&a, domain);
 }

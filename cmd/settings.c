@@ -118,6 +118,11 @@ static const struct conf_row rows[] = {
 	{ .name = "tls_out", .kind = CONF_TEXT, .offset = AT(tls_out_text), .preset = "may", .help =
 		"TLS when mail is sent. may: where the other host offers it and it works, else in clear. no: never. must: mail waits\n"
 		"for hosts that cannot. Certificates are checked where a route demands it." },
+	{ .name = "tls", .kind = CONF_LIST, .offset = AT(tls_rule_text), .example = "example.org encrypt", .help =
+		"TLS for mail to certain domains, instead of tls_out: DOMAIN none, may (if it is offered), encrypt (whatever the certificate), verify\n"
+		"(one for the host's name that tls_ca vouches for), dane (one that DNS names) or fingerprint=SHA256 (of the certificate or its key; may\n"
+		"be repeated). DOMAIN is a name, the host of a route, .example.org (all below it) or *. What DNS (DANE), policies (MTA-STS) and routes\n"
+		"demand holds besides, unless it says none. One a line, may be repeated." },
 	{ .name = "tls_ca", .kind = CONF_TEXT, .offset = AT(tls_ca), .example = "/etc/ssl/certs/ca-certificates.crt", .help =
 		"The authorities whose certificates are believed when a host is checked: a file of PEM. A server's own certificate may be among\n"
 		"them. When it is not set: those of the system." },
@@ -466,6 +471,23 @@ static void make_routes(struct settings *s)
 		r->n++;
 	}
 	routes_tell_apart(r);
+}
+
+static void make_tls_rules(struct settings *s)
+{
+	const struct conf_list *l = &s->tls_rule_text;
+	struct tls_rules *r = &s->tls_rules;
+
+	if (!(r->rule = make_array(s, l->n, sizeof *r->rule)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		const char *wrong = tls_rule_parse(str_of(l->item[i].text), &r->rule[r->n]);
+
+		if (wrong)
+			conf_complain(&s->conf, l->item[i].where, "tls: \"%s\": %s", l->item[i].text, wrong);
+		else
+			r->n++;
+	}
 }
 
 bool settings_can_send(struct settings *s)
@@ -821,6 +843,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_networks(s, "proxy_from", &s->proxy_text, &s->proxy_from);
 	make_networks(s, "xclient_from", &s->xclient_text, &s->xclient_from);
 	make_routes(s);
+	make_tls_rules(s);
 	make_local(s);
 	make_tls(s);
 	make_dkim(s);
@@ -847,6 +870,7 @@ void settings_free(struct settings *s)
 	for (size_t i = 0; i < s->routes.n; i++)
 		explicit_bzero(&s->routes.rule[i].login, sizeof s->routes.rule[i].login);
 	free(s->routes.rule);
+	free(s->tls_rules.rule);
 	free(s->local);
 	free(s->tls);
 	free(s->dkim);

@@ -7,6 +7,7 @@
 
 #include "deliver/alias.h"
 #include "deliver/mx.h"
+#include "deliver/tlsrule.h"
 #include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/tls.h"
@@ -87,7 +88,7 @@ struct settings {
 	int64_t session_time;
 	bool deliver, check_sender, check_dkim, mta_sts;
 	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text,
-		dkim_text;
+		dkim_text, tls_rule_text;
 
 	/* ---- made from them */
 	char separator;                 /* of subaddresses; 0: none */
@@ -99,6 +100,7 @@ struct settings {
 	struct routes routes;           /* with local domains and smtp_port */
 	size_t ntls;
 	struct tls_files *tls;
+	struct tls_rules tls_rules;
 	size_t ndkim;
 	struct dkim_words *dkim;
 	enum tls_out tls_out;

@@ -383,7 +383,7 @@ static void take_address(const struct route_host *host, struct mx_result *out)
 }
 
 /* False: an answer is on its way. */
-static bool find_host(struct facts *f, const struct route_host *host, size_t room, enum inet inet, struct mx_result *out)
+static bool find_host(struct facts *f, const struct route_host *host, size_t room, enum inet inet, struct dane *dane, struct mx_result *out)
 {
 	struct host h = { .name = str_of(host->name) };
 	const struct fact *missing, *said = fact(f, FACT_HOSTS, h.name);
@@ -401,6 +401,17 @@ static bool find_host(struct facts *f, const struct route_host *host, size_t roo
 		return false;
 	add_host(out, &h, host->port, room, inet);
 	missing = host_unknown(&h);
+	if (host->dane && host_secure(&h))
+		switch (dane_find(f, h.name, host->port, dane, &out->why)) {
+		case WAIT:
+			return false;
+		case REFUSE:
+			out->n = before;
+			out->partial = true;
+			return true;
+		case ACCEPT:
+			break;
+		}
 	if (missing)
 		reply_set(&out->why, 451, "4.4.3", "cannot look up the address of %s, the route configured here: %s",
 			host->name, why(missing));
@@ -423,7 +434,7 @@ static enum verdict find_relay(struct facts *f, const struct route *r, enum inet
 		if (r->host[i].is_address)
 			take_address(&r->host[i], out);
 		else
-			known = find_host(f, &r->host[i], MX_ADDRESSES / r->nhosts, inet, out) && known;
+			known = find_host(f, &r->host[i], MX_ADDRESSES / r->nhosts, inet, &out->dane[i], out) && known;
 		for (; first < out->n; first++)
 			out->at[first].nth = i;
 	}

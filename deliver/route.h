@@ -16,6 +16,7 @@ enum { ROUTE_HOSTS = 4 };          /* of one route, asked in their order */
 struct route_host {
 	char name[256];                 /* or address without brackets */
 	bool is_address;
+	bool dane;                      /* set by the caller, for mx_find(): it is asked what DNSSEC says of its certificate */
 	unsigned port;
 };
 

@@ -480,7 +480,8 @@ static bool trust_known(const char *name, struct tls_trust *trust)
 	return errno == 0;
 }
 
-static struct tls *connect_to(const char *name, const char *also, struct tls_trust *trust, const struct tls_pins *pins)
+/* many: more is demanded than trust. */
+static struct tls *connect_to(const char *name, struct tls_trust *trust, const struct tls_demands *many)
 {
 	static br_x509_minimal_context unused;  /* which the set-up asks for; our own class takes its place */
 	struct client_side *c = trust_known(name, trust) ? malloc(sizeof *c) : NULL;
@@ -488,15 +489,15 @@ static struct tls *connect_to(const char *name, const char *also, struct tls_tru
 	if (!c)
 		return NULL;
 	memset(c, 0, offsetof(struct client_side, in));
-	if (trust)
+	if (trust && !many)
 		br_ssl_client_init_full(&c->context, &c->x509.trusting, trust->anchors.at, trust->anchors.n);
 	else
 		br_ssl_client_init_full(&c->context, &unused, NULL, 0);
 	c->tls.engine = &c->context.eng;
 	set_up(&c->context.eng);
-	if (pins) {
+	if (many) {
 		c->is_pinned = true;
-		x509_pinned_init(&c->x509.pinned, pins, name, also);
+		x509_pinned_init(&c->x509.pinned, many, trust ? &trust->anchors : NULL, name);
 		br_ssl_engine_set_x509(&c->context.eng, &c->x509.pinned.any.vtable);
 	} else if (!trust) {
 		x509_any_init(&c->x509.any);
@@ -511,12 +512,12 @@ static struct tls *connect_to(const char *name, const char *also, struct tls_tru
 	return NULL;
 }
 
-struct tls *tls_connect(const char *name, struct tls_trust *trust) { return connect_to(name, NULL, trust, NULL); }
+struct tls *tls_connect(const char *name, struct tls_trust *trust) { return connect_to(name, trust, NULL); }
 
-struct tls *tls_connect_pinned(const char *name, const char *also, const struct tls_pins *pins)
+struct tls *tls_connect_pinned(const char *name, const struct tls_demands *d)
 {
 	errno = EINVAL;
-	return name && *name ? connect_to(name, also, NULL, pins) : NULL;
+	return !d->pins || (name && *name) ? connect_to(name, d->trust, d) : NULL;
 }
 
 void tls_free(struct tls *t)
@@ -671,6 +672,7 @@ static const struct { int code; const char *words; } errors[] = {
 	{ BR_ERR_X509_EXPIRED, "the peer's certificate has expired or is not valid yet. If it is good elsewhere, look at the clock of this machine" },
 	{ BR_ERR_X509_BAD_SERVER_NAME, "the peer's certificate is for another name" },
 	{ BR_ERR_X509_NOT_TRUSTED, "the peer's certificate is from nobody who is trusted here" },
+	{ X509_NOT_OWN, "the peer's certificate, or its key, has none of the fingerprints that the settings name" },
 	{ X509_NOT_PINNED, "the peer's certificate is none of those that DNS names for it (TLSA)" },
 	{ BR_ERR_X509_DN_MISMATCH, "the chain of the peer's certificates does not hold together" },
 	{ BR_ERR_X509_NOT_CA, "the peer's certificate was made by one that is no authority" },

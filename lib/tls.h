@@ -62,8 +62,15 @@ struct tls *tls_accept(struct tls_server *);
 /* name is asked for, NULL: none. Without trust any certificate is taken (RFC 7435); with it the peer's must be for the name, valid now
  * and from somebody who is trusted. NULL with errno (EINVAL: trust and no name; ENOENT: nobody is trusted, tls_trust_read() says why). */
 struct tls *tls_connect(const char *name, struct tls_trust *);
-/* The peer's certificate must be one of the pins, which are borrowed. also (or NULL): another name that it may be for. NULL with errno. */
-struct tls *tls_connect_pinned(const char *name, const char *also, const struct tls_pins *);
+/* The peer's certificate must meet all that is set here. Borrowed until tls_free(). */
+struct tls_demands {
+	const struct tls_pins *pins;    /* it is one of these, */
+	const char *also;               /* which may be for this name, too; or NULL; */
+	const struct tls_pins *own;     /* and one of these; */
+	struct tls_trust *trust;        /* and it is as tls_connect() has it */
+};
+/* NULL with errno, as above. EINVAL also: pins, and no name. */
+struct tls *tls_connect_pinned(const char *name, const struct tls_demands *);
 void tls_free(struct tls *);                            /* NULL: nothing */
 
 /* The wire: where the peer's next octets go (NULL: it takes none now), and what is to be sent (NULL: nothing). */

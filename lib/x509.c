@@ -553,12 +553,28 @@ static bool is_pin(const struct tls_pin *pin, struct str cert)
 	return octets_same(found, pin->digest, hash_size(pin->hash));
 }
 
-/* The chain below certificate `top`, checked with that as the only authority. BearSSL's error, 0: good. */
+/* The first n certificates, checked with these authorities. BearSSL's error, 0: good. */
+static unsigned check_chain(const struct x509_pinned *x, size_t n, const br_x509_trust_anchor *anchors, size_t nanchors, const char *name)
+{
+	br_x509_minimal_context m;
+
+	br_x509_minimal_init_full(&m, anchors, nanchors);
+	m.vtable->start_chain(&m.vtable, name);
+	for (size_t i = 0; i < n; i++) {
+		struct str cert = certificate(x, i);
+
+		m.vtable->start_cert(&m.vtable, (uint32_t)cert.n);
+		m.vtable->append(&m.vtable, (const unsigned char *)cert.p, cert.n);
+		m.vtable->end_cert(&m.vtable);
+	}
+	return m.vtable->end_chain(&m.vtable);
+}
+
+/* The chain below certificate `top`, checked with that as the only authority. */
 static unsigned check_below(const struct x509_pinned *x, size_t top, const char *name)
 {
 	br_x509_trust_anchor anchor = { .flags = BR_X509_TA_CA };
 	struct buf subject = { .max = X509_CHAIN_OCTETS };
-	br_x509_minimal_context m;
 	br_x509_decoder_context d;
 	const br_x509_pkey *key;
 	unsigned error = BR_ERR_X509_NOT_TRUSTED;
@@ -569,16 +585,7 @@ static unsigned check_below(const struct x509_pinned *x, size_t top, const char 
 	if (key && !subject.bad && br_x509_decoder_isCA(&d)) {
 		anchor.dn = (br_x500_name){ (unsigned char *)subject.p, subject.n };
 		anchor.pkey = *key;
-		br_x509_minimal_init_full(&m, &anchor, 1);
-		m.vtable->start_chain(&m.vtable, name);
-		for (size_t i = 0; i < top; i++) {
-			struct str cert = certificate(x, i);
-
-			m.vtable->start_cert(&m.vtable, (uint32_t)cert.n);
-			m.vtable->append(&m.vtable, (const unsigned char *)cert.p, cert.n);
-			m.vtable->end_cert(&m.vtable);
-		}
-		error = m.vtable->end_chain(&m.vtable);
+		error = check_chain(x, top, &anchor, 1, name);
 	}
 	buf_free(&subject);
 	return error;
@@ -595,43 +602,57 @@ static unsigned check_pin(const struct x509_pinned *x, const struct tls_pin *pin
 		if (!is_pin(pin, certificate(x, i)))
 			continue;
 		error = check_below(x, i, x->name);
-		if (error == BR_ERR_X509_BAD_SERVER_NAME && x->also)
-			error = check_below(x, i, x->also);
+		if (error == BR_ERR_X509_BAD_SERVER_NAME && x->demands->also)
+			error = check_below(x, i, x->demands->also);
 		return error;
 	}
 	return error;
 }
 
-static unsigned pinned_end_chain(const br_x509_class **c)
+/* It is one of them. NULL: nothing is demanded. */
+static unsigned check_pins(const struct x509_pinned *x, const struct tls_pins *pins)
 {
-	struct x509_pinned *x = pinned_of(c);
-	unsigned error = any_end_chain(c), best = X509_NOT_PINNED;
+	unsigned best = X509_NOT_PINNED;
 
-	if (error)
-		return error;
-	if (x->too_much || !x->n)
-		return BR_ERR_X509_LIMIT_EXCEEDED;
-	for (size_t i = 0; i < x->pins->n; i++) {
-		error = check_pin(x, &x->pins->pin[i]);
+	for (size_t i = 0; pins && i < pins->n; i++) {
+		unsigned error = check_pin(x, &pins->pin[i]);
+
 		if (!error)
 			return 0;
 		if (error != X509_NOT_PINNED)
 			best = error;
 	}
-	return best;
+	return pins ? best : 0;
+}
+
+static unsigned pinned_end_chain(const br_x509_class **c)
+{
+	struct x509_pinned *x = pinned_of(c);
+	unsigned error = any_end_chain(c);
+
+	if (error)
+		return error;
+	if (x->too_much || !x->n)
+		return BR_ERR_X509_LIMIT_EXCEEDED;
+	error = check_pins(x, x->demands->pins);
+	if (!error && check_pins(x, x->demands->own))
+		error = X509_NOT_OWN;
+	if (!error && x->anchors)
+		error = check_chain(x, x->n, x->anchors->at, x->anchors->n, x->name);
+	return error;
 }
 
 static const br_x509_class pinned_class = {
 	sizeof(struct x509_pinned), pinned_start_chain, any_start_cert, pinned_append, pinned_end_cert, pinned_end_chain, any_get_pkey
 };
 
-void x509_pinned_init(struct x509_pinned *x, const struct tls_pins *pins, const char *name, const char *also)
+void x509_pinned_init(struct x509_pinned *x, const struct tls_demands *demands, const struct x509_anchors *anchors, const char *name)
 {
 	memset(x, 0, sizeof *x);
 	x->any.vtable = &pinned_class;
-	x->pins = pins;
+	x->demands = demands;
+	x->anchors = anchors;
 	x->name = name;
-	x->also = also;
 	x->chain.max = X509_CHAIN_OCTETS;
 }
 

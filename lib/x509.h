@@ -52,21 +52,23 @@ struct x509_any {
 };
 void x509_any_init(struct x509_any *);
 
-/* Takes a certificate that one of the pins names. */
-struct tls_pins;
+/* Takes a certificate that meets several demands. */
+struct tls_demands;
 enum {
-	X509_NOT_PINNED = 63,           /* an error beside BearSSL's: it is none of those */
+	X509_NOT_PINNED = 63,           /* errors beside BearSSL's: it is none of the demands' pins; */
+	X509_NOT_OWN = 64,              /* none of their own */
 	X509_CHAIN_OCTETS = 65536       /* kept of a chain at most */
 };
 struct x509_pinned {
 	struct x509_any any;            /* must be first */
-	const struct tls_pins *pins;
-	const char *name, *also;
+	const struct tls_demands *demands;
+	const struct x509_anchors *anchors;     /* demands->trust's, read; or NULL */
+	const char *name;
 	struct buf chain;               /* the certificates one behind the other */
 	size_t ends[10], n;             /* where each ends */
 	bool too_much;
 };
-void x509_pinned_init(struct x509_pinned *, const struct tls_pins *, const char *name, const char *also);      /* all borrowed */
+void x509_pinned_init(struct x509_pinned *, const struct tls_demands *, const struct x509_anchors *, const char *name); /* all borrowed */
 void x509_pinned_free(struct x509_pinned *);
 
 #endif

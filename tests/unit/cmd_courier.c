@@ -1522,6 +1522,7 @@ static void policy_setup(void)
 	ck_assert_int_eq(stscache_start(&policies, queue_dir()), 0);
 	mail_text = message;
 	mail_from = "FROM:<a@x.test>";
+	couriers.tls_rules = NULL;
 }
 
 static void policy_teardown(void)
@@ -1702,6 +1703,125 @@ START_TEST(a_message_may_ask_that_policies_be_passed_over)
 }
 END_TEST
 
+/* What mx1.test shows (its key, its certificate), and what nobody does. */
+static const char *fingerprint(const char *kind)
+{
+	static char text[80];
+	const char *command = !strcmp(kind, "key") ? "openssl x509 -in tests/pki/sts.crt -noout -pubkey | openssl pkey -pubin -outform DER | sha256sum" :
+		"openssl x509 -in tests/pki/sts.crt -outform DER | sha256sum";
+	FILE *f = popen(command, "r");
+
+	ck_assert_ptr_nonnull(f);
+	ck_assert_uint_eq(fread(text, 1, 64, f), 64);
+	text[64] = '\0';
+	pclose(f);
+	if (!strcmp(kind, "wrong"))
+		text[0] = text[0] == '0' ? '1' : '0';
+	return text;
+}
+
+static void only_one_host(void)
+{
+	dns_stop();
+	fakedns_close(&dns);
+	ck_assert_int_eq(fakedns_open(&dns), 0);
+	knows("y.test MX 10 mx1.test");
+	knows("mx1.test A 127.0.0.1");
+	start_dns();
+}
+
+enum { NO_RECORD, WRONG_RECORD, RIGHT_RECORD };
+/* %s in a rule: a fingerprint. */
+static const struct { const char *rule, *print; int record; const char *mode, *script, *told; } ruled[] = {
+	{ "y.test encrypt", "", NO_RECORD, NULL, SECURE MAIL, "delivered by mx1.test" },
+	{ "y.test encrypt", "", NO_RECORD, NULL, CLEAR "eof\n", "the setting tls = y.test encrypt is not met: not sent in clear: mx1.test" },
+	{ "y.test verify", "", NO_RECORD, NULL, SECURE MAIL, "delivered by mx1.test" },
+	{ "y.test verify", "", NO_RECORD, NULL, CLEAR "eof\n", "the setting tls = y.test verify is not met: not sent in clear" },
+	{ "* dane", "", RIGHT_RECORD, NULL, SECURE MAIL, "delivered by mx1.test" },
+	{ "* dane", "", WRONG_RECORD, NULL, OFFERS "eof\n", "the setting tls = * dane is not met: TLS handshake failed: the peer's certificate is none" },
+	{ "* dane", "", NO_RECORD, NULL, NULL, "the setting tls = * dane is not met: there are no TLSA records of mx1.test" },
+	{ "y.test fingerprint=%s", "key", NO_RECORD, NULL, SECURE MAIL, "delivered by mx1.test" },
+	{ "y.test fingerprint=%s", "certificate", NO_RECORD, NULL, SECURE MAIL, "delivered by mx1.test" },
+	{ "y.test fingerprint=%s", "wrong", NO_RECORD, NULL, OFFERS "eof\n", "the setting tls = y.test fingerprint is not met: TLS handshake failed: the "
+		"peer's certificate, or its key, has none of the fingerprints" },
+	/* None takes anything from another one... */
+	{ "y.test fingerprint=%s", "wrong", RIGHT_RECORD, NULL, OFFERS "eof\n", "has none of the fingerprints" },
+	{ "y.test fingerprint=%s", "key", WRONG_RECORD, NULL, OFFERS "eof\n", "none of those that DNS names" },
+	{ "y.test fingerprint=%s", "wrong", NO_RECORD, "enforce", OFFERS "eof\n", "has none of the fingerprints" },
+	{ "y.test fingerprint=%s", "key", NO_RECORD, "enforce", SECURE MAIL, "delivered by mx1.test" },
+	{ "y.test may", "", WRONG_RECORD, NULL, OFFERS "eof\n", "none of those that DNS names" },
+	{ "y.test may", "", NO_RECORD, "enforce", CLEAR "eof\n", "the policy of y.test (MTA-STS, enforce) demands TLS" },
+	{ "y.test encrypt", "", NO_RECORD, "enforce", SECURE MAIL, "delivered by mx1.test" },
+	/* ...but the administrator may say that he will have none of it. */
+	{ "y.test none", "", WRONG_RECORD, "enforce", "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250-STARTTLS\nS: 250 PIPELINING\n" MAIL,
+		"delivered by mx1.test" },
+	{ "y.test may", "", NO_RECORD, NULL, CLEAR MAIL, "delivered by mx1.test" },
+};
+
+START_TEST(what_the_administrator_demands_of_a_domain_holds_beside_all_else)
+{
+	static struct tls_rule rule;
+	static const struct tls_rules all = { &rule, 1 };
+	struct peer *p;
+	char text[200];
+
+	only_one_host();
+	if (!strcmp(ruled[_i].print, ""))
+		str_copy(text, sizeof text, str_of(ruled[_i].rule));
+	else
+		snprintf(text, sizeof text, "y.test fingerprint=%s", fingerprint(ruled[_i].print));
+	ck_assert_ptr_null(tls_rule_parse(str_of(text), &rule));
+	couriers.tls_rules = &all;
+	if (ruled[_i].record != NO_RECORD)
+		knows_tlsa(ruled[_i].record == RIGHT_RECORD);
+	if (ruled[_i].mode)
+		policy("y.test", ruled[_i].mode, "mx1.test");
+	p = ruled[_i].script ? peer_at(1, ruled[_i].script) : NULL;
+	put("b@y.test");
+	await(1);
+	told_holds(ruled[_i].told);
+	if (p)
+		played(p);
+}
+END_TEST
+
+START_TEST(a_message_may_not_ask_that_our_own_rules_be_passed_over)
+{
+	static struct tls_rule rule = { .name = "y.test", .level = TLS_LEVEL_ENCRYPT };
+	static const struct tls_rules all = { &rule, 1 };
+	struct peer *p = peer_at(1, _i ? OFFERS "eof\n" : CLEAR "eof\n");
+
+	only_one_host();
+	rule.level = _i ? TLS_LEVEL_DANE : TLS_LEVEL_ENCRYPT;
+	couriers.tls_rules = &all;
+	mail_text = "TLS-Required: No\r\n\r\nx\r\n";
+	if (_i)
+		knows_tlsa(false);
+	else
+		policy("y.test", "enforce", "mx9.test");
+	put("b@y.test");
+	await(1);
+	told_holds("the setting tls = y.test");
+	played(p);
+}
+END_TEST
+
+START_TEST(a_rule_for_the_host_of_a_route_holds_there)
+{
+	static struct tls_rule rule;
+	static const struct tls_rules all = { &rule, 1 };
+	struct peer *p = peer_at(1, _i ? SECURE MAIL : CLEAR "eof\n");
+
+	ck_assert_ptr_null(tls_rule_parse(STR("127.0.0.1 encrypt"), &rule));
+	couriers.tls_rules = &all;
+	route("y.test smtp://127.0.0.1:%u");
+	put("b@y.test");
+	await(1);
+	told_holds(_i ? "delivered by" : "the setting tls = 127.0.0.1 encrypt is not met");
+	played(p);
+}
+END_TEST
+
 #define PROMISES OFFERS "C: EHLO client.test\nS: 250-mx\nS: 250 REQUIRETLS\n"
 #define PROMISED PROMISES "C: MAIL FROM:<a@x.test> REQUIRETLS\nS: 250 ok\nC: RCPT TO:<b@y.test>\nS: 250 ok\nC: DATA\nS: 354 go\nM:\nS: 250 taken\n" BYE
 static const struct { const char *mode, *mx, *record, *script, *second, *told; } required[] = {
@@ -1715,6 +1835,25 @@ static const struct { const char *mode, *mx, *record, *script, *second, *told; }
 	{ NULL, NULL, "_mta-sts.y.test SERVFAIL", PROMISES BYE, NULL, "deferred by" },
 	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, NULL, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
 };
+
+/* RFC 8689 4.2.1: DNSSEC or a policy must have named the host. A name out of a DNS that anybody may have changed is not enough. */
+START_TEST(a_certificate_for_a_name_that_nobody_vouches_for_does_not_satisfy_requiretls)
+{
+	static struct tls_rule rule = { .name = "y.test", .level = TLS_LEVEL_VERIFY };
+	static const struct tls_rules all = { &rule, 1 };
+	struct peer *p = peer_at(1, _i ? PROMISED : PROMISES BYE);
+
+	only_one_host();
+	couriers.tls_rules = &all;
+	if (_i)
+		policy("y.test", "enforce", "mx1.test");
+	mail_from = "FROM:<a@x.test> REQUIRETLS";
+	put("b@y.test");
+	await(1);
+	told_holds(_i ? "delivered by" : "5.7.30 not sent");
+	played(p);
+}
+END_TEST
 
 START_TEST(requiretls_is_satisfied_by_a_policy_that_holds)
 {
@@ -1837,6 +1976,10 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_policy_that_cannot_be_had_keeps_nothing_back);
 	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
 	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
+	tcase_add_loop_test(t, what_the_administrator_demands_of_a_domain_holds_beside_all_else, 0, ROWS(ruled));
+	tcase_add_loop_test(t, a_message_may_not_ask_that_our_own_rules_be_passed_over, 0, 2);
+	tcase_add_loop_test(t, a_rule_for_the_host_of_a_route_holds_there, 0, 2);
+	tcase_add_loop_test(t, a_certificate_for_a_name_that_nobody_vouches_for_does_not_satisfy_requiretls, 0, 2);
 	tcase_add_loop_test(t, requiretls_is_satisfied_by_a_policy_that_holds, 0, ROWS(required));
 	tcase_add_loop_test(t, a_line_is_shared_where_the_demands_agree, 0, ROWS(demands));
 	suite_add_tcase(s, t);

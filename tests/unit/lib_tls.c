@@ -841,7 +841,7 @@ static const struct { const char *shown, *pinned; size_t nth; unsigned char usag
 	{ "expired", "expired", 1, TLS_PIN_AUTHORITY, HASH_SHA256, "mx.example.org", NULL, "expired" },
 };
 
-static const char *handshake(const char *shown, const struct tls_pins *pins, const char *name, const char *also)
+static const char *handshake_with(const char *shown, const char *name, const struct tls_demands *demands)
 {
 	static char error[200];
 	char certificate[100], key[100];
@@ -851,7 +851,7 @@ static const char *handshake(const char *shown, const struct tls_pins *pins, con
 	snprintf(certificate, sizeof certificate, PKI("%s.crt"), shown);
 	snprintf(key, sizeof key, PKI("%s.key"), shown);
 	server = (struct side){ .tls = accepted(&files, 1) };
-	client = (struct side){ .tls = tls_connect_pinned(name, also, pins) };
+	client = (struct side){ .tls = tls_connect_pinned(name, demands) };
 	ck_assert_ptr_nonnull(client.tls);
 	talk(&client, &server);
 	snprintf(error, sizeof error, "%s", tls_error(client.tls) ? tls_error(client.tls) : "");
@@ -860,6 +860,40 @@ static const char *handshake(const char *shown, const struct tls_pins *pins, con
 	tls_free(server.tls);
 	return error;
 }
+
+static const char *handshake(const char *shown, const struct tls_pins *pins, const char *name, const char *also)
+{
+	return handshake_with(shown, name, &(struct tls_demands){ .pins = pins, .also = also });
+}
+
+START_TEST(what_is_demanded_beside_pins_holds_too)
+{
+	static const struct { bool pins, own, trust; const char *name, *error; } row[] = {
+		{ true, true, true, "mx.example.org", "" },
+		{ true, true, false, "somebody.else.test", "" },
+		{ false, true, false, NULL, "" },               /* a fingerprint needs no name */
+		{ true, true, true, "other.example.org", "for another name" },
+		{ true, false, true, "mx.example.org", "has none of the fingerprints" },
+		{ false, true, true, "other.example.org", "for another name" },
+	};
+	struct tls_trust *trust = tls_trust_new(PKI("authority.crt")), *strangers = tls_trust_new(PKI("rsa.crt"));
+	struct tls_pins right, wrong = { .n = 1, .pin = { { .usage = TLS_PIN_OWN, .hash = HASH_SHA256 } } };
+
+	pin_of(PKI("chain.crt"), 0, TLS_PIN_OWN, HASH_SHA256, &right);
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct tls_demands d = { .pins = row[i].pins ? &right : NULL, .own = row[i].own ? &right : &wrong, .trust = row[i].trust ? trust : NULL };
+		const char *error = handshake_with("chain", row[i].name, &d);
+
+		ck_assert_msg(row[i].error[0] ? strstr(error, row[i].error) != NULL : !error[0], "row %zu: %s", i, error);
+		d.trust = strangers;
+		if (row[i].name)
+			ck_assert_str_ne(handshake_with("chain", row[i].name, &d), "");
+	}
+	ck_assert_ptr_null(tls_connect_pinned(NULL, &(struct tls_demands){ .pins = &right }));
+	tls_trust_free(trust);
+	tls_trust_free(strangers);
+}
+END_TEST
 
 START_TEST(a_pinned_certificate_is_taken_and_no_other)
 {
@@ -941,6 +975,7 @@ Suite *lib_tls_suite(void)
 	tcase_add_loop_test(t, with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted, 0, sizeof trusts / sizeof *trusts);
 	tcase_add_test(t, of_a_file_that_is_broken_further_down_nobody_is_trusted);
 	tcase_add_test(t, who_trusts_nobody_or_knows_no_name_does_not_connect);
+	tcase_add_test(t, what_is_demanded_beside_pins_holds_too);
 	tcase_add_loop_test(t, a_pinned_certificate_is_taken_and_no_other, 0, sizeof pinnings / sizeof *pinnings);
 	tcase_add_loop_test(t, a_pinned_key_is_enough, 0, sizeof keys / sizeof *keys);
 	tcase_add_test(t, a_connection_costs_what_is_written);

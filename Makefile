@@ -60,7 +60,7 @@ Q        = $(if $(V),,@echo '$1 $@';)
 
 COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
 LINK     = $(CC) -pthread $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed
-LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(SODIUM) $(SECCOMP)
+LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(PSL) $(SODIUM) $(SECCOMP)
 
 # crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.
 CRYPT   := $(shell printf '\043include <crypt.h>\nint main(void) { return !crypt_r("", "", 0); }\n' | $(CC) -x c -o /dev/null - -lcrypt >/dev/null 2>&1 && echo -lcrypt)
@@ -71,6 +71,12 @@ endif
 IDN2    := $(shell printf '\043include <idn2.h>\nint main(void) { return !idn2_check_version(0); }\n' | $(CC) -x c -o /dev/null - -lidn2 >/dev/null 2>&1 && echo -lidn2)
 ifneq ($(IDN2),)
 OPTIONS += -DHAVE_IDN2
+endif
+
+# libpsl for the list of public suffixes; without it only top-level domains are known to be such.
+PSL     := $(shell S=$$(pkg-config --libs libpsl 2>/dev/null || echo -lpsl); printf '\043include <libpsl.h>\nint main(void) { return !psl_get_version(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
+ifneq ($(PSL),)
+OPTIONS += -DHAVE_PSL
 endif
 
 # libsodium for Ed25519, which BearSSL does not sign with; without it such DKIM signatures are neither made nor checked.

@@ -25,6 +25,7 @@ probe() {
 	udns) compiles '#include <udns.h>' -ludns ;;
 	bearssl) compiles '#include <bearssl.h>' -lbearssl ;;
 	idn2) compiles '#include <idn2.h>' -lidn2 ;;
+	psl) compiles '#include <libpsl.h>' -lpsl ;;
 	seccomp) compiles '#include <seccomp.h>' -lseccomp ;;
 	sodium) compiles '#include <sodium.h>' -lsodium ;;
 	check) compiles '#include <check.h>' -lcheck ;;
@@ -39,6 +40,7 @@ package() {
 	udns) echo libudns-dev ;;
 	bearssl) echo libbearssl-dev ;;
 	idn2) echo libidn2-dev ;;
+	psl) echo libpsl-dev ;;
 	seccomp) echo libseccomp-dev ;;
 	sodium) echo libsodium-dev ;;
 	clang) echo clang llvm ;;
@@ -49,7 +51,7 @@ package() {
 }
 
 # The program is built without them, too.
-optional="idn2 sodium seccomp"
+optional="idn2 psl sodium seccomp"
 wanted=
 for step in "$@"; do
 	case $step in

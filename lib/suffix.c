@@ -1,0 +1,58 @@
+/* libpsl behind lib/suffix.h. */
+#include "lib/suffix.h"
+
+#ifdef HAVE_PSL
+#include <libpsl.h>
+
+/* Read once, at the first question: a file of some 30 kB, if it is newer than what the library holds. */
+static const psl_ctx_t *list(void)
+{
+	static psl_ctx_t *loaded;
+
+	if (!loaded)
+		loaded = psl_latest(NULL);
+	return loaded;
+}
+
+bool suffix_available(void) { return list() != NULL; }
+
+static bool is_listed(const char *lower) { return list() && psl_is_public_suffix2(list(), lower, PSL_TYPE_ANY); }
+#else
+bool suffix_available(void) { return false; }
+static bool is_listed(const char *lower) { (void)lower; return false; }
+#endif
+
+static bool has_dot(struct str s)
+{
+	struct str head;
+
+	return str_cut(&s, '.', &head);
+}
+
+bool suffix_is_public(struct str domain)
+{
+	char lower[256];
+
+	if (!has_dot(domain))
+		return domain.n > 0;
+	if (!str_copy(lower, sizeof lower, domain))
+		return false;
+	for (char *p = lower; *p; p++)
+		*p = ascii_lower(*p);
+	return is_listed(lower);
+}
+
+struct str suffix_registered(struct str domain)
+{
+	struct str rest = domain, label, registered = { domain.p, 0 };
+
+	if (suffix_is_public(domain))
+		return registered;
+	for (struct str whole = domain; str_cut(&rest, '.', &label); whole = rest) {
+		if (!label.n || !rest.n)
+			return (struct str){ domain.p, 0 };
+		if (!registered.n && suffix_is_public(rest))
+			registered = whole;
+	}
+	return registered;
+}

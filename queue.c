@@ -1,7 +1,8 @@
 /* The queue: opening it, who is tried when, and bundles by destination. What lies behind:
  * queue/name.c (names), queue/file.c (files), queue/intake.c (drafts and commits),
  * queue/index.c (what is in cur/), queue/attempt.c (one entry being tried),
- * queue/settle.c (where it goes afterwards), queue/alias.c (messages that aliases make). */
+ * queue/settle.c (where it goes afterwards), queue/alias.c (messages that aliases make),
+ * queue/order.c (what is wanted of one message). */
 #include "queue/inside.h"
 
 #include <errno.h>
@@ -720,6 +721,7 @@ void queue_wake(void)
 		dest_is_runnable(d);
 	}
 	adopt_in();
+	orders_look();
 	index_scan_soon();
 	plan_soon();
 }
@@ -950,6 +952,8 @@ static int start_schedule(char *why, size_t size)
 	for (size_t i = 0; i < n; i++)
 		suspect(ids[i]);
 	adopt_in();
+	orders_forget();
+	orders_look();
 	index_open();
 	open_wake();
 	plan_soon();

@@ -74,6 +74,15 @@ struct mail {
 /* Reads a queue file by name for a tool (mailq, why): envelope and journal. Returns owned (mail_free()), or NULL with errno and *why. */
 struct mail *mail_read(int dir, const char *name, const char **why);
 void mail_free(struct mail *);
+/* What has happened to it, for who wants to read all of it: the journal, read anew. 0 or -1 with errno. */
+int mail_story(const struct mail *, struct buf *out);
+/* A line of the journal (doc/QUEUE). Empty slices: nothing is said. */
+struct told {
+	int64_t when;
+	struct str what, who, by, status, host, words;
+};
+/* Takes the next whole line off a story; words are unescaped in place. False: there is none. */
+bool mail_told(struct str *rest, struct told *);
 
 /* A name in cur/: <next>.<tries>.<id>.<dest>. */
 struct entry_name {
@@ -240,6 +249,9 @@ struct draft *queue_alias_draft(const struct bundle *, const size_t *which, cons
 void queue_wake(void);                          /* look at cur/, in/ for changes by hand now, and treat every waiting destination as due for a try */
 /* Wakes the process that schedules this queue, as queue_wake() does there. 0 or -1 with errno (ENXIO, ENOENT: there is none). */
 int queue_poke(const char *dir);
+/* Lays rows ("fail example.org the reason\n", doc/QUEUE) beside those that there are for the message: whoever schedules the queue acts on them
+ * when it next opens it. queue_fd: its directory; needs nothing else open. 0 or -1 with errno. */
+int queue_order(int queue_fd, const char *id, struct str rows);
 /* How many entries are due now or being tried, without those that our disk keeps from being recorded (flush ends at 0);
  * deferred: what was put off since the start, waits for a destination that is down, or cannot be recorded. */
 size_t queue_due(void);

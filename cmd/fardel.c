@@ -1134,8 +1134,10 @@ static const struct command {
 		"take a message from standard input" },
 	{ "mailq", cmd_mailq, "[--json] " SETTINGS, "list the queue" },
 	{ "why", cmd_why, SETTINGS " [ID|ADDRESS|DOMAIN]", "why is this mail still here? ID, ADDRESS or DOMAIN" },
-	{ "queue", cmd_queue, "retry|hold|release|drop [--yes] " SETTINGS " ID|ADDRESS|DOMAIN|all",
-		"retry, hold, release or drop messages: by ID, ADDRESS or DOMAIN" },
+	{ "queue", cmd_queue, "list|show|shape|retry|hold|release|drop|fail [--yes] [--json] [--body] [--reason TEXT] " SETTINGS " [ID|ADDRESS|DOMAIN|all]...\n"
+		"    [--id ID] [--from SENDER] [--to RECIPIENT] [--domain DOMAIN] [--older AGE] [--younger AGE] [--larger SIZE] [--smaller SIZE]\n"
+		"    [--state held,due,deferred,new]",
+		"look at what waits; retry, hold, release, drop or fail it" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
 	{ "explain", cmd_explain, "[--from SENDER] " SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },

@@ -4,12 +4,14 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
-#include "lib/clock.h"
+#include "lib/loop.h"
 
 enum { ID_SHORTEST = 4 };
 
@@ -88,6 +90,69 @@ void listing_show_addr(FILE *out, const struct addr *a)
 	}
 }
 
+void listing_show_waiting(FILE *out, const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m, size_t most)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < m->nrcpt; i++) {
+		if (m->rcpt[i].state != RCPT_OPEN || !listing_waits_under(l, first, end, x, &m->rcpt[i]) || n++ >= most)
+			continue;
+		if (n > 1)
+			fputs(", ", out);
+		listing_show_addr(out, &m->rcpt[i].to.addr);
+	}
+	if (n > most)
+		fprintf(out, " and %zu more", n - most);
+}
+
+const char *listing_span(int64_t s, char out[40])
+{
+	if (s < 0)
+		s = 0;                  /* a clock that was set back */
+	if (s >= 86400)
+		snprintf(out, 40, "%" PRId64 " d %" PRId64 " h", s / 86400, s / 3600 % 24);
+	else if (s >= 3600)
+		snprintf(out, 40, "%" PRId64 " h %" PRId64 " min", s / 3600, s / 60 % 60);
+	else if (s >= 60)
+		snprintf(out, 40, "%" PRId64 " min", s / 60);
+	else
+		snprintf(out, 40, "%" PRId64 " s", s);
+	return out;
+}
+
+const char *listing_size(uint64_t octets, char out[16])
+{
+	static const char units[] = "kMGTPE";
+	double n = (double)octets / 1024;
+	size_t u = 0;
+
+	if (octets < 1024) {
+		snprintf(out, 16, "%" PRIu64, octets);
+		return out;
+	}
+	for (; n >= 1024 && units[u + 1]; u++)
+		n /= 1024;
+	snprintf(out, 16, n < 10 ? "%.1f%c" : "%.0f%c", n, units[u]);
+	return out;
+}
+
+void listing_progress(const char *what, size_t done, size_t all)
+{
+	static time_t begun, last;      /* last: something stands there */
+	time_t now;
+
+	if (what && done == 0)
+		begun = time(NULL);
+	if (!what && last)
+		fputs("\r\033[K", stderr);
+	if (!what)
+		last = 0;
+	if (!what || done % 64 || !isatty(STDERR_FILENO) || (now = time(NULL)) == last || now == begun)
+		return;
+	last = now;
+	fprintf(stderr, "\r\033[K%zu of %zu %s", done, all, what);
+}
+
 /* Is this recipient waiting under this name? A long domain is a token in names, so what no plain name claims is the token's. */
 bool listing_waits_under(const struct listing *l, size_t first, size_t end, const struct listed *x, const struct rcpt *r)
 {
@@ -103,14 +168,21 @@ bool listing_waits_under(const struct listing *l, size_t first, size_t end, cons
 
 /* ---- choosing */
 
-static bool is_asked_for(const struct rcpt *r, struct str about)
+bool listing_address_is(const struct addr *a, struct str about)
 {
-	const struct addr *a = &r->to.addr;
 	struct str domain = about, local;
 
 	if (str_cut_last(&domain, '@', &local) && local.n)
 		return str_eq(a->local, local) && str_eq_nocase(a->domain, domain);
 	return str_eq_nocase(a->domain, domain);
+}
+
+int64_t listing_arrival(const struct listed *x)
+{
+	char second[9] = "";
+
+	str_copy(second, sizeof second, (struct str){ x->entry.id, 8 });
+	return (int64_t)strtoul(second, NULL, 16);      /* entry_parse() has seen that these are digits */
 }
 
 bool listing_next_alias(struct str *rest, struct str *address)
@@ -140,7 +212,7 @@ bool listing_about(const struct listing *l, size_t first, const struct mail *m, 
 	if (m && is_made_for(m, about, false))
 		return true;
 	for (size_t i = 0; m && i < m->nrcpt; i++)
-		if (m->rcpt[i].state == RCPT_OPEN && is_asked_for(&m->rcpt[i], about))
+		if (m->rcpt[i].state == RCPT_OPEN && listing_address_is(&m->rcpt[i].to.addr, about))
 			return true;
 	return false;
 }
@@ -150,7 +222,7 @@ bool listing_about_entry(const struct listing *l, size_t first, size_t end, cons
 	if (listing_about(l, first, NULL, about) || (m && is_made_for(m, about, true)))
 		return true;
 	for (size_t i = 0; m && i < m->nrcpt; i++)
-		if (m->rcpt[i].state == RCPT_OPEN && is_asked_for(&m->rcpt[i], about) && listing_waits_under(l, first, end, x, &m->rcpt[i]))
+		if (m->rcpt[i].state == RCPT_OPEN && listing_address_is(&m->rcpt[i].to.addr, about) && listing_waits_under(l, first, end, x, &m->rcpt[i]))
 			return true;
 	return false;
 }
@@ -163,7 +235,7 @@ int listing_read(struct listing *l, const char *path, const char *command)
 	int queue = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int status = EX_OK;
 
-	*l = (struct listing){ .now = clock_wall_s(), .dir = { -1, -1 } };
+	*l = (struct listing){ .now = loop_wall(), .dir = { -1, -1 } };
 	for (size_t i = 0; queue != -1 && i < 2; i++) {
 		l->dir[i] = openat(queue, dirs[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		/* A queue that nothing was ever put into has no directories yet. */

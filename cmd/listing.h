@@ -10,6 +10,7 @@ struct listed {                         /* one name in cur/ or in/ */
 	char *name;
 	struct entry_name entry;        /* slices into name */
 	int dir;
+	bool meant;                     /* of whoever chooses (cmd/select.h) */
 };
 struct listing {
 	size_t n, room;
@@ -22,11 +23,15 @@ struct listing {
 int listing_read(struct listing *, const char *queue, const char *command);
 void listing_free(struct listing *);
 size_t listing_end(const struct listing *, size_t first);       /* behind the last entry of the message whose first this is */
+int64_t listing_arrival(const struct listed *);                 /* Unix seconds, from the id */
 /* The message of these entries; one may be moved or finished while we look, then another will do. NULL: *why says what is wrong with
  * it, or it has left (*why NULL). mail_free(). */
 struct mail *listing_open(const struct listing *, size_t first, size_t end, const char **why);
 /* Is this recipient waiting under this name? */
 bool listing_waits_under(const struct listing *, size_t first, size_t end, const struct listed *, const struct rcpt *);
+
+/* Is this the address (the part before the @ as it is written, the domain in any case), or is it in this domain? */
+bool listing_address_is(const struct addr *, struct str about);
 
 /* Takes the next address off what mail->alias_rcpts holds. */
 bool listing_next_alias(struct str *rest, struct str *address);
@@ -40,5 +45,14 @@ bool listing_about_entry(const struct listing *, size_t first, size_t end, const
 /* Text from the disk may have come from anywhere: a terminal gets printable characters. */
 void listing_show(FILE *, struct str);
 void listing_show_addr(FILE *, const struct addr *);
+
+/* Whom an entry waits for, ", " between them: so many at most, then how many more. */
+void listing_show_waiting(FILE *, const struct listing *, size_t first, size_t end, const struct listed *, const struct mail *, size_t most);
+/* "2 h 5 min", of seconds; two units at most. Fits into 40 octets. */
+const char *listing_span(int64_t seconds, char out[40]);
+/* "1.2M" of octets. Fits into 16. */
+const char *listing_size(uint64_t octets, char out[16]);
+/* On a terminal, says on stderr now and then how far long work has come. what NULL: wipes that off, before anything else is printed. */
+void listing_progress(const char *what, size_t done, size_t all);
 
 #endif

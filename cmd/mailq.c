@@ -7,6 +7,7 @@
 
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
+#include "cmd/mailq.h"
 #include "cmd/settings.h"
 #include "lib/codec.h"
 #include "parse.h"
@@ -163,13 +164,14 @@ static const char *queue_name(const struct listing *l, size_t first, size_t end)
 	return held ? "hold" : tried ? "deferred" : "incoming";
 }
 
-static void put_recipients(struct buf *out, const struct listing *l, size_t first, size_t end, const struct mail *m)
+static void put_recipients(struct buf *out, const struct listing *l, size_t first, size_t end, const struct mail *m, bool only_meant)
 {
 	const char *between = "";
 
 	for (size_t i = first; i < end; i++)
 		for (size_t k = 0; k < m->nrcpt; k++) {
-			if (m->rcpt[k].state != RCPT_OPEN || !listing_waits_under(l, first, end, &l->line[i], &m->rcpt[k]))
+			if ((only_meant && !l->line[i].meant) || m->rcpt[k].state != RCPT_OPEN ||
+			    !listing_waits_under(l, first, end, &l->line[i], &m->rcpt[k]))
 				continue;
 			buf_puts(out, between);
 			put_rcpt(out, l, &l->line[i], &m->rcpt[k]);
@@ -177,11 +179,9 @@ static void put_recipients(struct buf *out, const struct listing *l, size_t firs
 		}
 }
 
-static bool print_message(const struct listing *l, size_t first, size_t end, int64_t lifetime)
+bool mailq_print(const struct listing *l, size_t first, size_t end, const struct mail *m, const char *why, int64_t lifetime, bool only_meant)
 {
 	struct buf out = { 0 };
-	const char *why;
-	struct mail *m = listing_open(l, first, end, &why);
 	bool printed = true;
 
 	if (m) {
@@ -190,7 +190,7 @@ static bool print_message(const struct listing *l, size_t first, size_t end, int
 			(long long)m->size, m->arrived + lifetime);
 		put_addr(&out, &m->from.addr);
 		buf_puts(&out, ", \"recipients\": [");
-		put_recipients(&out, l, first, end, m);
+		put_recipients(&out, l, first, end, m, only_meant);
 		buf_puts(&out, "]}\n");
 	} else if (why) {
 		buf_printf(&out, "{\"queue_name\": \"corrupt\", \"queue_id\": \"%s\", \"recipients\": [], \"error\": ", l->line[first].entry.id);
@@ -202,15 +202,21 @@ static bool print_message(const struct listing *l, size_t first, size_t end, int
 	else
 		fwrite(out.p, 1, out.n, stdout);
 	buf_free(&out);
-	mail_free(m);
 	return printed;
 }
 
 static int print_all(const struct listing *l, int64_t lifetime)
 {
 	for (size_t first = 0, end; first < l->n; first = end) {
+		const char *why;
+		struct mail *m;
+		bool printed;
+
 		end = listing_end(l, first);
-		if (!print_message(l, first, end, lifetime)) {
+		m = listing_open(l, first, end, &why);
+		printed = mailq_print(l, first, end, m, why, lifetime, false);
+		mail_free(m);
+		if (!printed) {
 			fprintf(stderr, "mailq: out of memory\n");
 			return EX_OSERR;
 		}

@@ -26,20 +26,13 @@ static void say_time(int64_t at, int64_t now)
 {
 	int64_t span = at > now ? at - now : now - at;
 	time_t t = (time_t)at;
-	char text[32];
+	char text[32], span_text[40];
 	struct tm tm;
 
 	if (!localtime_r(&t, &tm) || strftime(text, sizeof text, "%a %b %d %H:%M", &tm) == 0)
 		snprintf(text, sizeof text, "%" PRId64, at);
 	printf("%s (%s", text, at > now ? "in " : "");
-	if (span >= 86400)
-		printf("%" PRId64 " d %" PRId64 " h", span / 86400, span / 3600 % 24);
-	else if (span >= 3600)
-		printf("%" PRId64 " h %" PRId64 " min", span / 3600, span / 60 % 60);
-	else if (span >= 60)
-		printf("%" PRId64 " min", span / 60);
-	else
-		printf("%" PRId64 " s", span);
+	printf("%s", listing_span(span, span_text));
 	printf("%s)", at > now ? "" : " ago");
 }
 

@@ -31,8 +31,9 @@ _fardel() {
 		alias|explain|newaliases) choice="-c -o --help" ;;
 		why) choice="-c -o --help $(_fardel_waiting)" ;;
 		queue)
-			choice="-c -o --yes all $(_fardel_waiting)"
-			[ "$COMP_CWORD" = 2 ] && choice="retry hold release drop --help"
+			choice="-c -o --yes --json --body --reason --id --from --to --domain --older --younger --larger --smaller --state all $(_fardel_waiting)"
+			[ "$COMP_CWORD" = 2 ] && choice="list show shape retry hold release drop fail --help"
+			[ "$before" = --state ] && choice="held due deferred new"
 			;;
 		passwd)
 			[ "$COMP_CWORD" = 2 ] && choice="-d --help"

@@ -157,6 +157,7 @@ static void close_attempt(struct attempt *a)
 	list_remove(&open_attempts, &a->open);
 	nopen--;
 	mail_free(a->mail);
+	buf_free(&a->order);
 	buf_free(&a->lines);
 	buf_free(&a->linked);
 	a->entry->attempt = NULL;
@@ -190,6 +191,8 @@ void attempt_forget_entry(struct attempt *a)
 
 	close_attempt(a);
 	e->state = ENTRY_SCHEDULED;
+	if (e->msg->ordered && e->msg->entries == e && !e->sibling)
+		order_done(e->msg->id);
 	index_drop(e);
 }
 
@@ -433,6 +436,42 @@ static void read_rcpts(struct attempt *a)
 	}
 }
 
+/* False: what is wanted cannot be understood, so nothing is done. */
+static bool read_order(struct attempt *a)
+{
+	struct entry *e = a->entry;
+	const char *wrong;
+
+	if (!e->msg->ordered)
+		return true;
+	wrong = order_read(queue.dir, e->msg->id, &a->order);
+	if (wrong)
+		log_event(LOG_ERROR, "bad-order", LF(L_TEXT("id", e->msg->id), L_TEXT("error", wrong), L_TEXT("remedy",
+			"mend or remove the file of this name in orders/; the message waits")));
+	else
+		e->msg->ordered = a->order.n > 0;
+	return !wrong;
+}
+
+/* Whom somebody has given up. */
+static void fail_as_ordered(struct attempt *a)
+{
+	struct reply why = { .enhanced = "5.0.0" };
+	struct result res = { .what = RESULT_FAILED, .reply = &why };
+
+	for (size_t i = 0; a->order.n && i < a->mail->nrcpt; i++) {
+		struct rcpt *r = &a->mail->rcpt[i];
+		struct str reason = order_row(buf_view(&a->order), "fail", &r->to.addr);
+
+		if (r->state != RCPT_OPEN || !r->mine || !reason.n)
+			continue;
+		str_copy(why.text, sizeof why.text, (struct str){ reason.p, reason.n < sizeof why.text ? reason.n : sizeof why.text - 1 });
+		attempt_mark(a, r, &res);
+		attempt_say(a, r, &res);
+		attempt_tell(a, r, &res);
+	}
+}
+
 struct attempt *attempt_open(struct entry *e, bool look_only)
 {
 	struct attempt *a = calloc(1, sizeof *a);
@@ -466,6 +505,12 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	alias_recover(a);
 	if (first_time)
 		alias_note_in_parent(a->mail);
+	if (!read_order(a)) {
+		close_attempt(a);
+		later(e, TROUBLE_AGAIN_S);
+		return NULL;
+	}
+	fail_as_ordered(a);
 	if (!look_only) {
 		gather(a);
 		forget_gather(a);

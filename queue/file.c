@@ -178,11 +178,6 @@ static struct str unescape(char *p, size_t n)
 	return (struct str){ p, to };
 }
 
-struct line {
-	int64_t when;
-	struct str what, who, by, status, host, words;
-};
-
 static bool dash_or(struct str *rest, struct str *word)
 {
 	if (!str_cut(rest, ' ', word))
@@ -193,7 +188,7 @@ static bool dash_or(struct str *rest, struct str *word)
 }
 
 /* One line without its LF. False: torn or changed by something else than us. */
-static bool line_parse(struct str text, struct line *out)
+static bool line_parse(struct str text, struct told *out)
 {
 	struct str rest = text, when, check = text;
 	uint64_t n;
@@ -214,6 +209,16 @@ static bool line_parse(struct str text, struct line *out)
 		return false;
 	out->words = unescape((char *)(uintptr_t)rest.p, rest.n);
 	return true;
+}
+
+bool mail_told(struct str *rest, struct told *out)
+{
+	struct str text;
+
+	while (str_cut(rest, '\n', &text))
+		if (line_parse(text, out))
+			return true;
+	return false;
 }
 
 /* "3<b@y>" names the third RCPT line. */
@@ -271,7 +276,7 @@ static struct place *places_first(const struct places *p, struct str dest)
 	return x ? owner_of(x, struct place, node) : NULL;
 }
 
-static void say(struct rcpt *r, const struct line *l)
+static void say(struct rcpt *r, const struct told *l)
 {
 	r->when = l->when;
 	r->status = l->status;
@@ -289,7 +294,7 @@ bool rcpt_is_at(const struct rcpt *r, struct str dest)
 	return str_eq(str_of(token), dest);
 }
 
-static void apply_to_rcpt(struct rcpt *r, const struct line *l)
+static void apply_to_rcpt(struct rcpt *r, const struct told *l)
 {
 	if (str_eq(l->what, STR("linked")))
 		r->linked = true;
@@ -298,7 +303,7 @@ static void apply_to_rcpt(struct rcpt *r, const struct line *l)
 }
 
 /* places NULL: the line is one of few, about the one destination that is asked for. */
-static void apply_to_dest(struct mail *m, const struct places *places, const struct line *l)
+static void apply_to_dest(struct mail *m, const struct places *places, const struct told *l)
 {
 	for (size_t i = 0; !places && i < m->nrcpt; i++)
 		if (rcpt_is_at(&m->rcpt[i], l->who))
@@ -307,14 +312,14 @@ static void apply_to_dest(struct mail *m, const struct places *places, const str
 		apply_to_rcpt(&m->rcpt[p - places->at], l);
 }
 
-static void apply_report(struct mail *m, const struct line *l)
+static void apply_report(struct mail *m, const struct told *l)
 {
 	for (size_t i = 0; i < m->nrcpt; i++)
 		if (m->rcpt[i].state != RCPT_OPEN && m->rcpt[i].by.n && str_eq(m->rcpt[i].by, l->by))
 			m->rcpt[i].reported = true;
 }
 
-static void apply_line(struct mail *m, const struct places *places, const struct line *l)
+static void apply_line(struct mail *m, const struct places *places, const struct told *l)
 {
 	struct rcpt *r = rcpt_of(m, l->who);
 
@@ -361,7 +366,7 @@ static bool apply_journal(struct mail *m, char *p, size_t n, struct str only, si
 		return false;
 	}
 	while (str_cut(&rest, '\n', &text)) {
-		struct line l;
+		struct told l;
 
 		*whole = (size_t)(rest.p - p);
 		if (only.n && m->first_sane && of_another(text, only))
@@ -520,6 +525,12 @@ static int read_rest(struct buf *b, int fd, off_t at)
 		if (n < 4096)
 			return 0;
 	}
+}
+
+int mail_story(const struct mail *m, struct buf *out)
+{
+	out->max = ENVELOPE_MAX;
+	return read_rest(out, m->fd, m->at + m->size);
 }
 
 static int read_exactly(struct buf *b, int fd, size_t n, off_t at)

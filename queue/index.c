@@ -398,6 +398,7 @@ static void look(struct timer *t)
 
 static void scan_begin(void)
 {
+	orders_look();
 	if (!scan_wanted && directory_unchanged()) {
 		timer_set(&scan_timer, pass_interval());
 		return;
@@ -552,6 +553,20 @@ void queue_measure(struct queue_figures *out)
 			out->oldest = came;
 		for (const struct entry *e = m->entries; e; e = e->sibling)
 			out->held += e->state == ENTRY_HELD;
+	}
+}
+
+void index_ordered(struct message *m)
+{
+	if (m->ordered)
+		return;
+	m->ordered = true;
+	for (struct entry *e = m->entries; e; e = e->sibling) {
+		if (e->state != ENTRY_WAITING)
+			continue;
+		unschedule_entry(e);    /* where it waits may not be where it goes */
+		e->state = ENTRY_SCHEDULED;
+		schedule_entry(e);
 	}
 }
 

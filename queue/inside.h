@@ -86,6 +86,16 @@ size_t list_names(int dir, char names[][NAME_ROOM], size_t room);
 void space_used(uint64_t octets);               /* written just now */
 void space_forget(void);                        /* what is known: another queue is opened */
 
+/* ---- orders (queue/order.c): what is wanted of one message, whatever the settings say */
+
+/* Reads the rows for a message; none when there is no file. NULL, or what is wrong: then it is not known what is wanted. */
+const char *order_read(int queue_fd, const char *id, struct buf *text);
+/* What the last row of this verb ("route", "fail") says that is about this address; empty: there is none. */
+struct str order_row(struct str text, const char *verb, const struct addr *);
+void order_done(const char *id);                /* its message has left */
+void orders_look(void);                         /* which messages have one: by names, when there was a change */
+void orders_forget(void);                       /* another queue is opened */
+
 /* ---- index (queue/index.c): what is in cur/, by name only */
 
 struct message {
@@ -96,6 +106,7 @@ struct message {
 	bool suspect;                   /* was being tried when the program died */
 	bool delay_seen;                /* no delay notice is due any more */
 	bool delay_told;                /* one is in the queue, or on its way there */
+	bool ordered;                   /* there is a file of it in orders/, which is read whenever an entry is opened */
 };
 struct domain {
 	struct map_node node;           /* key: the domain; where senders decide on the way and the file was read, a blank and the sender behind it */
@@ -135,6 +146,7 @@ void entry_name_of(const struct entry *, char name[NAME_ROOM]);
 /* All that is open of a blind entry goes the way of this domain and sender. */
 void index_learn(struct entry *, struct str domain, const struct addr *from);
 bool entry_is_blind(const struct entry *);      /* it must be opened to know where to */
+void index_ordered(struct message *);           /* somebody has given an order about it */
 void index_forget_ways(void);                   /* every domain asks for its destination anew */
 size_t index_size(void);
 int index_read(void);                           /* all of cur/ at start; 0 or -1 with errno */
@@ -216,6 +228,7 @@ struct attempt {
 	struct timer again;             /* what our disk refused is tried again */
 	msec patience;                  /* after so long */
 	struct kept *kept;              /* words that results point to */
+	struct buf order;               /* what is wanted of it; empty: nothing but the usual */
 	size_t slot;                    /* in the lock file, 0: none */
 	unsigned reporting;             /* event of the report being committed */
 	bool awaits;                    /* a commit or a sync, which will call */

@@ -1,0 +1,92 @@
+# Looking at the queue and changing it, many messages at a time.
+
+queue() { "$fardel" queue "$@" -c "$T/home.conf" >"$T/did" 2>&1; }
+# Three messages wait: two for y.test, one of them for z.test as well.
+some_wait() {
+	free_port
+	config home "route = * smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h" "$@"
+	mailboxes home user other
+	printf 'Subject: one\n\ntext\n' | send home -f user@home.test b@y.test c@z.test || fail "sendmail"
+	printf 'Subject: two\n\ntext\n' | send home -f other@home.test b@y.test || fail "sendmail"
+	printf 'Subject: three\n\ntext\n' | send home -f user@home.test d@x.test || fail "sendmail"
+	flush home
+}
+
+it queue_chooses "queue list, show and shape show what is chosen: by sender, recipient, age, size and state"
+queue_chooses() {
+	some_wait
+	must list queue list
+	has '^3 messages in ' "$T/did"
+	must list queue list --from user@home.test --to y.test
+	has '^1 message in ' "$T/did"
+	has '<user@home.test> to b@y.test' "$T/did"
+	status_is 1 queue list --older 1d
+	must list queue list --json --state deferred,due --domain x.test
+	has '^{"queue_name": ".*"address": "d@x.test"' "$T/did"
+	must show queue show d@x.test --body
+	has 'put off: x.test by .*Connection refused' "$T/did"
+	has '^text' "$T/did"
+	must shape queue shape
+	has '^all  *[3-4] ' "$T/did"
+	must shape queue shape --json
+	has '"destination": "x.test", "entries": 1' "$T/did"
+	status_is 64 queue list --older soon
+	has 'needs an age' "$T/did"
+	status_is 64 queue drop
+	has 'needs an id' "$T/did"
+	status_is 64 queue drop --older 1d --colour red
+}
+
+it queue_fail_reports "queue fail makes the report now, for those who are meant alone, with a server that runs and without"
+queue_fail_reports() {
+	some_wait
+	status_is 64 queue fail c@z.test --reason "on holiday for ever" </dev/null
+	has 'to c@z.test$' "$T/did"
+	must "nothing done" [ ! -e "$T/home.queue/orders" ]
+	must fail queue fail c@z.test --reason "on holiday for ever" --yes
+	has 'Nobody delivers from this queue now' "$T/did"
+	start home
+	within 20 "the report" arrived home user 1
+	has 'c@z.test' "$(mail home user)"
+	has 'on holiday for ever' "$(mail home user)"
+	must "only for one" [ "$(grep -c '^Final-Recipient' "$(mail home user)")" = 1 ]
+	must "the others wait" queue list
+	has 'to b@y.test' "$T/did"
+	must fail queue fail --from other@home.test --yes
+	within 20 "the second report" arrived home other 1
+	has 'given up by those who look after' "$(mail home other)"
+	must hold queue hold --to x.test --yes
+	must fail queue fail --to x.test --yes
+	within 20 "the report about what was on hold" arrived home user 2
+	within 5 "orders gone" sh -c "[ \$(ls '$T/home.queue/orders' | wc -l) -le 1 ]"
+}
+
+it queue_fail_by_hand "an order laid by hand is carried out like one of the program"
+queue_fail_by_hand() {
+	some_wait
+	start home
+	id=$("$fardel" queue list -c "$T/home.conf" --to x.test | sed -n 's/^\([0-9a-f]\{24\}\) .*/\1/p')
+	mkdir -p "$T/home.queue/orders"
+	echo 'fail * by hand' >"$T/home.queue/tmp/o"
+	mv "$T/home.queue/tmp/o" "$T/home.queue/orders/$id"
+	for name in "$T/home.queue/cur/"*"$id"*; do mv "$name" "$T/home.queue/cur/0.$(basename "$name" | cut -d. -f2-)"; done
+	must "woken" flush home
+	within 20 "the report" arrived home user 1
+	has 'by hand' "$(mail home user)"
+}
+
+it queue_bulk "a change of 3,000 messages shows the first, needs --yes, and is done in one go"
+queue_bulk() {
+	config home "deliver = no"
+	start home
+	must "3,000 messages" inject -p "$(port_of home)" -t user@away.test -n 3000
+	status_is 64 queue hold all </dev/null
+	must "fifty lines and what is behind" [ "$(wc -l <"$T/did")" = 52 ]
+	has '^... and so with 2950 more' "$T/did"
+	must hold queue hold all --yes
+	has '3000 of 3000 on hold' "$T/did"
+	must shape queue shape
+	has '^away.test  *3000 ' "$T/did"
+	must drop queue drop --state held --yes
+	within 30 "an empty queue" queue_empty home
+}

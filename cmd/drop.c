@@ -251,7 +251,8 @@ static void begin(const char *name)
 	snprintf(now.note, sizeof now.note, "drop %.200s inode %ju uid %ju", now.name, (uintmax_t)now.st.st_ino, (uintmax_t)now.st.st_uid);
 	now.how = (struct submit_config){
 		.hostname = config->hostname, .origin = config->origin, .user = user[0] ? user : NULL, .uid = now.st.st_uid, .how = "drop file",
-		.note = now.note, .header_rcpts = true, .envelope_lines = true, .message_size = config->message_size, .future_max = config->future_max, .signer = config->signer, .id = now.id,
+		.note = now.note, .header_rcpts = true, .envelope_lines = true, .message_size = config->message_size, .future_max = config->future_max, .signer = config->signer,
+		.send_as = config->send_as, .id = now.id,
 	};
 	now.submission = submit_open(&now.how, now.fd);
 	if (!now.submission) {

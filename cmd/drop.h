@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct sendas_rules;
 struct signer;
 
 struct drop_config {                    /* borrowed */
@@ -13,6 +14,7 @@ struct drop_config {                    /* borrowed */
 	uint64_t message_size;
 	int64_t future_max;             /* seconds that one may be held (RFC 4865) */
 	const struct signer *signer;    /* DKIM keys, or NULL */
+	const struct sendas_rules *send_as;
 };
 /* Begins with what lies there and watches for more. 0 or -1 with errno. */
 int drop_start(const struct drop_config *);

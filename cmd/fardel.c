@@ -482,7 +482,7 @@ static void configure_drops(void)
 {
 	drop = (struct drop_config){
 		.queue = settings->queue, .hostname = settings->hostname, .origin = settings->origin, .message_size = settings->message_size,
-		.future_max = settings->future_release_max, .signer = signer,
+		.future_max = settings->future_release_max, .signer = signer, .send_as = &settings->send_as,
 	};
 }
 

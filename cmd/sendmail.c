@@ -509,6 +509,7 @@ static int send_with(struct options *o, const struct settings *set)
 	}
 	o->submit.hostname = set->hostname;
 	o->submit.origin = set->origin;
+	o->submit.send_as = &set->send_as;
 	o->submit.message_size = set->message_size;
 	o->submit.future_max = set->future_release_max;
 	if (o->submit.hold_until > time(NULL) + set->future_release_max) {

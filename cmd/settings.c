@@ -52,6 +52,9 @@ static const struct conf_row rows[] = {
 	{ .name = "origin", .kind = CONF_TEXT, .offset = AT(origin), .example = "example.org", .help =
 		"The domain that local programs mean when they write a name without one (cron's root).\n"
 		"When it is not set: the hostname if that is a local domain, else the first local domain." },
+	{ .name = "send_as", .kind = CONF_LIST, .offset = AT(send_as_text), .example = "*@host.example.org alerts@example.org", .help =
+		"PATTERN ADDRESS: mail that local programs send (sendmail, drop files) from an address like PATTERN leaves from ADDRESS: envelope,\n"
+		"From and Sender; Reply-To stays. PATTERN is local@domain, local@, @domain or *. The first that fits counts. One a line." },
 	{ .name = "relay_from", .kind = CONF_WORDS, .offset = AT(relay_text), .preset = "127.0.0.0/8 ::1/128", .help =
 		"Networks that may send mail to any domain through us. May be repeated; empty: nobody." },
 	{ .name = "proxy_from", .kind = CONF_WORDS, .offset = AT(proxy_text), .example = "192.0.2.10", .help =
@@ -629,6 +632,22 @@ static void make_dkim(struct settings *s)
 	}
 }
 
+static void make_send_as(struct settings *s)
+{
+	const struct conf_list *l = &s->send_as_text;
+
+	if (!(s->send_as.rule = make_array(s, l->n, sizeof *s->send_as.rule)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		const char *wrong = sendas_parse(str_of(l->item[i].text), &s->send_as.rule[s->send_as.n]);
+
+		if (wrong)
+			conf_complain(&s->conf, l->item[i].where, "send_as: \"%s\": %s.", l->item[i].text, wrong);
+		else
+			s->send_as.n++;
+	}
+}
+
 /* Users who can never log in would be told so one by one, and late. */
 static void check_submission(struct settings *s)
 {
@@ -847,6 +866,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_local(s);
 	make_tls(s);
 	make_dkim(s);
+	make_send_as(s);
 	make_words(s);
 	make_source(s);
 	check_submission(s);
@@ -874,6 +894,7 @@ void settings_free(struct settings *s)
 	free(s->local);
 	free(s->tls);
 	free(s->dkim);
+	free(s->send_as.rule);
 	conf_end(&s->conf);
 	*s = (struct settings){ 0 };
 }

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <sys/socket.h>
 
+#include "cmd/sendas.h"
 #include "deliver/alias.h"
 #include "deliver/mx.h"
 #include "deliver/tlsrule.h"
@@ -88,7 +89,7 @@ struct settings {
 	int64_t session_time;
 	bool deliver, check_sender, check_dkim, mta_sts;
 	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text,
-		dkim_text, tls_rule_text;
+		dkim_text, send_as_text, tls_rule_text;
 
 	/* ---- made from them */
 	char separator;                 /* of subaddresses; 0: none */
@@ -101,6 +102,7 @@ struct settings {
 	size_t ntls;
 	struct tls_files *tls;
 	struct tls_rules tls_rules;
+	struct sendas_rules send_as;
 	size_t ndkim;
 	struct dkim_words *dkim;
 	enum tls_out tls_out;

@@ -338,6 +338,17 @@ static void set_sender(struct submission *s)
 	s->from.addr = one.first;
 }
 
+/* The envelope of the other name; the header follows when it is written. */
+static void rename_sender(struct submission *s)
+{
+	struct str as = { 0 };
+
+	if (s->config->send_as && !addr_is_null(&s->from.addr))
+		as = sendas_find(s->config->send_as, &s->from.addr);
+	if (as.n && str_copy(s->from_text, sizeof s->from_text, as))
+		parse_address(str_of(s->from_text), false, &s->from.addr);
+}
+
 /* ---- the envelope lines of the second form */
 
 /* A drop file may ask for these; what else SMTP knows is between two servers. */
@@ -422,7 +433,7 @@ static void take_envelope(struct submission *s, struct str *text)
 /* ---- the header */
 
 /* Rows, so that what we do to a field can be read in one place. */
-enum { RCPTS = 1, RESENT_RCPTS = 2, DROP = 4 };
+enum { RCPTS = 1, RESENT_RCPTS = 2, DROP = 4, AUTHOR = 8 };
 static const struct {
 	struct str name;
 	unsigned what;
@@ -434,7 +445,8 @@ static const struct {
 	{ { "Resent-To", 9 }, RESENT_RCPTS, SEEN_RESENT },
 	{ { "Resent-Cc", 9 }, RESENT_RCPTS, SEEN_RESENT },
 	{ { "Resent-Bcc", 10 }, RESENT_RCPTS | DROP, SEEN_RESENT },
-	{ { "From", 4 }, 0, SEEN_FROM },
+	{ { "From", 4 }, AUTHOR, SEEN_FROM },
+	{ { "Sender", 6 }, AUTHOR, 0 },
 	{ { "Date", 4 }, 0, SEEN_DATE },
 	{ { "Message-ID", 10 }, 0, SEEN_ID },
 	{ { "Return-Path", 11 }, DROP, 0 },             /* RFC 5321 4.4: only final delivery writes it */
@@ -449,11 +461,11 @@ static size_t field_row(struct str name)
 	return i;
 }
 
-static bool is_dropped(struct str name)
+static bool is(unsigned what, struct str name)
 {
 	size_t i = field_row(name);
 
-	return i < sizeof fields / sizeof *fields && (fields[i].what & DROP);
+	return i < sizeof fields / sizeof *fields && (fields[i].what & what);
 }
 
 /* RFC 5322 3.6.6: a resent message goes to whom its Resent- fields name, and to nobody else. */
@@ -524,6 +536,7 @@ static enum verdict parse(struct submission *s)
 		take_envelope(s, &text);
 	else
 		set_sender(s);
+	rename_sender(s);
 	skip_from_line(&text);
 	if (s->config->envelope_lines && text.n == 0 && s->state != S_REFUSED)
 		refuse(s, EX_DATAERR, "there is no message in it");
@@ -586,10 +599,13 @@ static void put_from(struct submission *s, struct buf *out)
 {
 	const char *name = s->config->full_name;
 	struct addr from = s->from.addr;
+	struct str as;
 
 	/* A message from nobody still has an author (RFC 5322 3.6.2). */
 	if (addr_is_null(&from))
 		sender_of_user(s, &from);
+	if (s->config->send_as && (as = sendas_find(s->config->send_as, &from)).n)
+		parse_address(as, false, &from);
 	buf_puts(out, "From: ");
 	if (name && quotable(name)) {
 		buf_char(out, '"');
@@ -633,8 +649,16 @@ static void put_header(struct submission *s, struct buf *out)
 	buf_printf(out, "Received: by %s (fardel, %s by uid %lu)\r\n\tid %s;\r\n\t%s\r\n",
 		c->hostname, c->how, (unsigned long)c->uid, draft_id(s->draft), date);
 	while (header_next(&rest, &f)) {
-		if (!is_dropped(f.name))
+		struct buf renamed = { 0 };
+
+		if (is(AUTHOR, f.name) && c->send_as && sendas_field(c->send_as, f.value, str_of(c->origin), &renamed)) {
+			buf_printf(out, STR_FMT ":", STR_ARG(f.name));
+			put_field(buf_view(&renamed), out);
+		} else if (!is(DROP, f.name)) {
 			put_field(f.whole, out);
+		}
+		out->bad |= renamed.bad;
+		buf_free(&renamed);
 	}
 	if (!(s->seen & SEEN_DATE))
 		buf_printf(out, "Date: %s\r\n", date);

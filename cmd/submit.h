@@ -6,6 +6,7 @@
 
 #include <sys/types.h>
 
+#include "cmd/sendas.h"
 #include "fardel.h"
 #include "policy/sign.h"
 #include "queue.h"
@@ -37,6 +38,7 @@ struct submit_config {                  /* all borrowed */
 	int64_t future_max;             /* seconds that a message may be held (RFC 4865) */
 	uint64_t message_size;
 	const struct signer *signer;    /* DKIM keys, or NULL */
+	const struct sendas_rules *send_as;     /* or NULL */
 	const char *id;                 /* NULL: a new one */
 };
 

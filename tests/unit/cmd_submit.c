@@ -257,6 +257,25 @@ START_TEST(the_sender_is_what_was_said_or_who_submits)
 }
 END_TEST
 
+START_TEST(a_sender_with_another_name_has_it_everywhere)
+{
+	struct sendas rule = { .domain = { "origin.test", 11 }, .as = { "alerts@x.test", 13 } };
+	struct sendas_rules rules = { 1, &rule };
+	struct submit_config c = plain;
+
+	c.send_as = &rules;
+	ck_assert_msg(submit_text(&c, "From: root (Cron)\nSender: anna@origin.test\nReply-To: root@origin.test\nTo: a@b.test\n\nhi\n"), "%s", why);
+	ck_assert_str_eq(sender(), "alerts@x.test");
+	ck_assert(has("\r\nFrom: alerts@x.test (Cron)\r\nSender: alerts@x.test\r\nReply-To: root@origin.test\r\n"));
+	ck_assert_msg(submit_text(&c, "To: a@b.test\n\nhi\n"), "%s", why);
+	ck_assert(has("\r\nFrom: <alerts@x.test>\r\n"));
+	c.sender = "other@y.test";
+	ck_assert_msg(submit_text(&c, "From: other@y.test\nTo: a@b.test\n\nhi\n"), "%s", why);
+	ck_assert_str_eq(sender(), "other@y.test");
+	ck_assert(has("\r\nFrom: other@y.test\r\n"));
+}
+END_TEST
+
 START_TEST(every_kind_of_line_end_becomes_cr_lf)
 {
 	ck_assert(submit_text(&plain, "To: a@x.test\r\nSubject: s\r\n\r\none\r\ntwo\nthree"));
@@ -548,6 +567,7 @@ Suite *cmd_submit_suite(void)
 	tcase_add_test(c, bcc_and_return_path_never_leave);
 	tcase_add_test(c, recipients_come_from_the_header_and_the_arguments_each_once);
 	tcase_add_test(c, the_sender_is_what_was_said_or_who_submits);
+	tcase_add_test(c, a_sender_with_another_name_has_it_everywhere);
 	tcase_add_test(c, every_kind_of_line_end_becomes_cr_lf);
 	tcase_add_test(c, a_cr_in_a_field_makes_no_field);
 	tcase_add_test(c, text_without_a_header_is_all_body);

@@ -24,6 +24,8 @@
 enum {
 	REPLY_LINE = 4096,              /* RFC 5321 4.5.3.1.5 asks for 512; many peers write more */
 	REPLY_LINES = 100,              /* of one reply */
+	COMMAND_LINE = 512,             /* RFC 5321 4.5.3.1.4 */
+	AUTH_LINE = 12288,              /* RFC 4954 4 */
 	LINES_A_TURN = 100,
 	BLOCK = 65536,                  /* octets of a message read at once; larger ones are not sent before RCPT is answered */
 	CONNECT_S = 30,
@@ -67,6 +69,7 @@ struct client {
 	struct tls_demands demands;     /* what the handshake points to */
 	char tls[80];                   /* what it came to, "": in clear */
 	struct saslc *login;            /* while it is under way */
+	struct buf first;               /* its first words, when they do not fit beside the command */
 	bool not_let_in;                /* it was refused, or cannot be done */
 	bool securing;                  /* STARTTLS was said, and EHLO inside was not answered yet */
 	bool no_tls_offered;            /* and it is a must */
@@ -157,11 +160,19 @@ static void forget_job(struct client *c)
 	c->batch = NULL;
 }
 
+static void wipe(struct buf *b)
+{
+	if (b->p)
+		explicit_bzero(b->p, b->room);
+	buf_free(b);
+}
+
 static void free_client(struct client *c)
 {
 	task_cancel(&c->task);
 	forget_job(c);
 	saslc_free(c->login);
+	wipe(&c->first);
 	buf_free(&c->expected);
 	free(c);
 }
@@ -402,7 +413,7 @@ static void login_fails(struct client *c, const char *fmt, ...)
 /* Nothing is said in base64 as "=" where it stands beside the command (RFC 4954 4), as an empty line elsewhere. */
 static void say_login(struct client *c, const char *command, const struct buf *response)
 {
-	struct buf line = { .max = 4096 };
+	struct buf line = { .max = AUTH_LINE };
 
 	buf_puts(&line, command);
 	if (*command && !response->n)
@@ -412,50 +423,55 @@ static void say_login(struct client *c, const char *command, const struct buf *r
 		fail(c, "4.3.0", "no memory left");
 	else
 		say_shown(c, X_AUTH, buf_view(&line), *command ? str_of(command) : STR("(secret)"));
-	if (line.p)
-		explicit_bzero(line.p, line.room);
-	buf_free(&line);
+	wipe(&line);
+}
+
+/* The command is no longer than others (RFC 4954 4): what is too long for it waits for an empty challenge. */
+static bool fits_beside(const char *command, const struct buf *response)
+{
+	return strlen(command) + (response->n + 2) / 3 * 4 + 2 <= COMMAND_LINE;
 }
 
 static void begin_login(struct client *c)
 {
-	struct buf response = { .max = 2048 };
 	char command[64];
 	const char *why;
 
-	c->login = saslc_begin(str_of(c->can.auth), c->config->user, c->config->password, c->tls[0] != '\0', &why);
+	c->login = saslc_begin(str_of(c->can.auth), c->config->token ? SASLC_TOKEN : SASLC_PASSWORD, c->config->user, c->config->password,
+		c->tls[0] != '\0', &why);
 	if (!c->login) {
 		login_fails(c, "%s", (c->can.set & CAP_AUTH) ? why : "the server offers no login (AUTH) here");
 		return;
 	}
-	if (saslc_first(c->login, &response)) {
-		snprintf(command, sizeof command, "AUTH %s ", saslc_mechanism(c->login));
-		say_login(c, command, &response);
+	c->first.max = AUTH_LINE;
+	snprintf(command, sizeof command, "AUTH %s ", saslc_mechanism(c->login));
+	if (saslc_first(c->login, &c->first) && fits_beside(command, &c->first)) {
+		say_login(c, command, &c->first);
+		wipe(&c->first);
 	} else {
-		snprintf(command, sizeof command, "AUTH %s", saslc_mechanism(c->login));
-		say(c, X_AUTH, str_of(command));
+		say(c, X_AUTH, (struct str){ command, strlen(command) - 1 });
 	}
-	if (response.p)
-		explicit_bzero(response.p, response.room);
-	buf_free(&response);
 }
 
 static void login_challenge(struct client *c, const struct reply *r)
 {
 	unsigned char challenge[REPLY_TEXT];
 	size_t n = sizeof challenge;
-	struct buf response = { .max = 2048 };
+	struct buf response = { .max = AUTH_LINE };
 	const char *wrong = "the challenge is no base64";
 
+	if (c->first.n && !r->text[0]) {
+		say_login(c, "", &c->first);
+		wipe(&c->first);
+		return;
+	}
 	if (base64_decode(str_of(r->text), challenge, &n))
 		wrong = saslc_take(c->login, (struct str){ (const char *)challenge, n }, &response);
 	if (wrong)
 		login_fails(c, "%s", wrong);
 	else
 		say_login(c, "", &response);
-	if (response.p)
-		explicit_bzero(response.p, response.room);
-	buf_free(&response);
+	wipe(&response);
 }
 
 static void login_taken(struct client *c, const struct reply *r)
@@ -484,10 +500,13 @@ static void login_taken(struct client *c, const struct reply *r)
  * its code must not become a message's. */
 static void login_refused(struct client *c, const struct reply *r)
 {
+	const char *error = saslc_error(c->login);
+
 	if (r->code < 500)
 		end_by_reply(c, steps[X_AUTH].name, r);
 	else
-		login_fails(c, "%s was refused: %d %s%s%s", saslc_mechanism(c->login), r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text);
+		login_fails(c, "%s was refused: %d %s%s%s%s%s", saslc_mechanism(c->login), r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text,
+			error[0] ? "; before that it said " : "", error);
 }
 
 /* ---- TLS */

@@ -55,6 +55,7 @@ struct client_config {
 	const struct tls_pins *fingerprints;    /* with PINNED: it must be one of these, whatever else is demanded; or NULL */
 	bool hearsay;                           /* with VERIFY: the host's name is from a DNS that anybody may have changed, so REQUIRETLS wants more */
 	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */
+	bool token;                             /* the password is an access token (RFC 6750) */
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
 	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */
 	unsigned connect_s, command_s, final_s;

@@ -12,6 +12,7 @@
 
 struct mechanism {
 	const char *name;
+	enum saslc_kind kind;
 	bool client_first, safe_in_clear;
 	enum hash hash;
 	const char *(*take)(struct saslc *, struct str challenge, struct buf *out);
@@ -25,6 +26,7 @@ struct saslc {
 	char nonce[33];
 	struct buf auth;                        /* SCRAM's AuthMessage (RFC 5802 3), as far as it has come */
 	unsigned char server[HASH_MAX];         /* the signature that the server owes us */
+	char error[200];
 };
 
 /* ---- PLAIN and LOGIN */
@@ -170,13 +172,60 @@ static const char *scram(struct saslc *l, struct str challenge, struct buf *out)
 	}
 }
 
+/* ---- OAUTHBEARER and XOAUTH2 */
+
+/* A challenge behind our first words is an error in JSON, to be answered by something that means nothing; then the refusal comes. */
+static void note_error(struct saslc *l, struct str challenge)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < challenge.n && n + 1 < sizeof l->error; i++)
+		if (challenge.p[i] >= ' ' && challenge.p[i] <= '~')
+			l->error[n++] = challenge.p[i];
+	l->error[n] = '\0';
+}
+
+static const char *by_token(struct saslc *l, struct str challenge, struct buf *out, bool standard)
+{
+	switch (l->step++) {
+	case 0:
+		if (challenge.n)
+			return "a challenge before our first words";
+		if (standard) {
+			buf_puts(out, "n,a=");
+			add_name(out, l->user);
+			buf_puts(out, ",\001");
+		} else {
+			buf_printf(out, "user=%s\001", l->user);
+		}
+		buf_printf(out, "auth=Bearer %s\001\001", l->password);
+		l->proven = true;
+		return NULL;
+	case 1:
+		note_error(l, challenge);
+		if (standard)
+			buf_char(out, '\001');
+		l->proven = false;
+		return NULL;
+	default:
+		return "it asks for more than a token";
+	}
+}
+
+static const char *bearer(struct saslc *l, struct str challenge, struct buf *out) { return by_token(l, challenge, out, true); }
+static const char *xoauth2(struct saslc *l, struct str challenge, struct buf *out) { return by_token(l, challenge, out, false); }
+
+const char *saslc_error(const struct saslc *l) { return l->error; }
+
 /* ---- mechanisms, the best first */
 
 static const struct mechanism mechanisms[] = {
-	{ "SCRAM-SHA-256", true, true, HASH_SHA256, scram },
-	{ "SCRAM-SHA-1", true, true, HASH_SHA1, scram },
-	{ "PLAIN", true, false, HASH_KINDS, plain },
-	{ "LOGIN", false, false, HASH_KINDS, by_prompts },
+	{ "SCRAM-SHA-256", SASLC_PASSWORD, true, true, HASH_SHA256, scram },
+	{ "SCRAM-SHA-1", SASLC_PASSWORD, true, true, HASH_SHA1, scram },
+	{ "PLAIN", SASLC_PASSWORD, true, false, HASH_KINDS, plain },
+	{ "LOGIN", SASLC_PASSWORD, false, false, HASH_KINDS, by_prompts },
+	{ "OAUTHBEARER", SASLC_TOKEN, true, false, HASH_KINDS, bearer },
+	{ "XOAUTH2", SASLC_TOKEN, true, false, HASH_KINDS, xoauth2 },
 };
 
 static bool is_offered(struct str offered, struct str name)
@@ -189,16 +238,17 @@ static bool is_offered(struct str offered, struct str name)
 	return false;
 }
 
-struct saslc *saslc_begin(struct str offered, const char *user, const char *password, bool tls, const char **why)
+struct saslc *saslc_begin(struct str offered, enum saslc_kind kind, const char *user, const char *secret, bool tls, const char **why)
 {
 	struct saslc *l;
 
-	*why = "the server offers none of SCRAM-SHA-256, SCRAM-SHA-1, PLAIN and LOGIN";
+	*why = kind == SASLC_TOKEN ? "the server offers neither OAUTHBEARER nor XOAUTH2" :
+		"the server offers none of SCRAM-SHA-256, SCRAM-SHA-1, PLAIN and LOGIN";
 	for (size_t i = 0; i < sizeof mechanisms / sizeof *mechanisms; i++) {
-		if (!is_offered(offered, str_of(mechanisms[i].name)))
+		if (mechanisms[i].kind != kind || !is_offered(offered, str_of(mechanisms[i].name)))
 			continue;
 		if (!tls && !mechanisms[i].safe_in_clear) {
-			*why = "the server takes passwords in clear only, and this connection has no TLS";
+			*why = "the server takes passwords and tokens in clear only, and this connection has no TLS";
 			continue;
 		}
 		l = calloc(1, sizeof *l);
@@ -206,7 +256,7 @@ struct saslc *saslc_begin(struct str offered, const char *user, const char *pass
 		if (l) {
 			l->mechanism = &mechanisms[i];
 			l->user = user;
-			l->password = password;
+			l->password = secret;
 			l->auth.max = 8192;
 		}
 		return l;

@@ -8,6 +8,7 @@
 
 #include "cmd/expand.h"
 #include "cmd/local.h"
+#include "auth/token.h"
 #include "client.h"
 #include "deliver/lame.h"
 #include "lib/facts.h"
@@ -48,6 +49,7 @@ struct line {
 	char domain[256];               /* as the courier may have left */
 	enum mtasts_mode policy;        /* of the domain, as far as it is about this host */
 	const struct tls_rule *rule;    /* the administrator's for it, or NULL */
+	struct token *token;            /* that the config's password is, or NULL */
 };
 
 /* The answer that a recipient has had and that is not final, and who gave it: a temporary one, or 5xx in our words, as that host is not
@@ -82,6 +84,8 @@ struct courier {
 	struct node waiting;            /* of waiters, */
 	bool called;                    /* or called: the next connection is its own, when its aliases have gone */
 	struct task again;
+	struct token_question token;
+	bool fresh_token;               /* it was got for this courier, and nobody has let us in with it yet */
 	struct reply last;              /* why the last host was of no use, and who it was */
 	char last_host[300];
 	/* the bundle's turn */
@@ -181,6 +185,7 @@ static void line_free(struct line *l)
 {
 	list_remove(&lines, &l->node);
 	room_at(&l->addr);
+	token_drop(l->token);
 	free(l);
 }
 
@@ -708,6 +713,7 @@ static void client_is_ready(struct client *client, void *arg)
 
 	(void)client;
 	l->courier->met = true;
+	l->courier->fresh_token = false;
 	send_bundle(l->courier);
 }
 
@@ -753,7 +759,7 @@ static void not_let_in(struct courier *c, const struct reply *why)
 
 	if (strcmp(said, why->text) != 0 || loop_wall() - when >= 3600) {
 		log_event(LOG_ERROR, "login-failed", LF(L_TEXT("relay", c->last_host), L_TEXT("reason", why->text),
-			L_TEXT("remedy", "put user and password of the route right; the mail for it waits")));
+			L_TEXT("remedy", "put user and password, or token_command, of the route right; the mail for it waits")));
 		str_copy(said, sizeof said, str_of(why->text));
 		when = loop_wall();
 	}
@@ -761,10 +767,20 @@ static void not_let_in(struct courier *c, const struct reply *why)
 	courier_end(c);
 }
 
+/* It may have run out since it was got: another one is asked for, once. False: this one was new. */
+static bool token_again(struct courier *c, const struct line *l)
+{
+	if (!l->token)
+		return false;
+	token_refuse(l->token);
+	return !c->fresh_token;
+}
+
 static void client_is_gone(struct client *client, void *arg, const struct reply *why)
 {
 	struct line *l = arg;
 	struct courier *c = l->courier;
+	bool again = c && c->bundle && client_login_failed(client) && token_again(c, l);
 	bool may_go_without = l->config.tls == CLIENT_TLS_MAY, tls_failed = client_tls_failed(client) || client_tls_missing(client);
 	enum mtasts_mode policy = l->config.tls == CLIENT_TLS_VERIFY || l->config.verify_too ? l->policy : MTASTS_NONE;
 	const struct tls_rule *rule = l->rule && l->rule->level >= TLS_LEVEL_ENCRYPT ? l->rule : NULL;
@@ -789,6 +805,11 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		name_rule(c, rule);
 	else if (tls_failed && policy == MTASTS_ENFORCE)
 		name_policy(c);
+	if (again) {
+		c->tried--;
+		connect_next(c);
+		return;
+	}
 	if (c->bundle && client_login_failed(client)) {
 		not_let_in(c, why);
 		return;
@@ -926,6 +947,14 @@ static size_t next_to_call(const struct courier *c, size_t at)
 	return at;
 }
 
+/* NULL: it is to be asked for first. */
+static const char *known_token(const struct route_login *login)
+{
+	const struct token *t = token_known(login->command);
+
+	return t ? token_text(t) : NULL;
+}
+
 static struct client_config way_to(const struct route *r, const struct sockaddr *addr, struct line *l)
 {
 	struct client_config c = { .hostname = config->hostname, .lmtp = r->kind == ROUTE_LMTP, .tls = config->tls, .tls_first = r->tls_first };
@@ -941,7 +970,8 @@ static struct client_config way_to(const struct route *r, const struct sockaddr 
 	c.trust = config->trust;
 	if (r->login) {
 		c.user = r->login->user;
-		c.password = r->login->password;
+		c.token = r->login->command[0] != '\0';
+		c.password = c.token ? known_token(r->login) : r->login->password;
 	}
 	return c;
 }
@@ -958,10 +988,13 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	str_copy(l->host, sizeof l->host, str_of(a->host));
 	take_demands(l, a);
 	l->config = way_to(&c->route, addr, l);
+	if (l->config.token)
+		l->token = token_hold(token_known(c->route.login->command));
 	l->client = client_open(&l->config, addr, a->len, a->host, &events, l);
 	if (!l->client) {
 		int saved = errno;
 
+		token_drop(l->token);
 		free(l);
 		errno = saved;
 		return false;
@@ -1002,6 +1035,36 @@ static bool can_go_on(struct courier *c, const struct mx_address *a, int error)
 	return true;
 }
 
+/* ---- the token to log in with */
+
+static void token_came(struct token_question *q, const char *why)
+{
+	struct courier *c = owner_of(q, struct courier, token);
+	struct reply fault;
+
+	c->fresh_token = true;
+	if (!why) {
+		connect_next(c);
+		return;
+	}
+	reply_set(&fault, 0, "4.7.0", "the token_command of the route has given no token: %s", why);
+	str_copy(c->last_host, sizeof c->last_host, str_of(wanted_address(c)->host));
+	not_let_in(c, &fault);
+}
+
+static void ask_for_token(struct courier *c)
+{
+	c->token.done = token_came;
+	if (c->fresh_token) {           /* so it cannot go on for ever */
+		token_came(&c->token, "it was over before it could be used");
+		return;
+	}
+	if (token_ask(&c->token, c->route.login->command))
+		return;
+	bundle_fails(c, BLAME_SELF, &no_memory);
+	courier_end(c);
+}
+
 /* its_turn: it was called, and there is room at the first address. */
 static void connect_from_here(struct courier *c, bool its_turn)
 {
@@ -1020,6 +1083,10 @@ static void connect_from_here(struct courier *c, bool its_turn)
 		}
 		if (!(its_turn && c->at == first) && (full(&a->addr) || waiter_for(&a->addr))) {
 			wait_for_line(c);
+			return;
+		}
+		if (c->route.login && c->route.login->command[0] && !token_known(c->route.login->command)) {
+			ask_for_token(c);
 			return;
 		}
 		c->tried++;

@@ -65,7 +65,8 @@ static const struct conf_row rows[] = {
 	{ .name = "route", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
 		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, smtp+starttls:// (587), smtps:// (465, TLS from\n"
 		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx; with HOST,HOST the second is asked when the first is of no use. DOMAIN\n"
-		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME password_file=PATH to log in,\n"
+		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME with password_file=PATH to log in, or\n"
+		"(at the end) token_command=PROGRAM ARGUMENTS, which prints an access token (OAuth),\n"
 		"tls=encrypt for a host whose certificate cannot be checked (with smtp+starttls:// and smtps:// it is), and from=SENDER for a rule\n"
 		"that holds for mail from an address or a domain. One a line, may be repeated." },
 	{ .name = "resolver", .kind = CONF_TEXT, .at_start = true, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
@@ -493,12 +494,23 @@ static void make_tls_rules(struct settings *s)
 	}
 }
 
+static bool can_run(const char *command)
+{
+	char program[512];
+	struct str rest = str_of(command), word;
+
+	return str_word(&rest, &word) && str_copy(program, sizeof program, word) && access(program, X_OK) == 0;
+}
+
 bool settings_can_send(struct settings *s)
 {
 	for (size_t i = 0; i < s->routes.n; i++) {
 		const struct route_login *login = &s->routes.rule[i].login;
 
 		/* All rules were understood, so they are the items one by one. */
+		if (login->command[0] && !can_run(login->command))
+			conf_complain(&s->conf, s->route_text.item[i].where, "route: token_command=%s: %s. It is run by uid %lu", login->command,
+				strerror(errno), (unsigned long)geteuid());
 		if (login->file[0] && !login->password[0])
 			conf_complain(&s->conf, s->route_text.item[i].where, "route: password_file=%s: %s. Give it to the account that sends, uid %lu "
 				"(chown, chmod 600)", login->file, strerror(EACCES), (unsigned long)geteuid());

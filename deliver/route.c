@@ -222,7 +222,14 @@ static const char *take_option(struct str word, struct route_rule *rule)
 	if (str_starts_nocase(word, STR("password_file=")))
 		return str_copy(login->file, sizeof login->file, str_from(word, 14)) && login->file[0] == '/' ? NULL :
 			"password_file= needs the whole path of a file";
-	return "behind a route there may be from=SENDER, user=NAME, password_file=PATH and tls=verify or tls=encrypt";
+	return "behind a route there may be from=SENDER, user=NAME, password_file=PATH, token_command=PATH and tls=verify or tls=encrypt";
+}
+
+/* "/usr/bin/token anna": words that no shell sees. */
+static const char *take_command(struct str text, struct route_login *login)
+{
+	return str_copy(login->command, sizeof login->command, str_trim(text)) && login->command[0] == '/' ? NULL :
+		"token_command= needs the whole path of a program, and what stands behind it on the line is its arguments, 511 octets together";
 }
 
 static bool any_address(const struct route *r)
@@ -237,15 +244,15 @@ static bool any_address(const struct route *r)
 static const char *check_way(const struct route *r, const struct route_login *login)
 {
 	if (r->kind == ROUTE_MX)
-		return login->user[0] || login->file[0] ? "a login needs a host: smtp+starttls:// or smtps://" : NULL;
+		return login->user[0] || login->file[0] || login->command[0] ? "a login needs a host: smtp+starttls:// or smtps://" : NULL;
 	if (login->user[0] && (r->kind != ROUTE_SMTP || r->tls == ROUTE_TLS_ANY))
 		return "a login needs TLS: smtp+starttls:// or smtps://";
-	if (login->user[0] && !login->password[0] && !login->file[0])
-		return "the user has no password: write password_file=PATH behind the route";
-	if (!login->user[0] && login->file[0])
+	if (login->user[0] && !login->password[0] && !login->file[0] && !login->command[0])
+		return "the user has no password: write password_file=PATH or token_command=PATH behind the route";
+	if (!login->user[0] && (login->file[0] || login->command[0]))
 		return "the password is nobody's: write user=NAME too";
-	if (login->password[0] && login->file[0])
-		return "there are two passwords: one in the route, one in a file";
+	if ((login->password[0] != '\0') + (login->file[0] != '\0') + (login->command[0] != '\0') > 1)
+		return "there are two passwords: one in the route, one in a file or by a command";
 	if (r->tls == ROUTE_TLS_VERIFY && any_address(r))
 		return "the host's certificate can only be checked by its name: write the name, or tls=encrypt behind the route";
 	return NULL;
@@ -284,8 +291,14 @@ static const char *parse_way(struct str text, struct str options, struct route_r
 		wrong = parse_url(str_from(text, strlen(scheme->prefix)), scheme, r, login);
 	else if (!str_eq_nocase(text, STR("mx")))
 		wrong = "a route is smtp://host:port, smtp+starttls://, smtps://, lmtp://host:port, lmtp:///path or mx";
-	while (!wrong && str_word(&options, &word))
-		wrong = take_option(word, rule);
+	while (!wrong && str_word(&options, &word)) {
+		if (!str_starts_nocase(word, STR("token_command="))) {
+			wrong = take_option(word, rule);
+			continue;
+		}
+		wrong = take_command((struct str){ word.p + 14, (size_t)(options.p + options.n - word.p) - 14 }, login);
+		break;
+	}
 	if (!wrong)
 		wrong = check_way(r, login);
 	if (!wrong && scheme && !r->path[0] && !make_key(scheme, r, login))

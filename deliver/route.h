@@ -10,6 +10,7 @@ enum route_tls { ROUTE_TLS_ANY, ROUTE_TLS_ENCRYPT, ROUTE_TLS_VERIFY };
 struct route_login {
 	char user[256], password[512];
 	char file[256];                 /* "": the password is above. Else it is in this file, for the caller to put there */
+	char command[512];              /* that prints an access token in place of a password; "": none */
 };
 
 enum { ROUTE_HOSTS = 4 };          /* of one route, asked in their order */
@@ -55,7 +56,8 @@ struct routes {
 
 /* "example.org smtp://127.0.0.1:2600", "* lmtp://[::1]:24", "x.test lmtp:///run/lmtp.sock", "x.test mx",
  * "* smtp+starttls://anna:secret@relay.example", "* smtps://relay.example user=anna password_file=/etc/relay tls=encrypt",
- * "* smtp://a.example,b.example:2525" (b where a is of no use), "* smtp://a.example from=anna@example.org". Ports left out: 25, lmtp 24,
+ * "* smtp://a.example,b.example:2525" (b where a is of no use), "* smtp://a.example from=anna@example.org",
+ * "* smtps://h user=anna token_command=/usr/bin/token anna" (up to the line's end). Ports left out: 25, lmtp 24,
  * smtp+starttls 587, smtps 465. In a URL's user and password %XX stands for an octet. NULL, or what is wrong. */
 const char *route_parse(struct str text, struct route_rule *out);
 /* Rules with the same way but another login get a key of their own. After the last password was read. */

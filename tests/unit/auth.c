@@ -509,11 +509,45 @@ static const struct { const char *offered, *mechanism; bool tls, good; const cha
 	{ "", NULL, true, false, "user", "pencil" },
 };
 
+static const struct { const char *offered, *mechanism, *first, *answer; bool tls; } tokens[] = {
+	{ "PLAIN XOAUTH2 OAUTHBEARER", "OAUTHBEARER", "n,a=anna=2C=3D@x,\1auth=Bearer ya29.T\1\1", "\1", true },
+	{ "PLAIN LOGIN xoauth2", "XOAUTH2", "user=anna,=@x\1auth=Bearer ya29.T\1\1", "", true },
+	{ "PLAIN LOGIN SCRAM-SHA-256", NULL, NULL, NULL, true },
+	{ "OAUTHBEARER XOAUTH2", NULL, NULL, NULL, false },
+};
+
+/* RFC 7628 3.1 and 3.2.3. */
+START_TEST(a_token_is_shown_and_an_error_about_it_is_answered_by_nothing)
+{
+	const char *why = NULL;
+	struct saslc *c = saslc_begin(str_of(tokens[_i].offered), SASLC_TOKEN, "anna,=@x", "ya29.T", tokens[_i].tls, &why);
+	struct buf said = { 0 };
+
+	ck_assert((c != NULL) == (tokens[_i].mechanism != NULL));
+	if (!c) {
+		ck_assert_ptr_nonnull(why);
+		return;
+	}
+	ck_assert_str_eq(saslc_mechanism(c), tokens[_i].mechanism);
+	ck_assert(saslc_first(c, &said));
+	ck_assert_str_eq(buf_cstr(&said), tokens[_i].first);
+	ck_assert_ptr_null(saslc_accepted(c));
+	ck_assert_str_eq(saslc_error(c), "");
+	ck_assert_ptr_null(saslc_take(c, STR("{\"status\":\"401\",\n\"schemes\":\"bearer\"}"), &said));
+	ck_assert_str_eq(buf_cstr(&said), tokens[_i].answer);
+	ck_assert_str_eq(saslc_error(c), "{\"status\":\"401\",\"schemes\":\"bearer\"}");
+	ck_assert_ptr_nonnull(saslc_accepted(c));
+	ck_assert_ptr_nonnull(saslc_take(c, STR("more"), &said));
+	saslc_free(c);
+	buf_free(&said);
+}
+END_TEST
+
 /* Our client against our server: both ends of every mechanism. */
 START_TEST(a_client_logs_in_by_the_best_mechanism_that_is_safe)
 {
 	const char *why = NULL;
-	struct saslc *c = saslc_begin(str_of(logins[_i].offered), logins[_i].user, logins[_i].password, logins[_i].tls, &why);
+	struct saslc *c = saslc_begin(str_of(logins[_i].offered), SASLC_PASSWORD, logins[_i].user, logins[_i].password, logins[_i].tls, &why);
 	struct buf said = { 0 }, asked = { 0 };
 	enum sasl_next next = SASL_MORE;
 	char refresh_why[300];
@@ -557,7 +591,7 @@ static const struct { const char *challenge, *wrong; } challenges[] = {
 START_TEST(a_challenge_that_makes_no_sense_ends_the_login)
 {
 	const char *why, *wrong;
-	struct saslc *c = saslc_begin(STR("SCRAM-SHA-1"), "user", "pencil", true, &why);
+	struct saslc *c = saslc_begin(STR("SCRAM-SHA-1"), SASLC_PASSWORD, "user", "pencil", true, &why);
 	struct buf out = { 0 };
 	char nonce[100], challenge[300];
 
@@ -606,6 +640,7 @@ Suite *auth_suite(void)
 	tcase_add_loop_test(t, nonsense_is_no_login, 0, ROWS(nonsense));
 	tcase_add_test(t, a_comma_and_an_equals_sign_in_a_name_are_escaped);
 	tcase_add_loop_test(t, a_client_logs_in_by_the_best_mechanism_that_is_safe, 0, ROWS(logins));
+	tcase_add_loop_test(t, a_token_is_shown_and_an_error_about_it_is_answered_by_nothing, 0, ROWS(tokens));
 	tcase_add_loop_test(t, a_challenge_that_makes_no_sense_ends_the_login, 0, ROWS(challenges));
 	suite_add_tcase(s, t);
 	t = tcase_create("comparing");

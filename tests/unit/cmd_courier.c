@@ -10,9 +10,12 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/courier.h"
+
+#include "auth/token.h"
 #include "cmd/expand.h"
 #include "cmd/report.h"
 #include "deliver/lame.h"
@@ -1528,6 +1531,7 @@ static void policy_setup(void)
 static void policy_teardown(void)
 {
 	teardown();
+	token_stop();
 	stscache_stop();
 	tls_trust_free(trust);
 }
@@ -1836,6 +1840,142 @@ static const struct { const char *mode, *mx, *record, *script, *second, *told; }
 	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, NULL, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
 };
 
+/* ---- tokens */
+
+/* A route whose token command runs these lines of shell; $n counts its runs, from 1. */
+static void token_route(const char *lines)
+{
+	char path[100], text[300];
+	FILE *f;
+
+	snprintf(path, sizeof path, "%s/command", dir);
+	f = fopen(path, "w");
+	ck_assert_ptr_nonnull(f);
+	fprintf(f, "#!/bin/sh\necho x >> %s/runs\nn=$(wc -l < %s/runs)\n%s\n", dir, dir, lines);
+	ck_assert_int_eq(fchmod(fileno(f), 0700), 0);
+	fclose(f);
+	snprintf(text, sizeof text, "* smtp://mx1.test:%u tls=verify user=anna token_command=%s anna", port, path);
+	ck_assert_msg(!route_parse(str_of(text), &rules[0]), "%s", text);
+	routes.rule = rules;
+	routes.n = 1;
+}
+
+static unsigned runs(void)
+{
+	struct buf text = { 0 };
+	char path[100];
+	size_t n;
+
+	snprintf(path, sizeof path, "%s/runs", dir);
+	file_read_all(AT_FDCWD, path, &text);
+	n = text.n / 2;
+	buf_free(&text);
+	return (unsigned)n;
+}
+
+#define TOKENS OFFERS "C: EHLO client.test\nS: 250-mx\nS: 250-PIPELINING\nS: 250 AUTH XOAUTH2\n"
+#define AUTH_T1 "C: AUTH XOAUTH2 dXNlcj1hbm5hAWF1dGg9QmVhcmVyIHQxAQE=\n"
+#define AUTH_T2 "C: AUTH XOAUTH2 dXNlcj1hbm5hAWF1dGg9QmVhcmVyIHQyAQE=\n"
+#define LETS_IN "S: 235 welcome\n"
+#define LETS_NOT_IN "S: 334 e30=\nC: \nS: 535 5.7.8 no\neof\n"
+
+START_TEST(a_token_is_kept_until_it_is_refused)
+{
+	struct peer *p = peer_at(1, TOKENS AUTH_T1 LETS_IN MAIL TOKENS AUTH_T1 LETS_IN MAIL TOKENS AUTH_T1 LETS_NOT_IN
+		TOKENS AUTH_T2 LETS_IN MAIL);
+
+	token_route("echo t$n");
+	for (unsigned i = 1; i <= 3; i++) {
+		put("b@y.test");
+		await(i);
+		loop_advance(2500);
+		turn();
+		ck_assert_uint_eq(runs(), i < 3 ? 1 : 2);
+	}
+	ck_assert_uint_eq(delivered, 3);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_token_whose_time_is_over_is_not_shown)
+{
+	struct peer *p = peer_at(1, TOKENS AUTH_T1 LETS_IN MAIL TOKENS AUTH_T2 LETS_IN MAIL);
+
+	token_route("echo t$n; echo 3600");
+	put("b@y.test");
+	await(1);
+	loop_advance(3580 * 1000);
+	put("b@y.test");
+	await(2);
+	ck_assert_uint_eq(delivered, 2);
+	ck_assert_uint_eq(runs(), 2);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_new_token_that_is_refused_holds_mail_and_counts_no_attempt)
+{
+	struct peer *p = peer_at(1, TOKENS AUTH_T1 LETS_NOT_IN);
+
+	token_route("echo t$n");
+	for (int i = 0; i < 5; i++)
+		put("b@y.test");
+	await(1);
+	told_holds("deferred by mx1.test[127.0.0.1]");
+	told_holds("XOAUTH2 was refused: 535 5.7.8 no");
+	ck_assert_uint_eq(runs(), 1);
+	ck_assert_uint_eq(entries(0), 5);
+	played(p);
+}
+END_TEST
+
+static const struct { const char *lines, *words; } no_tokens[] = {
+	{ "echo geheim; exit 3", "its exit status is 3" },
+	{ "kill -9 $$", "it was ended by signal 9" },
+	{ ":", "it has printed nothing" },
+	{ "echo no token", "its first line is no token" },
+	{ "echo geheim; echo soon", "its second line is no number of seconds" },
+	{ "echo geheim; echo 0", "its second line is no number of seconds" },
+	{ "printf 'a\\000b\\n'", "its first line is no token" },
+	{ "head -c 100000 /dev/zero | tr '\\0' x; sleep 100", "it has printed more than a token" },
+	{ "exec > /dev/null; rm -f \"$0\"", "it has printed nothing" },
+};
+
+START_TEST(a_token_command_that_fails_holds_mail_counts_no_attempt_and_tells_no_secret)
+{
+	token_route(no_tokens[_i].lines);
+	for (int i = 0; i < 20; i++)
+		put("b@y.test");
+	await(1);
+	told_holds("the token_command of the route has given no token: ");
+	told_holds(no_tokens[_i].words);
+	ck_assert(!strstr(buf_cstr(&told), "geheim"));
+	ck_assert_uint_eq(runs(), 1);
+	ck_assert_uint_eq(entries(0), 20);
+	loop_advance(331 * 1000);
+	await(2);
+	ck_assert_uint_eq(entries(0), 20);
+	ck_assert_uint_eq(runs(), strstr(no_tokens[_i].lines, "rm") ? 1 : 2);
+}
+END_TEST
+
+START_TEST(mail_waits_for_a_slow_token_command)
+{
+	struct peer *p = peer_at(1, TOKENS AUTH_T1 LETS_IN MAIL);
+
+	with_room_for_idlers();
+	token_route("sleep 0.3; echo t$n");
+	put("b@y.test");
+	turn();
+	ck_assert_uint_eq(results, 0);
+	await(1);
+	ck_assert_uint_eq(runs(), 1);
+	loop_advance(2500);
+	turn();
+	played(p);
+}
+END_TEST
+
 /* RFC 8689 4.2.1: DNSSEC or a policy must have named the host. A name out of a DNS that anybody may have changed is not enough. */
 START_TEST(a_certificate_for_a_name_that_nobody_vouches_for_does_not_satisfy_requiretls)
 {
@@ -1976,6 +2116,11 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_policy_that_cannot_be_had_keeps_nothing_back);
 	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
 	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
+	tcase_add_test(t, a_token_is_kept_until_it_is_refused);
+	tcase_add_test(t, a_token_whose_time_is_over_is_not_shown);
+	tcase_add_test(t, a_new_token_that_is_refused_holds_mail_and_counts_no_attempt);
+	tcase_add_loop_test(t, a_token_command_that_fails_holds_mail_counts_no_attempt_and_tells_no_secret, 0, ROWS(no_tokens));
+	tcase_add_test(t, mail_waits_for_a_slow_token_command);
 	tcase_add_loop_test(t, what_the_administrator_demands_of_a_domain_holds_beside_all_else, 0, ROWS(ruled));
 	tcase_add_loop_test(t, a_message_may_not_ask_that_our_own_rules_be_passed_over, 0, 2);
 	tcase_add_loop_test(t, a_rule_for_the_host_of_a_route_holds_there, 0, 2);

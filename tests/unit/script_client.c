@@ -7,6 +7,7 @@
  *                                mx.example.org alone that is trusted, "tls verify NAME" one for that name
  *   first                        TLS from the first octet
  *   login anna secret            user and password
+ *   token anna secret            user and access token
  *   whole                        not octet by octet: what the promise is about would look different
  *   keep                         no QUIT behind the last job
  *   FROM:<a@x.test> RET=HDRS     begins a job
@@ -96,13 +97,18 @@ static bool set_first(struct conversation *v, struct str line)
 
 static bool set_login(struct conversation *v, struct str line)
 {
-	static char user[100], password[100];
+	static char user[100], password[2000];
 	struct str word;
 
 	v->caller.config.user = user;
 	v->caller.config.password = password;
 	return str_word(&line, &word) && str_word(&line, &word) && str_copy(user, sizeof user, word) && str_word(&line, &word) &&
 		str_copy(password, sizeof password, word);
+}
+
+static bool set_token(struct conversation *v, struct str line)
+{
+	return v->caller.config.token = set_login(v, line);
 }
 
 static bool set_keep(struct conversation *v, struct str line)
@@ -146,6 +152,7 @@ static const struct { const char *word; bool (*set)(struct conversation *, struc
 	{ "whole", set_whole },
 	{ "first", set_first },
 	{ "login ", set_login },
+	{ "token ", set_token },
 	{ "keep", set_keep },
 	{ "FROM:", add_from },
 	{ "TO:", add_to },

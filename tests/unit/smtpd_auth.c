@@ -289,7 +289,7 @@ END_TEST
 static void prove(struct site_client *c, const char *reply)
 {
 	const char *why = NULL;
-	struct saslc *client = saslc_begin(STR(" SCRAM-SHA-256"), "user", "pencil", true, &why);
+	struct saslc *client = saslc_begin(STR(" SCRAM-SHA-256"), SASLC_PASSWORD, "user", "pencil", true, &why);
 	struct buf said = { 0 }, line = { 0 };
 	unsigned char octets[500];
 	size_t n = sizeof octets;

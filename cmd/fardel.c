@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "auth/users.h"
+#include "auth/token.h"
 #include "auth/verify.h"
 #include "cmd/account.h"
 #include "cmd/confine.h"
@@ -914,6 +915,7 @@ static int cmd_serve(int argc, char **argv)
 		drop_stop();
 		queue_close();
 		expand_stop();
+		token_stop();
 		stscache_stop();
 		maildir_stop();
 		dns_stop();
@@ -1103,6 +1105,7 @@ static int cmd_flush(int argc, char **argv)
 	drop_stop();
 	queue_close();
 	expand_stop();
+	token_stop();
 	stscache_stop();
 	maildir_stop();
 	dns_stop();

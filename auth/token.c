@@ -33,7 +33,7 @@ struct source {
 	char command[TOKEN_COMMAND];
 	struct token *token;
 	int64_t until;                  /* Unix seconds; 0: until it is refused */
-	struct child child;             /* runs the command */
+	unsigned run;                   /* number of the run that it waits for; 0: none */
 	struct timer late;
 	struct list waiting;            /* of questions */
 	struct task tell;               /* them */
@@ -41,6 +41,8 @@ struct source {
 };
 
 static struct list sources;
+static struct child helper;
+static unsigned last_run;
 
 const char *token_text(const struct token *t) { return t->text; }
 
@@ -58,9 +60,14 @@ void token_drop(struct token *t)
 	free(t);
 }
 
-/* ---- in the helper */
+/* ---- in the helper: a process for each run, so that none waits for another one */
 
+struct request {
+	unsigned run;
+	char command[TOKEN_COMMAND];
+};
 struct answer {
+	unsigned run;
 	int error;                      /* errno: it could not be run */
 	int status;                     /* as waitpid() has it */
 	bool late, long_one;            /* it took too long; printed too much */
@@ -93,7 +100,7 @@ static void listen_to(int out, int socket, struct answer *a)
 	int64_t end = clock_monotonic_ms() + TOKEN_RUN_MS;
 
 	for (;;) {
-		struct pollfd p[2] = { { .fd = out, .events = POLLIN }, { .fd = socket, .events = POLLIN } };
+		struct pollfd p[2] = { { .fd = out, .events = POLLIN }, { .fd = socket } };        /* the latter for its end alone */
 		int64_t left = end - clock_monotonic_ms();
 		ssize_t n;
 
@@ -135,25 +142,49 @@ static bool can_run(const char *command)
 	return str_word(&rest, &word) && str_copy(program, sizeof program, word) && access(program, X_OK) == 0;
 }
 
-static int helper_main(int socket, void *command)
+static void answer(int socket, struct request *r)
 {
 	static struct answer a;
 	int out[2];
-	pid_t pid;
+	pid_t pid = -1;
 
+	signal(SIGCHLD, SIG_DFL);
+	a.run = r->run;
+	if (!can_run(r->command) || pipe2(out, O_CLOEXEC) == -1 || (pid = fork()) == -1)
+		a.error = errno;
+	if (pid == 0)
+		run(r->command, out[1]);
+	if (pid > 0) {
+		close(out[1]);
+		listen_to(out[0], socket, &a);
+		close(out[0]);
+		wait_for(pid, &a);
+	}
+	child_reply(socket, &a, sizeof a);
+}
+
+static int helper_main(int socket, void *arg)
+{
+	struct request r;
+	ssize_t n;
+
+	(void)arg;
 	setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 	prctl(PR_SET_DUMPABLE, 0);
-	if (!can_run(command) || pipe2(out, O_CLOEXEC) == -1 || (pid = fork()) == -1) {
-		a.error = errno;
-		return child_reply(socket, &a, sizeof a);
+	signal(SIGCHLD, SIG_IGN);       /* nobody waits for those who run commands */
+	while ((n = child_receive(socket, &r, sizeof r, NULL, NULL)) > 0) {
+		struct answer no = { .run = r.run };
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			answer(socket, &r);
+			_exit(0);
+		}
+		no.error = errno;
+		if (pid == -1 && child_reply(socket, &no, sizeof no) == -1)
+			return 1;
 	}
-	if (pid == 0)
-		run(command, out[1]);
-	close(out[1]);
-	listen_to(out[0], socket, &a);
-	close(out[0]);
-	wait_for(pid, &a);
-	return child_reply(socket, &a, sizeof a);
+	return 0;
 }
 
 /* ---- ours */
@@ -262,40 +293,61 @@ static void say_why(struct source *s, const struct answer *a)
 
 static void ended(struct source *s)
 {
+	s->run = 0;
 	timer_stop(&s->late);
-	child_stop(&s->child);
 	task_post(&s->tell);
+}
+
+static struct source *source_of_run(unsigned run)
+{
+	for (struct node *x = list_first(&sources); x; x = list_next(&sources, x))
+		if (owner_of(x, struct source, node)->run == run)
+			return owner_of(x, struct source, node);
+	return NULL;
+}
+
+static void take_answer(struct source *s, const struct answer *a)
+{
+	const char *wrong;
+
+	s->why[0] = '\0';
+	say_why(s, a);
+	wrong = s->why[0] ? NULL : take_text(s, (struct str){ a->text, a->n <= sizeof a->text ? a->n : 0 });
+	if (wrong)
+		snprintf(s->why, sizeof s->why, "%s", wrong);
+	ended(s);
 }
 
 static void answered(struct child *c, const void *p, size_t n, int *fds, size_t nfds)
 {
-	struct source *s = owner_of(c, struct source, child);
 	static struct answer a;
-	const char *wrong;
+	struct source *s;
 
+	(void)c;
 	for (size_t i = 0; i < nfds; i++)
 		close(fds[i]);
-	s->why[0] = '\0';
-	if (n != sizeof a) {
-		snprintf(s->why, sizeof s->why, "its helper process makes no sense");
-	} else {
-		memcpy(&a, p, sizeof a);
-		say_why(s, &a);
-		wrong = s->why[0] ? NULL : take_text(s, (struct str){ a.text, a.n <= sizeof a.text ? a.n : 0 });
-		if (wrong)
-			snprintf(s->why, sizeof s->why, "%s", wrong);
-	}
+	if (n != sizeof a)
+		return;                 /* who waits hears of it by his timer */
+	memcpy(&a, p, sizeof a);
+	s = a.run ? source_of_run(a.run) : NULL;
+	if (s)
+		take_answer(s, &a);
 	explicit_bzero(&a, sizeof a);
 	explicit_bzero((void *)(uintptr_t)p, n);        /* the buffer of whoever received it */
-	ended(s);
 }
 
+/* It is started again when something is to be run; but a server that is confined by then executes nothing. */
 static void gone(struct child *c)
 {
-	struct source *s = owner_of(c, struct source, child);
+	(void)c;
+	for (struct node *x = list_first(&sources); x; x = list_next(&sources, x)) {
+		struct source *s = owner_of(x, struct source, node);
 
-	snprintf(s->why, sizeof s->why, "its helper process has ended");
-	ended(s);
+		if (!s->run)
+			continue;
+		snprintf(s->why, sizeof s->why, "the helper process that runs it has ended");
+		ended(s);
+	}
 }
 
 static void too_late(struct timer *t)
@@ -304,6 +356,27 @@ static void too_late(struct timer *t)
 
 	snprintf(s->why, sizeof s->why, "it took longer than %d s", TOKEN_RUN_MS / 1000);
 	ended(s);
+}
+
+int token_start(void)
+{
+	if (helper.pid)
+		return 0;
+	helper = (struct child){ .name = "token helper", .message = answered, .gone = gone };
+	return child_start(&helper, helper_main, NULL);
+}
+
+/* 0 or -1 with errno: the command is being run. */
+static int begin_run(struct source *s)
+{
+	struct request r = { .run = last_run + 1 ? last_run + 1 : 1 };
+
+	str_copy(r.command, sizeof r.command, str_of(s->command));
+	if (token_start() == -1 || child_send(&helper, &r, sizeof r, NULL, 0) == -1)
+		return -1;
+	s->run = last_run = r.run;
+	timer_set(&s->late, TOKEN_RUN_MS + 2 * BACKSTOP_MS);
+	return 0;
 }
 
 bool token_ask(struct token_question *q, const char *command)
@@ -318,20 +391,17 @@ bool token_ask(struct token_question *q, const char *command)
 		list_init(&s->waiting);
 		s->tell.run = tell;
 		s->late.expired = too_late;
-		s->child = (struct child){ .name = "token command", .message = answered, .gone = gone };
 		list_push(&sources, &s->node);
 	}
 	list_push(&s->waiting, &q->node);
-	if (s->child.pid)
+	if (s->run)
 		return true;
 	s->why[0] = '\0';
 	if (token_known(command)) {
 		task_post(&s->tell);
-	} else if (child_start(&s->child, helper_main, s->command) == -1) {
+	} else if (begin_run(s) == -1) {
 		snprintf(s->why, sizeof s->why, "no process for it: %s", strerror(errno));
 		task_post(&s->tell);
-	} else {
-		timer_set(&s->late, TOKEN_RUN_MS + 2 * BACKSTOP_MS);
 	}
 	return true;
 }
@@ -340,12 +410,12 @@ void token_stop(void)
 {
 	struct node *x;
 
+	child_stop(&helper);
 	while (sources.head.next && (x = list_shift(&sources))) {
 		struct source *s = owner_of(x, struct source, node);
 
 		timer_stop(&s->late);
 		task_cancel(&s->tell);
-		child_stop(&s->child);
 		forget(s);
 		while (list_shift(&s->waiting))
 			;

@@ -1,5 +1,5 @@
 /* Access tokens (RFC 6750) that a command of the administrator's prints, for logging in at other hosts (OAUTHBEARER, XOAUTH2). The command is
- * run in a process of its own and without a shell; what it prints is kept until it is refused or its time is over. */
+ * run by a helper process and without a shell; what it prints is kept until it is refused or its time is over. */
 #ifndef AUTH_TOKEN_H
 #define AUTH_TOKEN_H
 
@@ -22,6 +22,9 @@ void token_drop(struct token *);                        /* NULL: nothing. The la
 struct token *token_known(const char *command);
 /* It was refused: the command is run for the next one. */
 void token_refuse(const struct token *);
+
+/* Forks the helper that runs commands; token_ask() does, too, but who is confined by then executes nothing. 0 or -1 with errno. */
+int token_start(void);
 
 struct token_question {
 	struct node node;

@@ -17,6 +17,7 @@
 #include "lib/file.h"
 #include "lib/list.h"
 #include "lib/log.h"
+#include "lib/socks.h"
 #include "lib/stream.h"
 #include "lib/tls.h"
 #include "mime/transfer.h"
@@ -29,12 +30,14 @@ enum {
 	LINES_A_TURN = 100,
 	BLOCK = 65536,                  /* octets of a message read at once; larger ones are not sent before RCPT is answered */
 	CONNECT_S = 30,
+	PROXY_S = 60,                   /* from the connection to the proxy to that to the peer, which it waits for in its turn */
 	HANDSHAKE_S = 60,
 	BLOCK_S = 180                   /* RFC 5321 4.5.3.2.5 */
 };
 
 enum phase {
 	C_CONNECT,                      /* connect() is under way */
+	C_PROXY,                        /* the proxy is asked for the connection */
 	C_HELLO,                        /* greeting, EHLO, HELO or LHLO is awaited */
 	C_TLS,                          /* the TLS handshake is under way */
 	C_IDLE,                         /* ready for a job */
@@ -75,6 +78,8 @@ struct client {
 	bool no_tls_offered;            /* and it is a must */
 	enum phase phase;
 	struct io dial;                 /* the socket until it is connected */
+	struct socks socks;             /* C_PROXY */
+	bool proxy_failed;
 	struct stream stream;           /* from then on */
 	struct timer timer;             /* for the oldest expectation, or the block being sent */
 	struct task task;               /* tells the caller */
@@ -256,6 +261,8 @@ static unsigned seconds(const struct client *c)
 {
 	if (c->phase == C_CONNECT)
 		return or_else(c->config->connect_s, CONNECT_S);
+	if (c->phase == C_PROXY)
+		return or_else(c->config->command_s, PROXY_S);
 	if (c->phase == C_TLS)
 		return or_else(c->config->command_s, HANDSHAKE_S);
 	if (c->phase == C_BODY || c->dot_leaving)
@@ -268,7 +275,7 @@ static unsigned seconds(const struct client *c)
 /* One time limit for a whole reply, or a whole block, however slowly its octets come or go. */
 static void arm(struct client *c)
 {
-	if (c->phase == C_BODY || c->phase == C_CONNECT || c->phase == C_TLS || awaiting(c))
+	if (c->phase == C_BODY || c->phase == C_CONNECT || c->phase == C_PROXY || c->phase == C_TLS || awaiting(c))
 		timer_set(&c->timer, (msec)seconds(c) * 1000);
 	else
 		timer_stop(&c->timer);
@@ -1006,6 +1013,53 @@ static const struct step steps[X_QUIT + 1] = {
 	[X_QUIT] = { "QUIT", 5, 200, 299, false, bye, bye },
 };
 
+/* ---- a proxy */
+
+/* Connected: the peer greets, or TLS comes first. */
+static void begin_talk(struct client *c)
+{
+	if (c->config->tls_first) {
+		begin_tls(c);
+		return;
+	}
+	c->phase = C_HELLO;
+	expect(c, X_GREETING);
+}
+
+static void proxy_fails(struct client *c, const char *why)
+{
+	c->proxy_failed = true;
+	fail(c, "4.4.1", "connect to %s through the proxy %s: %s", c->peer, c->config->proxy->name, why);
+}
+
+static void ask_proxy(struct client *c)
+{
+	struct buf say = { .max = 1024 };
+	size_t used;
+
+	while ((used = socks_take(&c->socks, stream_peek(&c->stream), &say)))
+		stream_take(&c->stream, used);
+	put(c, say.p, say.n);
+	if (say.p)
+		explicit_bzero(say.p, say.room);
+	buf_free(&say);
+	if (!alive(c))
+		return;
+	switch (c->socks.state) {
+	case SOCKS_METHOD: case SOCKS_LOGIN: case SOCKS_ANSWER:
+		break;
+	case SOCKS_OPEN:
+		begin_talk(c);
+		break;
+	case SOCKS_REFUSED:
+		fail(c, "4.4.1", "connect to %s through the proxy %s: %s", c->peer, c->config->proxy->name, c->socks.why);
+		break;
+	case SOCKS_BROKEN:
+		proxy_fails(c, c->socks.why);
+		break;
+	}
+}
+
 /* ---- replies */
 
 /* The words for what can no longer be known: the peer may have taken the message, but its answer did not come. */
@@ -1023,7 +1077,11 @@ static void lost(struct client *c)
 	const char *cause = c->stream.error ? stream_error(&c->stream) : "closed by the peer";
 
 	c->hung_up = true;
-	if (c->phase == C_TLS)
+	if (c->phase == C_PROXY && c->socks.state == SOCKS_ANSWER)       /* some say no so */
+		fail(c, "4.4.1", "connect to %s through the proxy %s: %s", c->peer, c->config->proxy->name, cause);
+	else if (c->phase == C_PROXY)
+		proxy_fails(c, cause);
+	else if (c->phase == C_TLS)
 		fail(c, "4.7.5", "TLS handshake failed: %s", cause);
 	else if (c->phase == C_BODY || (c->dot_leaving && !*doubt(c)))
 		fail(c, "4.4.2", "connection lost in the middle of the message (%s)", cause);
@@ -1040,8 +1098,14 @@ static void expired(struct timer *t)
 	struct client *c = owner_of(t, struct client, timer);
 	unsigned s = seconds(c);
 
-	if (c->phase == C_CONNECT)
+	if (c->phase == C_CONNECT && c->config->proxy)
+		proxy_fails(c, "it cannot be reached: timed out");
+	else if (c->phase == C_CONNECT)
 		fail(c, "4.4.1", "connect to %s timed out after %u s", c->peer, s);
+	else if (c->phase == C_PROXY && c->socks.state == SOCKS_ANSWER)         /* it may be waiting for the peer */
+		fail(c, "4.4.1", "connect to %s through the proxy %s timed out after %u s", c->peer, c->config->proxy->name, s);
+	else if (c->phase == C_PROXY)
+		proxy_fails(c, "it does not answer");
 	else if (c->phase == C_TLS)
 		fail(c, "4.7.5", "TLS handshake timed out after %u s", s);
 	else if (c->phase == C_BODY || c->dot_leaving)
@@ -1196,6 +1260,10 @@ static void on_event(struct stream *s)
 		c->dot_leaving = false;
 		arm(c);
 	}
+	if (c->phase == C_PROXY)
+		ask_proxy(c);
+	if (c->phase == C_PROXY && !s->error && !s->eof)
+		return;
 	if (c->phase == C_TLS && s->secure)
 		secured(c);
 	while (alive(c) && budget > 0 && take_line(c))
@@ -1214,6 +1282,30 @@ static void on_event(struct stream *s)
 
 /* ---- connecting */
 
+static void begin_proxy(struct client *c)
+{
+	struct sockaddr_storage to = c->socks.to;
+	struct buf say = { .max = 1024 };
+
+	c->phase = C_PROXY;
+	socks_begin(&c->socks, c->config->proxy, (const struct sockaddr *)&to, &say);
+	put(c, say.p, say.n);
+	buf_free(&say);
+	if (alive(c))
+		arm(c);
+}
+
+static void cannot_connect(struct client *c, int error)
+{
+	char why[200];
+
+	snprintf(why, sizeof why, "it cannot be reached: %s", strerror(error));
+	if (c->config->proxy)
+		proxy_fails(c, why);
+	else
+		fail(c, "4.4.1", "connect to %s: %s", c->peer, strerror(error));
+}
+
 static void connected(struct client *c)
 {
 	int fd = c->dial.fd, on = 1;
@@ -1226,12 +1318,10 @@ static void connected(struct client *c)
 		return;
 	}
 	c->dial.fd = -1;
-	if (c->config->tls_first) {
-		begin_tls(c);
-		return;
-	}
-	c->phase = C_HELLO;
-	expect(c, X_GREETING);
+	if (c->config->proxy)
+		begin_proxy(c);
+	else
+		begin_talk(c);
 }
 
 static void dialled(struct io *io, short revents)
@@ -1244,7 +1334,7 @@ static void dialled(struct io *io, short revents)
 	if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) == -1)
 		error = errno;
 	if (error)
-		fail(c, "4.4.1", "connect to %s: %s", c->peer, strerror(error));
+		cannot_connect(c, error);
 	else
 		connected(c);
 }
@@ -1350,10 +1440,15 @@ struct client *client_open(const struct client_config *config, const struct sock
 	c->dial = (struct io){ .fd = -1, .ready = dialled };
 	name_peer(c, addr, host_name ? host_name : "");
 	name_host(c, host_name ? host_name : "");
+	memcpy(&c->socks.to, addr, len);
+	if (config->proxy) {
+		addr = (const struct sockaddr *)&config->proxy->addr;
+		len = config->proxy->len;
+	}
 	c->dial.fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (c->dial.fd == -1)
 		goto failed;
-	if (!bind_source(c, addr->sa_family))
+	if (!config->proxy && !bind_source(c, addr->sa_family))
 		goto failed;
 	if (io_watch(&c->dial, POLLOUT) == -1) {
 		errno = ENOMEM;
@@ -1361,7 +1456,7 @@ struct client *client_open(const struct client_config *config, const struct sock
 	}
 	arm(c);
 	if (connect(c->dial.fd, addr, len) == -1 && errno != EINPROGRESS && errno != EINTR)
-		fail(c, "4.4.1", "connect to %s: %s", c->peer, strerror(errno));
+		cannot_connect(c, errno);
 	return c;
 failed:
 	saved = errno;
@@ -1380,6 +1475,7 @@ bool client_tls_missing(const struct client *c) { return c->phase == C_OVER && c
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }
 unsigned client_lame(const struct client *c) { return c->lame; }
 bool client_is_our_trouble(const struct reply *why) { return why->code == 0 && !strcmp(why->enhanced, "4.3.0"); }
+bool client_proxy_failed(const struct client *c) { return c->phase == C_OVER && c->proxy_failed; }
 bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->not_let_in; }
 
 bool client_usable(const struct client *c)

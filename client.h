@@ -35,6 +35,7 @@ struct client_job {
  * certificate must be for its host name and from somebody who is trusted. Pinned: it must be one of those named (DANE, fingerprints). */
 enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST, CLIENT_TLS_VERIFY, CLIENT_TLS_PINNED };
 
+struct socks_proxy;
 struct tls_trust;
 struct tls_pins;
 
@@ -47,7 +48,8 @@ struct client_config {
 	bool unsure;                            /* the host might have to be verified, but that could not be found out: what needs it is put off */
 	bool no_chunking, no_pipelining;        /* although the peer announces it */
 	size_t rcpt_max;                        /* a transaction, as learnt before (client_rcpt_max()); 0: nothing learnt */
-	const struct sockaddr_storage *source;  /* [2]: where connections come from, IPv4 and IPv6; AF_UNSPEC: as the system likes. Or NULL */
+	const struct socks_proxy *proxy;        /* makes the connection; NULL: none */
+	const struct sockaddr_storage *source;  /* [2]: where connections come from, IPv4 and IPv6; AF_UNSPEC: as the system likes. Not with a proxy. Or NULL */
 	struct tls_trust *trust;                /* with VERIFY */
 	bool verify_too;                        /* with PINNED: it must be as with VERIFY, besides */
 	const struct tls_pins *pins;            /* with PINNED: of DNS, or NULL */
@@ -56,7 +58,7 @@ struct client_config {
 	bool hearsay;                           /* with VERIFY: the host's name is from a DNS that anybody may have changed, so REQUIRETLS wants more */
 	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */
 	bool token;                             /* the password is an access token (RFC 6750) */
-	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
+	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30, by a proxy 60 more; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
 	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */
 	unsigned connect_s, command_s, final_s;
 };
@@ -94,6 +96,8 @@ unsigned client_lame(const struct client *);
 size_t client_rcpt_max(const struct client *);
 /* Of a done()'s or gone()'s why: memory or our copy of the message is to blame, and no peer. */
 bool client_is_our_trouble(const struct reply *why);
+/* In gone(): the proxy could not be reached, or will not do what it is there for. It will be the same everywhere, too. */
+bool client_proxy_failed(const struct client *);
 /* In gone(): we were not let in with our name and password. It will be the same everywhere until somebody puts it right. */
 bool client_login_failed(const struct client *);
 /* May be called in ready(), in a job's done() and any time no job runs. Splits into several transactions as RCPTMAX and

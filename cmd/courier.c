@@ -415,7 +415,7 @@ static bool same_way(const struct client_config *a, const struct client_config *
 {
 	/* What DNS says of a certificate holds for one domain (RFC 7672 3.2.2): such a line is not shared. */
 	return a->tls != CLIENT_TLS_PINNED && a->tls == b->tls && a->unsure == b->unsure && a->lmtp == b->lmtp &&
-		a->tls_first == b->tls_first && a->hearsay == b->hearsay && a->user == b->user && a->password == b->password &&
+		a->tls_first == b->tls_first && a->hearsay == b->hearsay && a->proxy == b->proxy && a->user == b->user && a->password == b->password &&
 		a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
 }
 
@@ -750,21 +750,25 @@ static void name_policy(struct courier *c)
 		c->route.domain, why.text);
 }
 
-/* Name and password are ours to put right: no host that takes the same ones would do better, and the mail waits without losing
+/* Name and password, or a proxy, are ours to put right: no host that takes the same ones would do better, and the mail waits without losing
  * attempts. Said loudly when it is news, and again after an hour. */
-static void not_let_in(struct courier *c, const struct reply *why)
+static void our_setup_fails(struct courier *c, const char *what, const struct reply *why, const char *remedy)
 {
 	static char said[REPLY_TEXT];
 	static int64_t when;
 
 	if (strcmp(said, why->text) != 0 || loop_wall() - when >= 3600) {
-		log_event(LOG_ERROR, "login-failed", LF(L_TEXT("relay", c->last_host), L_TEXT("reason", why->text),
-			L_TEXT("remedy", "put user and password, or token_command, of the route right; the mail for it waits")));
+		log_event(LOG_ERROR, what, LF(L_TEXT("relay", c->last_host), L_TEXT("reason", why->text), L_TEXT("remedy", remedy)));
 		str_copy(said, sizeof said, str_of(why->text));
 		when = loop_wall();
 	}
 	bundle_fails(c, BLAME_SETUP, why);
 	courier_end(c);
+}
+
+static void not_let_in(struct courier *c, const struct reply *why)
+{
+	our_setup_fails(c, "login-failed", why, "put user and password, or token_command, of the route right; the mail for it waits");
 }
 
 /* It may have run out since it was got: another one is asked for, once. False: this one was new. */
@@ -812,6 +816,10 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	}
 	if (c->bundle && client_login_failed(client)) {
 		not_let_in(c, why);
+		return;
+	}
+	if (c->bundle && client_proxy_failed(client)) {
+		our_setup_fails(c, "proxy-failed", why, "look at the proxy, or put the setting right; what goes through it waits");
 		return;
 	}
 	if (!c->bundle) {               /* after our QUIT */
@@ -965,6 +973,7 @@ static struct client_config way_to(const struct route *r, const struct sockaddr 
 		c.tls = CLIENT_TLS_NO;
 	c.rcpt_max = lame_rcpt_max(addr);
 	c.source = config->source;
+	c.proxy = r->proxy ? r->proxy : r->kind == ROUTE_MX ? config->proxy : NULL;
 	c.no_chunking = lame & LAME_CHUNKING;
 	c.no_pipelining = lame & LAME_PIPELINING;
 	c.trust = config->trust;

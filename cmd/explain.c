@@ -173,6 +173,8 @@ static void say_hosts(const struct asked *a)
 		printf("  Of another host the address, or what it demands, cannot be found out now.\n");
 	if (a->route.login)
 		printf("  We log in there as %s.\n", a->route.login->user);
+	if (a->route.proxy || (a->route.kind == ROUTE_MX && a->set->proxy_out.len))
+		printf("  The connection is made by the proxy %s.\n", a->route.proxy ? a->route.proxy->name : a->set->proxy_out.name);
 	if (a->route.by_sender)
 		printf("  For some senders it is another way: say --from SENDER.\n");
 	say_policy(a);

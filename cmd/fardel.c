@@ -414,7 +414,7 @@ static void configure_sending(void)
 	self = (struct mx_self){ .hostname = settings->hostname, .dane = settings->tls_out != TLS_OUT_NO, .mta_sts = policies_open && wants_policies(),
 		.inet = settings->inet, .is_own = is_own };
 	courier = (struct courier_config){ .hostname = settings->hostname, .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
-		.tls_rules = &settings->tls_rules, .tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
+		.proxy = settings->proxy_out.len ? &settings->proxy_out : NULL, .tls_rules = &settings->tls_rules, .tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
 	report = (struct report_config){ .hostname = settings->hostname, .queue_lifetime = settings->queue_lifetime, .signer = signer };
 	report_configure(&report);

@@ -67,7 +67,8 @@ static const struct conf_row rows[] = {
 		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx; with HOST,HOST the second is asked when the first is of no use. DOMAIN\n"
 		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME with password_file=PATH to log in, or\n"
 		"(at the end) token_command=PROGRAM ARGUMENTS, which prints an access token (OAuth),\n"
-		"tls=encrypt for a host whose certificate cannot be checked (with smtp+starttls:// and smtps:// it is), and from=SENDER for a rule\n"
+		"tls=encrypt for a host whose certificate cannot be checked (with smtp+starttls:// and smtps:// it is), proxy=socks5://ADDRESS:PORT\n"
+		"to be called through a proxy, and from=SENDER for a rule\n"
 		"that holds for mail from an address or a domain. One a line, may be repeated." },
 	{ .name = "resolver", .kind = CONF_TEXT, .at_start = true, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
 		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },
@@ -113,6 +114,9 @@ static const struct conf_row rows[] = {
 		"How long a message is tried before it goes back to its sender." },
 	{ .name = "delay_notice", .kind = CONF_DURATION, .offset = AT(delay_notice), .preset = "4h", .max = 86400 * 365, .help =
 		"The sender is told once when a message has waited this long. 0: never." },
+	{ .name = "proxy_out", .kind = CONF_TEXT, .offset = AT(proxy_out_text), .example = "socks5://127.0.0.1:1080", .help =
+		"A SOCKS5 proxy that connects to MX hosts for us: socks5://ADDRESS:PORT, or socks5://USER:PASSWORD@ADDRESS:PORT. A route has its own\n"
+		"(proxy=). Names are looked up here, and policies (MTA-STS) fetched from here." },
 	{ .name = "tls_certificate", .kind = CONF_LIST, .offset = AT(certificate_text), .example = "/etc/fardel/tls/fullchain.pem", .help =
 		"What STARTTLS shows: the file of a certificate and what is above it, in PEM. May be repeated, for other names or another\n"
 		"kind of key; each with its own tls_key, in the same order. Without any, STARTTLS is not offered." },
@@ -430,13 +434,18 @@ static void read_password(struct settings *s, const struct conf_item *item, stru
 /* A password is shown to nobody: not by `fardel config`, not in a complaint. */
 static void hide_password(char *text)
 {
-	char *url = strstr(text, "://"), *colon = url ? strchr(url + 3, ':') : NULL, *host = NULL;
+	for (char *url = strstr(text, "://"); url; url = strstr(url + 3, "://")) {
+		char *colon = NULL, *host = NULL;
 
-	for (char *p = colon; p && *p && *p != ' ' && *p != '\t'; p++)
-		if (*p == '@')
-			host = p;
-	if (host)
-		memset(colon + 1, '*', (size_t)(host - colon - 1));
+		for (char *p = url + 3; *p && *p != ' ' && *p != '\t'; p++) {
+			if (*p == ':' && !colon)
+				colon = p;
+			if (*p == '@')
+				host = p;
+		}
+		if (host && colon && colon < host)
+			memset(colon + 1, '*', (size_t)(host - colon - 1));
+	}
 }
 
 /* What may be shown of a rule that was not understood: nobody knows where in it a password stands, but not before the first colon and not
@@ -475,6 +484,17 @@ static void make_routes(struct settings *s)
 		r->n++;
 	}
 	routes_tell_apart(r);
+}
+
+static void make_proxy(struct settings *s)
+{
+	const char *wrong;
+
+	if (!s->proxy_out_text || !*s->proxy_out_text)
+		return;
+	if ((wrong = socks_parse(str_of(s->proxy_out_text), &s->proxy_out)))
+		conf_complain(&s->conf, conf_where(&s->conf, "proxy_out"), "proxy_out: %s", wrong);
+	hide_password((char *)(uintptr_t)s->proxy_out_text);
 }
 
 static void make_tls_rules(struct settings *s)
@@ -875,6 +895,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_networks(s, "xclient_from", &s->xclient_text, &s->xclient_from);
 	make_routes(s);
 	make_tls_rules(s);
+	make_proxy(s);
 	make_local(s);
 	make_tls(s);
 	make_dkim(s);
@@ -900,7 +921,7 @@ void settings_free(struct settings *s)
 	free(s->proxy_from.net);
 	free(s->xclient_from.net);
 	for (size_t i = 0; i < s->routes.n; i++)
-		explicit_bzero(&s->routes.rule[i].login, sizeof s->routes.rule[i].login);
+		explicit_bzero(&s->routes.rule[i], sizeof s->routes.rule[i]);
 	free(s->routes.rule);
 	free(s->tls_rules.rule);
 	free(s->local);

@@ -78,7 +78,7 @@ struct settings {
 	unsigned sessions_max;
 	unsigned sessions_per_address, connections_per_minute;  /* 0: no limit */
 	unsigned greeting_delay_ms;
-	const char *tls_out_text;
+	const char *tls_out_text, *proxy_out_text;
 	const char *inet_text;
 	const char *spf_text;
 	const char *sandbox_text;
@@ -101,6 +101,7 @@ struct settings {
 	struct routes routes;           /* with local domains and smtp_port */
 	size_t ntls;
 	struct tls_files *tls;
+	struct socks_proxy proxy_out;   /* len 0: none */
 	struct tls_rules tls_rules;
 	struct sendas_rules send_as;
 	size_t ndkim;

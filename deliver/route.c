@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/buf.h"
+#include "lib/codec.h"
 
 static const struct scheme {
 	const char *prefix;
@@ -118,34 +119,6 @@ static const char *parse_hosts(struct str text, unsigned port, struct route *r)
 	return NULL;
 }
 
-static int hex(char c)
-{
-	c = ascii_lower(c);
-	return ascii_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
-/* %XX stands for an octet (RFC 3986 2.1). False: it does not fit, or a control character is in it. */
-static bool decode(struct str text, char *out, size_t size)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < text.n; i++) {
-		int c = (unsigned char)text.p[i];
-
-		if (c == '%') {
-			if (i + 2 >= text.n || hex(text.p[i + 1]) < 0 || hex(text.p[i + 2]) < 0)
-				return false;
-			c = hex(text.p[i + 1]) << 4 | hex(text.p[i + 2]);
-			i += 2;
-		}
-		if (c < 0x20 || c == 0x7f || n + 1 == size)
-			return false;
-		out[n++] = (char)c;
-	}
-	out[n] = '\0';
-	return n > 0;
-}
-
 /* "user:password@" or "user@" before the host. */
 static const char *take_login(struct str *text, struct route_login *login)
 {
@@ -154,10 +127,10 @@ static const char *take_login(struct str *text, struct route_login *login)
 	if (!str_cut_last(text, '@', &before))
 		return NULL;
 	if (!str_cut(&before, ':', &user))
-		return decode(before, login->user, sizeof login->user) ? NULL : "the user's name is empty, too long or has a wrong %";
-	if (!decode(user, login->user, sizeof login->user))
+		return percent_decode(before, login->user, sizeof login->user) ? NULL : "the user's name is empty, too long or has a wrong %";
+	if (!percent_decode(user, login->user, sizeof login->user))
 		return "the user's name is empty, too long or has a wrong %";
-	return decode(before, login->password, sizeof login->password) ? NULL : "the password is empty, too long or has a wrong % (write %25 for one)";
+	return percent_decode(before, login->password, sizeof login->password) ? NULL : "the password is empty, too long or has a wrong % (write %25 for one)";
 }
 
 /* lmtp:///run/dovecot/lmtp */
@@ -212,6 +185,9 @@ static const char *take_option(struct str word, struct route_rule *rule)
 
 	if (str_starts_nocase(word, STR("from=")))
 		return take_from(str_from(word, 5), rule);
+	if (str_starts_nocase(word, STR("proxy=")))
+		return r->path[0] || rule->proxy.len ? "there is one proxy, and none to a socket of this machine" :
+			socks_parse(str_from(word, 6), &rule->proxy);
 	if (str_eq_nocase(word, STR("tls=encrypt")) || str_eq_nocase(word, STR("tls=verify"))) {
 		r->tls = str_eq_nocase(word, STR("tls=encrypt")) ? ROUTE_TLS_ENCRYPT : ROUTE_TLS_VERIFY;
 		return r->kind == ROUTE_SMTP ? NULL : "tls= is for smtp routes";
@@ -222,7 +198,7 @@ static const char *take_option(struct str word, struct route_rule *rule)
 	if (str_starts_nocase(word, STR("password_file=")))
 		return str_copy(login->file, sizeof login->file, str_from(word, 14)) && login->file[0] == '/' ? NULL :
 			"password_file= needs the whole path of a file";
-	return "behind a route there may be from=SENDER, user=NAME, password_file=PATH, token_command=PATH and tls=verify or tls=encrypt";
+	return "behind a route there may be from=SENDER, proxy=socks5://ADDRESS:PORT, user=NAME, password_file=PATH, token_command=PATH and tls=verify or tls=encrypt";
 }
 
 /* "/usr/bin/token anna": words that no shell sees. */
@@ -259,7 +235,7 @@ static const char *check_way(const struct route *r, const struct route_login *lo
 }
 
 /* Who logs in as somebody else, or asks for less of TLS, needs connections of his own. False: it does not fit. */
-static bool make_key(const struct scheme *scheme, struct route *r, const struct route_login *login)
+static bool make_key(const struct scheme *scheme, struct route *r, const struct route_login *login, const struct socks_proxy *proxy)
 {
 	struct buf key = { .max = sizeof r->key - 1 };
 	bool fits;
@@ -271,6 +247,8 @@ static bool make_key(const struct scheme *scheme, struct route *r, const struct 
 		buf_printf(&key, strchr(r->host[i].name, ':') ? "%s[%s]:%u" : "%s%s:%u", i ? "," : "", r->host[i].name, r->host[i].port);
 	if (r->tls != scheme->tls)
 		buf_puts(&key, r->tls == ROUTE_TLS_VERIFY ? " verify" : " encrypt");
+	if (proxy->len)
+		buf_printf(&key, " by %s", proxy->name);
 	fits = !key.bad && str_copy(r->key, sizeof r->key, buf_view(&key));
 	buf_free(&key);
 	return fits;
@@ -301,7 +279,9 @@ static const char *parse_way(struct str text, struct str options, struct route_r
 	}
 	if (!wrong)
 		wrong = check_way(r, login);
-	if (!wrong && scheme && !r->path[0] && !make_key(scheme, r, login))
+	if (!scheme && rule->proxy.len)
+		snprintf(r->key, sizeof r->key, " by %.30s", rule->proxy.name);
+	if (!wrong && scheme && !r->path[0] && !make_key(scheme, r, login, &rule->proxy))
 		wrong = "the names of user and hosts are too long together";
 	return wrong;
 }
@@ -345,14 +325,15 @@ static size_t closeness(const struct route_rule *rule, struct str domain)
 	return 0;
 }
 
-static void make_mx(const struct routes *r, struct str domain, struct route *out)
+/* How: behind the domain in the key. */
+static void make_mx(const struct routes *r, struct str domain, const char *how, struct route *out)
 {
 	memset(out, 0, sizeof *out);
 	out->kind = ROUTE_MX;
 	out->port = r->smtp_port ? r->smtp_port : 25;
 	str_copy(out->domain, sizeof out->domain, domain);      /* too long: an empty one, which no MX lookup finds */
 	lower(out->domain);
-	snprintf(out->key, sizeof out->key, "mx %s", out->domain);
+	snprintf(out->key, sizeof out->key, "mx %s%.40s", out->domain, how);
 }
 
 /* How closely a rule names a sender: 0 not at all, 1 as all do, then suffixes by length, domains, addresses above all. */
@@ -379,8 +360,9 @@ void routes_tell_apart(struct routes *r)
 		struct route_rule *rule = &r->rule[i];
 		size_t n = strlen(rule->to.key), room = sizeof rule->to.key - 12;
 
-		for (size_t k = 0; k < i && rule->login.user[0]; k++)
-			if (!strcmp(r->rule[k].to.key, rule->to.key) && memcmp(&r->rule[k].login, &rule->login, sizeof rule->login) != 0) {
+		for (size_t k = 0; k < i && (rule->login.user[0] || rule->proxy.len); k++)
+			if (!strcmp(r->rule[k].to.key, rule->to.key) && (memcmp(&r->rule[k].login, &rule->login, sizeof rule->login) != 0 ||
+			    memcmp(&r->rule[k].proxy, &rule->proxy, sizeof rule->proxy) != 0)) {
 				n = n < room ? n : room;
 				snprintf(rule->to.key + n, sizeof rule->to.key - n, " #%zu", i + 1);
 				break;
@@ -414,7 +396,8 @@ void route_find(const struct routes *r, struct str domain, const struct addr *fr
 		*out = best->to;
 		out->login = best->login.user[0] ? &best->login : NULL;
 	} else {
-		make_mx(r, domain, out);
+		make_mx(r, domain, best && best->proxy.len ? best->to.key : "", out);
 	}
+	out->proxy = best && best->proxy.len ? &best->proxy : NULL;
 	out->by_sender = asks && asks >= best_is;
 }

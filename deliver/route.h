@@ -3,6 +3,7 @@
 #define DELIVER_ROUTE_H
 
 #include "fardel.h"
+#include "lib/socks.h"
 #include "lib/str.h"
 
 /* Any: as it is done for MX hosts. Verify: the host must show a certificate for its name. */
@@ -34,6 +35,7 @@ struct route {
 	enum route_tls tls;
 	bool tls_first;                 /* from the first octet (smtps://) */
 	const struct route_login *login;        /* of the rule; NULL: none */
+	const struct socks_proxy *proxy;        /* the same */
 	bool shared;                    /* several domains may share one transaction */
 	bool by_sender;                 /* found without a sender; for some senders it is another one */
 };
@@ -43,6 +45,7 @@ struct route_rule {
 	char from[ADDR_MAX + 1];        /* senders that it is for: an address, a domain, ".example.org", "<>"; "": all */
 	struct route to;
 	struct route_login login;       /* user "": none */
+	struct socks_proxy proxy;       /* len 0: none */
 };
 struct routes {
 	struct route_rule *rule;
@@ -57,10 +60,11 @@ struct routes {
 /* "example.org smtp://127.0.0.1:2600", "* lmtp://[::1]:24", "x.test lmtp:///run/lmtp.sock", "x.test mx",
  * "* smtp+starttls://anna:secret@relay.example", "* smtps://relay.example user=anna password_file=/etc/relay tls=encrypt",
  * "* smtp://a.example,b.example:2525" (b where a is of no use), "* smtp://a.example from=anna@example.org",
+ * "* mx proxy=socks5://127.0.0.1:1080",
  * "* smtps://h user=anna token_command=/usr/bin/token anna" (up to the line's end). Ports left out: 25, lmtp 24,
  * smtp+starttls 587, smtps 465. In a URL's user and password %XX stands for an octet. NULL, or what is wrong. */
 const char *route_parse(struct str text, struct route_rule *out);
-/* Rules with the same way but another login get a key of their own. After the last password was read. */
+/* Rules with the same way but another login, there or at a proxy, get a key of their own. After the last password was read. */
 void routes_tell_apart(struct routes *);
 /* Exact before suffix (longer first) before "*"; among rules that name the domain as closely, the sender's address before its domain before
  * a suffix of that before no sender. A local domain is local unless a rule names it exactly. Domain in lower case. No domain at all

@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "lib/codec.h"
+
 static const char *const levels[TLS_LEVELS] = {
 	[TLS_LEVEL_NONE] = "none", [TLS_LEVEL_MAY] = "may", [TLS_LEVEL_ENCRYPT] = "encrypt", [TLS_LEVEL_VERIFY] = "verify",
 	[TLS_LEVEL_DANE] = "dane", [TLS_LEVEL_FINGERPRINT] = "fingerprint",
@@ -29,19 +31,13 @@ static bool name_ok(struct str name)
 	return any && name.p[name.n - 1] != '.';
 }
 
-static int hex(char c)
-{
-	c = ascii_lower(c);
-	return ascii_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 /* "ab:cd:..." or "abcd...", 32 octets. */
 static bool take_digest(struct str text, unsigned char out[32])
 {
 	size_t n = 0;
 
-	while (text.n >= 2 && n < 32 && hex(text.p[0]) >= 0 && hex(text.p[1]) >= 0) {
-		out[n++] = (unsigned char)(hex(text.p[0]) << 4 | hex(text.p[1]));
+	while (text.n >= 2 && n < 32 && hex_digit(text.p[0]) >= 0 && hex_digit(text.p[1]) >= 0) {
+		out[n++] = (unsigned char)(hex_digit(text.p[0]) << 4 | hex_digit(text.p[1]));
 		text = str_from(text, text.n > 3 && text.p[2] == ':' ? 3 : 2);
 	}
 	return n == 32 && !text.n;

@@ -3,6 +3,34 @@
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
+int hex_digit(char c)
+{
+	c = ascii_lower(c);
+	return ascii_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+bool percent_decode(struct str text, char *out, size_t size)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < text.n; i++) {
+		int c = (unsigned char)text.p[i];
+
+		if (c == '%') {
+			if (i + 2 >= text.n || hex_digit(text.p[i + 1]) < 0 || hex_digit(text.p[i + 2]) < 0)
+				return false;
+			c = hex_digit(text.p[i + 1]) << 4 | hex_digit(text.p[i + 2]);
+			i += 2;
+		}
+		if (c < 0x20 || c == 0x7f || n + 1 == size)
+			return false;
+		out[n++] = (char)c;
+	}
+	out[n] = '\0';
+	return n > 0;
+}
+
+
 bool base64_encode(struct buf *out, const void *data, size_t n)
 {
 	const unsigned char *p = data;

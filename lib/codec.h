@@ -1,9 +1,12 @@
-/* Octets as text: base64 (RFC 4648 4), JSON strings (RFC 8259 7). */
+/* Octets as text: hex digits, base64 (RFC 4648 4), percent-encoding (RFC 3986 2.1), JSON strings (RFC 8259 7). */
 #ifndef LIB_CODEC_H
 #define LIB_CODEC_H
 
 #include "lib/buf.h"
 
+int hex_digit(char c);                                                 /* 0 to 15, or -1 */
+/* %XX stands for an octet. False: a wrong %, a control character, nothing, or it does not fit with its NUL. */
+bool percent_decode(struct str text, char *out, size_t size);
 bool base64_encode(struct buf *out, const void *, size_t n);           /* false: out->bad */
 /* Strict: padded, no white space, no bits left over. *n: room before, octets after. False: not base64, or it does not fit. */
 bool base64_decode(struct str text, unsigned char *out, size_t *n);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/codec.h"
 #include "lib/list.h"
 #include "lib/stream.h"
 #include "lib/tls.h"
@@ -137,12 +138,6 @@ static void take_head_end(struct http_reply *r)
 
 /* ---- chunks (RFC 9112 7.1) */
 
-static int hex(char c)
-{
-	c = ascii_lower(c);
-	return ascii_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
-
 static void take_size(struct http_reply *r, struct str line)
 {
 	struct str size;
@@ -152,10 +147,10 @@ static void take_size(struct http_reply *r, struct str line)
 		size = line;
 	size = str_trim(size);
 	for (size_t i = 0; i < size.n && n <= HTTP_BODY; i++) {
-		if (hex(size.p[i]) < 0)
+		if (hex_digit(size.p[i]) < 0)
 			size.n = 0;
 		else
-			n = n << 4 | (unsigned)hex(size.p[i]);
+			n = n << 4 | (unsigned)hex_digit(size.p[i]);
 	}
 	if (!size.n)
 		give_up(r, "the size of a chunk of the answer is no number");

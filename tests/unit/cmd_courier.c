@@ -1526,6 +1526,7 @@ static void policy_setup(void)
 	mail_text = message;
 	mail_from = "FROM:<a@x.test>";
 	couriers.tls_rules = NULL;
+	couriers.proxy = NULL;
 }
 
 static void policy_teardown(void)
@@ -1840,6 +1841,84 @@ static const struct { const char *mode, *mx, *record, *script, *second, *told; }
 	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, NULL, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
 };
 
+/* ---- proxies. The proxy is 127.0.0.5, and plays what the peer says behind it. */
+
+#define ASKS "take 3\nW: \\x05\\x00\ntake 10\n"
+#define GIVES ASKS "W: \\x05\\x00\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\n"
+#define REFUSES(code) ASKS "W: \\x05" code "\\x00\\x01\\x00\\x00\\x00\\x00\\x00\\x00\neof\n"
+
+static void by_proxy(const char *login)
+{
+	static struct socks_proxy proxy;
+	char text[100];
+
+	snprintf(text, sizeof text, "socks5://%s127.0.0.5:%u", login, port);
+	ck_assert_ptr_null(socks_parse(str_of(text), &proxy));
+	couriers.proxy = &proxy;
+}
+
+static const struct { const char *login, *script, *told; bool ours; } proxied[] = {
+	{ "", GIVES HELLO MAIL, "delivered by mx1.test[127.0.0.1]", false },
+	{ "", GIVES OFFERS "C: EHLO client.test\nS: 250-mx\nS: 250 PIPELINING\n" MAIL, "delivered by mx1.test[127.0.0.1]", false },
+	/* The second host is tried when the proxy could not reach the first. */
+	{ "", REFUSES("\\x05") GIVES HELLO MAIL, "delivered by mx2.test[127.0.0.2]", false },
+	{ "", REFUSES("\\x01") REFUSES("\\x04"), "through the proxy 127.0.0.5:%u: host unreachable", false },
+	{ "", ASKS "close\n" ASKS "close\n", "through the proxy 127.0.0.5:%u: closed by the peer", false },
+	{ "", REFUSES("\\x02"), "through the proxy 127.0.0.5:%u: it does not allow the connection", true },
+	{ "", "take 3\nW: \\x05\\xff\neof\n", "through the proxy 127.0.0.5:%u: it wants a login", true },
+	{ "me:pw@", "take 4\nW: \\x05\\x02\ntake 7\nW: \\x01\\x01\neof\n", "through the proxy 127.0.0.5:%u: it refuses the login of me", true },
+	{ "", "take 3\nS: 220 this is no proxy\neof\n", "through the proxy 127.0.0.5:%u: it does not speak SOCKS5", true },
+	{ "", "take 3\nclose\n", "through the proxy 127.0.0.5:%u: closed by the peer", true },
+	{ "", NULL, "through the proxy 127.0.0.5:%u: it cannot be reached: Connection refused", true },
+};
+
+START_TEST(mail_goes_through_a_proxy_and_a_fault_of_that_is_ours)
+{
+	struct peer *p = proxied[_i].script ? peer_at(5, proxied[_i].script) : NULL;
+
+	by_proxy(proxied[_i].login);
+	put("b@y.test");
+	await(1);
+	told_holds(with_port(proxied[_i].told));
+	ck_assert_uint_eq(entries(0), proxied[_i].ours);
+	if (p)
+		played(p);
+}
+END_TEST
+
+START_TEST(a_proxy_that_is_silent_is_given_up)
+{
+	struct peer *p = peer_at(5, _i ? ASKS "eof\n" ASKS "eof\n" : "take 3\neof\n");
+
+	by_proxy("");
+	put("b@y.test");
+	turn();
+	for (int i = 0; i < 130; i++) {
+		loop_advance(1000);
+		turn();
+	}
+	await(1);
+	told_holds(with_port(_i ? "through the proxy 127.0.0.5:%u timed out after 60 s" : "through the proxy 127.0.0.5:%u: it does not answer"));
+	ck_assert_uint_eq(entries(0), !_i);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_route_has_a_proxy_of_its_own)
+{
+	struct peer *p = peer_at(6, GIVES HELLO MAIL), *direct = peer_at(1, HELLO ENVELOPE("d@z.test") TAKES BYE);
+
+	knows("z.test MX 10 mx1.test");
+	route("y.test mx proxy=socks5://127.0.0.6:%u");
+	put("b@y.test");
+	put("d@z.test");
+	await(2);
+	ck_assert_uint_eq(delivered, 2);
+	played(p);
+	played(direct);
+}
+END_TEST
+
 /* ---- tokens */
 
 /* A route whose token command runs these lines of shell; $n counts its runs, from 1. */
@@ -2116,6 +2195,9 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_policy_that_cannot_be_had_keeps_nothing_back);
 	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
 	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
+	tcase_add_loop_test(t, mail_goes_through_a_proxy_and_a_fault_of_that_is_ours, 0, ROWS(proxied));
+	tcase_add_loop_test(t, a_proxy_that_is_silent_is_given_up, 0, 2);
+	tcase_add_test(t, a_route_has_a_proxy_of_its_own);
 	tcase_add_test(t, a_token_is_kept_until_it_is_refused);
 	tcase_add_test(t, a_token_whose_time_is_over_is_not_shown);
 	tcase_add_test(t, a_new_token_that_is_refused_holds_mail_and_counts_no_attempt);

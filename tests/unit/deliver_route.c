@@ -51,7 +51,7 @@ START_TEST(a_wrong_rule_is_refused_with_a_reason)
 		"* smtps://h password_file=/x", "* smtps://u:p@h password_file=/x", "* smtps://u:p@h user=u", "* smtps://h user=u password_file=x",
 		"* smtps://h tls=no", "* smtps://h x", "* lmtp://h tls=verify", "* lmtp://u:p@h", "* mx user=u password_file=/x", "* lmtp://", "* smtp:///x",
 		"* lmtp:///run/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "example.org ftp://h", "example.org smtp:h",
-		"example.org mx more", "* mx from=", "* mx from=a b", "* mx from=@x", "* mx from=a@", "* mx from=a@b from=c@d", "* mx from=.", "* mx from=<a@b>", "example..org mx", ". mx", ".. mx", "*.example.org mx", "[192.0.2.1] mx", "ex/ample mx",
+		"example.org mx more", "* mx from=", "* mx from=a b", "* mx from=@x", "* mx from=a@", "* mx from=a@b from=c@d", "* mx from=.", "* mx proxy=http://127.0.0.1", "* mx proxy=socks5://127.0.0.1 proxy=socks5://127.0.0.1", "* lmtp:///x proxy=socks5://127.0.0.1", "* smtps://h token_command=/bin/x", "* smtps://h user=a token_command=x", "* smtps://h user=a token_command=", "* smtps://a:b@h token_command=/x", "* mx from=<a@b>", "example..org mx", ". mx", ".. mx", "*.example.org mx", "[192.0.2.1] mx", "ex/ample mx",
 		"example.org smtp://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 	};
 
@@ -255,6 +255,32 @@ START_TEST(the_same_host_with_another_login_is_another_way)
 }
 END_TEST
 
+START_TEST(a_rule_may_have_a_proxy_and_a_token_command)
+{
+	static const char *const text[] = {
+		"* mx proxy=socks5://127.0.0.1:9050", "a.test smtps://h.test proxy=socks5://me:pw@[::1] user=anna token_command=/usr/bin/token  anna x=y ",
+		"b.test smtps://h.test proxy=socks5://me:other@[::1] user=anna token_command=/usr/bin/token  anna x=y ",
+	};
+	struct route r;
+
+	for (size_t i = 0; i < 3; i++)
+		ck_assert_ptr_null(route_parse(str_of(text[i]), &rules[i]));
+	routes.n = 3;
+	routes_tell_apart(&routes);
+	route_find(&routes, STR("x.example"), NULL, &r);
+	ck_assert_str_eq(r.key, "mx x.example by 127.0.0.1:9050");
+	ck_assert_str_eq(r.proxy->name, "127.0.0.1:9050");
+	route_find(&routes, STR("a.test"), NULL, &r);
+	ck_assert_str_eq(r.key, "smtps://anna@h.test:465 by [::1]:1080");
+	ck_assert_str_eq(r.login->command, "/usr/bin/token  anna x=y");
+	ck_assert_str_eq(r.proxy->password, "pw");
+	route_find(&routes, STR("b.test"), NULL, &r);
+	ck_assert_str_eq(r.key, "smtps://anna@h.test:465 by [::1]:1080 #3");
+	route_find(&routes, STR("local.test"), NULL, &r);
+	ck_assert_ptr_null(r.proxy);
+}
+END_TEST
+
 START_TEST(without_a_rule_the_mx_says)
 {
 	struct route r;
@@ -301,6 +327,7 @@ Suite *deliver_route_suite(void)
 	tcase_add_test(t, the_closest_rule_counts);
 	tcase_add_test(t, a_rule_by_sender_counts_where_no_rule_names_the_domain_more_closely);
 	tcase_add_test(t, the_same_host_with_another_login_is_another_way);
+	tcase_add_test(t, a_rule_may_have_a_proxy_and_a_token_command);
 	tcase_add_test(t, without_a_rule_the_mx_says);
 	tcase_add_test(t, local_domains_are_local_in_any_case);
 	suite_add_tcase(s, t);

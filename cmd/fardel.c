@@ -406,6 +406,22 @@ static int start_dns(void)
 	return 0;
 }
 
+static bool wants_tokens(void)
+{
+	for (size_t i = 0; i < settings->routes.n; i++)
+		if (settings->routes.rule[i].login.command[0])
+			return true;
+	return false;
+}
+
+static bool tokens;                             /* their helper was started before we were confined */
+
+static int start_tokens(void)
+{
+	tokens = wants_tokens();
+	return tokens && token_start() == -1 ? complain(EX_OSERR, "the helper for token_command: %s", strerror(errno)) : 0;
+}
+
 static bool wants_policies(void) { return settings->mta_sts && settings->tls_out != TLS_OUT_NO; }
 
 static void configure_sending(void)
@@ -837,6 +853,8 @@ static void reload(void)
 		log_text(LOG_ERROR, "settings", "%s. The old settings stay in force", why);
 	else
 		log_text(LOG_INFO, "settings", "in force now: %s", buf_cstr(&changed));
+	if (taken && wants_tokens() && !tokens && settings->sandbox != CONFINE_NO)
+		log_text(LOG_ERROR, "settings", "route: the first token_command needs a restart: a server that is confined executes no programs");
 	buf_free(&changed);
 	buf_free(&at_start);
 	if (fresh && !taken)
@@ -888,7 +906,7 @@ static int run_server(void)
 		return no_queue(why);
 	open_quota();
 	start_policies();
-	if ((status = start_drops()) || (status = accept_on_ports()) || (status = confine(settings)))
+	if ((status = start_drops()) || (status = accept_on_ports()) || (status = start_tokens()) || (status = confine(settings)))
 		return status;
 	if (smtpd_places() < settings->sessions_max)
 		log_text(LOG_WARN, "descriptors", "the limit of open files leaves room for %u of sessions_max = %u sessions: raise it (ulimit -n, or "

@@ -196,6 +196,12 @@ int draft_write(struct draft *, const void *, size_t);  /* 0 or -1 with errno; a
  * until queue_commit(). 0, or -1 with errno: EMSGSIZE when there is not so much room left, and the draft is as before; else only draft_abort(). */
 int draft_front(struct draft *, const void *, size_t);
 uint64_t draft_size(const struct draft *);
+/* For who looks at it once more before it is committed. Octets from its beginning, up to n: what was copied to out, or -1 with errno. And its
+ * file, with all that was written: the message is draft_size() octets from *at; not to be closed. -1 with errno: only draft_abort(). */
+ssize_t draft_peek(struct draft *, void *out, size_t n);
+int draft_file(struct draft *, off_t *at);
+/* Another envelope in place of its own, which must be no longer: some of its recipients have gone. 0, or -1 with errno: only draft_abort(). */
+int draft_envelope(struct draft *, const struct envelope *);
 void draft_abort(struct draft *);
 /* Takes the draft. done() runs later, never from inside; ok once the mail is durable. EEXIST of a given id counts as ok. */
 void queue_commit(struct draft *, void (*done)(void *arg, bool ok), void *arg);

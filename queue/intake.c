@@ -134,6 +134,14 @@ static bool put_head(struct draft *d, const struct envelope *e)
 	return !d->buf.bad && d->buf.n < ENVELOPE_MAX / 2;
 }
 
+static void set_dest(struct draft *d, const struct envelope *e)
+{
+	if (e->several)
+		str_copy(d->dest, sizeof d->dest, STR("+"));
+	else
+		dest_token(str_of(e->domain), d->dest);
+}
+
 struct draft *queue_draft(const struct envelope *e, const char *id)
 {
 	struct draft *d = calloc(1, sizeof *d);
@@ -146,10 +154,7 @@ struct draft *queue_draft(const struct envelope *e, const char *id)
 		str_copy(d->id, sizeof d->id, str_of(id));
 	else
 		id_make(d->id, loop_wall());
-	if (e->several)
-		str_copy(d->dest, sizeof d->dest, STR("+"));
-	else
-		dest_token(str_of(e->domain), d->dest);
+	set_dest(d, e);
 	if (put_head(d, e))
 		return d;
 	draft_abort(d);
@@ -252,6 +257,78 @@ fail:
 	d->broken = true;
 	errno = saved;
 	return -1;
+}
+
+ssize_t draft_peek(struct draft *d, void *out, size_t n)
+{
+	if (d->broken) {
+		errno = EIO;
+		return -1;
+	}
+	if (n > d->size)
+		n = d->size;
+	if (d->fd == -1) {
+		memcpy(out, d->buf.p + d->at, n);
+		return (ssize_t)n;
+	}
+	if (d->buf.n && draft_flush(d) == -1)
+		return -1;
+	return file_pread(d->fd, out, n, d->at);
+}
+
+int draft_file(struct draft *d, off_t *at)
+{
+	if (d->broken) {
+		errno = EIO;
+		return -1;
+	}
+	if ((d->fd == -1 || d->buf.n) && draft_flush(d) == -1)
+		return -1;
+	*at = d->at;
+	return d->fd;
+}
+
+/* What the new one is shorter is room. */
+int draft_envelope(struct draft *d, const struct envelope *e)
+{
+	size_t n = (size_t)d->at - FILE_LINE;
+	struct draft head = { .fd = -1 };
+	struct envelope all = *e;
+	char *old = NULL;
+	int r = -1, saved;
+
+	memcpy(head.id, d->id, sizeof head.id);
+	all.room = 0;
+	errno = ENOMEM;
+	if (!put_head(&head, &all) || !(old = malloc(n)))
+		goto out;
+	errno = EMSGSIZE;
+	if (head.buf.n + sizeof "ROOM" >= (size_t)d->at && head.buf.n != (size_t)d->at)
+		goto out;
+	all.room = (size_t)d->at - head.buf.n - (head.buf.n == (size_t)d->at ? 0 : sizeof "ROOM");
+	buf_clear(&head.buf);
+	errno = ENOMEM;
+	if (!put_head(&head, &all))
+		goto out;
+	if (d->fd == -1) {
+		memcpy(d->buf.p + FILE_LINE, head.buf.p + FILE_LINE, n);
+	} else {
+		if (file_pread(d->fd, old, n, FILE_LINE) != (ssize_t)n || file_pwrite(d->fd, head.buf.p + FILE_LINE, n, FILE_LINE) == -1)
+			goto out;
+		for (size_t i = 0; i < n; i++)
+			old[i] ^= head.buf.p[FILE_LINE + i];
+		d->crc = crc32_change(d->crc, old, n, d->size - d->buf.n);
+	}
+	set_dest(d, e);
+	d->room = all.room;
+	r = 0;
+out:
+	saved = errno;
+	d->broken = d->broken || r == -1;
+	buf_free(&head.buf);
+	free(old);
+	errno = saved;
+	return r;
 }
 
 static void discard_work(struct draft *d)

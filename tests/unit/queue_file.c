@@ -712,6 +712,74 @@ START_TEST(fields_put_in_front_later_are_a_part_of_the_message)
 }
 END_TEST
 
+static void name_rcpts(struct envelope *e, const char *const *domain, size_t n)
+{
+	struct sender from = { .has_size = false };
+
+	*e = (struct envelope){ .room = e->room };
+	ck_assert(envelope_sender(e, &from));
+	for (size_t i = 0; i < n; i++) {
+		struct recipient to = { .addr = { STR("b"), str_of(domain[i]) } };
+
+		ck_assert(envelope_rcpt(e, &to));
+	}
+}
+
+START_TEST(recipients_that_go_are_in_the_envelope_no_more)
+{
+	static const size_t sizes[] = { 10, 40000, 400000 };
+	static const char *const before[] = { "long.name.of.a.recipient.example", "y.example", "z.example" };
+	static const char field[] = "First: field\r\n";
+
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+		for (int room = 0; room < 2; room++) {
+			struct envelope e = { .room = room ? 60 : 0 }, fewer = { .room = 0 }, more = { .room = 0 };
+			struct draft *d;
+			struct mail *m;
+			char *body = malloc(sizes[i]), name[NAME_ROOM], back[16];
+			const char *why;
+			off_t at;
+
+			memset(body, 'x', sizes[i]);
+			name_rcpts(&e, before, 3);
+			name_rcpts(&fewer, before + 1, 1);
+			d = queue_draft(&e, NULL);
+			ck_assert_int_eq(draft_write(d, body, sizes[i]), 0);
+			if (room)
+				ck_assert_int_eq(draft_front(d, field, sizeof field - 1), 0);
+			ck_assert_int_ge(draft_peek(d, back, 5), 0);
+			ck_assert_mem_eq(back, room ? field : "xxxxx", 5);
+			ck_assert_int_eq(draft_envelope(d, &fewer), 0);
+			ck_assert_int_eq(draft_front(d, field, sizeof field - 1), 0);
+			ck_assert_int_ne(draft_file(d, &at), -1);
+			rig.by_hand = true;
+			queue_commit(d, ignore, NULL);
+			for (int turns = 0; turns < 50 && !queue_committed(); turns++)
+				rig_turn();
+			snprintf(name, sizeof name, "%s", rig_name("y.example"));
+			m = mail_open(queue.cur, name, false, true, STR(""), &why);
+			ck_assert_msg(m != NULL, "%zu octets: %s", sizes[i], why);
+			ck_assert_uint_eq(m->nrcpt, 1);
+			ck_assert(str_eq(m->rcpt[0].to.addr.domain, STR("y.example")));
+			ck_assert_int_eq(m->at, at);
+			ck_assert_int_eq(m->size, (off_t)(sizes[i] + (sizeof field - 1) * (room ? 2 : 1)));
+			mail_free(m);
+			rig_finish(rig.nheld - 1, true);
+			rig_turn();
+			rig.nheld = 0;
+			d = queue_draft(&fewer, NULL);
+			name_rcpts(&more, before, 3);
+			ck_assert_int_eq(draft_envelope(d, &more), -1);
+			ck_assert_int_eq(errno, EMSGSIZE);
+			draft_abort(d);
+			envelope_free(&e);
+			envelope_free(&fewer);
+			envelope_free(&more);
+			free(body);
+		}
+}
+END_TEST
+
 START_TEST(a_field_that_cannot_be_put_in_front_ends_the_draft)
 {
 	static char body[100000];
@@ -759,6 +827,7 @@ Suite *queue_file_suite(void)
 	tcase_add_test(f, an_envelope_that_says_something_else_is_refused);
 	tcase_add_test(f, a_first_line_that_lies_is_refused);
 	tcase_add_test(f, fields_put_in_front_later_are_a_part_of_the_message);
+	tcase_add_test(f, recipients_that_go_are_in_the_envelope_no_more);
 	tcase_add_test(f, a_field_that_cannot_be_put_in_front_ends_the_draft);
 	suite_add_tcase(s, f);
 	tcase_add_checked_fixture(j, set_up, tear_down);

@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "deliver/memory.h"
 #include "lib/child.h"
 #include "lib/file.h"
 #include "lib/list.h"
@@ -346,22 +347,18 @@ static bool names_recipient(struct str header, const char *delivered_to)
 	return false;
 }
 
-/* 0: no loop, 1: loop, -1 with errno. */
-static int went_in_circle(const struct request *q, int fd)
+/* The beginning of what was not written here. 0, or -1 with errno. */
+static int read_header(const struct request *q, int fd, struct buf *out)
 {
 	off_t theirs = q->size - q->own;
 	size_t want = theirs < HEADER_ROOM ? (size_t)theirs : HEADER_ROOM;
-	char *text = malloc(want ? want : 1);
+	char *text = buf_reserve(out, want + 1);
 	ssize_t n;
-	int r = -1;
 
-	if (!text)
-		return -1;
-	n = file_pread(fd, text, want, q->at + q->own);
-	if (n >= 0)
-		r = names_recipient((struct str){ text, (size_t)n }, q->delivered_to);
-	free(text);
-	return r;
+	errno = ENOMEM;
+	n = text ? file_pread(fd, text, want, q->at + q->own) : -1;
+	out->n = n > 0 ? (size_t)n : 0;
+	return n < 0 ? -1 : 0;
 }
 
 /* ---- writing */
@@ -391,15 +388,15 @@ static size_t to_lf(const char *in, size_t n, char *out, bool *held)
 }
 
 /* 0 or -1 with errno; EBADMSG: the queue file ends too early. */
-static int copy_message(const struct request *q, int fd, int to)
+static int copy_message(const struct letter *l, int to)
 {
 	static char in[CHUNK], out[CHUNK + 1];
-	off_t at = q->at, end = q->at + q->size;
+	off_t at = l->at, end = l->at + l->size;
 	bool held = false;
 
 	while (at < end) {
 		size_t want = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
-		ssize_t n = file_pread(fd, in, want, at);
+		ssize_t n = file_pread(l->fd, in, want, at);
 
 		if (n == -1)
 			return -1;
@@ -414,20 +411,12 @@ static int copy_message(const struct request *q, int fd, int to)
 	return held ? file_write(to, "\r", 1) : 0;
 }
 
-static int write_file(const struct request *q, int fd, int to)
+static int write_file(const struct letter *l, int to)
 {
-	struct buf trace = { .max = 4096 };
-	int r = -1;
+	int r = file_write(to, l->trace.p, l->trace.n);
 
-	add_field(&trace, "Return-Path: <", q->sender, ">\n");
-	add_field(&trace, "Delivered-To: ", q->delivered_to, "\n");
-	if (trace.bad)
-		errno = ENOMEM;
-	else
-		r = file_write(to, trace.p, trace.n);
-	buf_free(&trace);
 	if (r == 0)
-		r = copy_message(q, fd, to);
+		r = copy_message(l, to);
 	return r == 0 ? file_sys.fdatasync(to) : -1;
 }
 
@@ -496,23 +485,23 @@ static int publish(int tmp, int new, const char *name, const char *id, char fina
 /* ---- one delivery */
 
 /* Into a mailbox whose parts are open. NULL, or the step that failed, with errno. */
-static const char *store(const struct request *q, int fd, int tmp, int new)
+static const char *store(const struct letter *l, int tmp, int new)
 {
 	char name[NAME_ROOM], final[NAME_ROOM];
 	const char *step = "creating a file in tmp";
-	int to = create_file(tmp, q->id, name), saved;
+	int to = create_file(tmp, l->id, name), saved;
 
 	if (to == -1)
 		return step;
 	step = "writing the message";
-	if (write_file(q, fd, to) == -1)
+	if (write_file(l, to) == -1)
 		goto fail;
 	saved = to;
 	to = -1;
 	if (close(saved) == -1)
 		goto fail;
 	step = "moving the message into new";
-	if (publish(tmp, new, name, q->id, final) == -1)
+	if (publish(tmp, new, name, l->id, final) == -1)
 		goto fail;
 	step = "making new durable";
 	if (file_sys.fsync(new) == 0)
@@ -530,39 +519,70 @@ fail:
 	return step;
 }
 
+const char *maildir_put(int dir, const struct letter *l)
+{
+	static const char *const steps[] = { "opening tmp", "opening new", "opening cur" }, *const parts[] = { "tmp", "new", "cur" };
+	int part[] = { -1, -1, -1 }, saved;
+	const char *step = NULL;
+
+	for (size_t i = 0; i < 3 && !step; i++)
+		if ((part[i] = open_part(dir, parts[i])) == -1)
+			step = steps[i];
+	if (!step)
+		step = store(l, part[0], part[1]);
+	saved = errno;
+	for (size_t i = 0; i < 3; i++)
+		if (part[i] != -1)
+			close(part[i]);
+	errno = saved;
+	return step;
+}
+
+/* Mail that was judged says so in its first field. Its mailbox remembers who it was from, and what was refused of it before need be kept
+ * no longer. None of this is a reason not to deliver it. */
+static void remember(int mailbox, struct str header)
+{
+	static struct reason r;
+	char key[REJECT_KEY + 1];
+	struct buf line = { 0 };
+	struct str rest = header;
+	struct field f;
+
+	if (!config.folders || !header_next(&rest, &f) || !str_eq(f.name, STR(REASON_FIELD)) || !reason_parse(f.value, &r))
+		return;
+	history_add(&line, (int64_t)time(NULL), r.id, r.reason, &r.who);
+	memory_add(mailbox, buf_view(&line));
+	buf_free(&line);
+	if (reject_key(header, key))
+		reject_forget(mailbox, config.folders, key);
+}
+
 static void deliver_to(const struct request *q, int fd, int mailbox, struct reply *r)
 {
-	const char *who = q->postmaster ? "postmaster" : q->user, *step;
-	int tmp = -1, new = -1, cur = -1, circle = went_in_circle(q, fd);
+	const char *who = q->postmaster ? "postmaster" : q->user, *step = "reading the message";
+	struct buf header = { .max = HEADER_ROOM + 1 }, trace = { .max = 4096 };
 
-	if (circle == 1) {
+	int got = read_header(q, fd, &header);
+
+	if (got == 0 && names_recipient(buf_view(&header), q->delivered_to)) {
 		reply_set(r, 554, "5.4.6", "mail for %s goes in a circle: it has been delivered there before", q->delivered_to);
-		return;
+		goto out;
 	}
-	step = "reading the message";
-	if (circle == -1)
-		goto out;
-	step = "opening tmp";
-	if ((tmp = open_part(mailbox, "tmp")) == -1)
-		goto out;
-	step = "opening new";
-	if ((new = open_part(mailbox, "new")) == -1)
-		goto out;
-	step = "opening cur";
-	if ((cur = open_part(mailbox, "cur")) == -1)
-		goto out;
-	step = store(q, fd, tmp, new);
-out:
-	if (step)
+	add_field(&trace, "Return-Path: <", q->sender, ">\n");
+	add_field(&trace, "Delivered-To: ", q->delivered_to, "\n");
+	if (trace.bad)
+		errno = ENOMEM;
+	else if (got == 0)
+		step = maildir_put(mailbox, &(struct letter){ .id = q->id, .trace = buf_view(&trace), .fd = fd, .at = q->at, .size = q->size });
+	if (step) {
 		set_trouble(r, who, step);
-	else
-		reply_set(r, 250, "2.1.5", "delivered to the mailbox of %s", who);
-	if (tmp != -1)
-		close(tmp);
-	if (new != -1)
-		close(new);
-	if (cur != -1)
-		close(cur);
+		goto out;
+	}
+	reply_set(r, 250, "2.1.5", "delivered to the mailbox of %s", who);
+	remember(mailbox, buf_view(&header));
+out:
+	buf_free(&header);
+	buf_free(&trace);
 }
 
 static void deliver(const struct request *q, int fd, struct reply *r)
@@ -1016,6 +1036,8 @@ static void deadline_passed(struct timer *t)
 
 /* ---- what the program calls */
 
+enum kept { KEEP_TEMPLATE, KEEP_POSTMASTER, KEEP_FALLBACK, KEEP_HOSTNAME, KEPT };
+
 static const char *check_template(const char *template)
 {
 	char path[PATH_ROOM];
@@ -1029,6 +1051,14 @@ static const char *check_template(const char *template)
 	return NULL;
 }
 
+/* A helper may be forked when whoever has set this is long gone. What is too long here is too long for a path, too. */
+static const char *keep(enum kept which, const char *text)
+{
+	static char kept[KEPT][PATH_ROOM];
+
+	return text && str_copy(kept[which], PATH_ROOM, str_of(text)) ? kept[which] : NULL;
+}
+
 const char *maildir_start(const struct maildir_config *c)
 {
 	char user[LOCAL_MAX + 1];
@@ -1040,8 +1070,10 @@ const char *maildir_start(const struct maildir_config *c)
 	if (c->postmaster && !maildir_user(str_of(c->postmaster), user))
 		return "postmaster's user is no name that a mailbox can have";
 	config = *c;
-	if (!config.hostname || !*config.hostname)
-		config.hostname = "localhost";
+	config.template = keep(KEEP_TEMPLATE, c->template);
+	config.postmaster = keep(KEEP_POSTMASTER, c->postmaster);
+	config.fallback = keep(KEEP_FALLBACK, c->fallback);
+	config.hostname = keep(KEEP_HOSTNAME, c->hostname && *c->hostname ? c->hostname : "localhost");
 	if (!config.inline_work && !start_helper())
 		return "the delivery process cannot be started";
 	started = true;
@@ -1106,4 +1138,18 @@ struct fact_source *maildir_source(void)
 	static struct fact_source source = { .ask = ask };
 
 	return &source;
+}
+
+int maildir_open(struct str local, bool *missing)
+{
+	struct request q = { .kind = ASK };
+	struct answer a;
+	int mailbox = -1;
+
+	*missing = !name_of(local, q.user);
+	if (*missing)
+		return -1;
+	q.postmaster = is_postmaster(q.user);
+	*missing = open_mailbox(&q, a.path, &mailbox, &a.reply) == MAILBOX_MISSING;
+	return mailbox;
 }

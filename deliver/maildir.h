@@ -19,9 +19,13 @@
 #ifndef DELIVER_MAILDIR_H
 #define DELIVER_MAILDIR_H
 
+#include <sys/types.h>
+
 #include "fardel.h"
 #include "lib/facts.h"
 #include "lib/str.h"
+
+struct memory_folders;
 
 struct maildir_config {
 	const char *template;                   /* "./run/mail/{user}/" */
@@ -32,9 +36,10 @@ struct maildir_config {
 	char separator;                         /* mail for anna+tag goes to anna when there is no mailbox anna+tag; 0: it does not */
 	unsigned deadline_s;                    /* for one delivery; 0: 60. Then the helper is killed and started anew: deferred */
 	bool inline_work;                       /* no helper: the work is done in this process, from a task (inetd, flush, tests) */
+	const struct memory_folders *folders;   /* deliver/memory.h: mail that was judged is noted in its mailbox's memory; NULL: it is not */
 };
 /* NULL, or what is wrong with the configuration. Forks the helper; call before the loop runs and before locks are taken.
- * The strings are borrowed until maildir_stop(), which comes before another start. */
+ * The strings are copied, the folders borrowed until maildir_stop(), which comes before another start. */
 const char *maildir_start(const struct maildir_config *);
 /* Kills the helper. Jobs that have no answer yet get none (as in a crash); questions are answered UNKNOWN. */
 void maildir_stop(void);
@@ -65,5 +70,18 @@ struct maildir_job {
 };
 /* Borrowed until done(). Deliveries are made one after the other, in order. */
 void maildir_deliver(struct maildir_job *);
+
+/* ---- for processes that may block, forked after maildir_start() */
+
+/* The mailbox that mail for a local part goes to: its directory, to be closed. -1: there is none (*missing), or it cannot be opened now. */
+int maildir_open(struct str local, bool *missing);
+struct letter {
+	const char *id;                         /* for its name */
+	struct str trace;                       /* fields in front, lines end in LF */
+	int fd;                                 /* size octets from at, lines end in CR LF */
+	off_t at, size;
+};
+/* Stores it durably in a directory with tmp, new and cur, which are made when missing. NULL, or the step that failed, with errno. */
+const char *maildir_put(int dir, const struct letter *);
 
 #endif

@@ -162,6 +162,12 @@ unsigned facts_pending(const struct facts *f)
 	return f->pending;
 }
 
+void facts_each(const struct facts *f, void (*each)(void *arg, enum fact_kind, struct str name, const struct fact *), void *arg)
+{
+	for (const struct cell *c = f->cells; c; c = c->next)
+		each(arg, c->kind, (struct str){ c->name, c->n }, c->fact);
+}
+
 /* Layout of the block: the fact, its records, then the octets of all of them and the words. */
 struct fact *fact_copy(const struct fact *f, size_t *octets)
 {

@@ -9,7 +9,8 @@
 #include "lib/loop.h"
 #include "lib/str.h"
 
-enum fact_kind { FACT_A, FACT_AAAA, FACT_MX, FACT_PTR, FACT_TXT, FACT_TLSA, FACT_MAILBOX, FACT_HOSTS, FACT_POLICY, FACT_KINDS };
+enum fact_kind { FACT_A, FACT_AAAA, FACT_MX, FACT_PTR, FACT_TXT, FACT_TLSA, FACT_MAILBOX, FACT_HOSTS, FACT_POLICY, FACT_REPUTATION,
+	FACT_KINDS };
 
 /* NXDOMAIN, no data and "could not find out" are three different things; only the first two may cause a permanent decision. */
 enum outcome { FOUND, NO_DATA, NO_NAME, UNKNOWN };
@@ -18,7 +19,7 @@ struct record {
 	int64_t priority;               /* MX preference */
 	struct str data;                /* A, AAAA: 4 or 16 octets; MX, PTR: name in lower case without final dot ("" is the root);
 	                                 * TXT: strings joined; TLSA: RDATA; MAILBOX: the Maildir's path;
-	                                 * HOSTS: an address of either family; POLICY: a text */
+	                                 * HOSTS: an address of either family; POLICY: a text; REPUTATION: policy/reputation.h */
 };
 struct fact {
 	enum outcome outcome;
@@ -51,6 +52,8 @@ void facts_free(struct facts *);
  * Names differ when more than the case of ASCII letters does; a mailbox's name also when only that does. */
 const struct fact *fact(struct facts *, enum fact_kind, struct str name);
 unsigned facts_pending(const struct facts *);
+/* All that were asked for, the last one first; f is NULL where the answer is on its way. */
+void facts_each(const struct facts *, void (*each)(void *arg, enum fact_kind, struct str name, const struct fact *f), void *arg);
 
 /* For sources: see facts_for_stranger(). False for a table that has been freed. */
 bool fact_is_for_stranger(const struct fact_ticket *);

@@ -357,3 +357,57 @@ bool history_print(struct history *h, int64_t now, struct buf *out)
 		history_looked(out, h->looked);
 	return !out->bad;
 }
+
+/* ---- the field of a message */
+
+bool reason_print(struct buf *out, struct str reason, struct str id, const struct identities *who)
+{
+	struct buf words = { 0 };
+	struct str rest, word;
+	size_t start = out->n;
+
+	identities_print(&words, who);
+	buf_puts(out, REASON_FIELD ": ");
+	buf_str(out, reason);
+	buf_puts(out, "; id=");
+	buf_str(out, id);
+	buf_char(out, ';');
+	rest = buf_view(&words);
+	while (str_word(&rest, &word)) {
+		buf_puts(out, "\r\n\t");
+		buf_str(out, word);
+	}
+	buf_puts(out, "\r\n");
+	if (words.bad)
+		out->bad = true;
+	buf_free(&words);
+	if (!out->bad && out->n - start < HISTORY_LINE)
+		return true;
+	out->n = start;
+	return false;
+}
+
+/* Takes "name=value;" off. */
+static bool take_id(struct str *rest, struct str *id)
+{
+	struct str word;
+
+	if (!str_word(rest, &word) || !str_starts_nocase(word, STR("id=")) || word.p[word.n - 1] != ';')
+		return false;
+	*id = (struct str){ word.p + 3, word.n - 4 };
+	return id->n > 0;
+}
+
+bool reason_parse(struct str value, struct reason *out)
+{
+	struct str rest, more;
+	size_t n = 0;
+
+	if (value.n > sizeof out->room)
+		return false;
+	for (size_t i = 0; i < value.n; i++)
+		out->room[n++] = value.p[i] == '\r' || value.p[i] == '\n' ? ' ' : value.p[i];
+	rest = (struct str){ out->room, n };
+	return str_cut(&rest, ';', &out->reason) && (out->reason = str_trim(out->reason)).n && take_id(&rest, &out->id) &&
+		identities_parse(&rest, &out->who) && !str_word(&rest, &more);
+}

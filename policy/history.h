@@ -82,4 +82,16 @@ bool history_looked(struct buf *, int64_t now);
  * oldest first. False: no memory. */
 bool history_print(struct history *, int64_t now, struct buf *out);
 
+/* ---- the field that a message carries the same in: "X-Fardel-Reason: none; id=6b04...; SIX WORDS" */
+#define REASON_FIELD "X-Fardel-Reason"
+/* The whole field with its CR LF. False: no memory, or longer than HISTORY_LINE: then nothing is appended. */
+bool reason_print(struct buf *, struct str reason, struct str id, const struct identities *);
+struct reason {
+	struct str reason, id;
+	struct identities who;
+	char room[2 * HISTORY_LINE];
+};
+/* Of its value as it stands in a message, with LF or CR LF. Slices point into room. False: it is none of ours. */
+bool reason_parse(struct str value, struct reason *);
+
 #endif

@@ -325,3 +325,39 @@ void reputation_of(const struct history *h, const struct identities *who, struct
 	if (!by_vouchers(&s, out))
 		by_network(&s, out);
 }
+
+/* ---- as a fact */
+
+bool reputation_ask(struct buf *name, struct str local, struct str org, const struct identities *who)
+{
+	buf_str(name, local);
+	buf_char(name, '\n');
+	buf_str(name, org);
+	buf_char(name, '\n');
+	return identities_print(name, who);
+}
+
+bool reputation_asked(struct str name, struct str *local, struct str *org, struct identities *who)
+{
+	return str_cut(&name, '\n', local) && str_cut(&name, '\n', org) && identities_parse(&name, who);
+}
+
+bool reputation_print(struct buf *out, const struct reputation *r)
+{
+	return buf_printf(out, "%s %s %s %u", method_name(r->method), opinion_name(r->opinion), r->conclusive ? "conclusive" : "weak", r->n);
+}
+
+bool reputation_parse(struct str text, struct reputation *out)
+{
+	struct str method, opinion, weight, number;
+	uint64_t n;
+
+	if (!str_word(&text, &method) || !str_word(&text, &opinion) || !str_word(&text, &weight) || !str_word(&text, &number) ||
+	    !str_number(number, UINT32_MAX, &n))
+		return false;
+	*out = (struct reputation){ OPINION_UNKNOWN, str_eq(weight, STR("conclusive")), method_of(method), (unsigned)n };
+	for (enum opinion o = OPINION_HAM; o <= OPINION_JUNK; o++)
+		if (str_eq(opinion, str_of(opinion_name(o))))
+			out->opinion = o;
+	return true;
+}

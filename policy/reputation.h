@@ -27,6 +27,14 @@ struct reputation {
 	unsigned n;                     /* messages it rests on */
 };
 
+/* ---- as a fact. FACT_REPUTATION is asked with whose mailbox it is (a local part, as FACT_MAILBOX) and of whom; FOUND with one record, UNKNOWN when
+ * it cannot be told now, NO_NAME when there is no such mailbox. */
+bool reputation_ask(struct buf *name, struct str local, struct str org, const struct identities *);     /* false: no memory */
+/* The name taken apart. False: it is none. */
+bool reputation_asked(struct str name, struct str *local, struct str *org, struct identities *);
+bool reputation_print(struct buf *, const struct reputation *);
+bool reputation_parse(struct str, struct reputation *);
+
 /* org: the organizational domain of the author, or empty. A time later than now counts as now. */
 void reputation_of(const struct history *, const struct identities *, struct str org, int64_t now, struct reputation *out);
 

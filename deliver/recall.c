@@ -1,0 +1,537 @@
+/* The helper process behind the memory of mailboxes: one question at a time, with a deadline. */
+#include "deliver/recall.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "deliver/maildir.h"
+#include "lib/child.h"
+#include "lib/file.h"
+#include "lib/hash.h"
+#include "lib/list.h"
+#include "lib/log.h"
+
+enum {
+	DEADLINE_S = 5,                 /* a client waits for its reply meanwhile */
+	HUNG = 32, HUNG_MS = 300000,    /* mailboxes that hung, and how long they are left alone */
+	RESTART_MS = 1000,
+	WAITING_MOST = 2000,            /* questions; one more is answered at once: nobody knows */
+	TEXT_ROOM = 3 * HISTORY_LINE,
+	HEADER_ROOM = 64 << 10          /* octets of what was refused in which its Message-ID is looked for */
+};
+
+/* ---- what is sent to the helper and back: both ends are the same program, forked */
+
+enum errand { RECALL, WROTE, KEEP };
+
+/* Text: RECALL the fact's name; WROTE local part and address; KEEP local part, token, identities and the fields in front; LF between them. */
+struct request {
+	uint64_t ticket;
+	enum errand what;
+	int64_t now;
+	off_t at, size, own;
+	char id[ID_MAX];
+	size_t n;
+	char text[TEXT_ROOM];
+};
+struct answer {
+	uint64_t ticket;
+	enum outcome outcome;
+	char text[200];                 /* FOUND: the reputation; UNKNOWN: why */
+};
+
+static struct recall_config config;
+
+/* ======== the work itself: in the helper, or in this process with inline_work */
+
+static size_t request_size(const struct request *q) { return offsetof(struct request, text) + q->n; }
+
+static void not_known(struct answer *a, const char *step)
+{
+	a->outcome = UNKNOWN;
+	snprintf(a->text, sizeof a->text, "%s: %s", step, strerror(errno));
+}
+
+static void recall(const struct request *q, int mailbox, struct answer *a)
+{
+	struct str local, org;
+	struct identities who;
+	struct reputation r;
+	struct memory m;
+	struct buf text = { .max = sizeof a->text - 1 };
+
+	if (!reputation_asked((struct str){ q->text, q->n }, &local, &org, &who))
+		return;
+	if (memory_open(&m, mailbox, &config.folders, q->now) == -1) {
+		not_known(a, "the memory of the mailbox cannot be read");
+		return;
+	}
+	reputation_of(&m.history, &who, org, q->now, &r);
+	memory_close(&m);
+	a->outcome = FOUND;
+	if (!reputation_print(&text, &r) || !str_copy(a->text, sizeof a->text, buf_view(&text)))
+		a->outcome = UNKNOWN;
+	buf_free(&text);
+}
+
+static void wrote(const struct request *q, int mailbox, struct str address)
+{
+	struct buf line = { 0 };
+
+	if (history_wrote(&line, q->now, address))
+		memory_add(mailbox, buf_view(&line));
+	buf_free(&line);
+}
+
+static int find_key(const struct request *q, int fd, char key[REJECT_KEY + 1])
+{
+	static char header[HEADER_ROOM];
+	off_t size = q->size - q->own;
+	ssize_t n = file_pread(fd, header, size < HEADER_ROOM ? (size_t)size : HEADER_ROOM, q->at + q->own);
+
+	if (n < 0)
+		return -1;
+	return reject_key((struct str){ header, (size_t)n }, key) ? 0 : reject_hash(fd, q->at + q->own, size, key);
+}
+
+static void drop_cr(struct buf *text)
+{
+	size_t kept = 0;
+
+	for (size_t i = 0; i < text->n; i++)
+		if (text->p[i] != '\r')
+			text->p[kept++] = text->p[i];
+	text->n = kept;
+}
+
+/* "refused:none": whatever the user does with it later, it says that he need not have been spared it. */
+static void keep(const struct request *q, int fd, int mailbox, struct str rest, struct answer *a)
+{
+	struct buf trace = { 0 }, reason = { 0 }, line = { 0 };
+	struct str token, words;
+	struct identities who;
+	struct rejected r = { .id = q->id, .fd = fd, .at = q->at, .size = q->size };
+	char key[REJECT_KEY + 1];
+
+	if (!str_cut(&rest, '\n', &token) || !str_cut(&rest, '\n', &words) || !identities_parse(&words, &who))
+		return;
+	buf_puts(&reason, "refused:");
+	buf_str(&reason, token);
+	buf_str(&trace, rest);
+	reason_print(&trace, buf_view(&reason), str_of(q->id), &who);
+	drop_cr(&trace);
+	r.trace = buf_view(&trace);
+	r.key = key;
+	if (trace.bad || find_key(q, fd, key) == -1 || reject_keep(mailbox, &config.folders, &r, q->now) == -1) {
+		not_known(a, "it could not be kept");
+	} else {
+		a->outcome = FOUND;
+		if (history_add(&line, q->now, str_of(q->id), buf_view(&reason), &who))
+			memory_add(mailbox, buf_view(&line));
+	}
+	buf_free(&trace);
+	buf_free(&reason);
+	buf_free(&line);
+}
+
+static void work(const struct request *q, int fd, struct answer *a)
+{
+	struct str rest = { q->text, q->n }, local;
+	bool missing;
+	int mailbox;
+
+	*a = (struct answer){ .ticket = q->ticket, .outcome = UNKNOWN };
+	if (!str_cut(&rest, '\n', &local))
+		return;
+	mailbox = maildir_open(local, &missing);
+	if (mailbox == -1) {
+		a->outcome = missing ? NO_NAME : UNKNOWN;
+		snprintf(a->text, sizeof a->text, "the mailbox cannot be opened");
+		return;
+	}
+	switch (q->what) {
+	case RECALL:
+		recall(q, mailbox, a);
+		break;
+	case WROTE:
+		wrote(q, mailbox, rest);
+		break;
+	case KEEP:
+		keep(q, fd, mailbox, rest, a);
+		break;
+	}
+	close(mailbox);
+}
+
+static int helper_main(int socket, void *arg)
+{
+	static struct request q;
+	struct answer a;
+
+	(void)arg;
+	signal(SIGTERM, SIG_IGN);       /* sent to a whole service at once: we end with our socket */
+	signal(SIGXFSZ, SIG_IGN);
+	for (;;) {
+		size_t nfds = 1;
+		int fd = -1;
+		ssize_t n = child_receive(socket, &q, sizeof q, &fd, &nfds);
+
+		if (n < (ssize_t)offsetof(struct request, text) || (size_t)n != request_size(&q))
+			return n == 0 ? 0 : 1;
+		work(&q, fd, &a);
+		if (nfds)
+			close(fd);
+		if (child_reply(socket, &a, sizeof a) == -1)
+			return 0;
+	}
+}
+
+/* ======== the side of the loop */
+
+struct ask {
+	struct ask *next;
+	struct fact_ticket *ticket;     /* RECALL */
+	struct refused *refused;        /* KEEP */
+	int fd;                         /* a copy of its descriptor, or -1 */
+	struct request request;
+};
+
+static struct child helper;
+static struct ask *asks, **last_ask = &asks, *sent;
+static size_t nwaiting;
+static uint64_t last_ticket;
+static bool started;
+static struct { uint64_t mailbox; msec until; } hung[HUNG];
+static uint64_t hung_key[2] = { 0x666172646566, 0x72656361 };   /* nobody gains by mailboxes of one hash */
+
+static void pump(struct task *);
+static void deadline_passed(struct timer *);
+static void try_again(struct timer *);
+static struct task pump_task = { .run = pump };
+static struct timer deadline = { .expired = deadline_passed };
+static struct timer again = { .expired = try_again };
+
+static uint64_t mailbox_of(const struct ask *a)
+{
+	struct str rest = { a->request.text, a->request.n }, local = rest;
+
+	str_cut(&rest, '\n', &local);
+	return siphash(hung_key, local.p, local.n);
+}
+
+static bool is_hung(uint64_t mailbox)
+{
+	for (size_t i = 0; i < HUNG; i++)
+		if (hung[i].mailbox == mailbox && hung[i].until > loop_now())
+			return true;
+	return false;
+}
+
+static void note_hung(uint64_t mailbox)
+{
+	size_t oldest = 0;
+
+	for (size_t i = 1; i < HUNG; i++)
+		if (hung[i].until < hung[oldest].until)
+			oldest = i;
+	hung[oldest].mailbox = mailbox;
+	hung[oldest].until = loop_now() + HUNG_MS;
+}
+
+static void settle(struct ask *a, const struct answer *answer)
+{
+	struct record record = { .data = str_of(answer->text) };
+	struct fact f = { .outcome = answer->outcome, .n = answer->outcome == FOUND, .record = &record,
+		.local_fault = answer->outcome == UNKNOWN, .why = answer->outcome == UNKNOWN ? answer->text : NULL };
+	struct fact_ticket *ticket = a->ticket;
+	struct refused *refused = a->refused;
+
+	if (refused && answer->outcome == UNKNOWN)
+		log_event(LOG_WARN, "not-kept", LF(L_TEXT("id", a->request.id), L_TEXT("reason", answer->text)));
+	if (a->fd != -1)
+		close(a->fd);
+	free(a);
+	if (ticket)
+		fact_answer(ticket, &f);
+	if (refused)
+		refused->done(refused, answer->outcome == FOUND);
+}
+
+static void fail(struct ask *a, const char *why)
+{
+	struct answer answer = { .outcome = UNKNOWN };
+
+	snprintf(answer.text, sizeof answer.text, "%s", why);
+	settle(a, &answer);
+}
+
+static struct ask *take_ask(void)
+{
+	struct ask *a = asks;
+
+	if (a && !(asks = a->next))
+		last_ask = &asks;
+	nwaiting -= a != NULL;
+	return a;
+}
+
+static void put_back(struct ask *a)
+{
+	a->next = asks;
+	if (!asks)
+		last_ask = &a->next;
+	asks = a;
+	nwaiting++;
+}
+
+static void pump_helper(void)
+{
+	while (helper.pid && !sent && asks) {
+		struct ask *a = take_ask();
+
+		if (is_hung(mailbox_of(a))) {
+			fail(a, "the mailbox hung a moment ago");
+			continue;
+		}
+		if (child_send(&helper, &a->request, request_size(&a->request), a->fd == -1 ? NULL : &a->fd, a->fd != -1) == 0) {
+			sent = a;
+			timer_set(&deadline, 1000 * (msec)(config.deadline_s ? config.deadline_s : DEADLINE_S));
+		} else if (errno == EAGAIN) {
+			put_back(a);
+			timer_set(&again, RESTART_MS);
+			return;
+		} else {
+			fail(a, "it could not be handed to its process");
+		}
+	}
+}
+
+static void pump_inline(void)
+{
+	struct ask *a = take_ask();
+	struct answer answer;
+
+	if (a) {
+		work(&a->request, a->fd, &answer);
+		settle(a, &answer);
+	}
+	if (asks)
+		task_post(&pump_task);
+}
+
+static void pump(struct task *t)
+{
+	(void)t;
+	if (config.inline_work)
+		pump_inline();
+	else
+		pump_helper();
+}
+
+/* ---- the helper's life */
+
+static void answered(struct child *c, const void *data, size_t n, int *fds, size_t nfds)
+{
+	struct ask *a = sent;
+	struct answer answer;
+
+	(void)c;
+	for (size_t i = 0; i < nfds; i++)
+		close(fds[i]);
+	if (n != sizeof answer || !a)
+		return;
+	memcpy(&answer, data, sizeof answer);
+	if (answer.ticket != a->request.ticket)
+		return;
+	answer.text[sizeof answer.text - 1] = '\0';
+	timer_stop(&deadline);
+	sent = NULL;
+	settle(a, &answer);
+	task_post(&pump_task);
+}
+
+static void fail_sent(const char *why)
+{
+	struct ask *a = sent;
+
+	timer_stop(&deadline);
+	sent = NULL;
+	if (a)
+		fail(a, why);
+}
+
+static void fail_all(const char *why)
+{
+	struct ask *a;
+
+	fail_sent(why);
+	while ((a = take_ask()))
+		fail(a, why);
+}
+
+static void helper_gone(struct child *c)
+{
+	(void)c;
+	timer_set(&again, RESTART_MS);
+	fail_sent("its process ended unexpectedly");
+}
+
+static bool start_helper(void)
+{
+	helper = (struct child){ .name = "memory", .message = answered, .gone = helper_gone };
+	return child_start(&helper, helper_main, NULL) == 0;
+}
+
+static void try_again(struct timer *t)
+{
+	if (!helper.pid && !start_helper()) {
+		log_text(LOG_ERROR, "helper-missing", "the process for the memory of mailboxes cannot be started: %s", strerror(errno));
+		timer_set(t, 5 * RESTART_MS);
+		fail_all("its process cannot be started");
+		return;
+	}
+	task_post(&pump_task);
+}
+
+static void deadline_passed(struct timer *t)
+{
+	(void)t;
+	log_text(LOG_WARN, "memory-hangs", "looking into a mailbox took more than %u s: the process is killed and started anew, the mailbox left alone for %u s",
+		config.deadline_s ? config.deadline_s : DEADLINE_S, HUNG_MS / 1000);
+	if (sent)
+		note_hung(mailbox_of(sent));
+	child_stop(&helper);
+	timer_set(&again, 0);
+	fail_sent("the mailbox took too long");
+}
+
+/* ---- what the program calls */
+
+const char *recall_start(const struct recall_config *c)
+{
+	config = *c;
+	if (!config.inline_work && !start_helper())
+		return "the process for the memory of mailboxes cannot be started";
+	started = true;
+	return NULL;
+}
+
+void recall_stop(void)
+{
+	if (!started)
+		return;
+	started = false;
+	child_stop(&helper);
+	timer_stop(&again);
+	task_cancel(&pump_task);
+	fail_all("mail is being stopped");
+}
+
+/* NULL: no memory, too many wait already, or the text is too long. */
+static struct ask *ask_new(enum errand what, struct str text)
+{
+	struct ask *a = started && nwaiting < WAITING_MOST && text.n <= TEXT_ROOM ? calloc(1, offsetof(struct ask, request.text) + text.n) : NULL;
+
+	if (!a)
+		return NULL;
+	a->fd = -1;
+	a->request.ticket = ++last_ticket;
+	a->request.what = what;
+	a->request.now = loop_wall();
+	a->request.n = text.n;
+	memcpy(a->request.text, text.p, text.n);
+	*last_ask = a;
+	last_ask = &a->next;
+	nwaiting++;
+	task_post(&pump_task);
+	return a;
+}
+
+static void ask(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
+{
+	static const struct fact not_now = { .outcome = UNKNOWN, .local_fault = true, .why = "mailboxes cannot be looked into now" };
+	struct ask *a = ask_new(RECALL, name);
+
+	(void)source;
+	(void)kind;
+	if (a)
+		a->ticket = ticket;
+	else
+		fact_answer(ticket, &not_now);
+}
+
+struct fact_source *recall_source(void)
+{
+	static struct fact_source source = { .ask = ask };
+
+	return &source;
+}
+
+void recall_wrote(struct str local, struct str address)
+{
+	struct buf text = { .max = TEXT_ROOM };
+
+	if (started && buf_str(&text, local) && buf_char(&text, '\n') && buf_str(&text, address))
+		ask_new(WROTE, buf_view(&text));
+	buf_free(&text);
+}
+
+static void tell_unkept(struct task *t)
+{
+	struct refused *r = owner_of(t, struct refused, task);
+
+	r->done(r, false);
+}
+
+static void add_plain(struct buf *b, struct str text)
+{
+	for (size_t i = 0; i < text.n; i++)
+		buf_char(b, (unsigned char)text.p[i] < 0x20 || text.p[i] == 0x7f ? '?' : text.p[i]);
+}
+
+static struct ask *ask_keep(const struct refused *r)
+{
+	struct buf text = { .max = TEXT_ROOM };
+	struct ask *a = NULL;
+
+	buf_str(&text, r->local);
+	buf_char(&text, '\n');
+	buf_str(&text, r->reason);
+	buf_char(&text, '\n');
+	identities_print(&text, r->who);
+	buf_puts(&text, "\nReturn-Path: <");
+	add_plain(&text, r->sender);
+	buf_puts(&text, ">\nDelivered-To: ");
+	add_plain(&text, r->to);
+	buf_char(&text, '\n');
+	if (!text.bad)
+		a = ask_new(KEEP, buf_view(&text));
+	buf_free(&text);
+	return a;
+}
+
+void recall_keep(struct refused *r)
+{
+	int fd = fcntl(r->fd, F_DUPFD_CLOEXEC, 0);
+	struct ask *a = fd == -1 ? NULL : ask_keep(r);
+
+	if (a) {
+		a->fd = fd;
+		a->refused = r;
+		a->request.at = r->at;
+		a->request.size = r->size;
+		a->request.own = r->own;
+		memcpy(a->request.id, r->id, sizeof a->request.id);
+		return;
+	}
+	if (fd != -1)
+		close(fd);
+	r->task.run = tell_unkept;
+	task_post(&r->task);
+}

@@ -103,6 +103,7 @@ static bool step(struct session *s)
 	case P_AUTH_CHECK:
 	case P_AUTH_PAUSE:
 	case P_JUDGING:
+	case P_DECIDING:
 	case P_COMMIT:
 	case P_DEAD: break;
 	}
@@ -178,6 +179,10 @@ static void time_is_up(struct session *s)
 		break;
 	case P_JUDGING:
 		inspect_out_of_time(s);
+		stream_again(&s->stream);
+		break;
+	case P_DECIDING:
+		judging_time(s);
 		stream_again(&s->stream);
 		break;
 	case P_PROXY:
@@ -416,6 +421,7 @@ static bool evictable(const struct session *s)
 		return barren && quiet >= EVICT_MS;
 	case P_AUTH_CHECK:              /* these wait for us */
 	case P_JUDGING:
+	case P_DECIDING:
 	case P_COMMIT:
 	case P_CLOSING:                 /* has left already */
 	case P_LINGER:

@@ -5,6 +5,9 @@
 #include "fardel.h"
 #include "lib/facts.h"
 
+struct judge_message;
+struct judgement;
+struct refused;
 struct signer;
 struct tls_server;
 struct users;
@@ -12,6 +15,10 @@ struct users;
 /* What becomes of RFC 7208's answer: nobody asks for it; it is noted in the message and in the log; or a fail is refused and a temperror put
  * off, too. FACT_A .. FACT_TXT need a source then. */
 enum smtpd_spf { SMTPD_SPF_OFF, SMTPD_SPF_NOTE, SMTPD_SPF_REFUSE };
+
+/* What becomes of the question who may come in (policy/judge.h): nobody asks it; the answer is noted in the message and in the log; or who is not
+ * wanted is turned away, too. */
+enum smtpd_judge { SMTPD_JUDGE_OFF, SMTPD_JUDGE_NOTE, SMTPD_JUDGE_REFUSE };
 
 struct smtpd_config {
 	const char *hostname;
@@ -46,6 +53,16 @@ struct smtpd_config {
 	/* Who must begin with a PROXY header, and who may say XCLIENT. NULL: nobody. */
 	bool (*proxy)(void *arg, const struct subject *);
 	bool (*xclient)(void *arg, const struct subject *);
+	/* Of mail from strangers at SMTPD_MX, when it is whole. */
+	enum smtpd_judge judge;
+	unsigned first_time_s;                  /* how long a sender waits for 250 whom nobody knows and nothing speaks against. 0: not at all */
+	/* Decides for a recipient; must be set unless judge is off. WAIT: run again when facts have come. late: what has not come by now will not.
+	 * *out is filled in place. */
+	enum verdict (*judge_rcpt)(void *arg, struct facts *, const struct addr *to, const struct judge_message *, bool late, struct judgement *out);
+	/* Keeps what was refused for its recipient; NULL: nobody does. */
+	void (*keep)(void *arg, struct refused *);
+	/* Who has logged in has sent a message to this address; NULL: nobody wants to know. */
+	void (*wrote)(void *arg, const struct subject *, const struct addr *to);
 	void *arg;
 };
 

@@ -9,16 +9,16 @@
 #include <unistd.h>
 
 #include "cmd/fardel.h"
+#include "cmd/message.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
 #include "dns.h"
 #include "lib/codec.h"
 #include "lib/file.h"
 #include "lib/log.h"
-#include "mime/transfer.h"
 #include "policy/dkim.h"
 
-enum { BLOCK = 65536, TXT_STRING = 255 };
+enum { TXT_STRING = 255 };
 
 static int complain(const char *command, int status, const char *what, const char *about)
 {
@@ -48,34 +48,6 @@ static int load(struct settings *set, int argc, char **argv, const char **file)
 		return EX_USAGE;
 	}
 	return settings_load(set, &a) ? 0 : settings_complain(set);
-}
-
-static int open_message(const char *file) { return strcmp(file, "-") ? open(file, O_RDONLY | O_CLOEXEC) : STDIN_FILENO; }
-
-/* Hands the message over, in lines that end in CR LF. 0, or -1 with errno. */
-static int each_block(const char *file, bool (*take)(void *arg, struct str), void *arg)
-{
-	static char block[BLOCK];
-	struct crlf ends = { 0 };
-	struct buf out = { 0 };
-	int fd = open_message(file), saved;
-	ssize_t n = -1;
-	bool ok = fd != -1;
-
-	errno = ok ? 0 : errno;
-	while (ok && (n = read(fd, block, sizeof block)) != 0) {
-		if (n == -1 && errno == EINTR)
-			continue;
-		ok = n > 0 && crlf_add(&ends, block, (size_t)n, &out) && take(arg, buf_view(&out));
-		buf_clear(&out);
-	}
-	ok = ok && crlf_end(&ends, &out) && take(arg, buf_view(&out));
-	saved = n == -1 && errno ? errno : ENOMEM;
-	buf_free(&out);
-	if (fd != -1 && fd != STDIN_FILENO)
-		close(fd);
-	errno = saved;
-	return ok ? 0 : -1;
 }
 
 /* ---- dkim-verify */
@@ -143,7 +115,7 @@ static int verify(const struct settings *set, const char *file)
 
 	if (!facts || !d)
 		status = complain("dkim-verify", EX_OSERR, "out of memory", NULL);
-	else if (each_block(file, verify_block, d) == -1)
+	else if (message_read(file, verify_block, d) == -1)
 		status = complain("dkim-verify", EX_NOINPUT, file, strerror(errno));
 	else if ((wrong = dns_start(&dns)))
 		status = complain("dkim-verify", EX_CONFIG, wrong, NULL);
@@ -237,7 +209,7 @@ static int sign(const struct settings *set, const char *file)
 		status = complain("dkim-sign", EX_OSERR, "out of memory", NULL);
 	else if (bad_keys)
 		status = EX_CONFIG;
-	else if (each_block(file, sign_block, &s) == -1)
+	else if (message_read(file, sign_block, &s) == -1)
 		status = complain("dkim-sign", EX_NOINPUT, file, s.message.bad ? "it is larger than message_size" : strerror(errno));
 	if (!status) {
 		sign_message(&s);

@@ -24,12 +24,14 @@
 #include "cmd/expand.h"
 #include "cmd/fardel.h"
 #include "cmd/figures.h"
+#include "cmd/judging.h"
 #include "cmd/report.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
 #include "deliver/alias.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
+#include "deliver/recall.h"
 #include "deliver/stscache.h"
 #include "dns.h"
 #include "lib/log.h"
@@ -172,6 +174,33 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 	}
 	reply_set(why, 451, "4.3.0", "cannot look the mailbox up now; try again later");
 	return REFUSE;
+}
+
+static enum verdict judge_rule(void *arg, struct facts *f, const struct addr *to, const struct judge_message *m, bool late, struct judgement *out)
+{
+	(void)arg;
+	aliases_refresh(aliases);
+	return judging_decide(settings, aliases, f, to, m, late, out, NULL);
+}
+
+static void keep_rule(void *arg, struct refused *r)
+{
+	(void)arg;
+	recall_keep(r);
+}
+
+/* The user's name is that of his mailbox, with a domain or without. */
+static void wrote_rule(void *arg, const struct subject *s, const struct addr *to)
+{
+	struct str domain = str_of(s->user), local;
+	struct buf address = { .max = ADDR_MAX };
+
+	(void)arg;
+	if (!str_cut_last(&domain, '@', &local))
+		local = domain;
+	if (print_addr(&address, to))
+		recall_wrote(local, buf_view(&address));
+	buf_free(&address);
 }
 
 static unsigned port_of(const struct sockaddr *a)
@@ -345,6 +374,14 @@ static int start_signing(void)
 	return !signer ? complain(EX_OSERR, "out of memory") : bad_keys ? EX_CONFIG : 0;
 }
 
+/* Who takes mail from strangers asks; who only delivers what was taken does not. */
+static int start_judging(bool inline_work)
+{
+	const char *why = judging_start(settings, inline_work, false);
+
+	return why ? complain(EX_OSERR, "%s: %s", why, strerror(errno)) : 0;
+}
+
 static int start_mailboxes(bool inline_work)
 {
 	static struct maildir_config m;
@@ -353,7 +390,7 @@ static int start_mailboxes(bool inline_work)
 	snprintf(fallback, sizeof fallback, "%s/postmaster", settings->queue);
 	m = (struct maildir_config){
 		.template = settings->mailbox, .postmaster = settings->postmaster, .fallback = fallback, .hostname = settings->hostname,
-		.inline_work = inline_work, .separator = settings->separator,
+		.inline_work = inline_work, .separator = settings->separator, .folders = judging_folders(settings),
 	};
 	errno = 0;
 	why = maildir_start(&m);
@@ -569,6 +606,8 @@ static void configure_smtpd(struct smtpd_config *c)
 		.greeting_delay_ms = settings->greeting_delay_ms, .session_s = (unsigned)settings->session_time,
 		.spf = settings->spf, .mail = settings->check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
 		.users = users, .signer = signer, .check_dkim = settings->check_dkim, .origin = settings->origin, .rcpt_domain_max = settings->rcpt_domain_max, .mail_max = settings->mail_max, .complete = true,
+		.judge = settings->judge, .first_time_s = (unsigned)settings->first_time_delay, .judge_rcpt = judge_rule,
+		.keep = settings->rejects_folder ? keep_rule : NULL, .wrote = settings->judge != SMTPD_JUDGE_OFF ? wrote_rule : NULL,
 		.future_max = settings->future_release_max, .local_domains = settings->routes.local, .nlocal_domains = settings->routes.nlocal,
 	};
 	smtpd = c;
@@ -897,7 +936,8 @@ static int run_server(void)
 	char why[1024];
 	int status;
 
-	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_aliases()) || (status = start_sending()) ||
+	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_judging(false)) || (status = start_aliases()) ||
+	    (status = start_sending()) ||
 	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
 	if (!start_smtpd())
@@ -935,6 +975,7 @@ static int cmd_serve(int argc, char **argv)
 		expand_stop();
 		token_stop();
 		stscache_stop();
+		recall_stop();
 		maildir_stop();
 		dns_stop();
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
@@ -964,7 +1005,7 @@ static int run_session(void)
 	char why[1024];
 	int status, out;
 
-	if ((status = start_mailboxes(true)) || (status = start_aliases()) || (status = start_tls(false)) || (status = start_users(true)) ||
+	if ((status = start_mailboxes(true)) || (status = start_judging(true)) || (status = start_aliases()) || (status = start_tls(false)) || (status = start_users(true)) ||
 	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF || settings->check_dkim) && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
@@ -1063,6 +1104,7 @@ static int cmd_inetd(int argc, char **argv)
 		status = run_session();
 	queue_close();
 	expand_stop();
+	recall_stop();
 	maildir_stop();
 	dns_stop();
 	stop_users();
@@ -1160,6 +1202,8 @@ static const struct command {
 		"    [--state held,due,deferred,new]",
 		"look at what waits; retry, hold, release, drop or fail it" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
+	{ "judge", cmd_judge, "--ip ADDRESS --to RECIPIENT [--helo NAME] [--from SENDER] [--dns FILE] " SETTINGS " MESSAGE|-",
+		"would this message be taken? Facts, steps, verdict" },
 	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
 	{ "explain", cmd_explain, "[--from SENDER] " SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },
 	{ "newaliases", cmd_newaliases, SETTINGS, "look at the aliases; there is nothing to be built" },

@@ -106,6 +106,24 @@ static const struct conf_row rows[] = {
 	{ .name = "check_dkim", .kind = CONF_YESNO, .offset = AT(check_dkim), .preset = "yes", .help =
 		"DKIM signatures of mail from strangers (not relay_from) are checked; what came of it stands in the log and in a field\n"
 		"Authentication-Results on top of the message. Such fields that came with it in our name are taken out. No mail is refused for it." },
+	{ .name = "judge", .kind = CONF_TEXT, .at_start = true, .offset = AT(judge_text), .preset = "note", .help =
+		"What becomes of the answer whether a recipient wants mail from a stranger (not relay_from), by what he has done with earlier mail. note:\n"
+		"it is written into the message (X-Fardel-Reason) and into the log, and remembered in the mailbox. refuse: so it is, and what is not\n"
+		"wanted is turned away and kept in rejects_folder for a fortnight. off: nobody asks, and nothing is remembered." },
+	{ .name = "first_time_delay", .kind = CONF_DURATION, .offset = AT(first_time_delay), .preset = "15s", .max = 60, .help =
+		"With judge = refuse, how long a sender waits for the answer to his message whom nobody knows. 0: not at all." },
+	{ .name = "mailing_lists", .kind = CONF_TEXT, .offset = AT(mailing_lists), .example = "lists.example.net", .help =
+		"Domains of mailing lists, separated by blanks: what they have signed (DKIM), or sent from where SPF says, is taken whoever wrote it." },
+	{ .name = "forwarders", .kind = CONF_TEXT, .offset = AT(forwarders), .example = "alumni.example.edu", .help =
+		"Domains that send on to users here what others wrote to them, separated by blanks: their address and SPF do not count, the author does." },
+	{ .name = "junk_folders", .kind = CONF_TEXT, .at_start = true, .offset = AT(junk_folders), .preset = "Junk Spam", .help =
+		"Which folders of a mailbox hold what its reader does not want: how their names begin, in any case, separated by blanks." },
+	{ .name = "neutral_folders", .kind = CONF_TEXT, .at_start = true, .offset = AT(neutral_folders), .preset = "Trash Deleted Drafts Templates", .help =
+		"Which ones tell nothing. What lies in any other folder was wanted; so was what was answered, or read and left in the inbox for a week." },
+	{ .name = "sent_folders", .kind = CONF_TEXT, .at_start = true, .offset = AT(sent_folders), .preset = "Sent", .help =
+		"Which ones hold what the reader has sent: mail from whom he has written to is wanted." },
+	{ .name = "rejects_folder", .kind = CONF_TEXT, .at_start = true, .offset = AT(rejects_folder), .preset = "Rejects", .help =
+		"The folder of each mailbox in which refused mail is kept for a fortnight, a thousand messages and 100 MB at most. Nothing: none is." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
@@ -714,8 +732,11 @@ static void make_words(struct settings *s)
 	static const char *const sandbox[] = { [CONFINE_NO] = "no", [CONFINE_MAY] = "may", [CONFINE_MUST] = "must" };
 
 	s->sandbox = (enum confine)find_word(s, "sandbox", s->sandbox_text, sandbox, 3, "may, must or no");
+	static const char *const judge[] = { [SMTPD_JUDGE_OFF] = "off", [SMTPD_JUDGE_NOTE] = "note", [SMTPD_JUDGE_REFUSE] = "refuse" };
+
 	s->tls_out = (enum tls_out)find_word(s, "tls_out", s->tls_out_text, tls_out, 3, "may, no or must");
 	s->inet = (enum inet)find_word(s, "inet", s->inet_text, inet, 4, "prefer4, prefer6, only4 or only6");
+	s->judge = (enum smtpd_judge)find_word(s, "judge", s->judge_text, judge, 3, "note, refuse or off");
 	s->spf = (enum smtpd_spf)find_word(s, "spf", s->spf_text, spf, 3, "note, refuse or off");
 }
 
@@ -751,6 +772,9 @@ static void check_texts(struct settings *s)
 	if (s->mailbox && !strstr(s->mailbox, "{user}"))
 		conf_complain(&s->conf, conf_where(&s->conf, "mailbox"),
 			"mailbox = %s has no {user} in it: all users would share one mailbox. Write {user} where the name belongs.", s->mailbox);
+	if (s->rejects_folder && (strpbrk(s->rejects_folder, "/ ") || strlen(s->rejects_folder) > 200 || s->rejects_folder[0] == '.'))
+		conf_complain(&s->conf, conf_where(&s->conf, "rejects_folder"), "rejects_folder = %s can be no folder's name. Write a word such as Rejects.",
+			s->rejects_folder);
 	if (s->postmaster && !maildir_user(str_of(s->postmaster), user))
 		conf_complain(&s->conf, conf_where(&s->conf, "postmaster"),
 			"postmaster = %s can be no user's name. Write one of a-z 0-9 . _ + - that does not begin with a dot.", s->postmaster);

@@ -81,6 +81,10 @@ struct settings {
 	const char *tls_out_text, *proxy_out_text;
 	const char *inet_text;
 	const char *spf_text;
+	const char *judge_text;
+	const char *mailing_lists, *forwarders; /* domains, or NULL */
+	const char *junk_folders, *neutral_folders, *sent_folders, *rejects_folder;     /* or NULL */
+	int64_t first_time_delay;       /* seconds */
 	const char *sandbox_text;
 	const char *tls_ca;             /* or NULL: the system's */
 	unsigned smtp_port, mta_sts_port;
@@ -109,6 +113,7 @@ struct settings {
 	enum tls_out tls_out;
 	enum inet inet;
 	enum smtpd_spf spf;
+	enum smtpd_judge judge;
 	enum confine sandbox;
 	struct sockaddr_storage source[2];      /* IPv4, IPv6; AF_UNSPEC: not said */
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */

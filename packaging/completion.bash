@@ -27,6 +27,13 @@ _fardel() {
 		mailq) choice="-c -o --json --help" ;;
 		dkim-key) choice="-t -b -p --help" ;;
 		dkim-sign|dkim-verify) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+		judge)
+			choice="--ip --helo --from --to --dns -c -o --help"
+			case $word in
+			-*) ;;
+			*) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+			esac
+			;;
 		spf) choice="--ip --helo --from -c -o --help" ;;
 		alias|explain|newaliases) choice="-c -o --help" ;;
 		why) choice="-c -o --help $(_fardel_waiting)" ;;

@@ -5,6 +5,7 @@
 
 #include "lib/clock.h"
 #include "lib/log.h"
+#include "parse.h"
 #include "policy/sign.h"
 #include "smtpd/session.h"
 
@@ -87,7 +88,8 @@ static bool begin_draft(struct session *s)
 	struct buf received = { 0 };
 	bool ok = false;
 
-	s->txn->envelope.room = inspect_wanted(s) ? inspect_room() : s->who.submission && s->config->signer ? signer_room(s->config->signer) : 0;
+	s->txn->envelope.room = judging_room(s) + (inspect_wanted(s) ? inspect_room() : s->who.submission && s->config->signer ?
+		signer_room(s->config->signer) : 0);
 	s->txn->draft = queue_draft(&s->txn->envelope, NULL);
 	if (!s->txn->draft) {
 		data_disk_failed(s, "open");
@@ -285,7 +287,21 @@ static void log_received(struct session *s)
 	log_event(LOG_INFO, "received", LF(L_TEXT("id", session_id(s)), L_TEXT("from", *s->who.sender ? s->who.sender : "<>"),
 		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
 		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("user", s->who.user), L_TEXT("proto", session_protocol(s)),
-		L_TEXT("tls", tls), L_TEXT("spf", vetting_word(s)), L_TEXT("signed", s->txn->signed_by), L_TEXT("dkim", inspect_words(s->txn))));
+		L_TEXT("tls", tls), L_TEXT("spf", vetting_word(s)), L_TEXT("signed", s->txn->signed_by), L_TEXT("dkim", inspect_words(s->txn)),
+		L_TEXT("reason", judging_word(s->txn))));
+}
+
+/* Whom a user has written to may write to him. */
+static void tell_written(const struct session *s)
+{
+	struct str rest = buf_view(&s->txn->envelope.text), line;
+	struct recipient to;
+
+	if (!s->config->wrote || !s->who.submission || !*s->who.user)
+		return;
+	while (str_cut(&rest, '\n', &line))
+		if (str_starts_nocase(line, STR("RCPT ")) && !parse_rcpt(str_from(line, 5), PARAM_ALL, true, &to).text)
+			s->config->wrote(s->config->arg, &s->who, &to.addr);
 }
 
 /* The client may be gone since; the mail is ours all the same. */
@@ -294,10 +310,12 @@ static void committed(void *arg, bool ok)
 	struct session *s = arg;
 
 	s->committing = false;
-	if (ok)
+	if (ok) {
 		log_received(s);
-	else
+		tell_written(s);
+	} else {
 		session_log_refusal(s, "DATA", STR(""), refuse_disk.code, refuse_disk.enhanced, "not made durable");
+	}
 	if (s->phase == P_DEAD) {
 		session_free_later(s);
 		return;
@@ -326,12 +344,15 @@ static void end_refused(struct session *s)
 
 void data_commit(struct session *s)
 {
-	struct draft *draft = s->txn->draft;
+	struct draft *draft;
 
+	if (!s->txn->refusal && judging_begin(s))
+		return;
 	if (s->txn->refusal) {
 		end_refused(s);
 		return;
 	}
+	draft = s->txn->draft;
 	s->txn->draft = NULL;
 	s->phase = P_COMMIT;
 	s->committing = true;

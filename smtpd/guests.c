@@ -57,6 +57,8 @@ static const struct sockaddr *counted_address(const struct session *s)
 	return is_counted(s->config, &s->who) ? (const struct sockaddr *)&s->who.peer : NULL;
 }
 
+bool session_is_counted(const struct session *s) { return is_counted(s->config, &s->who); }
+
 /* ---- coming and going */
 
 const char *guest_enter(const struct smtpd_config *c, const struct subject *who, struct limits_visit *v)

@@ -153,3 +153,4 @@ void inspect_end(struct session *s)
 }
 
 const char *inspect_words(const struct txn *t) { return t->inspection ? t->inspection->words : NULL; }
+const struct dkim *inspect_dkim(const struct txn *t) { return t->inspection ? t->inspection->dkim : NULL; }

@@ -142,6 +142,7 @@ void txn_reset(struct session *s)
 	submission_free(t);
 	vetting_free(t);
 	inspect_free(t);
+	judging_free(t);
 	free(t);
 }
 

@@ -10,9 +10,12 @@
 #include "queue.h"
 #include "smtpd.h"
 
+struct dkim;
 struct held;
+struct judging;
 struct login;
 struct session;
+struct spf_result;
 struct tls;
 struct vetting;
 
@@ -47,6 +50,7 @@ enum phase {
 	P_DATA,                         /* reads a message */
 	P_CHUNK,                        /* reads the octets of a BDAT */
 	P_JUDGING,                      /* the message is whole, and waits for DKIM keys: input waits */
+	P_DECIDING,                     /* who of its recipients wants it is being found out, or it is told later: input waits */
 	P_COMMIT,                       /* it is being made durable: input waits */
 	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
 	P_HANDSHAKE,                    /* TLS has begun */
@@ -105,6 +109,7 @@ struct txn {
 	struct signing *signing;        /* behind it, when it is signed */
 	const char *signed_by;          /* the domain, once that is done; the signer's */
 	struct inspection *inspection;  /* of mail from strangers */
+	struct judging *judging;        /* behind it */
 	struct hops hops;
 	struct circle circle;
 	uint64_t octets;                /* of the message, without dots and our own field */
@@ -219,6 +224,7 @@ void session_forgive(struct session *);                 /* full patience and tim
 void session_offends(struct session *, int cost);       /* what costs patience, and in the long run a delay */
 void session_refused_rcpt(struct session *);
 void session_message_taken(struct session *);           /* forgives all that */
+bool session_is_counted(const struct session *);        /* a stranger from elsewhere, who may be made to wait */
 bool session_pause(struct session *);                   /* true: a delay is owed, and begins */
 /* Failed logins, of the client's network and of a user. Ask before a password is looked at. */
 bool session_login_allowed(const struct session *, struct str user);
@@ -280,6 +286,7 @@ void vetting_await(struct session *, void (*go_on)(struct session *));
 const struct refusal *vetting_refusal(struct session *);        /* of the message, as long as the transaction lasts; NULL: none */
 bool vetting_field(const struct session *, struct buf *);       /* appends Received-SPF, or nothing; false: no memory */
 const char *vetting_word(const struct session *);       /* the result for the log; "": not asked for */
+const struct spf_result *vetting_result(const struct txn *);   /* NULL: not asked for, or not yet known */
 void vetting_free(struct txn *);
 
 /* ---- mail from strangers (smtpd/inspect.c): its signatures are checked */
@@ -290,7 +297,16 @@ void inspect_take(struct session *, struct str);        /* while txn->inspection
 void inspect_end(struct session *);                     /* the message is over; data_commit() follows, now or later */
 void inspect_out_of_time(struct session *);             /* P_JUDGING: no later than now */
 const char *inspect_words(const struct txn *);          /* what came of it, for the log; NULL: nothing was looked at */
+const struct dkim *inspect_dkim(const struct txn *);    /* NULL: nothing was looked at */
 void inspect_free(struct txn *);
+
+/* ---- who may come in (smtpd/judge.c) */
+size_t judging_room(const struct session *);            /* octets in front of the message that the reason may need; 0: nobody asks */
+/* The message is whole and inspected. False: data_commit() goes on, and the message may have been refused; else it is called again. */
+bool judging_begin(struct session *);
+void judging_time(struct session *);                    /* P_DECIDING: the time is up that it waits for */
+const char *judging_word(const struct txn *);           /* the reason for the log; NULL: nobody asked */
+void judging_free(struct txn *);
 
 /* ---- who stands in front of us (smtpd/proxy.c) */
 enum proxy {

@@ -138,3 +138,8 @@ const char *vetting_word(const struct session *s)
 {
 	return s->txn->vetting ? spf_name(s->txn->vetting->result.code) : "";
 }
+
+const struct spf_result *vetting_result(const struct txn *t)
+{
+	return t->vetting && t->vetting->known ? &t->vetting->result : NULL;
+}

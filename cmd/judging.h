@@ -1,0 +1,18 @@
+/* What connects the question who may come in (policy/judge.h) with settings, aliases and mailboxes: for the server and for `fardel judge`. */
+#ifndef CMD_JUDGING_H
+#define CMD_JUDGING_H
+
+#include "cmd/settings.h"
+#include "deliver/memory.h"
+#include "policy/judge.h"
+
+/* NULL: nothing is remembered. Constant. */
+const struct memory_folders *judging_folders(const struct settings *);
+/* Behind maildir_start(): the helper that knows what mailboxes remember, when it is wanted. looks_only: nothing is written, and the work is done
+ * in this process. NULL, or what is wrong. */
+const char *judging_start(const struct settings *, bool inline_work, bool looks_only);
+/* Whose mailbox the address is, by aliases too, then judge(). aliases must be fresh. */
+enum verdict judging_decide(const struct settings *, struct aliases *, struct facts *, const struct addr *to, const struct judge_message *, bool late,
+	struct judgement *out, struct buf *steps);
+
+#endif

@@ -1,0 +1,334 @@
+/* Whether a stranger's message may come in, for one recipient: steps in their order, the first one that is sure decides. */
+#include "policy/judge.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "mime/header.h"
+#include "policy/dkim.h"
+
+/* ---- the message */
+
+struct author {
+	unsigned n;
+	struct buf address;
+};
+
+static bool take_author(void *arg, const struct addr *a)
+{
+	struct author *author = arg;
+
+	if (!author->n++ && a->domain.n)
+		buf_printf(&author->address, STR_FMT "@" STR_FMT, STR_ARG(a->local), STR_ARG(a->domain));
+	return true;
+}
+
+/* The only address in the only From; with more of them nobody can say who has written it. */
+static void find_author(struct str header, struct author *out)
+{
+	struct field f;
+	unsigned fields = 0;
+
+	while (header_next(&header, &f)) {
+		if (!str_eq_nocase(f.name, STR("From")))
+			continue;
+		fields++;
+		if (!header_authors(f.value, take_author, out))
+			fields++;
+	}
+	if (fields != 1 || out->n != 1)
+		buf_clear(&out->address);
+}
+
+static bool is_signer(struct str list, struct str domain)
+{
+	struct str one;
+
+	while (str_cut(&list, ',', &one))
+		if (str_eq_nocase(one, domain))
+			return true;
+	return str_eq_nocase(list, domain);
+}
+
+static void add_signers(struct buf *text, const struct dkim *dkim)
+{
+	size_t start = text->n, n = 0;
+
+	for (size_t i = 0; dkim && i < dkim_count(dkim) && n < HISTORY_DKIM; i++) {
+		const struct dkim_signature *s = dkim_at(dkim, i);
+		struct str have = { text->p + start, text->n - start };
+
+		if (s->result != DKIM_PASS || (n && is_signer(have, str_of(s->domain))))
+			continue;
+		if (n++)
+			buf_char(text, ',');
+		identity_word(text, str_of(s->domain));
+	}
+}
+
+static bool is_shown(const struct identities *who)
+{
+	struct str domain = identity_domain(who->from);
+
+	return domain.n && (is_signer(who->dkim, domain) || (who->mail_pass && str_eq(identity_domain(who->mail), domain)) ||
+		(who->helo_pass && str_eq(who->helo, domain)));
+}
+
+bool judge_message_set(struct judge_message *m, struct buf *text, const struct subject *client, const struct spf_result *spf, const struct dkim *dkim,
+	const struct dmarc_result *dmarc, struct str header)
+{
+	struct author author = { .address = { .max = ADDR_MAX } };
+	struct identities *who = &m->who;
+	struct str ip = str_of(client->peer_text), *word[] = { &who->from, &who->mail, &who->helo, &who->ip, &who->dkim };
+	size_t end[sizeof word / sizeof *word], at = 0;
+	bool pass = spf && spf->code == SPF_PASS;
+
+	if (str_starts_nocase(ip, STR("IPv6:")))
+		ip = str_from(ip, 5);
+	find_author(header, &author);
+	*m = (struct judge_message){ .peer = (const struct sockaddr *)&client->peer, .spf = spf ? spf->code : SPF_NONE, .spf_of_mail = spf && !spf->helo };
+	identity_word(text, buf_view(&author.address));
+	end[0] = text->n;
+	identity_word(text, str_of(client->sender));
+	end[1] = text->n;
+	identity_word(text, str_of(client->helo));
+	end[2] = text->n;
+	identity_word(text, ip);
+	end[3] = text->n;
+	add_signers(text, dkim);
+	end[4] = text->n;
+	buf_free(&author.address);
+	if (text->bad)
+		return false;
+	for (size_t i = 0; i < sizeof word / sizeof *word; i++) {
+		*word[i] = (struct str){ text->p + at, end[i] - at };
+		at = end[i];
+	}
+	who->mail_pass = pass && !spf->helo;
+	who->helo_pass = pass && spf->helo;
+	who->validated = is_shown(who) || (who->from.n && dmarc && (dmarc->spf_aligned || dmarc->dkim_aligned));
+	m->dmarc_refuses = dmarc && dmarc->code == DMARC_FAIL && dmarc->policy >= DMARC_P_QUARANTINE;
+	if (who->from.n && dmarc)
+		m->org = str_of(dmarc->organization);
+	return true;
+}
+
+/* ---- for one recipient */
+
+enum step { GO_ON, NOT_YET, TAKE_IT, TURN_IT_AWAY };
+
+struct run {
+	struct facts *facts;
+	const struct judge_rules *rules;
+	const struct judge_message *m;
+	const struct judge_rcpt *to;
+	bool late;
+	bool known;                     /* the mailbox could be asked */
+	struct judgement *out;
+	struct buf *steps;
+};
+
+/* What the client is told names the kind of reason, and not what could be changed to get by. What may be otherwise tomorrow, or be mended by the
+ * recipient, is a 4xx: the sender's server tries again. */
+static const struct why {
+	const char *token;              /* NULL: the method's */
+	int code;
+	const char *enhanced, *text;
+} whys[] = {
+	[JUDGE_LIST] = { "list-allow", 0, "", "" },
+	[JUDGE_DMARC] = { "dmarc-policy", 550, "5.7.26", "The domain in From wants mail refused that neither its signature nor SPF speaks for (DMARC)" },
+	[JUDGE_REPUTATION] = { NULL, 451, "4.7.1", "Not accepted now, for what came from this sender or network before" },
+	[JUDGE_SPF] = { "spf-policy", 451, "4.7.23", "Not accepted now: the sender is not known here, and his domain does not want its mail to come from this address (SPF)" },
+	[JUDGE_NO_BAD_SIGNALS] = { "no-bad-signals", 0, "", "" },
+};
+
+static void tell(struct run *r, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void tell(struct run *r, const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	if (!r->steps)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	buf_puts(r->steps, line);
+	buf_char(r->steps, '\n');
+}
+
+static enum step because(struct run *r, enum judge_why why, enum step what)
+{
+	r->out->why = why;
+	return what;
+}
+
+/* ---- names that vouch for a message */
+
+/* Words: is it one of them, or (below) under one of them? */
+static bool is_among(const char *words, struct str domain, bool below)
+{
+	struct str rest = str_of(words), word;
+
+	while (domain.n && str_word(&rest, &word))
+		if (str_eq_nocase(domain, word) ||
+		    (below && domain.n > word.n && domain.p[domain.n - word.n - 1] == '.' && str_ends_nocase(domain, word)))
+			return true;
+	return false;
+}
+
+static bool next_signer(struct str *rest, struct str *one)
+{
+	if (!rest->n)
+		return false;
+	if (!str_cut(rest, ',', one)) {
+		*one = *rest;
+		rest->n = 0;
+	}
+	return true;
+}
+
+static struct str voucher(const char *words, const struct identities *who, bool below)
+{
+	struct str rest = who->dkim, one, domain = identity_domain(who->mail);
+
+	while (next_signer(&rest, &one))
+		if (is_among(words, one, below))
+			return one;
+	if (who->mail_pass && is_among(words, domain, below))
+		return domain;
+	return below && who->helo_pass && is_among(words, who->helo, below) ? who->helo : STR("");
+}
+
+/* ---- the steps */
+
+static enum step step_list(struct run *r)
+{
+	struct str list = voucher(r->rules->lists, &r->m->who, false);
+
+	if (!list.n)
+		return GO_ON;
+	tell(r, "mailing list: " STR_FMT " vouches for it", STR_ARG(list));
+	return because(r, JUDGE_LIST, TAKE_IT);
+}
+
+/* Who sends on what others wrote is not to be blamed for it, and his network says nothing of them. */
+static enum step step_forwarder(struct run *r)
+{
+	struct str forwarder = voucher(r->rules->forwarders, &r->m->who, true), rest = r->m->who.dkim, one;
+	struct identities *who = &r->out->who;
+	size_t n = 0;
+
+	if (!forwarder.n)
+		return GO_ON;
+	tell(r, "forwarder: " STR_FMT " has sent it on; DMARC, SPF and its address do not count", STR_ARG(forwarder));
+	r->out->forwarded = true;
+	while (next_signer(&rest, &one)) {
+		if (str_eq(one, forwarder) || n + one.n + 1 > sizeof r->out->room)
+			continue;
+		memcpy(r->out->room + n, one.p, one.n);
+		n += one.n;
+		r->out->room[n++] = ',';
+	}
+	who->dkim = (struct str){ r->out->room, n ? n - 1 : 0 };
+	who->mail = who->helo = who->ip = STR("");
+	who->mail_pass = who->helo_pass = false;
+	return GO_ON;
+}
+
+static enum step step_dmarc(struct run *r)
+{
+	if (!r->m->dmarc_refuses || r->out->forwarded)
+		return GO_ON;
+	tell(r, "DMARC: the author's domain does not want it taken");
+	return because(r, JUDGE_DMARC, TURN_IT_AWAY);
+}
+
+static const struct fact *ask_mailbox(struct run *r)
+{
+	struct buf name = { .max = 3 * HISTORY_LINE };
+	const struct fact *f = NULL;
+
+	if (reputation_ask(&name, r->to->local, r->m->org, &r->out->who))
+		f = fact(r->facts, FACT_REPUTATION, buf_view(&name));
+	buf_free(&name);
+	return f;
+}
+
+static enum step step_reputation(struct run *r)
+{
+	struct reputation *rep = &r->out->reputation;
+	const struct fact *f;
+
+	if (!r->to->local.n) {
+		tell(r, "reputation: no mailbox of one user, so there is none");
+		return GO_ON;
+	}
+	f = ask_mailbox(r);
+	if (!f && !r->late)
+		return NOT_YET;
+	r->known = f && f->outcome == FOUND && f->n && reputation_parse(f->record[0].data, rep);
+	if (!r->known) {
+		tell(r, "reputation: not known (%s)", !f ? "it takes too long" : f->outcome == UNKNOWN && f->why ? f->why : "there is no such mailbox");
+		return GO_ON;
+	}
+	tell(r, "reputation: %s, %s, by %s (%u messages)", opinion_name(rep->opinion), rep->conclusive ? "conclusive" : "not conclusive",
+		method_name(rep->method), rep->n);
+	if (!rep->conclusive || rep->opinion == OPINION_UNKNOWN)
+		return GO_ON;
+	return because(r, JUDGE_REPUTATION, rep->opinion == OPINION_HAM ? TAKE_IT : TURN_IT_AWAY);
+}
+
+/* The sender is not known by his address or domain. Where that could not be found out, he may be. */
+static bool is_newcomer(const struct run *r)
+{
+	return r->known && r->out->reputation.method >= METHOD_DKIM_SPF;
+}
+
+static enum step step_spf(struct run *r)
+{
+	if (r->out->forwarded || !is_newcomer(r) || !r->m->spf_of_mail || (r->m->spf != SPF_FAIL && r->m->spf != SPF_SOFTFAIL))
+		return GO_ON;
+	tell(r, "SPF: %s, and the sender is not known", spf_name(r->m->spf));
+	return because(r, JUDGE_SPF, TURN_IT_AWAY);
+}
+
+static enum step step_end(struct run *r)
+{
+	tell(r, "nothing speaks against it");
+	r->out->first_time = is_newcomer(r) && r->out->reputation.method == METHOD_NONE && !r->out->forwarded;
+	return because(r, JUDGE_NO_BAD_SIGNALS, TAKE_IT);
+}
+
+static enum step (*const steps[])(struct run *) = {
+	step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_end
+};
+
+static void say_reason(struct judgement *out)
+{
+	const struct why *w = &whys[out->why];
+
+	snprintf(out->reason, sizeof out->reason, "%s", w->token ? w->token : method_name(out->reputation.method));
+	out->reply = (struct reply){ .code = w->code };
+	snprintf(out->reply.enhanced, sizeof out->reply.enhanced, "%s", w->enhanced);
+	snprintf(out->reply.text, sizeof out->reply.text, "%s", w->text);
+}
+
+enum verdict judge(struct facts *facts, const struct judge_rules *rules, const struct judge_message *m, const struct judge_rcpt *to, bool late,
+	struct judgement *out, struct buf *lines)
+{
+	struct run r = { .facts = facts, .rules = rules, .m = m, .to = to, .late = late, .out = out, .steps = lines };
+	enum step next = GO_ON;
+
+	*out = (struct judgement){ .who = m->who, .reputation = { .method = METHOD_NONE } };
+	str_copy(out->local, sizeof out->local, to->local);
+	if (lines)
+		buf_clear(lines);
+	for (size_t i = 0; next == GO_ON; i++)
+		next = steps[i](&r);
+	if (next == NOT_YET)
+		return WAIT;
+	say_reason(out);
+	return out->verdict = next == TAKE_IT ? ACCEPT : REFUSE;
+}

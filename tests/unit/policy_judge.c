@@ -1,0 +1,173 @@
+/* Who may come in: what is known on the left, the verdict and its reason on the right. */
+#include <check.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "policy/judge.h"
+
+Suite *policy_judge_suite(void);
+
+struct row {
+	const char *lists, *forwarders;
+	const char *reputation;         /* "none unknown weak 0"; NULL: it cannot be told; "": no such mailbox */
+	const char *dkim;
+	const char *mail;               /* MAIL FROM */
+	bool mail_pass;
+	enum spf spf;
+	bool dmarc_refuses;
+	const char *expected;           /* "take list-allow", "away spf-policy 451" */
+};
+
+static struct judgement got;
+static struct buf steps;
+
+static struct judge_message message_of(const struct row *r)
+{
+	return (struct judge_message){
+		.who = { .from = STR("anna@x.example"), .mail = str_of(r->mail ? r->mail : "anna@x.example"), .mail_pass = r->mail_pass,
+			.helo = STR("mx.x.example"), .ip = STR("192.0.2.7"), .dkim = str_of(r->dkim) },
+		.org = STR("x.example"), .spf = r->spf, .spf_of_mail = true, .dmarc_refuses = r->dmarc_refuses,
+	};
+}
+
+static void put_reputation(struct facts *f, const struct row *r)
+{
+	struct record record = { .data = str_of(r->reputation) };
+	struct fact found = { .outcome = FOUND, .n = 1, .record = &record }, not_now = { .outcome = UNKNOWN, .why = "the mailbox took too long" },
+		none = { .outcome = NO_NAME };
+	struct buf name = { 0 };
+
+	/* Whoever it is asked of: the forwarder's names are gone then. */
+	ck_assert(reputation_ask(&name, STR("bob"), STR("x.example"), &got.who));
+	facts_put(f, FACT_REPUTATION, buf_view(&name), !r->reputation ? &not_now : *r->reputation ? &found : &none);
+	buf_free(&name);
+}
+
+static struct fact_ticket *asked;
+static void ask(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
+{
+	(void)source, (void)kind, (void)name;
+	asked = ticket;
+}
+static struct fact_source world = { .ask = ask };
+
+static void check_rows(const struct row *row, size_t n)
+{
+	facts_source(FACT_REPUTATION, &world);
+	for (size_t i = 0; i < n; i++) {
+		struct judge_rules rules = { .lists = row[i].lists, .forwarders = row[i].forwarders };
+		struct judge_message m = message_of(&row[i]);
+		struct judge_rcpt to = { .local = STR("bob") };
+		struct facts *f = facts_new(NULL, JUDGE_FACTS);
+		char is[100];
+
+		if (judge(f, &rules, &m, &to, false, &got, &steps) == WAIT) {
+			put_reputation(f, &row[i]);
+			ck_assert_int_ne(judge(f, &rules, &m, &to, false, &got, &steps), WAIT);
+		}
+		snprintf(is, sizeof is, "%s %s%s", got.verdict == ACCEPT ? "take" : "away", got.reason, got.first_time ? " first" : "");
+		if (got.verdict == REFUSE)
+			snprintf(is + strlen(is), sizeof is - strlen(is), " %d", got.reply.code);
+		ck_assert_msg(!strcmp(is, row[i].expected), "row %zu: %s, expected %s\n%s", i, is, row[i].expected, buf_cstr(&steps));
+		facts_free(f);
+	}
+	buf_free(&steps);
+	facts_source(FACT_REPUTATION, NULL);
+}
+#define CHECK(rows) check_rows(rows, sizeof rows / sizeof *rows)
+#define KNOWN "msgfromfull ham conclusive 2"
+#define NOBODY "none unknown weak 0"
+
+START_TEST(a_verified_list_is_taken_whoever_wrote)
+{
+	static const struct row rows[] = {
+		{ .lists = "l.example lists.example", .dkim = "a.example,lists.example", .dmarc_refuses = true, .expected = "take list-allow" },
+		{ .lists = "lists.example", .mail = "b@lists.example", .mail_pass = true, .dmarc_refuses = true, .expected = "take list-allow" },
+		{ .lists = "lists.example", .mail = "b@lists.example", .dmarc_refuses = true, .expected = "away dmarc-policy 550" },
+		{ .lists = "lists.example", .dkim = "sub.lists.example", .dmarc_refuses = true, .expected = "away dmarc-policy 550" },
+		{ .lists = "lists.example", .reputation = NOBODY, .expected = "take no-bad-signals first" },
+	};
+	CHECK(rows);
+}
+END_TEST
+
+START_TEST(a_forwarder_is_not_blamed_for_what_others_wrote)
+{
+	static const struct row rows[] = {
+		{ .forwarders = "fwd.example", .dkim = "fwd.example", .dmarc_refuses = true, .spf = SPF_FAIL, .reputation = NOBODY, .expected = "take no-bad-signals" },
+		{ .forwarders = "fwd.example", .dkim = "mx.fwd.example", .dmarc_refuses = true, .reputation = NOBODY, .expected = "take no-bad-signals" },
+		{ .forwarders = "fwd.example", .dkim = "notfwd.example", .dmarc_refuses = true, .reputation = NOBODY, .expected = "away dmarc-policy 550" },
+		{ .forwarders = "fwd.example", .mail = "s@fwd.example", .mail_pass = true, .reputation = "msgfromfull junk conclusive 3", .expected = "away msgfromfull 451" },
+	};
+	CHECK(rows);
+	ck_assert_uint_eq(got.who.ip.n + got.who.mail.n + got.who.helo.n, 0);
+}
+END_TEST
+
+START_TEST(what_the_reader_did_decides_when_it_is_enough)
+{
+	static const struct row rows[] = {
+		{ .reputation = KNOWN, .spf = SPF_FAIL, .expected = "take msgfromfull" },
+		{ .reputation = KNOWN, .dmarc_refuses = true, .expected = "away dmarc-policy 550" },
+		{ .reputation = "ip1 junk conclusive 3", .expected = "away ip1 451" },
+		{ .reputation = "dkimspf ham conclusive 1", .spf = SPF_SOFTFAIL, .expected = "take dkimspf" },
+		{ .reputation = "msgfromdomain junk weak 2", .expected = "take no-bad-signals" },
+		{ .reputation = "msgfromfull junk weak 2", .spf = SPF_FAIL, .expected = "take no-bad-signals" },
+	};
+	CHECK(rows);
+}
+END_TEST
+
+START_TEST(whom_nobody_knows_must_come_from_where_his_domain_says)
+{
+	static const struct row rows[] = {
+		{ .reputation = NOBODY, .spf = SPF_FAIL, .expected = "away spf-policy 451" },
+		{ .reputation = NOBODY, .spf = SPF_SOFTFAIL, .expected = "away spf-policy 451" },
+		{ .reputation = "ip2 unknown weak 9", .spf = SPF_FAIL, .expected = "away spf-policy 451" },
+		{ .reputation = NOBODY, .spf = SPF_NONE, .expected = "take no-bad-signals first" },
+		{ .reputation = NOBODY, .spf = SPF_TEMPERROR, .expected = "take no-bad-signals first" },
+		{ .reputation = NOBODY, .spf = SPF_PASS, .expected = "take no-bad-signals first" },
+		/* where it cannot be told whether he is known, he may be */
+		{ .reputation = NULL, .spf = SPF_FAIL, .expected = "take no-bad-signals" },
+		{ .reputation = "", .spf = SPF_FAIL, .expected = "take no-bad-signals" },
+		{ .reputation = "nonsense", .spf = SPF_FAIL, .expected = "take no-bad-signals" },
+	};
+	CHECK(rows);
+}
+END_TEST
+
+START_TEST(what_is_late_is_not_waited_for)
+{
+	struct row row = { .spf = SPF_FAIL };
+	struct judge_message m = message_of(&row);
+	struct judge_rules rules = { .lists = NULL };
+	struct judge_rcpt to = { .local = STR("bob") };
+	struct facts *f = facts_new(NULL, JUDGE_FACTS);
+
+	facts_source(FACT_REPUTATION, &world);
+	ck_assert_int_eq(judge(f, &rules, &m, &to, false, &got, NULL), WAIT);
+	ck_assert_int_eq(judge(f, &rules, &m, &to, true, &got, NULL), ACCEPT);
+	ck_assert_str_eq(got.local, "bob");
+	to.local = STR("");                     /* nobody's mailbox: nobody is asked */
+	ck_assert_int_eq(judge(f, &rules, &m, &to, false, &got, &steps), ACCEPT);
+	ck_assert_ptr_nonnull(strstr(buf_cstr(&steps), "no mailbox"));
+	facts_free(f);
+	fact_answer(asked, &(struct fact){ .outcome = UNKNOWN });        /* too late */
+	buf_free(&steps);
+	facts_source(FACT_REPUTATION, NULL);
+}
+END_TEST
+
+Suite *policy_judge_suite(void)
+{
+	Suite *s = suite_create("policy_judge");
+	TCase *c = tcase_create("judge");
+
+	tcase_add_test(c, a_verified_list_is_taken_whoever_wrote);
+	tcase_add_test(c, a_forwarder_is_not_blamed_for_what_others_wrote);
+	tcase_add_test(c, what_the_reader_did_decides_when_it_is_enough);
+	tcase_add_test(c, whom_nobody_knows_must_come_from_where_his_domain_says);
+	tcase_add_test(c, what_is_late_is_not_waited_for);
+	suite_add_tcase(s, c);
+	return s;
+}

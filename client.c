@@ -76,6 +76,7 @@ struct client {
 	bool not_let_in;                /* it was refused, or cannot be done */
 	bool securing;                  /* STARTTLS was said, and EHLO inside was not answered yet */
 	bool no_tls_offered;            /* and it is a must */
+	bool is_self;                   /* the peer has said our marker */
 	enum phase phase;
 	struct io dial;                 /* the socket until it is connected */
 	struct socks socks;             /* C_PROXY */
@@ -375,6 +376,10 @@ static void believe(struct client *c)
 static void hello_taken(struct client *c, const struct reply *r)
 {
 	(void)r;
+	if (c->is_self) {
+		fail(c, "4.4.6", "%s is this host itself", c->peer);
+		return;
+	}
 	believe(c);
 	if (wants_tls(c) && (c->can.set & CAP_STARTTLS)) {
 		c->securing = true;
@@ -1191,6 +1196,8 @@ static void add_line(struct client *c, int code, struct str text)
 	if (what == X_EHLO || what == X_LHLO) {
 		if (code == 250 && c->lines > 1)
 			parse_capability(text, &c->can);
+		else if (c->config->marker)
+			c->is_self = str_ends_nocase(text, str_of(c->config->marker));
 	}
 	parse_enhanced(code, &text, enhanced);
 	if (c->lines == 1)
@@ -1475,6 +1482,7 @@ bool client_tls_missing(const struct client *c) { return c->phase == C_OVER && c
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }
 unsigned client_lame(const struct client *c) { return c->lame; }
 bool client_is_our_trouble(const struct reply *why) { return why->code == 0 && !strcmp(why->enhanced, "4.3.0"); }
+bool client_is_self(const struct client *c) { return c->phase == C_OVER && c->is_self; }
 bool client_proxy_failed(const struct client *c) { return c->phase == C_OVER && c->proxy_failed; }
 bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->not_let_in; }
 

@@ -41,6 +41,7 @@ struct tls_pins;
 
 struct client_config {
 	const char *hostname;                   /* for EHLO */
+	const char *marker;                     /* who says this behind his name in the reply to it is ourselves; NULL: nobody is */
 	bool lmtp;
 	bool pass_hold;                         /* the peer holds what is to be held (RFC 4865); else the caller has done so */
 	enum client_tls tls;                    /* not with lmtp */
@@ -96,6 +97,8 @@ unsigned client_lame(const struct client *);
 size_t client_rcpt_max(const struct client *);
 /* Of a done()'s or gone()'s why: memory or our copy of the message is to blame, and no peer. */
 bool client_is_our_trouble(const struct reply *why);
+/* In gone(): the peer is ourselves. */
+bool client_is_self(const struct client *);
 /* In gone(): the proxy could not be reached, or will not do what it is there for. It will be the same everywhere, too. */
 bool client_proxy_failed(const struct client *);
 /* In gone(): we were not let in with our name and password. It will be the same everywhere until somebody puts it right. */

@@ -22,6 +22,7 @@ enum smtpd_judge { SMTPD_JUDGE_OFF, SMTPD_JUDGE_NOTE, SMTPD_JUDGE_REFUSE };
 
 struct smtpd_config {
 	const char *hostname;
+	const char *marker;             /* said behind our name in EHLO's reply to who calls himself by it; NULL: nothing */
 	uint64_t message_size;                  /* octets, announced as SIZE. 0: no limit */
 	unsigned rcpt_max;                      /* a transaction; announced as LIMITS RCPTMAX. 0: 10000 */
 	unsigned rcpt_domain_max;               /* different domains in it, announced as RCPTDOMAINMAX. 0: no limit */

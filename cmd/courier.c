@@ -771,6 +771,27 @@ static void not_let_in(struct courier *c, const struct reply *why)
 	our_setup_fails(c, "login-failed", why, "put user and password, or token_command, of the route right; the mail for it waits");
 }
 
+/* As mx_find() has it of addresses (RFC 5321 5.1), where ours are not known, as behind a router that translates them: whom we are a worse host
+ * for has a better one, which the mail waits for. A route is for the administrator to put right. */
+static void loops(struct courier *c, const struct reply *why)
+{
+	bool best = wanted_address(c)->nth == 0 && !c->hosts->partial;
+	struct reply loop;
+
+	if (c->route.kind != ROUTE_MX) {
+		our_setup_fails(c, "loop", why, "the route leads back to this host; the mail for it waits");
+		return;
+	}
+	log_event(LOG_WARN, "loop", LF(L_TEXT("domain", c->route.domain), L_TEXT("relay", c->last_host)));
+	reply_set(&loop, best ? 554 : 0, best ? "5.4.6" : "4.4.6", "mail for %s loops back to this host (%s), where %s is neither a local domain nor routed",
+		c->route.domain, c->last_host, c->route.domain);
+	if (best)
+		bundle_ends(c, &(struct result){ .what = RESULT_FAILED, .reply = &loop, .host = c->last_host });
+	else
+		bundle_fails(c, BLAME_DEST, &loop);
+	courier_end(c);
+}
+
 /* It may have run out since it was got: another one is asked for, once. False: this one was new. */
 static bool token_again(struct courier *c, const struct line *l)
 {
@@ -816,6 +837,10 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	}
 	if (c->bundle && client_login_failed(client)) {
 		not_let_in(c, why);
+		return;
+	}
+	if (c->bundle && client_is_self(client)) {
+		loops(c, why);
 		return;
 	}
 	if (c->bundle && client_proxy_failed(client)) {
@@ -965,7 +990,7 @@ static const char *known_token(const struct route_login *login)
 
 static struct client_config way_to(const struct route *r, const struct sockaddr *addr, struct line *l)
 {
-	struct client_config c = { .hostname = config->hostname, .lmtp = r->kind == ROUTE_LMTP, .tls = config->tls, .tls_first = r->tls_first };
+	struct client_config c = { .hostname = config->hostname, .marker = config->marker, .lmtp = r->kind == ROUTE_LMTP, .tls = config->tls, .tls_first = r->tls_first };
 	unsigned lame = lame_noted(addr);
 
 	demand(&c, r, l);

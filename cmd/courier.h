@@ -8,7 +8,7 @@
 #include "queue.h"
 
 struct courier_config {                 /* borrowed */
-	const char *hostname;
+	const char *hostname, *marker;  /* as in struct client_config */
 	const struct routes *routes;
 	const struct mx_self *self;
 	const struct sockaddr_storage *source;  /* [2], as in struct client_config */

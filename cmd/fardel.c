@@ -36,6 +36,7 @@
 #include "dns.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/rand.h"
 #include "lib/tls.h"
 #include "parse.h"
 #include "policy/quota.h"
@@ -443,6 +444,16 @@ static int start_dns(void)
 	return 0;
 }
 
+/* Of this process: nobody else has it, so it cannot be taken for one that has our name. */
+static const char *marker(void)
+{
+	static char text[17];
+
+	if (!*text)
+		snprintf(text, sizeof text, "%016llx", (unsigned long long)rand_u64());
+	return text;
+}
+
 static bool wants_tokens(void)
 {
 	for (size_t i = 0; i < settings->routes.n; i++)
@@ -466,7 +477,7 @@ static void configure_sending(void)
 	policies = (struct stscache_config){ .trust = trust, .source = settings->source, .port = settings->mta_sts_port, .inet = settings->inet };
 	self = (struct mx_self){ .hostname = settings->hostname, .dane = settings->tls_out != TLS_OUT_NO, .mta_sts = policies_open && wants_policies(),
 		.inet = settings->inet, .is_own = is_own };
-	courier = (struct courier_config){ .hostname = settings->hostname, .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
+	courier = (struct courier_config){ .hostname = settings->hostname, .marker = marker(), .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
 		.proxy = settings->proxy_out.len ? &settings->proxy_out : NULL, .tls_rules = &settings->tls_rules, .tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier_configure(&courier);
 	report = (struct report_config){ .hostname = settings->hostname, .queue_lifetime = settings->queue_lifetime, .signer = signer };

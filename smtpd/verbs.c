@@ -127,13 +127,19 @@ static void print_keyword(const struct session *s, const struct keyword *k, char
 		buf_puts(out, "\r\n");
 }
 
+/* Who calls himself by our name may be us. */
+static bool is_namesake(const struct session *s)
+{
+	return s->config->marker && s->who.helo && str_eq_nocase(str_of(s->who.helo), str_of(s->config->hostname));
+}
+
 static void verb_ehlo(struct session *s, struct str arg)
 {
 	struct buf out = { 0 };
 
 	if (!take_helo(s, arg, true))
 		return;
-	buf_printf(&out, "250-%s\r\n", s->config->hostname);
+	buf_printf(&out, "250-%s%s%s\r\n", s->config->hostname, is_namesake(s) ? " " : "", is_namesake(s) ? s->config->marker : "");
 	for (size_t i = 0; i < NKEYWORDS; i++)
 		print_keyword(s, &keywords[i], i + 1 < NKEYWORDS ? '-' : ' ', &out);
 	if (out.bad || stream_write(&s->stream, out.p, out.n) == -1)

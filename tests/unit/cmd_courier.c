@@ -1527,6 +1527,7 @@ static void policy_setup(void)
 	mail_from = "FROM:<a@x.test>";
 	couriers.tls_rules = NULL;
 	couriers.proxy = NULL;
+	couriers.marker = NULL;
 }
 
 static void policy_teardown(void)
@@ -1840,6 +1841,39 @@ static const struct { const char *mode, *mx, *record, *script, *second, *told; }
 	{ NULL, NULL, "_mta-sts.y.test SERVFAIL", PROMISES BYE, NULL, "deferred by" },
 	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, NULL, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
 };
+
+/* ---- ourselves, by what the peer says */
+
+#define MARK "feedfacefeedface"
+#define MIRROR "S: 220 client.test\nC: EHLO client.test\nS: 250-client.test " MARK "\nS: 250 PIPELINING\neof\n"
+static const struct { const char *route, *one, *two, *told; bool final, counts; } mirrors[] = {
+	{ NULL, MIRROR, NULL, "b@y.test failed by mx1.test[127.0.0.1]:%u: 554 5.4.6 mail for y.test loops back to this host", true, false },
+	{ NULL, NULL, MIRROR, "b@y.test deferred by mx2.test[127.0.0.2]:%u: 0 4.4.6 mail for y.test loops back to this host", false, true },
+	{ "* smtp://127.0.0.1:%u", MIRROR, NULL, "b@y.test deferred by [127.0.0.1]:%u: 0 4.4.6 [127.0.0.1]:%u is this host itself", false, false },
+	/* our name, and another's mark, or none */
+	{ NULL, "S: 220 client.test\nC: EHLO client.test\nS: 250-client.test feedfacefeedfacf\nS: 250 PIPELINING\nC: MAIL FROM:<>\nC: RCPT TO:<b@y.test>\nC: DATA\n" TAKES BYE, NULL, "delivered by mx1.test", true, false },
+	{ NULL, "S: 220 client.test\nC: EHLO client.test\nS: 250-client.test\nS: 250 PIPELINING\nC: MAIL FROM:<>\nC: RCPT TO:<b@y.test>\nC: DATA\n" TAKES BYE, NULL, "delivered by mx1.test", true, false },
+};
+
+START_TEST(a_peer_that_is_ourselves_gets_no_mail)
+{
+	struct peer *one = mirrors[_i].one ? peer_at(1, mirrors[_i].one) : NULL, *two = mirrors[_i].two ? peer_at(2, mirrors[_i].two) : NULL;
+
+	couriers.marker = MARK;
+	if (mirrors[_i].route)
+		route(mirrors[_i].route);
+	mail_from = "FROM:<>";          /* so that no report goes out */
+	put("b@y.test");
+	await(1);
+	told_holds(with_port(mirrors[_i].told));
+	ck_assert_uint_eq(entries(0), !mirrors[_i].final && !mirrors[_i].counts);
+	ck_assert_uint_eq(entries(1), mirrors[_i].counts);
+	if (one)
+		played(one);
+	if (two)
+		played(two);
+}
+END_TEST
 
 /* ---- proxies. The proxy is 127.0.0.5, and plays what the peer says behind it. */
 
@@ -2195,6 +2229,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_policy_that_cannot_be_had_keeps_nothing_back);
 	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
 	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
+	tcase_add_loop_test(t, a_peer_that_is_ourselves_gets_no_mail, 0, ROWS(mirrors));
 	tcase_add_loop_test(t, mail_goes_through_a_proxy_and_a_fault_of_that_is_ours, 0, ROWS(proxied));
 	tcase_add_loop_test(t, a_proxy_that_is_silent_is_given_up, 0, 2);
 	tcase_add_test(t, a_route_has_a_proxy_of_its_own);

@@ -169,6 +169,26 @@ START_TEST(a_full_disk_is_told_at_mail_and_again_no_more_when_there_is_room)
 }
 END_TEST
 
+/* ---- namesakes */
+
+START_TEST(who_says_our_name_is_shown_the_mark_and_nobody_else)
+{
+	struct site_client c;
+
+	site_start();
+	site_config.marker = "feedfacefeedface";
+	site_connect(&c);
+	site_expect(&c, "220 *");
+	site_say(&c, "EHLO MX.example.org\r\n");
+	site_expect(&c, "250-mx.example.org feedfacefeedface");
+	expect_ehlo(&c);
+	site_say(&c, "EHLO mx.example.or\r\n");
+	site_expect(&c, "250-mx.example.org");
+	site_hang_up(&c);
+	site_stop();
+}
+END_TEST
+
 /* ---- slow lines */
 
 START_TEST(a_message_that_keeps_coming_has_all_the_time_that_its_octets_buy)
@@ -837,6 +857,7 @@ Suite *smtpd_suite(void)
 	TCase *tc = tcase_create("server");
 
 	tcase_set_timeout(tc, 60);
+	tcase_add_test(tc, who_says_our_name_is_shown_the_mark_and_nobody_else);
 	tcase_add_test(tc, a_disk_that_fails_during_data_is_told_at_the_end_of_data);
 	tcase_add_test(tc, what_is_not_durable_is_not_accepted);
 	tcase_add_test(tc, a_full_disk_is_told_at_mail_and_again_no_more_when_there_is_room);

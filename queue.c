@@ -160,12 +160,13 @@ static void dest_back(struct timer *t)
 	dest_is_runnable(d);    /* nobody waits: then it is forgotten */
 }
 
-struct dest *dest_for(struct str domain, const struct addr *from)
+struct dest *dest_for(struct str domain, const struct addr *from, struct str order)
 {
 	struct way way = { 0 };
 	struct map_node *x;
 	struct dest *d;
 
+	str_copy(way.order, sizeof way.order, order);
 	queue.conf.way(queue.conf.arg, domain, from, &way);
 	x = map_get(&dests, str_of(way.key));
 	if (x)
@@ -187,14 +188,15 @@ struct dest *dest_for(struct str domain, const struct addr *from)
 	return NULL;
 }
 
+/* What is ordered to go another way has nothing to do with it. */
 bool dest_is_failing(const struct entry *e)
 {
-	return e->domain && e->domain->dest && e->domain->dest->failures && !e->domain->dest->ours;
+	return !e->msg->ordered && e->domain && e->domain->dest && e->domain->dest->failures && !e->domain->dest->ours;
 }
 
 bool dest_waits_for_us(const struct entry *e)
 {
-	return e->domain && e->domain->dest && e->domain->dest->failures && e->domain->dest->ours;
+	return !e->msg->ordered && e->domain && e->domain->dest && e->domain->dest->failures && e->domain->dest->ours;
 }
 
 const struct way *dest_way(const struct dest *d) { return &d->way; }
@@ -275,7 +277,7 @@ static struct dest *dest_of_entry(struct entry *e)
 	}
 	if (e->domain->by_sender)
 		return NULL;
-	e->domain->dest = dest_for(domain, known ? &from : NULL);
+	e->domain->dest = dest_for(domain, known ? &from : NULL, STR(""));
 	if (e->domain->dest)
 		dest_hold(e->domain->dest);
 	return e->domain->dest;
@@ -721,7 +723,7 @@ void queue_wake(void)
 		dest_is_runnable(d);
 	}
 	adopt_in();
-	orders_look();
+	orders_look(true);
 	index_scan_soon();
 	plan_soon();
 }
@@ -953,7 +955,7 @@ static int start_schedule(char *why, size_t size)
 		suspect(ids[i]);
 	adopt_in();
 	orders_forget();
-	orders_look();
+	orders_look(false);
 	index_open();
 	open_wake();
 	plan_soon();

@@ -136,8 +136,10 @@ struct transport {
 	void (*deliver)(struct transport *, struct bundle *);
 };
 /* Which way for a domain (lower case) and a sender. What has an equal key shares a destination; shared: also a transaction. */
+enum { WAY_ORDER = 300 };               /* octets of an order's way, with the NUL */
 struct way {
-	char key[300];
+	char order[WAY_ORDER];          /* said by the queue before it asks: the way that is ordered for this message (doc/QUEUE); "": none */
+	char key[320];
 	bool shared;
 	bool by_sender;                 /* asked without a sender: for some it is another way, so a file is read before it waits anywhere */
 	struct transport *transport;
@@ -258,6 +260,8 @@ int queue_poke(const char *dir);
 /* Lays rows ("fail example.org the reason\n", doc/QUEUE) beside those that there are for the message: whoever schedules the queue acts on them
  * when it next opens it. queue_fd: its directory; needs nothing else open. 0 or -1 with errno. */
 int queue_order(int queue_fd, const char *id, struct str rows);
+/* Reads the rows for a message; none when there is no file. NULL, or what is wrong: then it is not known what is wanted. */
+const char *order_read(int queue_fd, const char *id, struct buf *text);
 /* How many entries are due now or being tried, without those that our disk keeps from being recorded (flush ends at 0);
  * deferred: what was put off since the start, waits for a destination that is down, or cannot be recorded. */
 size_t queue_due(void);

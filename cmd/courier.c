@@ -63,6 +63,7 @@ struct courier {
 	struct bundle *bundle;
 	struct dest *dest;
 	struct route route;
+	const char *misled;             /* the way that was ordered is none, for this reason; NULL: it is one */
 	/* finding the hosts */
 	struct facts *facts;
 	struct mx_self self;
@@ -1166,6 +1167,26 @@ static void no_hosts_known(struct courier *c, const struct reply *why)
 		bundle_fails(c, blame_for_no_hosts(c), why);
 }
 
+static void find_route(struct courier *c, const struct bundle *b)
+{
+	struct str domain = str_of(dest_domain(b->dest)), order = str_of(dest_way(b->dest)->order);
+
+	if (order.n)
+		c->misled = route_to(config->routes, order, domain, &c->route);
+	else
+		route_find(config->routes, domain, &b->mail->from.addr, &c->route);
+}
+
+/* Nothing is sent before the order is mended. */
+static void order_is_wrong(struct courier *c)
+{
+	struct reply why;
+
+	reply_set(&why, 0, "4.3.5", "the way that is ordered for it, %s, is none: %s", dest_way(c->dest)->order, c->misled);
+	bundle_fails(c, BLAME_SETUP, &why);
+	courier_end(c);
+}
+
 static void look_for_hosts(struct task *t)
 {
 	struct courier *c = owner_of(t, struct courier, look);
@@ -1173,6 +1194,10 @@ static void look_for_hosts(struct task *t)
 	if (!c->hosts || !c->facts || !c->put_off) {
 		bundle_fails(c, BLAME_SELF, &no_memory);
 		courier_end(c);
+		return;
+	}
+	if (c->misled) {
+		order_is_wrong(c);
 		return;
 	}
 	switch (mx_find(c->facts, &c->route, &c->self, c->seed, c->hosts)) {
@@ -1204,7 +1229,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	c->idle.wanted = something_came;
 	c->patience.expired = patience_ends;
 	c->seed = rand_u64();
-	route_find(config->routes, str_of(dest_domain(b->dest)), &b->mail->from.addr, &c->route);
+	find_route(c, b);
 	c->self = *config->self;
 	tls_rules_ask(config->tls_rules, &c->route, &c->self);
 	c->hosts = calloc(1, sizeof *c->hosts);
@@ -1237,6 +1262,14 @@ void courier_way(void *arg, struct str domain, const struct addr *from, struct w
 	struct route r;
 
 	(void)arg;
+	if (out->order[0]) {
+		bool known = !route_to(config->routes, str_of(out->order), domain, &r);
+
+		out->shared = known && r.shared;
+		out->transport = &remote;
+		snprintf(out->key, sizeof out->key, "order %.*s", (int)sizeof out->key - 7, known ? r.key : out->order);
+		return;
+	}
 	route_find(config->routes, domain, from, &r);
 	out->by_sender = r.by_sender;
 	out->shared = r.shared && r.kind != ROUTE_LOCAL;

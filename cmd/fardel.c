@@ -1208,10 +1208,11 @@ static const struct command {
 		"take a message from standard input" },
 	{ "mailq", cmd_mailq, "[--json] " SETTINGS, "list the queue" },
 	{ "why", cmd_why, SETTINGS " [ID|ADDRESS|DOMAIN]", "why is this mail still here? ID, ADDRESS or DOMAIN" },
-	{ "queue", cmd_queue, "list|show|shape|retry|hold|release|drop|fail [--yes] [--json] [--body] [--reason TEXT] " SETTINGS " [ID|ADDRESS|DOMAIN|all]...\n"
+	{ "queue", cmd_queue, "list|show|shape|retry|hold|release|drop|fail|reroute [--yes] [--json] [--body] [--reason TEXT] " SETTINGS
+		" [ID|ADDRESS|DOMAIN|all]... [HOST|URL|mx]\n"
 		"    [--id ID] [--from SENDER] [--to RECIPIENT] [--domain DOMAIN] [--older AGE] [--younger AGE] [--larger SIZE] [--smaller SIZE]\n"
 		"    [--state held,due,deferred,new]",
-		"look at what waits; retry, hold, release, drop or fail it" },
+		"look at what waits; retry, hold, release, drop, fail or reroute it" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "judge", cmd_judge, "--ip ADDRESS --to RECIPIENT [--helo NAME] [--from SENDER] [--dns FILE] " SETTINGS " MESSAGE|-",
 		"would this message be taken? Facts, steps, verdict" },

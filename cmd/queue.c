@@ -21,11 +21,10 @@ struct job {
 	const struct action *action;
 	const struct settings *set;
 	struct selection which;
-	const char *reason;             /* fail */
+	const char *value;              /* of an order: the reason, the way */
 	bool yes;                       /* not to be asked */
 	int queue;                      /* the directory */
 	size_t meant, done;
-	bool later;                     /* something is being tried now, and the order counts for the next time */
 };
 
 /* Each names an entry anew, in the same directory. False: it is not for this entry. An empty name: it is removed. */
@@ -33,6 +32,7 @@ struct action {
 	const char *word, *doing, *done;
 	bool (*name)(const struct listed *, int64_t now, char *name, size_t size);
 	const char *order;              /* verb of the row that is laid beside it first; NULL: none */
+	bool by_domain;                 /* ... for whole domains */
 };
 
 static bool print(char *name, size_t size, int64_t next, const char *tries, const struct entry_name *e)
@@ -74,11 +74,12 @@ static bool drop(const struct listed *x, int64_t now, char *name, size_t size)
 }
 
 static const struct action actions[] = {
-	{ "retry", "try now", "due now", retry, NULL },
-	{ "hold", "hold", "on hold", hold, NULL },
-	{ "release", "release", "released", release, NULL },
-	{ "drop", "drop, without a word to the sender,", "dropped", drop, NULL },
-	{ "fail", "give up, with a report to the sender,", "given up", due_now, "fail" },
+	{ "retry", "try now", "due now", retry, NULL, false },
+	{ "hold", "hold", "on hold", hold, NULL, false },
+	{ "release", "release", "released", release, NULL, false },
+	{ "drop", "drop, without a word to the sender,", "dropped", drop, NULL, false },
+	{ "fail", "give up, with a report to the sender,", "given up", due_now, "fail", false },
+	{ "reroute", "send another way, now,", "to go another way", due_now, "route", true },
 };
 
 /* ---- one entry */
@@ -95,6 +96,8 @@ static void show(const struct job *j, const struct listing *l, size_t first, siz
 	size_t n = 0;
 
 	printf("%s %s", j->action->doing, x->entry.id);
+	if (j->action->by_domain)
+		printf(" by %s", j->value);
 	if (m) {
 		printf(" from <");
 		listing_show_addr(stdout, &m->from.addr);
@@ -116,11 +119,11 @@ static void complain(const struct listed *x, const char *what)
 	printf("%s: %s: %s\n", x->entry.id, what, strerror(errno));
 }
 
-/* A row for each domain that waits under this name, or for each address when only some are meant. */
+/* A row for each domain that waits under this name, or for each address when only some are meant and that matters. */
 static bool make_rows(const struct job *j, const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m,
 	struct buf *rows)
 {
-	bool apart = select_names_rcpts(&j->which);
+	bool apart = select_names_rcpts(&j->which) && !j->action->by_domain;
 	const struct addr *last = NULL;
 
 	for (size_t i = 0; i < m->nrcpt; i++) {
@@ -134,7 +137,7 @@ static bool make_rows(const struct job *j, const struct listing *l, size_t first
 			print_addr(rows, a);
 		else
 			buf_str(rows, a->domain.n ? a->domain : STR("*"));
-		buf_printf(rows, " %s\n", j->reason);
+		buf_printf(rows, " %s\n", j->value);
 	}
 	return !rows->bad;
 }
@@ -152,14 +155,13 @@ static bool order(struct job *j, const struct listing *l, size_t first, size_t e
 }
 
 /* Whoever delivers may be faster: a name that is not there any more is being tried, or is done. */
-static void has_moved_on(struct job *j, const struct listed *x)
+static void has_moved_on(const struct job *j, const struct listed *x)
 {
 	if (!j->action->order) {
 		printf("%s has moved on in the meantime: it is being tried, or has left\n", x->entry.id);
 		return;
 	}
-	printf("%s is being tried just now, or has left: if it stays, the order counts when it is opened next\n", x->entry.id);
-	j->later = true;
+	printf("%s is being tried just now, or has left: if it stays, the order counts next\n", x->entry.id);
 }
 
 static void carry_out(struct job *j, const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m)
@@ -173,7 +175,7 @@ static void carry_out(struct job *j, const struct listing *l, size_t first, size
 		complain(x, "the order cannot be written");
 		return;
 	}
-	r = !*name ? unlinkat(x->dir, x->name, 0) : !strcmp(name, x->name) ? 0 : file_sys.rename(x->dir, x->name, x->dir, name);
+	r = !*name ? unlinkat(x->dir, x->name, 0) : !strcmp(name, x->name) ? faccessat(x->dir, name, F_OK, AT_SYMLINK_NOFOLLOW) : file_sys.rename(x->dir, x->name, x->dir, name);
 	if (r == 0)
 		j->done++;
 	else if (errno == ENOENT)
@@ -310,7 +312,7 @@ static const char *check_reason(const char *reason)
 struct line {
 	struct arguments a;
 	struct queue_words words;
-	const char *reason;
+	const char *reason, *way;
 	bool yes;
 };
 
@@ -346,9 +348,11 @@ static bool take_words(struct line *c, int argc, char **argv, const char **word,
 static int act(const struct action *action, const struct settings *set, const struct line *c)
 {
 	struct job j = { .action = action, .set = set, .which = c->words.which, .yes = c->yes,
-		.reason = c->reason ? c->reason : "given up by those who look after this mail system" };
+		.value = c->way ? c->way : c->reason ? c->reason : "given up by those who look after this mail system" };
+	struct route r;
+	const char *wrong = c->way ? route_to(&set->routes, str_of(c->way), STR("example.org"), &r) : NULL;
 
-	return run(&j);
+	return wrong ? wrong_use(c->way, wrong) : run(&j);
 }
 
 int cmd_queue(int argc, char **argv)
@@ -368,6 +372,11 @@ int cmd_queue(int argc, char **argv)
 			view = views[i].run;
 	if ((!action && !view) || !take_words(&c, argc, argv, &word, &why))
 		return wrong_use(word, why);
+	/* reroute: the last word says where to. */
+	if (action && action->by_domain && c.words.which.nwords)
+		c.way = c.words.which.word[--c.words.which.nwords].p;
+	if (action && action->by_domain && !c.way)
+		return wrong_use(word, "needs a selection, and behind it a host, the URL of a route, or mx");
 	if (action && select_is_empty(&c.words.which))
 		return wrong_use(word, "needs an id, an address, a domain, options that choose, or the word all");
 	status = !settings_load(&set, &c.a) ? settings_complain(&set) : view ? view(&set, &c.words) : act(action, &set, &c);

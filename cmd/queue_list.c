@@ -1,10 +1,12 @@
 /* queue list, queue show: what waits, in words for people; as JSON it is what mailq says. */
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cmd/mailq.h"
 #include "cmd/views.h"
@@ -160,6 +162,22 @@ static void show_names(const struct listing *l, size_t first, size_t end)
 	}
 }
 
+static void show_orders(const struct settings *set, const char *id)
+{
+	int queue = open(set->queue, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct buf text = { 0 };
+	const char *wrong = queue == -1 ? NULL : order_read(queue, id, &text);
+	struct str rest = buf_view(&text), line;
+
+	if (wrong)
+		printf("  order      cannot be understood: %s\n", wrong);
+	while (str_cut(&rest, '\n', &line))
+		field("order", line);
+	buf_free(&text);
+	if (queue != -1)
+		close(queue);
+}
+
 static void show_envelope(const struct listing *l, size_t first, size_t end, const struct mail *m)
 {
 	char size[16];
@@ -303,7 +321,7 @@ static void show_message(const struct mail *m, bool body)
 	}
 }
 
-static bool show_one(const struct queue_words *q, struct listing *l, size_t first, size_t end)
+static bool show_one(const struct settings *set, const struct queue_words *q, struct listing *l, size_t first, size_t end)
 {
 	const char *why;
 	struct mail *m = listing_open(l, first, end, &why);
@@ -312,6 +330,7 @@ static bool show_one(const struct queue_words *q, struct listing *l, size_t firs
 		printf("%s: cannot be read: %s\n", l->line[first].entry.id, why);
 	if (m) {
 		show_envelope(l, first, end, m);
+		show_orders(set, m->id);
 		show_story(m);
 		show_message(m, q->body);
 		mail_free(m);
@@ -342,7 +361,7 @@ int queue_show(const struct settings *set, const struct queue_words *q)
 		} else if (meant) {
 			if (shown)
 				printf("\n----\n");
-			shown += show_one(q, &l, first, end);
+			shown += show_one(set, q, &l, first, end);
 		}
 	}
 	if (more)

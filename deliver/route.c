@@ -401,3 +401,64 @@ void route_find(const struct routes *r, struct str domain, const struct addr *fr
 	out->proxy = best && best->proxy.len ? &best->proxy : NULL;
 	out->by_sender = asks && asks >= best_is;
 }
+
+static bool same_hosts(const struct route *a, const struct route *b, bool any_port)
+{
+	bool same = a->nhosts == b->nhosts && !strcmp(a->path, b->path);
+
+	for (size_t i = 0; same && i < a->nhosts; i++)
+		same = !strcmp(a->host[i].name, b->host[i].name) && (any_port || a->host[i].port == b->host[i].port);
+	return same;
+}
+
+static bool has_scheme(struct str way)
+{
+	for (size_t i = 0; i + 2 < way.n; i++)
+		if (!memcmp(way.p + i, "://", 3))
+			return true;
+	return false;
+}
+
+/* "host:25", not "[2001:db8::25]" */
+static bool says_port(struct str way)
+{
+	struct str port = way, host;
+	uint64_t n;
+
+	return str_cut_last(&port, ':', &host) && str_number(port, 65535, &n);
+}
+
+const char *route_to(const struct routes *r, struct str way, struct str domain, struct route *out)
+{
+	bool mx = str_eq_nocase(way, STR("mx")), bare = !mx && !has_scheme(way);
+	struct route_rule said = { .domain = "*" };
+	char text[ADDR_MAX + 20];
+	const char *wrong;
+	struct route usual;
+
+	if ((size_t)snprintf(text, sizeof text, "%s%.*s", bare ? "smtp://" : "", (int)(way.n < sizeof text ? way.n : sizeof text), way.p) >= sizeof text)
+		return "the way is too long";
+	wrong = parse_way(str_of(text), STR(""), &said);
+	if (wrong)
+		return wrong;
+	if (said.login.user[0])
+		return "a login stands in a route of the settings: name its host alone";
+	route_find(r, domain, NULL, &usual);
+	if (mx)
+		make_mx(r, domain, usual.proxy ? " by proxy" : "", out);
+	else
+		*out = said.to;
+	out->proxy = usual.proxy;       /* who sends by one does not want to be seen without */
+	for (size_t i = 0; !mx && i < r->n; i++) {
+		const struct route_rule *rule = &r->rule[i];
+
+		if (rule->to.kind == ROUTE_MX || !same_hosts(&rule->to, &said.to, bare && !says_port(way)) ||
+		    (!bare && (rule->to.kind != said.to.kind || rule->to.tls_first != said.to.tls_first)))
+			continue;
+		*out = rule->to;
+		out->login = rule->login.user[0] ? &rule->login : NULL;
+		out->proxy = rule->proxy.len ? &rule->proxy : NULL;
+		break;
+	}
+	return NULL;
+}

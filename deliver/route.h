@@ -70,6 +70,9 @@ void routes_tell_apart(struct routes *);
  * a suffix of that before no sender. A local domain is local unless a rule names it exactly. Domain in lower case. No domain at all
  * (RCPT TO:<postmaster>) is local. Of equal rules the first counts. from NULL: rules for certain senders count only for by_sender. */
 void route_find(const struct routes *, struct str domain, const struct addr *from, struct route *out);
+/* The way that somebody orders for mail to this domain, whatever the rules say of it: "mx", a URL as in a rule, or a host, of which the rule
+ * that names it says how (else smtp://). The login is a rule's that names the same hosts. NULL, or what is wrong. */
+const char *route_to(const struct routes *, struct str way, struct str domain, struct route *out);
 bool route_is_local(const struct routes *, struct str domain);
 
 #endif

@@ -39,7 +39,7 @@ _fardel() {
 		why) choice="-c -o --help $(_fardel_waiting)" ;;
 		queue)
 			choice="-c -o --yes --json --body --reason --id --from --to --domain --older --younger --larger --smaller --state all $(_fardel_waiting)"
-			[ "$COMP_CWORD" = 2 ] && choice="list show shape retry hold release drop fail --help"
+			[ "$COMP_CWORD" = 2 ] && choice="list show shape retry hold release drop fail reroute --help"
 			[ "$before" = --state ] && choice="held due deferred new"
 			;;
 		passwd)

@@ -176,10 +176,13 @@ void attempt_put_back(struct attempt *a)
 {
 	struct entry *e = a->entry;
 	bool nothing_new = entry_is_blind(e) && !a->moved;
+	bool ordered = e->msg->ordered && !a->order.n;  /* while it was open */
 
 	close_attempt(a);
 	e->state = ENTRY_SCHEDULED;
-	if (nothing_new && e->next <= loop_wall())
+	if (ordered)
+		schedule_at(e, loop_wall());
+	else if (nothing_new && e->next <= loop_wall())
 		later(e, TROUBLE_AGAIN_S);      /* its ways are all blocked: not to be opened again and again for that */
 	else
 		schedule_entry(e);
@@ -355,9 +358,11 @@ static bool opened_blind(const struct entry *e) { return entry_is_plus(e) || ent
 /* Where does a recipient's mail go? Neighbours in the envelope mostly share a domain. */
 static struct dest *dest_of_rcpt(const struct attempt *a, const struct rcpt *r, const struct rcpt *last, struct dest *last_dest)
 {
+	if (a->order.n)
+		return dest_for(r->to.addr.domain, &a->mail->from.addr, order_row(buf_view(&a->order), "route", &r->to.addr));
 	if (last && last_dest && str_eq(last->to.addr.domain, r->to.addr.domain))
 		return last_dest;
-	return dest_for(r->to.addr.domain, &a->mail->from.addr);
+	return dest_for(r->to.addr.domain, &a->mail->from.addr, STR(""));
 }
 
 /* The bundle of this attempt that the recipient belongs into. A destination that is not shared by transaction has one for each

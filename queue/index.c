@@ -58,6 +58,7 @@ static struct message *message_get(const char *id)
 	if (!m)
 		return NULL;
 	str_copy(m->id, sizeof m->id, str_of(id));
+	m->ordered = order_is_there(m->id);
 	if (map_put(&messages, &m->node, str_of(m->id)))
 		return m;
 	free(m);
@@ -151,7 +152,7 @@ void index_drop(struct entry *e)
 	free(e);
 }
 
-bool entry_is_blind(const struct entry *e) { return !e->domain || e->domain->by_sender; }
+bool entry_is_blind(const struct entry *e) { return !e->domain || e->domain->by_sender || e->msg->ordered; }
 
 void index_learn(struct entry *e, struct str domain, const struct addr *from)
 {
@@ -172,9 +173,9 @@ void index_learn(struct entry *e, struct str domain, const struct addr *from)
 	buf_free(&key);
 	if (!d)
 		return;                 /* it stays blind */
+	d->entries++;
 	domain_leave(e->domain);
 	e->domain = d;
-	d->entries++;
 }
 
 static void take_stamp(struct entry *e, const struct entry_name *n)
@@ -398,7 +399,7 @@ static void look(struct timer *t)
 
 static void scan_begin(void)
 {
-	orders_look();
+	orders_look(true);
 	if (!scan_wanted && directory_unchanged()) {
 		timer_set(&scan_timer, pass_interval());
 		return;
@@ -556,17 +557,17 @@ void queue_measure(struct queue_figures *out)
 	}
 }
 
-void index_ordered(struct message *m)
+void index_ordered(struct message *m, bool at_once)
 {
 	if (m->ordered)
 		return;
 	m->ordered = true;
 	for (struct entry *e = m->entries; e; e = e->sibling) {
-		if (e->state != ENTRY_WAITING)
+		if (e->state != ENTRY_WAITING && !(at_once && e->state == ENTRY_SCHEDULED))
 			continue;
 		unschedule_entry(e);    /* where it waits may not be where it goes */
 		e->state = ENTRY_SCHEDULED;
-		schedule_entry(e);
+		schedule_at(e, at_once ? loop_wall() : e->next);
 	}
 }
 

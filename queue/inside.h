@@ -88,12 +88,12 @@ void space_forget(void);                        /* what is known: another queue 
 
 /* ---- orders (queue/order.c): what is wanted of one message, whatever the settings say */
 
-/* Reads the rows for a message; none when there is no file. NULL, or what is wrong: then it is not known what is wanted. */
-const char *order_read(int queue_fd, const char *id, struct buf *text);
 /* What the last row of this verb ("route", "fail") says that is about this address; empty: there is none. */
 struct str order_row(struct str text, const char *verb, const struct addr *);
 void order_done(const char *id);                /* its message has left */
-void orders_look(void);                         /* which messages have one: by names, when there was a change */
+/* Which messages have one: by names, when there was a change. at_once: those that are new are tried now, whatever their stamps say. */
+void orders_look(bool at_once);
+bool order_is_there(const char *id);            /* of a message that is new to the index */
 void orders_forget(void);                       /* another queue is opened */
 
 /* ---- index (queue/index.c): what is in cur/, by name only */
@@ -146,7 +146,7 @@ void entry_name_of(const struct entry *, char name[NAME_ROOM]);
 /* All that is open of a blind entry goes the way of this domain and sender. */
 void index_learn(struct entry *, struct str domain, const struct addr *from);
 bool entry_is_blind(const struct entry *);      /* it must be opened to know where to */
-void index_ordered(struct message *);           /* somebody has given an order about it */
+void index_ordered(struct message *, bool at_once);     /* somebody has given an order about it; at once: whatever its stamp says */
 void index_forget_ways(void);                   /* every domain asks for its destination anew */
 size_t index_size(void);
 int index_read(void);                           /* all of cur/ at start; 0 or -1 with errno */
@@ -187,7 +187,8 @@ void schedule_entry(struct entry *);            /* it is new, closed again, or h
 void schedule_at(struct entry *, int64_t when); /* the same, in memory only, at another time than its stamp */
 void unschedule_entry(struct entry *);          /* it goes away or is opened */
 void look_after(struct entry *);                /* old enough for a delay notice or its end: open and see */
-struct dest *dest_for(struct str domain, const struct addr *from);      /* by the configured ways; NULL: no memory. Not held: dest_hold() it. */
+/* By the configured ways, or by the one that is ordered (empty: none); NULL: no memory. Not held: dest_hold() it. */
+struct dest *dest_for(struct str domain, const struct addr *from, struct str order);
 void dest_hold(struct dest *);
 void dest_release(struct dest *);               /* NULL is fine */
 /* A bundle ended. BLAME_RCPT, BLAME_TALK: there was a conversation; delivered: somebody has got it. */

@@ -18,6 +18,7 @@ enum {
 };
 
 static struct timespec seen_mtime;      /* of orders/ when it was read last */
+static bool any;                        /* there were some */
 
 /* ---- rows: "route example.org smtp://192.0.2.1:25", "fail anna@example.org the reason" */
 
@@ -52,7 +53,9 @@ static const char *row_parse(struct str line, struct str *verb, struct str *whom
 		i++;
 	if (i == sizeof verbs / sizeof *verbs)
 		return "a row begins with route or fail";
-	return value->n ? NULL : "a row ends behind the one whom it is about";
+	if (!value->n)
+		return "a row ends behind the one whom it is about";
+	return i == 0 && value->n >= WAY_ORDER ? "a way is too long" : NULL;
 }
 
 static bool is_row(struct str line)
@@ -204,29 +207,42 @@ static bool unchanged(int dir)
 	return same;
 }
 
-void orders_look(void)
+void orders_look(bool at_once)
 {
 	int fd = openat(queue.dir, "orders", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	DIR *d = fd == -1 || unchanged(fd) ? NULL : fdopendir(fd);
 	struct dirent *x;
 
 	if (!d) {
+		any = any && fd != -1;
 		if (fd != -1)
 			close(fd);
 		return;
 	}
+	any = false;
 	while ((x = readdir(d))) {
-		struct message *m = id_valid(str_of(x->d_name)) ? index_message(str_of(x->d_name)) : NULL;
+		bool is_order = id_valid(str_of(x->d_name));
+		struct message *m = is_order ? index_message(str_of(x->d_name)) : NULL;
 
+		any |= is_order;
 		if (m)
-			index_ordered(m);
-		else if (id_valid(str_of(x->d_name)))
+			index_ordered(m, at_once);
+		else if (is_order)
 			take_orphan(fd, x->d_name);
 	}
 	closedir(d);
 }
 
+bool order_is_there(const char *id)
+{
+	char name[ID_MAX + 16];
+
+	snprintf(name, sizeof name, "orders/%s", id);
+	return any && faccessat(queue.dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 void orders_forget(void)
 {
+	any = false;
 	seen_mtime = (struct timespec){ 0 };
 }

@@ -465,9 +465,9 @@ static void mend_stamp(struct attempt *a)
 static void learn_way(struct attempt *a)
 {
 	const struct rcpt *first = NULL, *last = NULL;
-	struct way one, other;
+	struct way one = { 0 }, other = { 0 };
 
-	for (size_t i = 0; entry_is_blind(a->entry) && i < a->mail->nrcpt; i++) {
+	for (size_t i = 0; entry_is_blind(a->entry) && !a->entry->msg->ordered && i < a->mail->nrcpt; i++) {
 		const struct rcpt *r = &a->mail->rcpt[i];
 
 		if (r->state != RCPT_OPEN || !r->mine || (last && str_eq(last->to.addr.domain, r->to.addr.domain)))

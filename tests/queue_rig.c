@@ -269,6 +269,8 @@ static void way(void *arg, struct str domain, const struct addr *from, struct wa
 		snprintf(out->key, sizeof out->key, "for %.*s", from ? (int)from->local.n : 0, from ? from->local.p : "");
 	else
 		str_copy(out->key, sizeof out->key, domain);
+	if (out->order[0])
+		snprintf(out->key, sizeof out->key, "order %s", out->order);
 	out->by_sender = !from && str_ends_nocase(domain, STR(".split.example"));
 }
 

@@ -1495,7 +1495,7 @@ static const struct { const char *domain, *key, *transport; bool shared; } ways[
 START_TEST(a_domain_has_a_way)
 {
 	static struct str homes[] = { { "home.test", 9 } };
-	struct way w;
+	struct way w = { 0 };
 
 	routes.local = homes;
 	routes.nlocal = 1;
@@ -1505,6 +1505,20 @@ START_TEST(a_domain_has_a_way)
 	ck_assert_str_eq(w.key, ways[_i].key);
 	ck_assert_str_eq(w.transport->name, ways[_i].transport);
 	ck_assert(w.shared == ways[_i].shared);
+}
+END_TEST
+
+START_TEST(an_order_is_a_way_of_its_own)
+{
+	struct way w = { .order = "relay.test" }, none = { .order = "gopher://x" };
+
+	route("relayed.test smtp://relay.test");
+	courier_way(NULL, STR("home.test"), NULL, &w);
+	ck_assert_str_eq(w.key, "order smtp://relay.test:25");
+	ck_assert(w.shared);
+	courier_way(NULL, STR("home.test"), NULL, &none);
+	ck_assert_str_eq(none.key, "order gopher://x");
+	ck_assert_str_eq(none.transport->name, "smtp");
 }
 END_TEST
 
@@ -2220,6 +2234,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
 	tcase_add_test(t, ways_may_change_while_bundles_wait_for_a_place);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
+	tcase_add_test(t, an_order_is_a_way_of_its_own);
 	tcase_add_loop_test(t, a_domain_has_a_way, 0, ROWS(ways));
 	suite_add_tcase(s, t);
 	t = tcase_create("policies");

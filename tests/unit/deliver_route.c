@@ -281,6 +281,41 @@ START_TEST(a_rule_may_have_a_proxy_and_a_token_command)
 }
 END_TEST
 
+START_TEST(an_ordered_way_is_a_host_of_the_rules_or_any_other)
+{
+	static const struct { const char *way, *key, *login; } row[] = {
+		{ "mx", "mx some.example", NULL },
+		{ "relay.test", "smtps://anna@relay.test:465", "anna" },
+		{ "RELAY.test", "smtps://anna@relay.test:465", "anna" },
+		{ "smtps://relay.test", "smtps://anna@relay.test:465", "anna" },
+		{ "smtp://relay.test", "smtp://relay.test:25", NULL },
+		{ "relay.test:26", "smtp://relay.test:26", NULL },
+		{ "relay.test:465", "smtps://anna@relay.test:465", "anna" },
+		{ "other.test", "smtp://other.test:25", NULL },
+		{ "other.test:2525", "smtp://other.test:2525", NULL },
+		{ "[2001:db8::1]", "smtp://[2001:db8::1]:25", NULL },
+		{ "lmtp:///run/x", "lmtp:///run/x", NULL },
+		{ "lmtp://box.test", "lmtp://box.test:24", NULL },
+		{ "smtps://ben:x@relay.test", NULL, NULL },
+		{ "", NULL, NULL }, { "a b", NULL, NULL }, { "gopher://x", NULL, NULL }, { "192.0.2.300", NULL, NULL },
+	};
+	struct route r;
+
+	ck_assert_ptr_null(route_parse(STR("x.test smtps://anna:one@relay.test"), &rules[0]));
+	ck_assert_ptr_null(route_parse(STR("y.test mx"), &rules[1]));
+	routes.n = 2;
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		const char *wrong = route_to(&routes, str_of(row[i].way), STR("some.example"), &r);
+
+		ck_assert_msg(!wrong == (row[i].key != NULL), "%s: %s", row[i].way, wrong ? wrong : "right");
+		if (wrong)
+			continue;
+		ck_assert_str_eq(r.key, row[i].key);
+		ck_assert(row[i].login ? r.login && !strcmp(r.login->user, row[i].login) : !r.login);
+	}
+}
+END_TEST
+
 START_TEST(without_a_rule_the_mx_says)
 {
 	struct route r;
@@ -328,6 +363,7 @@ Suite *deliver_route_suite(void)
 	tcase_add_test(t, a_rule_by_sender_counts_where_no_rule_names_the_domain_more_closely);
 	tcase_add_test(t, the_same_host_with_another_login_is_another_way);
 	tcase_add_test(t, a_rule_may_have_a_proxy_and_a_token_command);
+	tcase_add_test(t, an_ordered_way_is_a_host_of_the_rules_or_any_other);
 	tcase_add_test(t, without_a_rule_the_mx_says);
 	tcase_add_test(t, local_domains_are_local_in_any_case);
 	suite_add_tcase(s, t);

@@ -88,6 +88,58 @@ START_TEST(an_order_given_while_nobody_delivers_is_seen_at_the_start)
 }
 END_TEST
 
+START_TEST(an_order_given_while_a_message_is_tried_counts_as_soon_as_that_has_failed)
+{
+	static const struct rig_answer answers[] = { { "", RESULT_DEFERRED, BLAME_RCPT, 450, "4.2.0 later" } };
+
+	rig_open();
+	rig_answers(answers, 1);
+	rig.by_hand = true;
+	ck_assert(rig_put("a@x.example", "b@y.example"));
+	rig_turn();
+	ck_assert_uint_eq(rig.nheld, 1);
+	give("fail b@y.example enough\n");
+	rig_turn();
+	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 0);
+	rig_finish(0, false);
+	rig_turn();
+	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 1);
+	rig_close();
+}
+END_TEST
+
+START_TEST(an_order_makes_a_message_due_that_had_moved_on)
+{
+	waits_until_told("b@y.example");
+	give("fail b@y.example enough\n");
+	rig_turn();
+	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 1);
+	rig_close();
+}
+END_TEST
+
+START_TEST(what_is_ordered_another_way_waits_for_nobody_on_the_old_one)
+{
+	static const struct rig_answer dead[] = { { "@y.example", RESULT_DEFERRED, BLAME_DEST, 0, "connect: timed out" } };
+
+	rig_open();
+	rig_answers(dead, 1);
+	ck_assert(rig_put("a@x.example", "b@y.example"));
+	rig_turn();
+	ck_assert(rig_put("a@x.example", "c@y.example"));       /* behind a dead destination */
+	rig_turn();
+	ck_assert_uint_eq(rig.nsent, 1);
+	rig_answers(NULL, 0);
+	give("route y.example other.example\n");
+	rig_turn();
+	ck_assert_uint_eq(rig_got("c@y.example"), 1);
+	ck_assert_uint_eq(rig_got("b@y.example"), 1);
+	ck_assert_str_eq(rig_cur(), "1 y.example");
+	ck_assert_uint_eq(rig_count("orders"), 0);
+	rig_close();
+}
+END_TEST
+
 static const struct { const char *text; bool good; } rows[] = {
 	{ "fail y.example x\n", true }, { "# a word\n\nfail y.example x\n", true }, { "fail \"a b\"@y.example x y\n", true }, { "", true },
 	{ "fail y.example\n", false }, { "fail\n", false }, { "burn y.example x\n", false }, { "fail y.example x", false },
@@ -177,6 +229,9 @@ Suite *queue_order_suite(void)
 	tcase_add_test(c, whom_an_order_gives_up_fails_with_its_words_and_a_report);
 	tcase_add_test(c, an_order_for_a_domain_is_for_all_of_it_and_goes_with_the_message);
 	tcase_add_test(c, an_order_given_while_nobody_delivers_is_seen_at_the_start);
+	tcase_add_test(c, an_order_given_while_a_message_is_tried_counts_as_soon_as_that_has_failed);
+	tcase_add_test(c, an_order_makes_a_message_due_that_had_moved_on);
+	tcase_add_test(c, what_is_ordered_another_way_waits_for_nobody_on_the_old_one);
 	tcase_add_loop_test(c, an_order_that_cannot_be_understood_keeps_the_message_waiting, 0, sizeof rows / sizeof *rows);
 	tcase_add_test(c, the_last_row_about_somebody_counts);
 	tcase_add_test(c, rows_are_added_to_those_that_are_there);

@@ -90,3 +90,33 @@ queue_bulk() {
 	must drop queue drop --state held --yes
 	within 30 "an empty queue" queue_empty home
 }
+
+it queue_reroutes "queue reroute sends what waits another way, with a server that runs and without; the settings still say how"
+queue_reroutes() {
+	some_wait
+	sink there
+	must reroute queue reroute --to x.test "smtp://127.0.0.1:$port" --yes
+	has "send another way, now, [0-9a-f]* by smtp://127.0.0.1:$port from <user@home.test> to d@x.test" "$T/did"
+	flush home
+	must "the one that was sent another way" took there 1
+	must "and no other" queue list
+	has '^2 messages' "$T/did"
+	status_is 64 queue reroute y.test smtp://a:b@127.0.0.1 --yes
+	has 'a login' "$T/did"
+	status_is 64 queue reroute mx --yes
+	status_is 64 queue reroute y.test gopher://x --yes
+	start home
+	must reroute queue reroute --from other@home.test "127.0.0.1:$port" --yes
+	within 20 "the second" took there 2
+	must reroute queue reroute --to y.test "127.0.0.1:$port" --yes
+	within 20 "the third" took there 3
+	must show queue show
+	has 'to  *c@z.test: waits' "$T/did"
+	has 'order  *route y.test 127.0.0.1' "$T/did"
+	must "a way that is none" sh -c "echo 'route * nonsense://x' >'$T/home.queue/tmp/o' && mv '$T/home.queue/tmp/o' '$T/home.queue/orders/'\$(ls '$T/home.queue/orders')"
+	must retry queue retry all --yes
+	within 20 "a complaint" sh -c "'$fardel' queue show -c '$T/home.conf' | grep -q 'the way that is ordered for it'"
+	must reroute queue reroute all "127.0.0.1:$port" --yes
+	within 20 "the last" took there 4
+	drained home
+}

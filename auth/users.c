@@ -317,7 +317,7 @@ bool users_refresh(struct users *u, char *why, size_t size)
 	struct buf text = { .max = FILE_MAX };
 	struct stat st;
 
-	if (stat(u->path, &st) == -1)
+	if (file_stat(u->path, &st) == -1)
 		return cannot_read(u, why, size);
 	if (unchanged(u, &st))
 		return true;

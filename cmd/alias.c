@@ -136,7 +136,7 @@ static bool show_mailbox(struct look *l, const struct addr *a, const char *befor
 	case FOUND:
 		printf("mailbox ");
 		listing_show(stdout, box->record[0].data);
-		putchar('\n');
+		printf(set.forward ? ", unless a .forward file in the home says otherwise\n" : "\n");
 		return true;
 	case NO_NAME:
 	case NO_DATA:
@@ -170,6 +170,10 @@ static bool show_way(struct look *l, const struct addr *a, const char *before)
 	for (char *c = domain; *c; c++)
 		*c = ascii_lower(*c);
 	route_find(&set.routes, str_of(domain), sender, &r);
+	if (!strcmp(domain, COMMAND_DOMAIN)) {
+		printf("%sa command\n", before);
+		return true;
+	}
 	if (r.kind == ROUTE_LOCAL)
 		return show_mailbox(l, a, before);
 	note_domain(domain);
@@ -190,7 +194,7 @@ static bool facts_are_there(struct look *l, const struct expansion *x)
 		struct route r;
 
 		route_find(&set.routes, x->to[i].domain, sender, &r);
-		there &= r.kind != ROUTE_LOCAL || fact(l->facts, FACT_MAILBOX, x->to[i].local) != NULL;
+		there &= r.kind != ROUTE_LOCAL || str_eq_nocase(x->to[i].domain, STR(COMMAND_DOMAIN)) || fact(l->facts, FACT_MAILBOX, x->to[i].local) != NULL;
 	}
 	return there;
 }

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -13,12 +14,12 @@
 #include <unistd.h>
 
 #include "auth/users.h"
-#include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
 #include "deliver/alias.h"
 #include "deliver/maildir.h"
+#include "lib/account.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/rand.h"
@@ -202,6 +203,60 @@ static void check_queue(const struct settings *s)
 	}
 }
 
+/* The server's children: is one of them root? -1: that cannot be told. */
+static int has_root_helper(long pid)
+{
+	char path[64], *p;
+	struct buf text = { .max = 16384 };
+	struct stat st;
+	int found = 0;
+
+	snprintf(path, sizeof path, "/proc/%ld/task/%ld/children", pid, pid);
+	if (file_read_all(AT_FDCWD, path, &text) == -1)
+		found = -1;
+	p = found == -1 ? NULL : (char *)(uintptr_t)buf_cstr(&text);
+	while (p && *p) {
+		snprintf(path, sizeof path, "/proc/%ld", strtol(p, &p, 10));
+		found |= stat(path, &st) == 0 && st.st_uid == 0;
+		p += strspn(p, " \n");
+	}
+	buf_free(&text);
+	return found;
+}
+
+/* Who holds the queue writes its pid into the lock. 0: nobody, as far as that can be seen. */
+static long server_pid(const struct settings *s)
+{
+	struct buf text = { .max = 65536 }, comm = { .max = 64 };
+	char path[PATH_MAX];
+	long pid = 0;
+
+	snprintf(path, sizeof path, "%s/lock", s->queue);
+	if (file_read_all(AT_FDCWD, path, &text) == 0 && str_starts_nocase(buf_view(&text), STR("pid ")))
+		pid = strtol(buf_cstr(&text) + 4, NULL, 10);
+	snprintf(path, sizeof path, "/proc/%ld/comm", pid);
+	if (pid <= 0 || file_read_all(AT_FDCWD, path, &comm) == -1 || !str_starts_nocase(buf_view(&comm), STR("fardel")))
+		pid = 0;
+	buf_free(&text);
+	buf_free(&comm);
+	return pid;
+}
+
+/* Homes are their users': what can be said beforehand is whether deliveries as them can be started. */
+static void check_homes(const struct settings *s)
+{
+	long pid = server_pid(s);
+	struct account a;
+
+	if (pid && has_root_helper(pid) == 0)
+		error(s, "mailbox", "the server that runs (pid %ld) has no process that could deliver as another user: mail for homes waits. Stop it, and "
+			"start it as root, with user set.", pid);
+	else if (!pid && geteuid() != 0)
+		note(s, "mailbox", "deliveries into homes need a server that was started as root, with user set. This check is not root.");
+	if (s->postmaster && account_find(s->postmaster, &a))
+		error(s, "postmaster", "%s is no account that gets mail. Name a user of this system who is not root.", s->postmaster);
+}
+
 static void check_mailbox(const struct settings *s)
 {
 	char longest[LOCAL_MAX + 1], path[PATH_MAX], above[PATH_MAX];
@@ -209,6 +264,10 @@ static void check_mailbox(const struct settings *s)
 	char *slash;
 	int wrong;
 
+	if (s->homes) {
+		check_homes(s);
+		return;
+	}
 	memset(longest, 'x', LOCAL_MAX);
 	longest[LOCAL_MAX] = '\0';
 	if (!maildir_path(str_of(s->mailbox), longest, path, sizeof path)) {
@@ -258,7 +317,7 @@ static void check_aliases(const struct settings *s)
 		say_lines("note", &nobody, &notes);
 	}
 	if (!aliases_errors(a)->n && s->routes.nlocal && alias_expand(a, NULL, &root, &x) == ALIAS_NONE &&
-	    maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)
+	    (s->homes || (maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)))
 		note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
 			s->aliases ? s->aliases : "a file that aliases names");
 	expansion_free(&x);

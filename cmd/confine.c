@@ -2,10 +2,12 @@
 #include "cmd/confine.h"
 
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "lib/log.h"
 #include "lib/sandbox.h"
@@ -49,9 +51,13 @@ static void add_directory_of(struct places *p, const char *file)
 static void gather(struct places *p, const struct settings *s)
 {
 	const char *name = strchr(s->mailbox, '{');
+	const struct passwd *me = s->homes ? getpwuid(geteuid()) : NULL;
 
 	add_place(p, s->queue, strlen(s->queue));
-	add_place(p, s->mailbox, name ? (size_t)(name - s->mailbox) : strlen(s->mailbox));
+	if (!s->homes)
+		add_place(p, s->mailbox, name ? (size_t)(name - s->mailbox) : strlen(s->mailbox));
+	else if (me && me->pw_dir[0] == '/' && me->pw_dir[1])   /* others' homes are their children's, who are not shut in */
+		add_place(p, me->pw_dir, strlen(me->pw_dir));
 	add_directory_of(p, s->log);            /* stderr and syslog have none */
 	add_directory_of(p, s->metrics_file);
 }

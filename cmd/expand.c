@@ -289,7 +289,7 @@ static void found(struct expand *x, size_t i, const struct expansion *e)
 static bool look_up(struct expand *x, size_t i)
 {
 	const struct rcpt *r = x->bundle->rcpt[i];
-	struct expansion e = { 0 };
+	struct expansion e = { .forwards = true };
 	enum alias_answer answer = alias_expand(aliases, x->facts, &r->to.addr, &e);
 
 	if (answer != ALIAS_WAIT && answer != ALIAS_NONE && e.trouble[0])
@@ -532,7 +532,7 @@ static bool may_hold_aliases(const struct bundle *b)
 {
 	if (!aliases || b->mail->alias_of.n)
 		return false;
-	if (aliases_refresh(aliases) && !aliases_count(aliases))
+	if (aliases_refresh(aliases) && !aliases_count(aliases) && !aliases_forward(aliases))
 		return false;
 	for (size_t i = 0; i < b->n; i++)
 		if (b->rcpt[i]->busy && aliases_concern(aliases, b->rcpt[i]->to.addr.domain))

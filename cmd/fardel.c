@@ -17,7 +17,6 @@
 #include "auth/users.h"
 #include "auth/token.h"
 #include "auth/verify.h"
-#include "cmd/account.h"
 #include "cmd/confine.h"
 #include "cmd/courier.h"
 #include "cmd/drop.h"
@@ -34,9 +33,12 @@
 #include "deliver/recall.h"
 #include "deliver/stscache.h"
 #include "dns.h"
+#include "lib/account.h"
+#include "lib/file.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "lib/rand.h"
+#include "lib/root.h"
 #include "lib/tls.h"
 #include "parse.h"
 #include "policy/quota.h"
@@ -165,6 +167,10 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 		return WAIT;
 	switch (box->outcome) {
 	case FOUND:
+		if (box->n > 1 && !may_relay(s)) {      /* full, and who comes again will find out when it is not */
+			reply_set(why, settings->refuse_full ? 552 : 452, settings->refuse_full ? "5.2.2" : "4.2.2", "the mailbox is full");
+			return REFUSE;
+		}
 		return within_quota(s, why) ? ACCEPT : REFUSE;
 	case NO_NAME:
 	case NO_DATA:
@@ -358,6 +364,79 @@ static int settle(void)
 		settings->log, (unsigned long)geteuid(), strerror(errno));
 }
 
+/* ---- what stays root */
+
+static const char **closed;             /* files that the account need not be able to read */
+static bool rooted;                     /* what stays root is root: it starts children of all users */
+
+static struct maildir_config mailboxes(bool inline_work)
+{
+	snprintf(fallback, sizeof fallback, "%s/postmaster", settings->queue);
+	return (struct maildir_config){
+		.template = settings->mailbox, .postmaster = settings->postmaster, .fallback = fallback, .hostname = settings->hostname,
+		.inline_work = inline_work, .separator = settings->separator, .users = rooted, .pipes = settings->pipes,
+		.quota = settings->mailbox_quota, .refuse_full = settings->refuse_full, .detail_folders = settings->detail_folders,
+		.pipe_user = settings->pipe_user, .aliases = settings->aliases, .virtual = settings->virtual, .folders = judging_folders(settings),
+	};
+}
+
+static void forget_passwords(void)
+{
+	for (size_t i = 0; i < settings->routes.n; i++)
+		explicit_bzero(&settings->routes.rule[i].login, sizeof settings->routes.rule[i].login);
+}
+
+static size_t name_closed_files(void)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < settings->ntls; i++) {
+		closed[n++] = settings->tls[i].certificate;
+		closed[n++] = settings->tls[i].key;
+	}
+	for (size_t i = 0; i < settings->ndkim; i++)
+		closed[n++] = settings->dkim[i].file;
+	for (size_t i = 0; i < settings->routes.n; i++)
+		if (settings->routes.rule[i].login.file[0])
+			closed[n++] = settings->routes.rule[i].login.file;
+	if (settings->users)
+		closed[n++] = settings->users;
+	if (settings->file)
+		closed[n++] = settings->file;
+	return n;
+}
+
+/* Before anything else is open or known that it need not have. Who is not root has a use for it only where he runs commands: the
+ * server itself will be shut in, and so would they. */
+static int start_root(void)
+{
+	static struct root_config r;
+	struct maildir_config m = mailboxes(false);
+	const char *why;
+
+	rooted = geteuid() == 0 && settings->user;
+	if (!rooted && !settings->pipes)
+		return 0;
+	m.users = rooted;
+	if ((why = maildir_configure(&m)))
+		return complain(EX_CONFIG, "%s", why);
+	closed = calloc(2 * settings->ntls + settings->ndkim + settings->routes.n + 2, sizeof *closed);
+	if (!closed)
+		return complain(EX_OSERR, "out of memory");
+	r = (struct root_config){ .file = closed, .nfiles = name_closed_files(), .forget = forget_passwords, .main = maildir_user_main };
+	if (root_start(&r) == -1)
+		return complain(EX_OSERR, "the process that stays root cannot be started: %s", strerror(errno));
+	file_closed = rooted ? root_open : NULL;
+	return 0;
+}
+
+static void stop_root(void)
+{
+	file_closed = NULL;
+	root_stop();
+	free(closed);
+}
+
 static unsigned bad_keys;
 
 static void complain_key(const struct dkim_words *w, const char *why)
@@ -385,14 +464,9 @@ static int start_judging(bool inline_work)
 
 static int start_mailboxes(bool inline_work)
 {
-	static struct maildir_config m;
+	struct maildir_config m = mailboxes(inline_work);
 	const char *why;
 
-	snprintf(fallback, sizeof fallback, "%s/postmaster", settings->queue);
-	m = (struct maildir_config){
-		.template = settings->mailbox, .postmaster = settings->postmaster, .fallback = fallback, .hostname = settings->hostname,
-		.inline_work = inline_work, .separator = settings->separator, .folders = judging_folders(settings),
-	};
 	errno = 0;
 	why = maildir_start(&m);
 	if (why && errno)
@@ -400,6 +474,7 @@ static int start_mailboxes(bool inline_work)
 	if (why)
 		return complain(EX_CONFIG, "%s", why);
 	facts_source(FACT_MAILBOX, maildir_source());
+	facts_source(FACT_FORWARD, maildir_source());
 	return 0;
 }
 
@@ -947,7 +1022,7 @@ static int run_server(void)
 	char why[1024];
 	int status;
 
-	if ((status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_judging(false)) || (status = start_aliases()) ||
+	if ((status = start_root()) || (status = open_ports()) || (status = start_signing()) || (status = settle()) || (status = start_mailboxes(false)) || (status = start_judging(false)) || (status = start_aliases()) ||
 	    (status = start_sending()) ||
 	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
@@ -988,6 +1063,7 @@ static int cmd_serve(int argc, char **argv)
 		stscache_stop();
 		recall_stop();
 		maildir_stop();
+		stop_root();
 		dns_stop();
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
 	}
@@ -1144,6 +1220,8 @@ static int run_flush(void)
 	char why[1024];
 	int status;
 
+	if ((status = start_root()))
+		return status;
 	start_signing();                        /* what cannot be signed is sent all the same */
 	if ((status = settle()) || (status = start_mailboxes(false)) || (status = start_aliases()) || (status = start_sending()))
 		return status;
@@ -1179,6 +1257,7 @@ static int cmd_flush(int argc, char **argv)
 	token_stop();
 	stscache_stop();
 	maildir_stop();
+	stop_root();
 	dns_stop();
 	aliases_free(aliases);
 	signer_free(signer);

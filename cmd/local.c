@@ -37,7 +37,7 @@ static void job_done(struct maildir_job *j, const struct reply *reply)
 {
 	struct local_job *lj = owner_of(j, struct local_job, job);
 	struct local *l = lj->owner;
-	struct result r = { .blame = BLAME_RCPT, .reply = reply, .host = "maildir" };
+	struct result r = { .blame = BLAME_RCPT, .reply = reply, .host = j->command ? "command" : "maildir" };
 
 	r.what = reply->code >= 500 ? RESULT_FAILED : reply->code >= 200 && reply->code < 300 ? RESULT_DELIVERED : RESULT_DEFERRED;
 	queue_result(l->bundle, lj->i, &r);
@@ -62,6 +62,7 @@ static void into_mailboxes(void *arg)
 		j->i = i;
 		j->job = (struct maildir_job){
 			.to = &b->rcpt[i]->to.addr, .id = b->mail->id, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size, .own = b->mail->own,
+			.command = b->mail->alias_of.n && str_eq_nocase(b->rcpt[i]->to.addr.domain, STR(COMMAND_DOMAIN)), .original = b->rcpt[i]->to.orcpt,
 			.sender = { from->local.p, from->local.n + (from->domain.n ? 1 + from->domain.n : 0) }, .done = job_done,
 		};
 	}

@@ -4,13 +4,14 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
 #include "deliver/maildir.h"
+#include "lib/account.h"
 
 /* The path of a user's mailbox. 0, or an exit status after a complaint. */
 static int find_path(const struct settings *set, const char *name, char path[PATH_MAX])
@@ -79,6 +80,39 @@ static int become_user(const struct settings *set, int users, char **name)
 	return status;
 }
 
+/* In a home, as whose it is: in a child, for there is no way back to root. */
+static int make_in_home(const struct settings *set, const char *name)
+{
+	struct account a;
+	char user[LOCAL_MAX + 1];
+	const char *why, *step;
+	int status;
+	pid_t pid;
+
+	if (!maildir_user(str_of(name), user) || (why = account_find(user, &a))) {
+		fprintf(stderr, "fardel mkmailbox: %s is no user who gets mail in a home: no account of this system, or root\n", name);
+		return EX_NOUSER;
+	}
+	if (geteuid() != 0 && geteuid() != a.uid) {
+		fprintf(stderr, "fardel mkmailbox: %s is another account than this one. Run it as root, or as %s\n", user, user);
+		return EX_NOPERM;
+	}
+	fflush(stdout);
+	pid = fork();
+	if (pid == 0) {
+		if (geteuid() != a.uid && account_become(&a, &step) == -1) {
+			fprintf(stderr, "fardel mkmailbox: cannot become %s: %s: %s\n", user, step, strerror(errno));
+			_exit(EX_OSERR);
+		}
+		status = make(set, name);
+		fflush(stdout);
+		_exit(status);
+	}
+	if (pid == -1 || waitpid(pid, &status, 0) == -1)
+		return EX_OSERR;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EX_SOFTWARE;
+}
+
 int cmd_mkmailbox(int argc, char **argv)
 {
 	struct arguments a = { 0 };
@@ -104,10 +138,10 @@ int cmd_mkmailbox(int argc, char **argv)
 	}
 	if (!settings_load(&set, &a))
 		status = settings_complain(&set);
-	else
+	else if (!set.homes)
 		status = become_user(&set, users, argv + 1);
 	for (int i = 0; i < users && status == EX_OK; i++)
-		status = make(&set, argv[1 + i]);
+		status = set.homes ? make_in_home(&set, argv[1 + i]) : make(&set, argv[1 + i]);
 	settings_free(&set);
 	return status;
 }

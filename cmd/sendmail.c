@@ -12,12 +12,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "cmd/account.h"
 #include "cmd/fardel.h"
 #include "cmd/handover.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
 #include "cmd/submit.h"
+#include "lib/account.h"
 #include "parse.h"
 #include "queue.h"
 

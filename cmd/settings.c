@@ -12,7 +12,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
-#include "deliver/maildir.h"
+#include "deliver/mailbox.h"
+#include "lib/account.h"
 #include "lib/file.h"
 #include "lib/list.h"
 #include "parse.h"
@@ -36,7 +37,15 @@ static const struct conf_row rows[] = {
 		"Domains whose mail stays here. When it is not set: the hostname and localhost. May be repeated." },
 	{ .name = "mailbox", .kind = CONF_TEXT, .at_start = true, .offset = AT(mailbox), .preset = "/var/mail/{user}/", .help =
 		"The Maildir of a user of the local domains; {user} is the local part in lower case.\n"
-		"A user exists when this directory exists: `fardel mkmailbox USER` makes it." },
+		"A user exists when this directory exists: `fardel mkmailbox USER` makes it. ~/Maildir/ (or {home}/Maildir/) is in the home of\n"
+		"a user of this system, who exists when he has an account; his mail is delivered as that account, which needs a start as root\n"
+		"with user set." },
+	{ .name = "detail_folders", .kind = CONF_YESNO, .at_start = true, .offset = AT(detail_folders), .preset = "no", .help =
+		"Mail for anna+lists goes into the folder .lists of anna's Maildir (Maildir++), if there is one, else into the Maildir itself." },
+	{ .name = "mailbox_quota", .kind = CONF_SIZE, .at_start = true, .offset = AT(mailbox_quota), .preset = "0", .max = (uint64_t)1 << 50, .help =
+		"How many octets a mailbox and its folders may hold, kept in the file maildirsize (Maildir++). 0: nothing is counted." },
+	{ .name = "mailbox_full", .kind = CONF_TEXT, .at_start = true, .offset = AT(mailbox_full_text), .preset = "defer", .help =
+		"What becomes of mail for a mailbox that has no room by mailbox_quota: defer (it waits, strangers are told to come back) or refuse." },
 	{ .name = "postmaster", .kind = CONF_TEXT, .at_start = true, .offset = AT(postmaster), .example = "anna", .help =
 		"The user who gets mail for postmaster. When it is not set: a mailbox of that name,\n"
 		"and when there is none, the directory postmaster/ in the queue directory." },
@@ -49,6 +58,14 @@ static const struct conf_row rows[] = {
 	{ .name = "subaddress", .kind = CONF_TEXT, .at_start = true, .offset = AT(subaddress), .preset = "+", .help =
 		"What begins a detail behind a name: anna+shop is anna, unless there is an alias or a mailbox with the whole name.\n"
 		"One of + - . _ or =; empty: there are no details." },
+	{ .name = "forward", .kind = CONF_YESNO, .at_start = true, .offset = AT(forward), .preset = "no", .help =
+		"Users may write into the file .forward in their home who gets their mail: targets as in a file of aliases. Only with mailboxes in\n"
+		"homes (mailbox = ~/Maildir/)." },
+	{ .name = "pipes", .kind = CONF_YESNO, .at_start = true, .offset = AT(pipes), .preset = "no", .help =
+		"Aliases, and .forward files, may name commands that get the mail: \"|/usr/bin/vacation anna\". They are run without a shell, those\n"
+		"of a .forward file as the user, those of aliases as pipe_user; never as root." },
+	{ .name = "pipe_user", .kind = CONF_TEXT, .at_start = true, .offset = AT(pipe_user), .example = "nobody", .help =
+		"The account that commands of aliases are run as. When it is not set: the owner of the file that names them, unless that is root." },
 	{ .name = "origin", .kind = CONF_TEXT, .offset = AT(origin), .example = "example.org", .help =
 		"The domain that local programs mean when they write a name without one (cron's root).\n"
 		"When it is not set: the hostname if that is a local domain, else the first local domain." },
@@ -426,7 +443,7 @@ static void read_password(struct settings *s, const struct conf_item *item, stru
 	struct buf text = { .max = 4096 };
 	struct str rest, line;
 	struct stat st;
-	bool read = stat(login->file, &st) == 0 && file_read_all(AT_FDCWD, login->file, &text) == 0;
+	bool read = file_stat(login->file, &st) == 0 && file_read_all(AT_FDCWD, login->file, &text) == 0;
 
 	if (!read && errno == EACCES) {
 		login->password[0] = '\0';
@@ -730,13 +747,14 @@ static void make_words(struct settings *s)
 	static const char *const inet[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
 	static const char *const spf[] = { [SMTPD_SPF_OFF] = "off", [SMTPD_SPF_NOTE] = "note", [SMTPD_SPF_REFUSE] = "refuse" };
 	static const char *const sandbox[] = { [CONFINE_NO] = "no", [CONFINE_MAY] = "may", [CONFINE_MUST] = "must" };
-
-	s->sandbox = (enum confine)find_word(s, "sandbox", s->sandbox_text, sandbox, 3, "may, must or no");
+	static const char *const full[] = { "defer", "refuse" };
 	static const char *const judge[] = { [SMTPD_JUDGE_OFF] = "off", [SMTPD_JUDGE_NOTE] = "note", [SMTPD_JUDGE_REFUSE] = "refuse" };
 
+	s->sandbox = (enum confine)find_word(s, "sandbox", s->sandbox_text, sandbox, 3, "may, must or no");
 	s->tls_out = (enum tls_out)find_word(s, "tls_out", s->tls_out_text, tls_out, 3, "may, no or must");
 	s->inet = (enum inet)find_word(s, "inet", s->inet_text, inet, 4, "prefer4, prefer6, only4 or only6");
 	s->judge = (enum smtpd_judge)find_word(s, "judge", s->judge_text, judge, 3, "note, refuse or off");
+	s->refuse_full = find_word(s, "mailbox_full", s->mailbox_full_text, full, 2, "defer or refuse") == 1;
 	s->spf = (enum smtpd_spf)find_word(s, "spf", s->spf_text, spf, 3, "note, refuse or off");
 }
 
@@ -765,13 +783,24 @@ static void need_text(struct settings *s, const char *name, const char *value, c
 static void check_texts(struct settings *s)
 {
 	char user[LOCAL_MAX + 1];
+	struct account a;
+	const char *wrong;
 
 	need_text(s, "queue", s->queue, "Write the path of a directory.");
 	need_text(s, "mailbox", s->mailbox, "Write a path with {user} in it.");
 	need_text(s, "log", s->log, "Write stderr, syslog or the path of a file.");
-	if (s->mailbox && !strstr(s->mailbox, "{user}"))
+	if (s->mailbox && !strstr(s->mailbox, "{user}") && !s->homes)
 		conf_complain(&s->conf, conf_where(&s->conf, "mailbox"),
-			"mailbox = %s has no {user} in it: all users would share one mailbox. Write {user} where the name belongs.", s->mailbox);
+			"mailbox = %s has no {user} in it: all users would share one mailbox. Write {user} where the name belongs, or ~/Maildir/.", s->mailbox);
+	/* Nothing is delivered as root, and as whom else could it be? */
+	if ((s->homes || s->pipes) && !s->user && geteuid() == 0)
+		conf_complain(&s->conf, conf_where(&s->conf, s->homes ? "mailbox" : "pipes"), "%s work%s for users, and user is empty: set user = NAME, the account "
+			"of this server.", s->homes ? "mailboxes in homes" : "pipes = yes", s->homes ? "" : "s");
+	if (s->forward && !s->homes)
+		conf_complain(&s->conf, conf_where(&s->conf, "forward"), "forward = yes, but mailbox = %s is not in the homes of users. Set mailbox = ~/Maildir/, "
+			"or forward = no.", s->mailbox ? s->mailbox : "");
+	if (s->pipe_user && ((wrong = account_find(s->pipe_user, &a)) || !a.uid))
+		conf_complain(&s->conf, conf_where(&s->conf, "pipe_user"), "pipe_user = %s %s", s->pipe_user, wrong);
 	if (s->rejects_folder && (strpbrk(s->rejects_folder, "/ ") || strlen(s->rejects_folder) > 200 || s->rejects_folder[0] == '.'))
 		conf_complain(&s->conf, conf_where(&s->conf, "rejects_folder"), "rejects_folder = %s can be no folder's name. Write a word such as Rejects.",
 			s->rejects_folder);
@@ -783,7 +812,16 @@ static void check_texts(struct settings *s)
 struct alias_config settings_aliases(const struct settings *s)
 {
 	return (struct alias_config){ .aliases = s->aliases, .virtual = s->virtual, .routes = &s->routes, .origin = s->origin,
-		.separator = s->separator, .own_postmaster = s->postmaster != NULL };
+		.separator = s->separator, .own_postmaster = s->postmaster != NULL, .forward = s->forward, .commands = s->pipes };
+}
+
+/* With homes: has the account one that gets mail? */
+static bool has_no_account(const char *user)
+{
+	struct account a;
+	const char *wrong = account_look_up(user, &a);
+
+	return wrong ? !errno && !a.name[0] : a.uid == 0;
 }
 
 bool alias_is_nobody(void *settings, const struct addr *a)
@@ -798,7 +836,9 @@ bool alias_is_nobody(void *settings, const struct addr *a)
 		return true;
 	for (char *tag = user + strlen(user); tag; tag = s->separator ? strrchr(user, s->separator) : NULL) {
 		*tag = '\0';
-		if (*user && (!maildir_path(str_of(s->mailbox), user, path, sizeof path) || stat(path, &st) == 0 || errno != ENOENT))
+		if (s->homes && *user && !has_no_account(user))
+			return false;
+		if (!s->homes && *user && (!maildir_path(str_of(s->mailbox), user, path, sizeof path) || stat(path, &st) == 0 || errno != ENOENT))
 			return false;
 	}
 	return true;
@@ -929,6 +969,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	check_submission(s);
 	if (conf_ok(&s->conf))
 		make_origin(s);
+	s->homes = s->mailbox && mailbox_in_homes(str_of(s->mailbox));
 	check_texts(s);
 	make_separator(s);
 	make_log_format(s);

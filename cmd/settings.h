@@ -97,6 +97,11 @@ struct settings {
 
 	/* ---- made from them */
 	char separator;                 /* of subaddresses; 0: none */
+	bool forward, pipes, detail_folders, refuse_full;
+	uint64_t mailbox_quota;         /* 0: none */
+	const char *mailbox_full_text;
+	const char *pipe_user;          /* or NULL: the owner of the file of aliases */
+	bool homes;                     /* mailboxes are in the homes of users */
 	size_t nlisten;
 	struct listen_on *listen;
 	struct networks relay_from, proxy_from, xclient_from;

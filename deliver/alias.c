@@ -46,6 +46,7 @@ static struct alias_table *newest(struct aliases *a) { return a->is_broken ? &a-
 const struct buf *aliases_errors(struct aliases *a) { return &newest(a)->errors; }
 const struct buf *aliases_notes(struct aliases *a) { return &newest(a)->notes; }
 size_t aliases_count(const struct aliases *a) { return a->table.n; }
+bool aliases_forward(const struct aliases *a) { return a->config.forward; }
 
 /* Each line of it, up to a handful. */
 static void log_lines(const struct aliases *a, enum log_level level, struct str lines, unsigned most, const char *behind)
@@ -79,7 +80,7 @@ static void settle(struct aliases *a, struct alias_table *new)
 
 bool aliases_refresh(struct aliases *a)
 {
-	struct alias_table new = { 0 };
+	struct alias_table new = { .commands = a->config.commands };
 
 	if ((a->read || a->is_broken) && !alias_table_changed(newest(a)))
 		return a->read;
@@ -96,7 +97,7 @@ bool aliases_refresh(struct aliases *a)
 
 bool aliases_take(struct aliases *a, struct str aliases, struct str virtual)
 {
-	struct alias_table new = { 0 };
+	struct alias_table new = { .commands = a->config.commands };
 
 	alias_table_add(&new, "aliases", &aliases, false);
 	alias_table_add(&new, "virtual", &virtual, true);
@@ -124,6 +125,8 @@ static bool is_named(const struct aliases *a, struct str domain)
 		return false;
 	for (char *c = key; *c; c++)
 		*c = ascii_lower(*c);
+	if (a->config.commands && !strcmp(key, COMMAND_DOMAIN))
+		return true;
 	/* Of a file that was never right the domains are known all the same: their mail is ours, and waits. */
 	return map_get(a->read ? &a->table.domains : &a->broken.domains, str_of(key)) != NULL;
 }
@@ -167,6 +170,8 @@ struct expanded {
 	char text[];
 };
 
+enum { ALIAS_FORWARDS = 1000 };         /* .forward files that one name leads to */
+
 struct run {
 	struct aliases *aliases;
 	struct facts *facts;
@@ -174,6 +179,9 @@ struct run {
 	struct str home;
 	struct expanded **last;
 	struct map seen;
+	struct alias_table forwards;    /* of those that were asked for */
+	struct alias_entry *forward[ALIAS_FORWARDS];
+	size_t nforwards;
 	bool waits, discards, no_memory;
 	unsigned depth;                 /* aliases behind each other */
 	unsigned indent;                /* of steps */
@@ -323,6 +331,86 @@ static void arrive(struct run *r, struct str local, struct str domain)
 	r->out->n++;
 }
 
+/* ---- .forward files */
+
+/* anna of Anna+tag, quoted or not, as the name of an entry is. */
+static bool user_of(const struct run *r, const struct addr *a, char user[LOCAL_MAX + 1])
+{
+	struct buf plain = { .max = LOCAL_MAX };
+	bool ok = addr_local_unquoted(&plain, a);
+	struct str rest = buf_view(&plain), base = rest;
+
+	if (r->aliases->config.separator)
+		str_cut(&rest, r->aliases->config.separator, &base);
+	ok = ok && base.n && str_copy(user, LOCAL_MAX + 1, base);
+	for (char *c = user; ok && *c; c++)
+		*c = ascii_lower(*c);
+	buf_free(&plain);
+	return ok;
+}
+
+static struct alias_entry *read_forward(struct run *r, struct str user, const struct fact *f)
+{
+	struct alias_entry *e;
+
+	for (size_t i = 0; i < r->nforwards; i++)
+		if (str_eq(r->forward[i]->node.key, user))
+			return r->forward[i];
+	if (r->nforwards == ALIAS_FORWARDS) {
+		trouble(r, FOUND_OUT, 451, "4.3.5", "the alias stands for too many users", "more than %d .forward files behind one name", ALIAS_FORWARDS);
+		return NULL;
+	}
+	r->forwards.commands = r->aliases->config.commands;
+	e = alias_table_add_forward(&r->forwards, user, f->record[1].data, f->record[0].data);
+	if (!e)
+		r->no_memory = true;
+	else
+		r->forward[r->nforwards++] = e;
+	return e;
+}
+
+/* The .forward file of whom this address names: NULL, he has none, or (a reply is set, or r->waits) it is not known. */
+static struct alias_entry *forward_of(struct run *r, const struct addr *a)
+{
+	const struct alias_config *c = &r->aliases->config;
+	const struct fact *f;
+	struct alias_entry *e;
+	char user[LOCAL_MAX + 1];
+	struct route way;
+
+	if (!c->forward || !r->out->forwards || !r->facts || !is_listed(r->aliases, a->domain) || is_postmaster(a->local) || !user_of(r, a, user))
+		return NULL;
+	route_find(c->routes, a->domain, NULL, &way);
+	if (way.kind != ROUTE_LOCAL)
+		return NULL;
+	f = fact(r->facts, FACT_FORWARD, str_of(user));
+	if (!f) {
+		r->waits = true;
+		return NULL;
+	}
+	if (f->outcome == UNKNOWN)
+		trouble(r, NOTED, 451, "4.3.0", "the user's .forward file cannot be read now", ".forward of %s: %s", user, f->why);
+	if (f->outcome != FOUND || f->n < 2)
+		return NULL;
+	e = read_forward(r, str_of(user), f);
+	if (e && e->source->wrong[0]) {
+		trouble(r, NOTED, 451, "4.3.5", "the user's .forward file is wrong", "%s", e->source->wrong);
+		return NULL;
+	}
+	return e && e->first ? e : NULL;
+}
+
+/* Is it he whose .forward file this is? Then his mailbox is meant. */
+static bool is_himself(const struct run *r, const struct addr *a, const struct alias_entry *from)
+{
+	char user[LOCAL_MAX + 1];
+
+	for (size_t i = 0; from && i < r->nforwards; i++)
+		if (r->forward[i] == from)
+			return user_of(r, a, user) && str_eq(from->node.key, str_of(user)) && is_listed(r->aliases, a->domain);
+	return false;
+}
+
 static void walk_entry(struct run *r, struct alias_entry *e);
 
 /* from NULL: it was asked for, and does not stand behind an alias. */
@@ -342,9 +430,9 @@ static void walk_address(struct run *r, struct str local, struct str domain, con
 {
 	struct addr a = { local, domain };
 	struct buf plain = { .max = LOCAL_MAX };
-	struct alias_entry *e;
+	struct alias_entry *e, *forward;
 
-	if (!aliases_concern(r->aliases, domain)) {
+	if (!aliases_concern(r->aliases, domain) || is_himself(r, &a, from)) {
 		arrive(r, local, domain);
 		return;
 	}
@@ -353,11 +441,40 @@ static void walk_address(struct run *r, struct str local, struct str domain, con
 		walk_address(r, STR("postmaster"), r->home, from);
 	else if (!e && aliases_have_domain(r->aliases, domain))
 		say_nobody(r, local, domain, from);
-	else if (!e || e == from)
-		arrive(r, local, domain);
-	else
+	else if (e && e != from)
 		walk_entry(r, e);
+	else if ((forward = forward_of(r, &a)))
+		walk_entry(r, forward);
+	else
+		arrive(r, local, domain);       /* also while a .forward file is out of reach: what it says can wait, the others' mail not */
 	buf_free(&plain);
+}
+
+/* The address of a command (see alias.h). */
+static void arrive_command(struct run *r, const struct alias_target *t, const struct alias_entry *from)
+{
+	struct buf local = { .max = LOCAL_MAX };
+	struct str name = from->node.key;
+	unsigned n = 1;
+	bool forward = false;
+
+	for (size_t i = 0; i < r->nforwards; i++)
+		forward |= r->forward[i] == from;
+	while (alias_command(from, n) && alias_command(from, n) != t)
+		n++;
+	buf_puts(&local, forward ? "\"~" : "\"");
+	for (size_t i = 0; i < name.n; i++)
+		buf_printf(&local, "%s%c", name.p[i] == '"' || name.p[i] == '\\' ? "\\" : "", name.p[i]);
+	buf_printf(&local, "|%u\"", n);
+	step(r, "|" STR_FMT, STR_ARG(t->text));
+	r->indent++;
+	if (local.bad)
+		trouble(r, FOUND_OUT, 451, "4.3.5", "the alias names a command that cannot be run", "%s:%u: a name with a command may have 58 octets at most",
+			t->source->path, t->line);
+	else
+		arrive(r, buf_view(&local), STR(COMMAND_DOMAIN));
+	r->indent--;
+	buf_free(&local);
 }
 
 static void walk_target(struct run *r, const struct alias_target *t, const struct alias_entry *from)
@@ -380,8 +497,13 @@ static void walk_target(struct run *r, const struct alias_target *t, const struc
 		step(r, "/dev/null: discarded");
 		r->discards = true;
 		return;
-	case TARGET_FILE:
 	case TARGET_COMMAND:
+		if (r->aliases->config.commands && t->source == from->source) {
+			arrive_command(r, t, from);
+			return;
+		}
+		/* fall through */
+	case TARGET_FILE:
 		trouble(r, NOTED, 451, "4.3.5", "the alias names a file or a command, which is not done here", "%s:%u: %s" STR_FMT ": %s", path, t->line,
 			t->kind == TARGET_COMMAND ? "|" : "", STR_ARG(t->text), t->kind == TARGET_COMMAND ? "commands are not run" : "mail is not put into files");
 		return;
@@ -500,10 +622,14 @@ static enum alias_answer finish(struct run *r, const struct alias_entry *e)
 static enum alias_answer ask(struct run *r, const struct addr *a)
 {
 	struct buf plain = { .max = LOCAL_MAX };
-	bool whole = addr_local_unquoted(&plain, a), postmaster = is_postmaster(buf_view(&plain));
+	bool whole = addr_local_unquoted(&plain, a), postmaster = is_postmaster(buf_view(&plain)), is_forward = false;
 	struct alias_entry *e = whole ? look_up(r, a, buf_view(&plain)) : NULL;
 
 	buf_free(&plain);
+	if (r->waits)
+		return ALIAS_WAIT;
+	if (!e && !r->out->why.code && !aliases_have_domain(r->aliases, a->domain))
+		is_forward = (e = forward_of(r, a));
 	if (r->waits)
 		return ALIAS_WAIT;
 	if (!e && r->out->why.code)
@@ -524,7 +650,7 @@ static enum alias_answer ask(struct run *r, const struct addr *a)
 		return failed(r->out, "out of memory");
 	if (postmaster && !r->out->n && !r->discards)
 		return ALIAS_NONE;
-	if (e && !memchr(e->node.key.p, '@', e->node.key.n) && r->out->n)
+	if (e && !is_forward && !memchr(e->node.key.p, '@', e->node.key.n) && r->out->n)
 		find_owner(r, e);
 	return finish(r, e);
 }
@@ -534,7 +660,7 @@ enum alias_answer alias_expand(struct aliases *a, struct facts *f, const struct 
 	struct run r = { .aliases = a, .facts = f, .out = out, .home = home_of(a, addr->domain) };
 	enum alias_answer answer;
 
-	*out = (struct expansion){ .steps = out->steps, .errors = out->errors };
+	*out = (struct expansion){ .forwards = out->forwards, .steps = out->steps, .errors = out->errors };
 	if (!a->read) {
 		snprintf(out->trouble, sizeof out->trouble, "the aliases cannot be read: see the first error that was logged");
 		reply_set(&out->why, 451, "4.3.0", "the aliases cannot be read now; try again later");
@@ -546,6 +672,7 @@ enum alias_answer alias_expand(struct aliases *a, struct facts *f, const struct 
 	a->run++;
 	answer = ask(&r, addr);
 	map_free(&r.seen);
+	alias_table_free(&r.forwards);
 	return answer;
 }
 

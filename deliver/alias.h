@@ -9,7 +9,9 @@
  *	@shop.example:     ben                     or all others of a domain
  *
  * Names are compared without regard to case. \name is a mailbox: no alias is looked for behind it, nor where a name stands for itself.
- * A command, and a file other than /dev/null (which discards), is understood and refused. Where there is an alias owner-NAME, NAME is a
+ * A file other than /dev/null (which discards) is understood and refused; so is a command, unless commands are run. Then it is an address
+ * in the domain COMMAND_DOMAIN, which says whose and which of its commands: "staff|1", or "~anna|2" of the .forward file in anna's home.
+ * Where there is an alias owner-NAME, NAME is a
  * list: its mail goes out with owner-NAME as the sender. Of a name with a subaddress (anna+tag) the whole is looked for first. */
 #ifndef DELIVER_ALIAS_H
 #define DELIVER_ALIAS_H
@@ -18,6 +20,8 @@
 #include "fardel.h"
 #include "lib/buf.h"
 #include "lib/facts.h"
+
+#define COMMAND_DOMAIN "command.localhost"      /* RFC 6761 6.3: nobody else's */
 
 enum {
 	ALIAS_DEPTH = 10,               /* aliases behind each other: as deep as sendmail goes; who writes more has lost the thread */
@@ -31,6 +35,8 @@ struct alias_config {                   /* borrowed */
 	const char *origin;             /* the domain of bare names: it has aliases, too, local or not */
 	char separator;                 /* of a subaddress; 0: none */
 	bool own_postmaster;            /* postmaster's mail has a user already: no alias of that name is looked for */
+	bool forward;                   /* a local user may have a .forward file: FACT_FORWARD */
+	bool commands;                  /* are run */
 	bool quiet;                     /* nothing is logged: the caller shows errors and notes */
 };
 struct aliases;
@@ -49,6 +55,7 @@ size_t aliases_count(const struct aliases *);
 bool aliases_have_domain(const void *arg, struct str domain);
 /* May an address in this domain be an alias? */
 bool aliases_concern(const struct aliases *, struct str domain);
+bool aliases_forward(const struct aliases *);                   /* may users have .forward files? */
 
 enum alias_answer {
 	ALIAS_WAIT,                     /* run again when facts have come */
@@ -68,11 +75,12 @@ struct expansion {
 	char owner[ADDR_MAX + 1];       /* ALIAS_LIST: the new sender */
 	struct reply why;               /* ALIAS_FAILED: for the other side */
 	char trouble[400];              /* for the administrator: what could not be done, with file and line; "": nothing. Of several, one */
+	bool forwards;                  /* set by the caller: .forward files count, too (with alias_config.forward) */
 	struct buf *steps;              /* set by the caller, or NULL: gets a line for each step */
 	struct buf *errors;             /* the same: for each circle and the like, which no line of a file shows by itself */
 	struct expanded *x;
 };
-/* facts NULL: as if there were no mailboxes. Only out->steps and out->errors count before; expansion_free() after each call. */
+/* facts NULL: as if there were no mailboxes. Only out->forwards, out->steps and out->errors count before; expansion_free() after each call. */
 enum alias_answer alias_expand(struct aliases *, struct facts *, const struct addr *, struct expansion *out);
 void expansion_free(struct expansion *);
 /* Expands each name of the tables. Appends to errors what is wrong with any, and to notes (NULL: nothing) which local names that they end

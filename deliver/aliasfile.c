@@ -29,7 +29,7 @@ struct alias_chunk {
 struct reader {
 	struct alias_table *table;
 	struct alias_source *source;
-	bool virtual, included;
+	bool virtual, included, forward;
 	struct str rest;
 	unsigned line;                  /* of the last line that was taken off rest */
 	struct buf entry;               /* the lines of one entry, without comments, each behind an LF but for the first */
@@ -242,7 +242,9 @@ static void add_include(struct reader *r, struct alias_target *target, unsigned 
 {
 	struct alias_table *t = r->table;
 
-	if (r->included) {
+	if (r->forward) {
+		complain(r, line, "includes " STR_FMT ". A .forward file may not include others.", STR_ARG(target->text));
+	} else if (r->included) {
 		complain(r, line, "includes " STR_FMT ". A file that is included may not include others: name it in the file of aliases.",
 			STR_ARG(target->text));
 	} else if (!target->text.n || target->text.p[0] != '/') {
@@ -309,8 +311,11 @@ static const char *check_target(const struct alias_target *t)
 
 static void say_refused(struct reader *r, const struct alias_target *t)
 {
-	if (t->kind == TARGET_COMMAND)
-		note(r, t->line, "|" STR_FMT ": commands are not run. Mail for it waits and goes back in the end: name an address.", STR_ARG(t->text));
+	if (t->kind == TARGET_COMMAND && r->included && !r->forward)
+		note(r, t->line, "|" STR_FMT ": commands in included files are not run. Write it into the file of aliases.", STR_ARG(t->text));
+	else if (t->kind == TARGET_COMMAND && !r->table->commands)
+		note(r, t->line, "|" STR_FMT ": commands are not run. Mail for it waits and goes back in the end: set pipes = yes, or name an address.",
+			STR_ARG(t->text));
 	else if (t->kind == TARGET_FILE)
 		note(r, t->line, STR_FMT ": mail is not put into files. It waits and goes back in the end: name an address.", STR_ARG(t->text));
 }
@@ -591,6 +596,38 @@ void alias_table_add(struct alias_table *t, const char *path, const struct str *
 	r.rest = given ? *given : buf_view(&text);
 	read_entries(&r);
 	buf_free(&text);
+}
+
+struct alias_entry *alias_table_add_forward(struct alias_table *t, struct str user, struct str path, struct str text)
+{
+	struct alias_entry *e = take(t, sizeof *e);
+	struct reader r = { .table = t, .source = add_source(t, path), .included = true, .forward = true, .rest = text };
+
+	if (!e || !r.source)
+		return NULL;
+	r.source->taken = true;
+	r.last = &e->first;
+	e->node.key = keep_lower(t, user);
+	e->source = r.source;
+	e->line = 1;
+	read_list(&r);
+	return t->no_memory ? NULL : e;
+}
+
+struct alias_entry *alias_table_find(const struct alias_table *t, struct str name)
+{
+	struct map_node *x = map_get(&t->names, name);
+
+	return x ? owner_of(x, struct alias_entry, node) : NULL;
+}
+
+const struct alias_target *alias_command(const struct alias_entry *e, unsigned n)
+{
+	const struct alias_target *t = e->first;
+
+	while (t && (t->kind != TARGET_COMMAND || --n))
+		t = t->next;
+	return t;
 }
 
 void alias_table_free(struct alias_table *t)

@@ -11,7 +11,8 @@
 enum {
 	ALIAS_FILE_MAX = 4 << 20,       /* octets of one file: 100,000 names and more */
 	ALIAS_INCLUDES = 1000,          /* files: each is looked at whenever an alias is asked for */
-	ALIAS_WORD_MAX = 1024           /* octets of one name or target */
+	ALIAS_WORD_MAX = 1024,          /* octets of one name or target */
+	FORWARD_MAX = 16384             /* octets of a .forward file */
 };
 
 enum alias_target_kind {
@@ -19,7 +20,8 @@ enum alias_target_kind {
 	TARGET_ADDRESS,                 /* local@domain */
 	TARGET_MAILBOX,                 /* \name, without the \ */
 	TARGET_DISCARD,                 /* /dev/null */
-	TARGET_FILE, TARGET_COMMAND,    /* refused */
+	TARGET_FILE,                    /* refused */
+	TARGET_COMMAND,                 /* refused unless commands may be run */
 	TARGET_INCLUDE                  /* a path */
 };
 struct alias_target {
@@ -63,11 +65,18 @@ struct alias_table {
 	size_t n, includes;
 	struct buf errors, notes;       /* a line each: "/etc/aliases:3: what. Remedy." */
 	bool no_memory;
+	bool commands;                  /* they are run: set before files are added */
 };
 
 /* Adds a file, or (text not NULL) what would be in it. What is wrong with it stands in errors. A file of aliases that is missing is empty;
  * the table of virtual users must be there, as else nobody knows which domains are ours. */
 void alias_table_add(struct alias_table *, const char *path, const struct str *text, bool virtual);
+/* A user's .forward file: targets alone, by lines or commas. It includes no other file. The entry has the user's name and is found by no
+ * other way; what is wrong with it stands in its source. NULL: no memory. */
+struct alias_entry *alias_table_add_forward(struct alias_table *, struct str user, struct str path, struct str text);
+struct alias_entry *alias_table_find(const struct alias_table *, struct str name);      /* in lower case; or NULL */
+/* The n-th command (1 ...) among the targets of an entry, those of included files left out, as commands have no place there. */
+const struct alias_target *alias_command(const struct alias_entry *, unsigned n);
 void alias_table_free(struct alias_table *);
 /* Is a file another one now? */
 bool alias_table_changed(const struct alias_table *);

@@ -1,734 +1,144 @@
-/* The last metre: a message into a Maildir, by a helper process with a deadline. */
+/* The last metre: who is asked to put a message into a Maildir, and for how long. */
 #include "deliver/maildir.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
-#include "deliver/memory.h"
+#include "deliver/command.h"
+#include "deliver/mailbox.h"
 #include "lib/child.h"
-#include "lib/file.h"
 #include "lib/list.h"
 #include "lib/log.h"
-#include "mime/header.h"
+#include "lib/map.h"
+#include "lib/root.h"
 #include "parse.h"
 
 enum {
 	OUTSTANDING = 16,               /* requests sent ahead: more would only share the fate of one that hangs */
+	USERS_AT_ONCE = 16,             /* children of users */
+	COMMANDS_AT_ONCE = 8,           /* of those that run a command: how much that costs is the user's choice */
 	DEADLINE_S = 60,
 	RESTART_MS = 1000,              /* a helper that dies at once must not be forked in a circle */
 	RETRY_MS = 200,
-	PATH_ROOM = 1024,
-	NAME_ROOM = 256,                /* of a file, with the NUL */
-	NAME_TRIES = 16,
-	CHUNK = 65536,
-	HEADER_ROOM = 256 * 1024,       /* of a longer header the beginning is searched for loops: that is where trace fields are */
-	ADDRESS_ROOM = LOCAL_MAX + 1 + DOMAIN_MAX + 1
+	HUNG_MS = 300000
 };
 
-/* ---- what is sent to the helper and back: both ends are the same program, forked, so structs as they are */
-
-enum task_kind { DELIVER, ASK };
-
-struct request {
-	uint64_t ticket;
-	enum task_kind kind;
-	bool postmaster;
-	off_t at, size, own;
-	char user[LOCAL_MAX + 1];
-	char delivered_to[ADDRESS_ROOM];        /* "bob@example.org" */
-	char sender[ADDR_MAX + 1];
-	char id[ID_MAX];
+/* Errands that wait, the first first. */
+struct errands {
+	struct maildir_errand *first, **last;
 };
-struct answer {
-	uint64_t ticket;
-	struct reply reply;                     /* DELIVER: the result; ASK: text says why it is UNKNOWN */
-	enum outcome outcome;
-	char path[PATH_ROOM];
-};
-
-static struct maildir_config config;
-
-/* ======== names */
-
-bool maildir_user(struct str local, char user[LOCAL_MAX + 1])
-{
-	struct addr addr = { .local = local };
-	struct buf plain = { .max = LOCAL_MAX };
-	bool ok = local.n && addr_local_unquoted(&plain, &addr) && plain.n && plain.p[0] != '.';
-
-	for (size_t i = 0; ok && i < plain.n; i++) {
-		char c = ascii_lower(plain.p[i]);
-
-		ok = (c >= 'a' && c <= 'z') || ascii_digit(c) || (c && strchr("._+-", c));
-		user[i] = c;
-	}
-	user[ok ? plain.n : 0] = 0;
-	buf_free(&plain);
-	return ok;
-}
-
-static size_t without_slashes(const char *path)
-{
-	size_t n = strlen(path);
-
-	while (n > 1 && path[n - 1] == '/')
-		n--;
-	return n;
-}
-
-bool maildir_path(struct str template, const char *user, char *path, size_t size)
-{
-	struct buf out = { .max = size - 1 };
-	struct str before;
-	bool named = false, ok;
-
-	while (str_cut(&template, '{', &before)) {
-		buf_str(&out, before);
-		if (template.n < 5 || memcmp(template.p, "user}", 5)) {
-			out.bad = true;
-			break;
-		}
-		template = str_from(template, 5);
-		buf_puts(&out, user);
-		named = true;
-	}
-	buf_str(&out, template);
-	ok = named && !out.bad && str_copy(path, size, buf_view(&out));
-	if (ok)
-		path[without_slashes(path)] = 0;
-	else
-		path[0] = 0;
-	buf_free(&out);
-	return ok;
-}
-
-int maildir_make(const char *path)
-{
-	static const char *const part[] = { "tmp", "new", "cur" };
-	int dir, saved, r = -1;
-
-	if (file_mkdirs(path, 0700) == -1)
-		return -1;
-	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir == -1)
-		return -1;
-	for (size_t i = 0; i < 3; i++)
-		if (file_mkdir(dir, part[i], 0700) == -1)
-			goto out;
-	r = file_sys.fsync(dir);
-out:
-	saved = errno;
-	close(dir);
-	errno = saved;
-	return r;
-}
-
-/* ======== the work itself: in the helper, or in this process with inline_work. Logs nothing: its answer says all. */
-
-/* What the system's refusals mean to the sender. All of them are ours to mend, or pass: temporary. */
-static const struct trouble {
-	int error;
-	int code;
-	const char *enhanced;
-} troubles[] = {
-	{ ENOSPC, 452, "4.3.1" },
-	{ EDQUOT, 452, "4.2.2" },
-	{ EFBIG, 452, "4.3.1" },
-	{ ELOOP, 451, "4.3.5" },
-	{ ENOTDIR, 451, "4.3.5" },
-	{ 0, 451, "4.3.0" }
-};
-
-static void set_trouble(struct reply *r, const char *user, const char *step)
-{
-	const struct trouble *t = troubles;
-	int error = errno;
-
-	while (t->error && t->error != error)
-		t++;
-	reply_set(r, t->code, t->enhanced, "mailbox of %s: %s: %s", user, step, strerror(error));
-}
-
-/* ---- finding the mailbox */
-
-enum search {
-	MAILBOX_FOUND,
-	MAILBOX_MISSING,                /* no such user */
-	MAILBOX_NO_STORE,               /* the directory of all mailboxes is not there: a trouble for all but postmaster */
-	MAILBOX_TROUBLE                 /* may pass; a reply says what it is */
-};
-
-/* The directory above the template's first {user} component: where all mailboxes live. */
-static bool base_is_there(const char *template)
-{
-	const char *user = strstr(template, "{user}");
-	size_t n = (size_t)(user - template);
-	char base[PATH_ROOM];
-	struct stat st;
-
-	while (n && template[n - 1] != '/')
-		n--;
-	if (!str_copy(base, sizeof base, (struct str){ template, n }))
-		return false;
-	return stat(n ? base : ".", &st) == 0;
-}
-
-/* Is there more behind the component that names the user? */
-static bool lies_in_home(const char *template)
-{
-	const char *user = strstr(template, "{user}");
-	const char *slash = strchr(user, '/');
-
-	return slash && (size_t)(slash - template) < without_slashes(template);
-}
-
-static bool home_is_there(const char *template, const char *user)
-{
-	const char *slash = strchr(strstr(template, "{user}"), '/');
-	char home[PATH_ROOM];
-	struct stat st;
-
-	return maildir_path((struct str){ template, (size_t)(slash - template) }, user, home, sizeof home)
-		&& stat(home, &st) == 0;
-}
-
-/* Why a mailbox cannot be opened: no mailbox, or a trouble that may pass? */
-static enum search explain_missing(const char *user, struct reply *why)
-{
-	if (errno != ENOENT) {
-		set_trouble(why, user, errno == ELOOP || errno == ENOTDIR ? "a symbolic link or no directory" : "opening it");
-		return MAILBOX_TROUBLE;
-	}
-	if (!base_is_there(config.template)) {
-		reply_set(why, 451, "4.3.5", "the directory that holds the mailboxes is not there");
-		return MAILBOX_NO_STORE;
-	}
-	if (lies_in_home(config.template) && home_is_there(config.template, user)) {
-		reply_set(why, 451, "4.3.5", "the home of %s is there, but no Maildir in it", user);
-		return MAILBOX_TROUBLE;
-	}
-	return MAILBOX_MISSING;
-}
-
-/* Everybody could take mail away, or put a link in its place. */
-static bool open_to_all(const struct stat *st)
-{
-	return (st->st_mode & S_IWOTH) != 0;
-}
-
-/* Opens a user's mailbox directory; it is the caller's to close. The path has no slash at its end: O_NOFOLLOW would not hold. */
-static enum search open_user(const char *user, char path[PATH_ROOM], int *dir, struct reply *why)
-{
-	struct stat st;
-
-	if (!maildir_path(str_of(config.template), user, path, PATH_ROOM)) {
-		reply_set(why, 451, "4.3.5", "the path of the mailbox is too long");
-		return MAILBOX_TROUBLE;
-	}
-	*dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*dir == -1)
-		return explain_missing(user, why);
-	if (fstat(*dir, &st) == 0 && !open_to_all(&st))
-		return MAILBOX_FOUND;
-	close(*dir);
-	*dir = -1;
-	reply_set(why, 451, "4.3.5", "the mailbox of %s may be written by everybody", user);
-	return MAILBOX_TROUBLE;
-}
-
-/* postmaster is never unknown (RFC 5321 4.5.1): where there is no mailbox (or no mailboxes at all), the fallback is made. */
-static enum search open_fallback(char path[PATH_ROOM], int *dir, struct reply *why)
-{
-	const char *fallback = config.fallback;
-
-	if (!fallback || !str_copy(path, PATH_ROOM, (struct str){ fallback, without_slashes(fallback) })) {
-		reply_set(why, 451, "4.3.5", "there is no mailbox for postmaster yet");
-		return MAILBOX_TROUBLE;
-	}
-	*dir = -1;
-	if (maildir_make(path) == 0)
-		*dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (*dir != -1)
-		return MAILBOX_FOUND;
-	set_trouble(why, "postmaster", "cannot be made");
-	return MAILBOX_TROUBLE;
-}
-
-static enum search open_postmaster(char path[PATH_ROOM], int *dir, struct reply *why)
-{
-	const char *const name[] = { config.postmaster, "postmaster" };
-	char user[LOCAL_MAX + 1];
-
-	for (size_t i = 0; i < 2; i++) {
-		enum search found;
-
-		if (!name[i] || !maildir_user(str_of(name[i]), user))
-			continue;
-		found = open_user(user, path, dir, why);
-		if (found == MAILBOX_FOUND || found == MAILBOX_TROUBLE)
-			return found;
-	}
-	return open_fallback(path, dir, why);
-}
-
-static bool is_postmaster(const char *user)
-{
-	return !strcmp(user, "postmaster");
-}
-
-/* anna+tag -> anna. False: there is no tag. */
-static bool without_tag(const char *user, char base[LOCAL_MAX + 1])
-{
-	const char *tag = config.separator ? strchr(user, config.separator) : NULL;
-
-	return tag && tag != user && str_copy(base, LOCAL_MAX + 1, (struct str){ user, (size_t)(tag - user) });
-}
-
-/* A mailbox with the whole name is nearer than the one without the tag. */
-static enum search open_mailbox(const struct request *q, char path[PATH_ROOM], int *dir, struct reply *why)
-{
-	char base[LOCAL_MAX + 1];
-	enum search found;
-
-	*dir = -1;
-	if (q->postmaster)
-		return open_postmaster(path, dir, why);
-	found = open_user(q->user, path, dir, why);
-	if (found != MAILBOX_MISSING || !without_tag(q->user, base))
-		return found;
-	return is_postmaster(base) ? open_postmaster(path, dir, why) : open_user(base, path, dir, why);
-}
-
-/* tmp, new or cur: made when missing, never through a link, and nobody else's. -1 with errno. */
-static int open_part(int mailbox, const char *name)
-{
-	const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW;
-	struct stat box, part;
-	int dir = file_sys.open(mailbox, name, flags, 0);
-
-	if (dir == -1 && errno == ENOENT) {
-		if (mkdirat(mailbox, name, 0700) == -1 && errno != EEXIST)
-			return -1;
-		if (file_sys.fsync(mailbox) == -1)
-			return -1;
-		dir = file_sys.open(mailbox, name, flags, 0);
-	}
-	if (dir == -1)
-		return -1;
-	if (fstat(mailbox, &box) == -1 || fstat(dir, &part) == -1)
-		goto fail;
-	if (!open_to_all(&part) && (part.st_uid == box.st_uid || part.st_uid == geteuid() || part.st_uid == 0))
-		return dir;
-	errno = EPERM;
-fail:
-	close(dir);
-	return -1;
-}
-
-/* ---- loops */
-
-/* A Delivered-To field that names this very recipient: the mail has been here (RFC 9228 describes the field). */
-static bool names_recipient(struct str header, const char *delivered_to)
-{
-	struct field f;
-
-	while (header_next(&header, &f))
-		if (str_eq_nocase(f.name, STR("Delivered-To")) && str_eq_nocase(str_trim(f.value), str_of(delivered_to)))
-			return true;
-	return false;
-}
-
-/* The beginning of what was not written here. 0, or -1 with errno. */
-static int read_header(const struct request *q, int fd, struct buf *out)
-{
-	off_t theirs = q->size - q->own;
-	size_t want = theirs < HEADER_ROOM ? (size_t)theirs : HEADER_ROOM;
-	char *text = buf_reserve(out, want + 1);
-	ssize_t n;
-
-	errno = ENOMEM;
-	n = text ? file_pread(fd, text, want, q->at + q->own) : -1;
-	out->n = n > 0 ? (size_t)n : 0;
-	return n < 0 ? -1 : 0;
-}
-
-/* ---- writing */
-
-/* Nothing that could end a line or the brackets' content early; the sender was parsed, this is the second lock. */
-static void add_field(struct buf *b, const char *before, const char *value, const char *after)
-{
-	buf_puts(b, before);
-	for (; *value; value++)
-		buf_char(b, (unsigned char)*value < 0x20 || *value == 0x7f ? '?' : *value);
-	buf_puts(b, after);
-}
-
-/* CR LF becomes LF; any other CR stays. held: the chunk before ended in a CR. The output is never longer than n + 1. */
-static size_t to_lf(const char *in, size_t n, char *out, bool *held)
-{
-	size_t used = 0;
-
-	for (size_t i = 0; i < n; i++) {
-		if (*held && in[i] != '\n')
-			out[used++] = '\r';
-		*held = in[i] == '\r';
-		if (!*held)
-			out[used++] = in[i];
-	}
-	return used;
-}
-
-/* 0 or -1 with errno; EBADMSG: the queue file ends too early. */
-static int copy_message(const struct letter *l, int to)
-{
-	static char in[CHUNK], out[CHUNK + 1];
-	off_t at = l->at, end = l->at + l->size;
-	bool held = false;
-
-	while (at < end) {
-		size_t want = end - at < CHUNK ? (size_t)(end - at) : CHUNK;
-		ssize_t n = file_pread(l->fd, in, want, at);
-
-		if (n == -1)
-			return -1;
-		if ((size_t)n < want) {
-			errno = EBADMSG;
-			return -1;
-		}
-		if (file_write(to, out, to_lf(in, want, out, &held)) == -1)
-			return -1;
-		at += n;
-	}
-	return held ? file_write(to, "\r", 1) : 0;
-}
-
-static int write_file(const struct letter *l, int to)
-{
-	int r = file_write(to, l->trace.p, l->trace.n);
-
-	if (r == 0)
-		r = copy_message(l, to);
-	return r == 0 ? file_sys.fdatasync(to) : -1;
-}
-
-/* ---- names of files */
-
-/* What a name may not hold is written as the Maildir convention has it: / is \057, : is \072. */
-static void add_name(struct buf *b, const char *text, size_t max)
-{
-	size_t end = b->n + max;
-
-	for (; *text && b->n + 4 <= end; text++) {
-		if (*text == '/')
-			buf_puts(b, "\\057");
-		else if (*text == ':')
-			buf_puts(b, "\\072");
-		else
-			buf_char(b, ascii_print(*text) && *text != ' ' ? *text : '_');
-	}
-}
-
-/* time.MusecPpidQn_id.hostname */
-static bool unique_name(const char *id, char name[NAME_ROOM])
-{
-	static unsigned long count;
-	struct buf b = { .max = NAME_ROOM - 1 };
-	struct timespec now;
-	bool ok;
-
-	clock_gettime(CLOCK_REALTIME, &now);
-	buf_printf(&b, "%lld.M%ldP%ldQ%lu_", (long long)now.tv_sec, now.tv_nsec / 1000, (long)getpid(), ++count);
-	add_name(&b, id, 2 * ID_MAX);
-	buf_char(&b, '.');
-	add_name(&b, config.hostname, 120);
-	ok = !b.bad && str_copy(name, NAME_ROOM, buf_view(&b));
-	buf_free(&b);
-	return ok;
-}
-
-/* A new file in tmp. -1 with errno. */
-static int create_file(int tmp, const char *id, char name[NAME_ROOM])
-{
-	int fd = -1;
-
-	errno = ENOMEM;
-	for (int i = 0; i < NAME_TRIES && unique_name(id, name); i++) {
-		fd = file_sys.open(tmp, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_WRONLY, 0600);
-		if (fd != -1 || errno != EEXIST)
-			break;
-	}
-	return fd;
-}
-
-/* Out of tmp into new, under the same name unless that is taken: nothing is ever replaced. */
-static int publish(int tmp, int new, const char *name, const char *id, char final[NAME_ROOM])
-{
-	str_copy(final, NAME_ROOM, str_of(name));
-	for (int i = 0; i < NAME_TRIES; i++) {
-		if (file_sys.rename(tmp, name, new, final) == 0)
-			return 0;
-		if (errno != EEXIST || !unique_name(id, final))
-			return -1;
-	}
-	return -1;
-}
-
-/* ---- one delivery */
-
-/* Into a mailbox whose parts are open. NULL, or the step that failed, with errno. */
-static const char *store(const struct letter *l, int tmp, int new)
-{
-	char name[NAME_ROOM], final[NAME_ROOM];
-	const char *step = "creating a file in tmp";
-	int to = create_file(tmp, l->id, name), saved;
-
-	if (to == -1)
-		return step;
-	step = "writing the message";
-	if (write_file(l, to) == -1)
-		goto fail;
-	saved = to;
-	to = -1;
-	if (close(saved) == -1)
-		goto fail;
-	step = "moving the message into new";
-	if (publish(tmp, new, name, l->id, final) == -1)
-		goto fail;
-	step = "making new durable";
-	if (file_sys.fsync(new) == 0)
-		return NULL;
-	saved = errno;
-	file_sys.unlink(new, final);    /* it will be delivered again; a reader may have been quicker */
-	errno = saved;
-	return step;
-fail:
-	saved = errno;
-	if (to != -1)
-		close(to);
-	file_sys.unlink(tmp, name);
-	errno = saved;
-	return step;
-}
-
-const char *maildir_put(int dir, const struct letter *l)
-{
-	static const char *const steps[] = { "opening tmp", "opening new", "opening cur" }, *const parts[] = { "tmp", "new", "cur" };
-	int part[] = { -1, -1, -1 }, saved;
-	const char *step = NULL;
-
-	for (size_t i = 0; i < 3 && !step; i++)
-		if ((part[i] = open_part(dir, parts[i])) == -1)
-			step = steps[i];
-	if (!step)
-		step = store(l, part[0], part[1]);
-	saved = errno;
-	for (size_t i = 0; i < 3; i++)
-		if (part[i] != -1)
-			close(part[i]);
-	errno = saved;
-	return step;
-}
-
-/* Mail that was judged says so in its first field. Its mailbox remembers who it was from, and what was refused of it before need be kept
- * no longer. None of this is a reason not to deliver it. */
-static void remember(int mailbox, struct str header)
-{
-	static struct reason r;
-	char key[REJECT_KEY + 1];
-	struct buf line = { 0 };
-	struct str rest = header;
-	struct field f;
-
-	if (!config.folders || !header_next(&rest, &f) || !str_eq(f.name, STR(REASON_FIELD)) || !reason_parse(f.value, &r))
-		return;
-	history_add(&line, (int64_t)time(NULL), r.id, r.reason, &r.who);
-	memory_add(mailbox, buf_view(&line));
-	buf_free(&line);
-	if (reject_key(header, key))
-		reject_forget(mailbox, config.folders, key);
-}
-
-static void deliver_to(const struct request *q, int fd, int mailbox, struct reply *r)
-{
-	const char *who = q->postmaster ? "postmaster" : q->user, *step = "reading the message";
-	struct buf header = { .max = HEADER_ROOM + 1 }, trace = { .max = 4096 };
-
-	int got = read_header(q, fd, &header);
-
-	if (got == 0 && names_recipient(buf_view(&header), q->delivered_to)) {
-		reply_set(r, 554, "5.4.6", "mail for %s goes in a circle: it has been delivered there before", q->delivered_to);
-		goto out;
-	}
-	add_field(&trace, "Return-Path: <", q->sender, ">\n");
-	add_field(&trace, "Delivered-To: ", q->delivered_to, "\n");
-	if (trace.bad)
-		errno = ENOMEM;
-	else if (got == 0)
-		step = maildir_put(mailbox, &(struct letter){ .id = q->id, .trace = buf_view(&trace), .fd = fd, .at = q->at, .size = q->size });
-	if (step) {
-		set_trouble(r, who, step);
-		goto out;
-	}
-	reply_set(r, 250, "2.1.5", "delivered to the mailbox of %s", who);
-	remember(mailbox, buf_view(&header));
-out:
-	buf_free(&header);
-	buf_free(&trace);
-}
-
-static void deliver(const struct request *q, int fd, struct reply *r)
-{
-	char path[PATH_ROOM];
-	int mailbox;
-
-	switch (open_mailbox(q, path, &mailbox, r)) {
-	case MAILBOX_FOUND:
-		deliver_to(q, fd, mailbox, r);
-		close(mailbox);
-		return;
-	case MAILBOX_MISSING:
-		reply_set(r, 550, "5.1.1", "there is no mailbox %s here", q->user);
-		return;
-	case MAILBOX_NO_STORE:
-	case MAILBOX_TROUBLE:
-		return;
-	}
-}
-
-/* parent: who must mark the result; it is looked for after the lock is taken (see the header). 0: ourselves. */
-static bool deliver_locked(const struct request *q, int fd, pid_t parent, struct reply *r)
-{
-	if (flock(fd, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK) {
-		reply_set(r, 451, "4.3.0", "another process is delivering this message");
-		return true;
-	}
-	if (parent && getppid() != parent)
-		return false;
-	deliver(q, fd, r);
-	flock(fd, LOCK_UN);
-	return true;
-}
-
-static void answer_question(const struct request *q, struct answer *a)
-{
-	int mailbox;
-
-	switch (open_mailbox(q, a->path, &mailbox, &a->reply)) {
-	case MAILBOX_FOUND:
-		close(mailbox);
-		a->outcome = FOUND;
-		return;
-	case MAILBOX_MISSING:
-		a->outcome = NO_NAME;
-		return;
-	case MAILBOX_NO_STORE:
-	case MAILBOX_TROUBLE:
-		a->outcome = UNKNOWN;
-		return;
-	}
-}
-
-/* False: the parent is gone, nothing was done. */
-static bool work(const struct request *q, int fd, pid_t parent, struct answer *a)
-{
-	*a = (struct answer){ .ticket = q->ticket, .outcome = UNKNOWN };
-	if (q->kind == DELIVER)
-		return deliver_locked(q, fd, parent, &a->reply);
-	answer_question(q, a);
-	return true;
-}
-
-/* ======== the helper */
-
-/* A fork at run time inherits the queue's lock and every connection: none of it is ours to keep open. */
-static void close_all_but(int keep)
-{
-	int most = (int)sysconf(_SC_OPEN_MAX);
-
-	if ((keep <= 3 || close_range(3, (unsigned)keep - 1, 0) == 0) && close_range((unsigned)keep + 1, ~0u, 0) == 0)
-		return;
-	for (int fd = 3; fd < (most > 0 && most < 65536 ? most : 65536); fd++)
-		if (fd != keep)
-			close(fd);
-}
-
-static int helper_main(int socket, void *arg)
-{
-	pid_t parent = *(const pid_t *)arg;
-	struct request q;
-	struct answer a;
-
-	signal(SIGTERM, SIG_IGN);       /* sent to a whole service at once: we end with our socket, never within a delivery */
-	signal(SIGXFSZ, SIG_IGN);       /* EFBIG instead */
-	close_all_but(socket);
-	for (;;) {
-		size_t nfds = 1;
-		int fd = -1;
-		ssize_t n = child_receive(socket, &q, sizeof q, &fd, &nfds);
-		bool alive;
-
-		if (n != (ssize_t)sizeof q)
-			return n == 0 ? 0 : 1;
-		alive = work(&q, fd, parent, &a);
-		if (nfds)
-			close(fd);
-		if (!alive || child_reply(socket, &a, sizeof a) == -1)
-			return 0;
-	}
-}
-
-/* ======== the side of the loop */
 
 struct question {
-	struct question *next;
+	struct maildir_errand errand;
 	struct fact_ticket *ticket;
 	bool postmaster;
 	char user[LOCAL_MAX + 1];
 };
-/* A request that was sent: exactly one of the two. */
-struct slot {
-	uint64_t ticket;
-	struct maildir_job *job;
-	struct question *question;
+
+/* Children of users, so many at a time. */
+struct lane {
+	const unsigned most;
+	unsigned running;
+	struct list waiting;            /* workers */
+};
+static struct lane mailboxes = { .most = USERS_AT_ONCE }, commands = { .most = COMMANDS_AT_ONCE };
+
+/* A helper process, ours or a user's, and what waits for it. */
+struct worker {
+	struct map_node node;           /* key: user; ours is in no map */
+	struct node waiting;            /* in its lane */
+	char user[1 + LOCAL_MAX + 1];   /* "": ours; "|anna": hers for commands, which may take minutes */
+	struct child helper;
+	bool hello;                     /* a user's: he has been become */
+	struct maildir_errand *outstanding[OUTSTANDING];        /* sent, the oldest first: answers come in order */
+	size_t noutstanding;
+	struct errands questions, jobs;
+	struct task pump;
+	struct timer deadline, again;
+	msec hung_until;
 };
 
-static struct child helper;
+static struct maildir_config config;
+static struct worker own;
+static struct map users;
 static pid_t self;
-static struct slot outstanding[OUTSTANDING];            /* the oldest first: answers come in order */
-static size_t noutstanding;
-static struct maildir_job *jobs, **last_job = &jobs;    /* waiting to be sent */
-static struct question *questions, **last_question = &questions;
 static uint64_t last_ticket;
 static bool started;
 
-static void pump(struct task *);
-static void deadline_passed(struct timer *);
-static void try_again(struct timer *);
-static struct task pump_task = { .run = pump };
-static struct timer deadline = { .expired = deadline_passed };
-static struct timer again = { .expired = try_again };
+static void begin(struct maildir_errand *);
+
+/* ---- errands */
+
+static bool is_job(const struct maildir_errand *e) { return e->kind == WORK_DELIVER || e->kind == WORK_RUN; }
+static struct maildir_job *job_of(struct maildir_errand *e) { return owner_of(e, struct maildir_job, errand); }
+static struct question *question_of(struct maildir_errand *e) { return owner_of(e, struct question, errand); }
+
+static void append(struct errands *l, struct maildir_errand *e)
+{
+	e->next = NULL;
+	if (!l->first)
+		l->last = &l->first;
+	*l->last = e;
+	l->last = &e->next;
+}
+
+static void put_back(struct errands *l, struct maildir_errand *e)
+{
+	if (!l->first)
+		l->last = &e->next;
+	e->next = l->first;
+	l->first = e;
+}
+
+static struct maildir_errand *take(struct errands *l)
+{
+	struct maildir_errand *e = l->first;
+
+	if (e)
+		l->first = e->next;
+	return e;
+}
+
+/* Whose mailbox it is must be found out first. */
+static bool is_to_be_found(const struct maildir_errand *e)
+{
+	switch ((enum work_kind)e->kind) {
+	case WORK_DELIVER:
+		return !e->found && mailbox_in_homes(str_of(config.template));
+	case WORK_RUN:
+	case WORK_FORWARD:
+		return !e->found;
+	case WORK_ASK:
+	case WORK_OWNER:
+		break;
+	}
+	return false;
+}
+
+/* What somebody waits for at the other end of a session goes first, and so does what opens the way to a user's child. */
+static struct errands *queue_of(struct worker *w, const struct maildir_errand *e)
+{
+	return is_job(e) && !is_to_be_found(e) ? &w->jobs : &w->questions;
+}
+
+static bool anything_waits(const struct worker *w) { return w->questions.first || w->jobs.first; }
 
 /* ---- answers to those who asked */
 
-static void settle_job(struct maildir_job *job, const struct reply *r)
+/* a NULL: it cannot be found out. text: of WORK_FORWARD. */
+static void settle_question(struct question *q, const struct work_result *a, struct str text, const char *why)
 {
-	job->next = NULL;
-	job->done(job, r);
-}
-
-static void settle_question(struct question *q, enum outcome outcome, const char *path, const char *why)
-{
-	struct record record = { .data = str_of(path) };
-	struct fact f = { .outcome = outcome, .n = outcome == FOUND, .record = &record,
+	enum outcome outcome = a ? a->outcome : UNKNOWN;
+	bool forward = q->errand.kind == WORK_FORWARD;
+	struct str path = str_of(a ? a->path : "");
+	struct record record[2] = { { .data = forward ? text : path }, { .data = forward ? path : STR("full") } };
+	struct fact f = { .outcome = outcome, .n = outcome != FOUND ? 0 : forward || a->full ? 2 : 1, .record = record,
 		.local_fault = outcome == UNKNOWN, .why = outcome == UNKNOWN ? why : NULL };
 	struct fact_ticket *ticket = q->ticket;
 
@@ -736,79 +146,96 @@ static void settle_question(struct question *q, enum outcome outcome, const char
 	fact_answer(ticket, &f);
 }
 
-static void settle(const struct slot *s, const struct answer *a)
+static void fail(struct maildir_errand *e, const char *why)
 {
-	if (s->job)
-		settle_job(s->job, &a->reply);
+	struct reply r;
+
+	reply_set(&r, 451, "4.3.0", "%s", why);
+	if (is_job(e))
+		job_of(e)->done(job_of(e), &r);
 	else
-		settle_question(s->question, a->outcome, a->path, a->reply.text);
+		settle_question(question_of(e), NULL, STR(""), why);
+}
+
+/* Of something whose owner was asked for. */
+static void found_out(struct maildir_errand *e, struct work_result *a)
+{
+	switch (a->outcome) {
+	case FOUND:
+		e->found = true;
+		str_copy(e->account, sizeof e->account, str_of(a->account));
+		begin(e);
+		return;
+	case NO_NAME:
+	case NO_DATA:
+		reply_set(&a->reply, 550, "5.1.1", "there is no user of that name here");
+		break;
+	case UNKNOWN:
+		break;
+	}
+	if (is_job(e))
+		job_of(e)->done(job_of(e), &a->reply);
+	else
+		settle_question(question_of(e), a, STR(""), a->reply.text);
+}
+
+static void settle(struct maildir_errand *e, struct work_result *a, struct str text)
+{
+	if (is_to_be_found(e))
+		found_out(e, a);
+	else if (!is_job(e))
+		settle_question(question_of(e), a, text, a->reply.text);
+	else
+		job_of(e)->done(job_of(e), &a->reply);
 }
 
 /* Everything that was sent to the helper is answered as a failure that may pass. */
-static void fail_outstanding(const char *oldest, const char *others)
+static void fail_outstanding(struct worker *w, const char *oldest, const char *others)
 {
-	struct slot failed[OUTSTANDING];
-	size_t n = noutstanding;
+	struct maildir_errand *failed[OUTSTANDING];
+	size_t n = w->noutstanding;
 
-	memcpy(failed, outstanding, n * sizeof failed[0]);
-	noutstanding = 0;
-	timer_stop(&deadline);
-	for (size_t i = 0; i < n; i++) {
-		struct answer a = { .outcome = UNKNOWN };
-
-		reply_set(&a.reply, 451, "4.3.0", "%s", i ? others : oldest);
-		settle(&failed[i], &a);
-	}
+	memcpy(failed, w->outstanding, n * sizeof failed[0]);
+	w->noutstanding = 0;
+	timer_stop(&w->deadline);
+	for (size_t i = 0; i < n; i++)
+		fail(failed[i], i ? others : oldest);
 }
 
-static unsigned deadline_s(void)
+/* Nobody is left waiting for a helper that cannot be had. */
+static void fail_waiting(struct worker *w, const char *why)
 {
+	struct errands jobs = w->jobs, questions = w->questions;
+	struct maildir_errand *e;
+
+	w->jobs = w->questions = (struct errands){ 0 };
+	while ((e = take(&questions)))
+		fail(e, why);
+	while ((e = take(&jobs)))
+		fail(e, why);
+}
+
+static bool is_for_commands(const struct worker *w) { return w->user[0] == '|'; }
+static struct lane *lane_of(const struct worker *w) { return is_for_commands(w) ? &commands : &mailboxes; }
+
+/* A command that does not end is given up by its child first, who can tell what it has said. */
+static unsigned deadline_s(const struct worker *w)
+{
+	if (is_for_commands(w))
+		return 10 + (config.command_s ? config.command_s : COMMAND_S);
 	return config.deadline_s ? config.deadline_s : DEADLINE_S;
 }
 
 /* The clock of a request starts when it becomes the oldest: that is when the helper turns to it. */
-static void watch_oldest(void)
+static void watch_oldest(struct worker *w)
 {
-	if (noutstanding)
-		timer_set(&deadline, (msec)deadline_s() * 1000);
+	if (w->noutstanding)
+		timer_set(&w->deadline, (msec)deadline_s(w) * 1000);
 	else
-		timer_stop(&deadline);
+		timer_stop(&w->deadline);
 }
 
 /* ---- sending */
-
-static struct maildir_job *take_job(void)
-{
-	struct maildir_job *job = jobs;
-
-	if (job && !(jobs = job->next))
-		last_job = &jobs;
-	return job;
-}
-
-static struct question *take_question(void)
-{
-	struct question *q = questions;
-
-	if (q && !(questions = q->next))
-		last_question = &questions;
-	return q;
-}
-
-static void put_back(const struct slot *s)
-{
-	if (s->job) {
-		s->job->next = jobs;
-		if (!jobs)
-			last_job = &s->job->next;
-		jobs = s->job;
-	} else {
-		s->question->next = questions;
-		if (!questions)
-			last_question = &s->question->next;
-		questions = s->question;
-	}
-}
 
 /* The mailbox's name; a tag may hold what no such name can (anna+bob=example.org), and then is left out. */
 static bool name_of(struct str local, char user[LOCAL_MAX + 1])
@@ -825,6 +252,8 @@ static bool name_of(struct str local, char user[LOCAL_MAX + 1])
 	return ok;
 }
 
+static bool is_postmaster(const char *user) { return !strcmp(user, "postmaster"); }
+
 /* "bob@example.org": the mailbox's name, so that all spellings of an address are one recipient to the loop check. */
 static bool print_delivered_to(const struct addr *to, const char *user, char out[ADDRESS_ROOM])
 {
@@ -840,10 +269,49 @@ static bool print_delivered_to(const struct addr *to, const char *user, char out
 	return true;
 }
 
-/* False: it needs no helper, r says the result. */
-static bool request_delivery(struct maildir_job *job, struct request *q, struct reply *r)
+/* Whom a command's message is for: as the sender has written, else what we know of it. */
+static bool print_recipient(const struct maildir_job *job, const char *command, char out[ADDRESS_ROOM])
 {
-	*q = (struct request){ .kind = DELIVER, .at = job->at, .size = job->size, .own = job->own };
+	struct str type, address = job->original, name = str_of(command), base;
+	struct buf text = { .max = ADDRESS_ROOM - 1 };
+	bool ok;
+
+	if (str_cut(&address, ';', &type) && str_eq_nocase(type, STR("rfc822")) && xtext_decode(&text, address)) {
+		ok = true;
+	} else {
+		buf_clear(&text);
+		str_cut_last(&name, '|', &base);
+		buf_str(&text, str_from(base, base.n && base.p[0] == '~'));
+		ok = memchr(text.p, '@', text.n) || buf_printf(&text, "@%s", config.hostname);
+	}
+	ok = ok && !text.bad && str_copy(out, ADDRESS_ROOM, buf_view(&text));
+	buf_free(&text);
+	return ok;
+}
+
+static bool request_command(const struct maildir_job *job, struct work *q, struct reply *r)
+{
+	struct buf plain = { .max = LOCAL_MAX };
+	bool ok = addr_local_unquoted(&plain, job->to) && memchr(plain.p, '|', plain.n) && str_copy(q->command, sizeof q->command, buf_view(&plain));
+
+	buf_free(&plain);
+	q->kind = is_to_be_found(&job->errand) ? WORK_OWNER : WORK_RUN;
+	if (ok && config.pipes && print_recipient(job, q->command, q->recipient) && str_copy(q->sender, sizeof q->sender, job->sender)
+	    && str_copy(q->id, sizeof q->id, str_of(job->id)))
+		return true;
+	if (!config.pipes)
+		reply_set(r, 451, "4.3.5", "commands are not run here any more: set pipes = yes, or drop the message");
+	else
+		reply_set(r, 554, "5.1.3", "that is no command's address, or one that is too long");
+	return false;
+}
+
+/* False: it needs no helper, r says the result. */
+static bool request_delivery(const struct maildir_job *job, struct work *q, struct reply *r)
+{
+	*q = (struct work){ .kind = is_to_be_found(&job->errand) ? WORK_ASK : WORK_DELIVER, .at = job->at, .size = job->size, .own = job->own };
+	if (job->errand.kind == WORK_RUN)
+		return request_command(job, q, r);
 	if (!name_of(job->to->local, q->user)) {
 		reply_set(r, 550, "5.1.1", "there is no mailbox of that name here");
 		return false;
@@ -857,71 +325,90 @@ static bool request_delivery(struct maildir_job *job, struct request *q, struct 
 	return true;
 }
 
-static void request_answer(const struct question *question, struct request *q)
+static void request_answer(const struct question *question, struct work *q)
 {
-	*q = (struct request){ .kind = ASK, .postmaster = question->postmaster };
+	const struct maildir_errand *e = &question->errand;
+
+	*q = (struct work){ .kind = is_to_be_found(e) ? WORK_ASK : (enum work_kind)e->kind, .postmaster = question->postmaster };
 	str_copy(q->user, sizeof q->user, str_of(question->user));
 }
 
-/* The next request, questions first: an SMTP client waits for them. False: none, or it was settled without a request. */
-static bool next_request(struct slot *s, struct request *q)
+/* The next request. NULL: none, or it was settled without one. */
+static struct maildir_errand *next_request(struct worker *w, struct work *q)
 {
+	struct maildir_errand *e = take(&w->questions);
 	struct reply r;
 
-	*s = (struct slot){ .question = take_question() };
-	if (s->question) {
-		request_answer(s->question, q);
-	} else if ((s->job = take_job())) {
-		if (!request_delivery(s->job, q, &r)) {
-			settle_job(s->job, &r);
-			return false;
-		}
-		s->job->ticket = last_ticket + 1;
-	} else {
-		return false;
+	if (!e && !(e = take(&w->jobs)))
+		return NULL;
+	if (!is_job(e)) {
+		request_answer(question_of(e), q);
+	} else if (!request_delivery(job_of(e), q, &r)) {
+		job_of(e)->done(job_of(e), &r);
+		return NULL;
 	}
-	q->ticket = s->ticket = ++last_ticket;
-	return true;
+	q->ticket = e->ticket = ++last_ticket;
+	return e;
 }
 
-/* False: the request could not be sent now and waits again. */
-static bool send_request(const struct slot *s, const struct request *q)
+/* A user's child can read the message, and not write to it; and its lock is one of its own. */
+static int message_for(const struct worker *w, const struct maildir_job *job)
 {
-	if (child_send(&helper, q, sizeof *q, s->job ? &s->job->fd : NULL, s->job ? 1 : 0) == -1)
+	char path[40];
+
+	if (w == &own)
+		return job->fd;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", job->fd);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+/* False with errno: the request could not be sent now. */
+static bool send_request(struct worker *w, struct maildir_errand *e, const struct work *q)
+{
+	bool with = q->kind == WORK_DELIVER || q->kind == WORK_RUN;
+	int fd = with ? message_for(w, job_of(e)) : -1, r = -1, saved;
+
+	if (!with || fd != -1)
+		r = child_send(&w->helper, q, sizeof *q, &fd, with ? 1 : 0);
+	saved = errno;
+	if (fd != -1 && w != &own)
+		close(fd);
+	errno = saved;
+	if (r == -1)
 		return false;
-	outstanding[noutstanding++] = *s;
-	if (noutstanding == 1)
-		watch_oldest();
+	w->outstanding[w->noutstanding++] = e;
+	if (w->noutstanding == 1)
+		watch_oldest(w);
 	return true;
 }
 
 /* What cannot be sent though nothing is on its way will not be sendable by waiting for an answer. */
-static void cannot_send(const struct slot *s)
+static void cannot_send(struct worker *w, struct maildir_errand *e)
 {
-	if (errno == EBADF || errno == EINVAL || errno == EMSGSIZE) {
-		struct answer a = { .outcome = UNKNOWN };
+	char why[160];
 
-		reply_set(&a.reply, 451, "4.3.0", "the message could not be handed to delivery: %s", strerror(errno));
-		settle(s, &a);
-		task_post(&pump_task);
+	if (errno == EBADF || errno == EINVAL || errno == EMSGSIZE || errno == ENOENT || errno == EACCES) {
+		snprintf(why, sizeof why, "the message could not be handed to delivery: %s", strerror(errno));
+		fail(e, why);
+		task_post(&w->pump);
 		return;
 	}
-	put_back(s);
-	if (!noutstanding)
-		timer_set(&again, RETRY_MS);
+	put_back(queue_of(w, e), e);
+	if (!w->noutstanding)
+		timer_set(&w->again, RETRY_MS);
 }
 
-static void pump_helper(void)
+static void send_requests(struct worker *w)
 {
-	struct request q;
-	struct slot s;
+	struct maildir_errand *e;
+	struct work q;
 
-	while (helper.pid && noutstanding < OUTSTANDING && (questions || jobs)) {
-		if (!next_request(&s, &q))
+	while (w->helper.pid && w->noutstanding < OUTSTANDING && anything_waits(w)) {
+		if (!(e = next_request(w, &q)))
 			continue;
-		if (send_request(&s, &q))
+		if (send_request(w, e, &q))
 			continue;
-		cannot_send(&s);
+		cannot_send(w, e);
 		return;
 	}
 }
@@ -929,114 +416,302 @@ static void pump_helper(void)
 /* One piece of work a turn: the loop goes on between two messages. */
 static void pump_inline(void)
 {
-	struct request q;
-	struct answer a;
-	struct slot s;
+	struct maildir_errand *e;
+	struct buf text = { 0 };
+	struct work_result a;
+	struct work q;
 
-	if (next_request(&s, &q)) {
-		work(&q, s.job ? s.job->fd : -1, 0, &a);
-		settle(&s, &a);
+	if ((e = next_request(&own, &q))) {
+		mailbox_work(&q, q.kind == WORK_DELIVER ? job_of(e)->fd : -1, NULL, &a, &text);
+		settle(e, &a, buf_view(&text));
+		buf_free(&text);
 	}
-	if (questions || jobs)
-		task_post(&pump_task);
+	if (anything_waits(&own))
+		task_post(&own.pump);
 }
 
-static void pump(struct task *t)
+static void pump_own(struct task *t)
 {
 	(void)t;
 	if (config.inline_work)
 		pump_inline();
 	else
-		pump_helper();
+		send_requests(&own);
 }
 
-/* ---- the helper's life */
+/* ---- answers of a helper */
 
-static void answered(struct child *c, const void *data, size_t n, int *fds, size_t nfds)
+static void answered(struct worker *w, const void *data, size_t n)
 {
-	struct slot oldest = outstanding[0];
-	struct answer a;
+	struct maildir_errand *oldest = w->outstanding[0];
+	struct work_result a;
 
-	for (size_t i = 0; i < nfds; i++)
-		close(fds[i]);
-	if (n != sizeof a || !noutstanding)
+	if (n < sizeof a || !w->noutstanding)
 		return;
 	memcpy(&a, data, sizeof a);
-	if (a.ticket != oldest.ticket) {
-		log_event(LOG_ERROR, "helper-out-of-step", LF(L_TEXT("name", c->name)));
+	if (a.text_n != n - sizeof a)
+		return;
+	if (a.ticket != oldest->ticket) {
+		log_event(LOG_ERROR, "helper-out-of-step", LF(L_TEXT("name", w->helper.name)));
 		return;                 /* the deadline settles what is left */
 	}
-	noutstanding--;
-	memmove(outstanding, outstanding + 1, noutstanding * sizeof outstanding[0]);
-	watch_oldest();
-	settle(&oldest, &a);
-	if (questions || jobs)
-		task_post(&pump_task);
+	w->noutstanding--;
+	memmove(w->outstanding, w->outstanding + 1, w->noutstanding * sizeof w->outstanding[0]);
+	watch_oldest(w);
+	settle(oldest, &a, (struct str){ (const char *)data + sizeof a, a.text_n });
+	task_post(&w->pump);
 }
 
-static void helper_gone(struct child *c)
+static void close_all(const int *fds, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		close(fds[i]);
+}
+
+/* ---- our helper's life */
+
+static bool parent_is_there(void) { return getppid() == self; }
+
+static int own_main(int socket, void *arg)
+{
+	(void)arg;
+	return mailbox_serve(socket, parent_is_there);
+}
+
+static void own_answered(struct child *c, const void *data, size_t n, int *fds, size_t nfds)
 {
 	(void)c;
-	timer_set(&again, RESTART_MS);
-	fail_outstanding("the delivery process ended unexpectedly", "the delivery process ended unexpectedly");
+	close_all(fds, nfds);
+	answered(&own, data, n);
 }
 
-static bool start_helper(void)
+static void own_gone(struct child *c)
 {
-	helper = (struct child){ .name = "maildir", .message = answered, .gone = helper_gone };
+	(void)c;
+	timer_set(&own.again, RESTART_MS);
+	fail_outstanding(&own, "the delivery process ended unexpectedly", "the delivery process ended unexpectedly");
+}
+
+static bool start_own(void)
+{
+	own.helper = (struct child){ .name = "maildir", .message = own_answered, .gone = own_gone };
 	self = getpid();
-	return child_start(&helper, helper_main, &self) == 0;
+	return child_start(&own.helper, own_main, NULL) == 0;
 }
 
-/* Nobody is left waiting for a helper that cannot be had. */
-static void fail_waiting(const char *why)
+static void try_own_again(struct timer *t)
 {
-	struct maildir_job *job = jobs, *next;
-	struct question *q = questions, *following;
-	struct reply r;
-
-	jobs = NULL;
-	last_job = &jobs;
-	questions = NULL;
-	last_question = &questions;
-	reply_set(&r, 451, "4.3.0", "%s", why);
-	for (; job; job = next) {
-		next = job->next;
-		settle_job(job, &r);
-	}
-	for (; q; q = following) {
-		following = q->next;
-		settle_question(q, UNKNOWN, "", why);
-	}
-}
-
-static void try_again(struct timer *t)
-{
-	if (!helper.pid && !start_helper()) {
+	if (!own.helper.pid && !start_own()) {
 		log_text(LOG_ERROR, "helper-missing", "the delivery process cannot be started: %s", strerror(errno));
 		timer_set(t, 5 * RESTART_MS);
-		fail_waiting("the delivery process cannot be started");
+		fail_waiting(&own, "the delivery process cannot be started");
 		return;
 	}
-	task_post(&pump_task);
+	task_post(&own.pump);
 }
+
+/* ---- lives of users' children */
+
+static int user_socket;
+
+/* The program's end of the socket is closed when it has died, or has given us up. */
+static bool somebody_waits(void)
+{
+	struct pollfd p = { .fd = user_socket };
+
+	return poll(&p, 1, 0) != 1 || !(p.revents & (POLLHUP | POLLERR));
+}
+
+int maildir_user_main(int socket, const struct account *a)
+{
+	user_socket = socket;
+	mailbox_become(a);
+	return mailbox_serve(socket, somebody_waits);
+}
+
+static void user_ended(struct worker *w)
+{
+	struct node *next = list_shift(&lane_of(w)->waiting);
+
+	w->hello = false;
+	lane_of(w)->running--;
+	if (next)
+		task_post(&owner_of(next, struct worker, waiting)->pump);
+}
+
+static const char *account_of(const struct worker *w) { return w->user + is_for_commands(w); }
+
+static void end_user(struct worker *w)
+{
+	if (!w->helper.pid)
+		return;
+	child_stop(&w->helper);
+	user_ended(w);
+}
+
+/* The child says what became of it. False: it is no child to work with. */
+static bool greeted(struct worker *w, const void *data, size_t n)
+{
+	struct root_hello h;
+	char why[200];
+
+	if (n != sizeof h)
+		return true;
+	memcpy(&h, data, sizeof h);
+	w->hello = true;
+	if (h.status == ROOT_READY)
+		return true;
+	snprintf(why, sizeof why, "no delivery can be started as %s: %s", account_of(w), h.status == ROOT_NOBODY ? "there is no such account" :
+		h.status == ROOT_IS_ROOT ? "that is root" : strerror(h.error));
+	end_user(w);
+	fail_outstanding(w, why, why);
+	fail_waiting(w, why);
+	return false;
+}
+
+static void user_answered(struct child *c, const void *data, size_t n, int *fds, size_t nfds)
+{
+	struct worker *w = owner_of(c, struct worker, helper);
+
+	close_all(fds, nfds);
+	if (w->hello)
+		answered(w, data, n);
+	else if (!greeted(w, data, n))
+		task_post(&w->pump);
+}
+
+static void user_gone(struct child *c)
+{
+	struct worker *w = owner_of(c, struct worker, helper);
+	static const char why[] = "the user's delivery process ended, or could not be started";
+
+	user_ended(w);
+	fail_outstanding(w, why, why);
+	if (anything_waits(w))
+		timer_set(&w->again, RESTART_MS);
+	else
+		task_post(&w->pump);
+}
+
+/* False: not now. */
+static bool start_user(struct worker *w)
+{
+	struct lane *lane = lane_of(w);
+	char why[160];
+
+	if (lane->running >= lane->most) {
+		if (!list_holds(&w->waiting))
+			list_push(&lane->waiting, &w->waiting);
+		return false;
+	}
+	w->helper = (struct child){ .name = "user", .message = user_answered, .gone = user_gone };
+	if (root_child(&w->helper, account_of(w)) == 0) {
+		lane->running++;
+		return true;
+	}
+	if (errno == EAGAIN) {
+		timer_set(&w->again, RETRY_MS);
+		return false;
+	}
+	snprintf(why, sizeof why, "no delivery can be started as %s: %s", account_of(w), root_in_force() ? strerror(errno) :
+		"the process that starts them has ended. Start the server again");
+	fail_waiting(w, why);
+	return false;
+}
+
+static void forget_user(struct worker *w)
+{
+	end_user(w);
+	timer_stop(&w->deadline);
+	timer_stop(&w->again);
+	task_cancel(&w->pump);
+	list_remove(&lane_of(w)->waiting, &w->waiting);
+	map_remove(&users, &w->node);
+	free(w);
+}
+
+static void pump_user(struct task *t)
+{
+	struct worker *w = owner_of(t, struct worker, pump);
+
+	if (w->hung_until > loop_now()) {
+		fail_waiting(w, "the user's home did not answer a few minutes ago; it is tried again later");
+		timer_set(&w->again, w->hung_until - loop_now());
+		return;
+	}
+	if (anything_waits(w) && !w->helper.pid && !timer_armed(&w->again))
+		start_user(w);
+	send_requests(w);
+	if (!w->noutstanding && !anything_waits(w))
+		forget_user(w);
+}
+
+static void try_user_again(struct timer *t) { task_post(&owner_of(t, struct worker, again)->pump); }
+
+/* ---- workers */
 
 static void deadline_passed(struct timer *t)
 {
-	char oldest[80], others[80];
+	struct worker *w = owner_of(t, struct worker, deadline);
+	char oldest[100], others[100];
 
-	(void)t;
-	snprintf(oldest, sizeof oldest, "delivery to the mailbox took more than %u s", deadline_s());
-	snprintf(others, sizeof others, "the delivery before this one took more than %u s", deadline_s());
-	log_text(LOG_WARN, "delivery-hangs", "%s: its process is killed and started anew", oldest);
-	child_stop(&helper);
-	timer_set(&again, 0);
-	fail_outstanding(oldest, others);
+	snprintf(oldest, sizeof oldest, "%s took more than %u s", is_for_commands(w) ? "the command" : "delivery to the mailbox", deadline_s(w));
+	snprintf(others, sizeof others, "the delivery before this one took more than %u s", deadline_s(w));
+	log_text(LOG_WARN, "delivery-hangs", "%s%s%s: its process is killed and started anew", oldest, w == &own ? "" : ", as ", account_of(w));
+	if (w == &own) {
+		child_stop(&w->helper);
+		timer_set(&w->again, 0);
+	} else {
+		end_user(w);
+		w->hung_until = is_for_commands(w) ? 0 : loop_now() + HUNG_MS;
+		task_post(&w->pump);
+	}
+	fail_outstanding(w, oldest, others);
+}
+
+static void init_worker(struct worker *w, const char *user)
+{
+	*w = (struct worker){ .deadline = { .expired = deadline_passed } };
+	str_copy(w->user, sizeof w->user, str_of(user));
+	w->pump.run = *user ? pump_user : pump_own;
+	w->again.expired = *user ? try_user_again : try_own_again;
+}
+
+/* NULL: no memory. */
+static struct worker *worker_of(const struct maildir_errand *e)
+{
+	char user[sizeof own.user];
+	struct map_node *x;
+	struct worker *w;
+
+	if (!*e->account)
+		return &own;
+	snprintf(user, sizeof user, "%s%s", e->kind == WORK_RUN ? "|" : "", e->account);
+	if ((x = map_get(&users, str_of(user))))
+		return owner_of(x, struct worker, node);
+	if (!(w = malloc(sizeof *w)))
+		return NULL;
+	init_worker(w, user);
+	if (map_put(&users, &w->node, str_of(w->user)))
+		return w;
+	free(w);
+	return NULL;
+}
+
+/* Its worker answers, later. */
+static void begin(struct maildir_errand *e)
+{
+	struct worker *w = worker_of(e);
+
+	if (!w) {
+		fail(e, "out of memory here");
+		return;
+	}
+	append(queue_of(w, e), e);
+	task_post(&w->pump);
 }
 
 /* ---- what the program calls */
-
-enum kept { KEEP_TEMPLATE, KEEP_POSTMASTER, KEEP_FALLBACK, KEEP_HOSTNAME, KEPT };
 
 static const char *check_template(const char *template)
 {
@@ -1044,27 +719,32 @@ static const char *check_template(const char *template)
 
 	if (!template || !*template)
 		return "no path for mailboxes is given";
-	if (!strstr(template, "{user}"))
-		return "the path for mailboxes must hold {user}";
-	if (!maildir_path(str_of(template), "a", path, sizeof path - LOCAL_MAX))
-		return "the path for mailboxes is too long, or holds a brace that is not {user}";
+	if (!strstr(template, "{user}") && !mailbox_in_homes(str_of(template)))
+		return "the path for mailboxes must hold {user}, or begin with ~/";
+	if (!mailbox_fill(str_of(template), "a", "/home/a", path, sizeof path - LOCAL_MAX))
+		return "the path for mailboxes is too long, or holds a brace that is neither {user} nor {home}";
+	if (mailbox_in_homes(str_of(template)) && (strncmp(path, "/home/a/", 8) != 0 || !path[8]))
+		return "the path for mailboxes must go on behind the home: ~/Maildir/";
 	return NULL;
 }
+
+enum kept { KEEP_TEMPLATE, KEEP_POSTMASTER, KEEP_FALLBACK, KEEP_HOSTNAME, KEEP_PIPE_USER, KEEP_ALIASES, KEEP_VIRTUAL, KEPT };
 
 /* A helper may be forked when whoever has set this is long gone. What is too long here is too long for a path, too. */
 static const char *keep(enum kept which, const char *text)
 {
 	static char kept[KEPT][PATH_ROOM];
 
+	if (text == kept[which])
+		return text;            /* configured again */
 	return text && str_copy(kept[which], PATH_ROOM, str_of(text)) ? kept[which] : NULL;
 }
 
-const char *maildir_start(const struct maildir_config *c)
+const char *maildir_configure(const struct maildir_config *c)
 {
 	char user[LOCAL_MAX + 1];
 	const char *wrong = check_template(c->template);
 
-	assert(!started);
 	if (wrong)
 		return wrong;
 	if (c->postmaster && !maildir_user(str_of(c->postmaster), user))
@@ -1074,37 +754,70 @@ const char *maildir_start(const struct maildir_config *c)
 	config.postmaster = keep(KEEP_POSTMASTER, c->postmaster);
 	config.fallback = keep(KEEP_FALLBACK, c->fallback);
 	config.hostname = keep(KEEP_HOSTNAME, c->hostname && *c->hostname ? c->hostname : "localhost");
-	if (!config.inline_work && !start_helper())
+	config.pipe_user = keep(KEEP_PIPE_USER, c->pipe_user);
+	config.aliases = keep(KEEP_ALIASES, c->aliases);
+	config.virtual = keep(KEEP_VIRTUAL, c->virtual);
+	mailbox_configure(&config);
+	return NULL;
+}
+
+const char *maildir_start(const struct maildir_config *c)
+{
+	const char *wrong;
+
+	assert(!started);
+	if ((wrong = maildir_configure(c)))
+		return wrong;
+	init_worker(&own, "");
+	list_init(&mailboxes.waiting);
+	list_init(&commands.waiting);
+	if (!config.inline_work && !start_own())
 		return "the delivery process cannot be started";
 	started = true;
 	return NULL;
 }
 
+/* Jobs get no answer. */
+static void abandon(struct worker *w)
+{
+	static const char why[] = "mail delivery is being stopped";
+	struct maildir_errand *e;
+
+	child_stop(&w->helper);
+	timer_stop(&w->deadline);
+	timer_stop(&w->again);
+	task_cancel(&w->pump);
+	for (size_t i = 0; i < w->noutstanding; i++)
+		if (!is_job(w->outstanding[i]))
+			fail(w->outstanding[i], why);
+	w->noutstanding = 0;
+	while ((e = take(&w->questions)))
+		if (!is_job(e))
+			fail(e, why);
+	w->jobs.first = NULL;
+}
+
 void maildir_stop(void)
 {
-	struct question *q;
+	struct map_node *x;
 
-	child_stop(&helper);
-	timer_stop(&deadline);
-	timer_stop(&again);
-	task_cancel(&pump_task);
-	for (size_t i = 0; i < noutstanding; i++)
-		if (outstanding[i].question)
-			settle_question(outstanding[i].question, UNKNOWN, "", "mail delivery is being stopped");
-	noutstanding = 0;
-	while ((q = take_question()))
-		settle_question(q, UNKNOWN, "", "mail delivery is being stopped");
-	jobs = NULL;
-	last_job = &jobs;
+	abandon(&own);
+	while ((x = map_next(&users, NULL))) {
+		struct worker *w = owner_of(x, struct worker, node);
+
+		abandon(w);
+		map_remove(&users, x);
+		free(w);
+	}
+	map_free(&users);
+	mailboxes.running = commands.running = 0;
 	started = false;
 }
 
 void maildir_deliver(struct maildir_job *job)
 {
-	job->next = NULL;
-	*last_job = job;
-	last_job = &job->next;
-	task_post(&pump_task);
+	job->errand = (struct maildir_errand){ .kind = job->command ? WORK_RUN : WORK_DELIVER };
+	begin(&job->errand);
 }
 
 static void ask(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
@@ -1115,7 +828,6 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 	char user[LOCAL_MAX + 1];
 
 	(void)source;
-	(void)kind;
 	if (!name_of(name, user)) {
 		fact_answer(ticket, &no_name);
 		return;
@@ -1125,12 +837,11 @@ static void ask(struct fact_source *source, enum fact_kind kind, struct str name
 		fact_answer(ticket, &not_now);
 		return;
 	}
+	q->errand.kind = kind == FACT_FORWARD ? WORK_FORWARD : WORK_ASK;
 	q->ticket = ticket;
 	q->postmaster = is_postmaster(user);
 	str_copy(q->user, sizeof q->user, str_of(user));
-	*last_question = q;
-	last_question = &q->next;
-	task_post(&pump_task);
+	begin(&q->errand);
 }
 
 struct fact_source *maildir_source(void)
@@ -1142,14 +853,11 @@ struct fact_source *maildir_source(void)
 
 int maildir_open(struct str local, bool *missing)
 {
-	struct request q = { .kind = ASK };
-	struct answer a;
-	int mailbox = -1;
+	struct work q = { .kind = WORK_ASK };
 
 	*missing = !name_of(local, q.user);
 	if (*missing)
 		return -1;
 	q.postmaster = is_postmaster(q.user);
-	*missing = open_mailbox(&q, a.path, &mailbox, &a.reply) == MAILBOX_MISSING;
-	return mailbox;
+	return mailbox_open(&q, missing);
 }

@@ -172,6 +172,17 @@ static void clean_birth(int socket)
 		signal(not_ours[i], SIG_IGN);
 }
 
+static int listen_to(struct child *c, int fd)
+{
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	c->io = (struct io){ .fd = fd, .ready = readable };
+	if (io_watch(&c->io, POLLIN) == 0)
+		return 0;
+	child_stop(c);
+	errno = ENOMEM;
+	return -1;
+}
+
 int child_start(struct child *c, int (*main)(int, void *), void *arg)
 {
 	int pair[2], saved;
@@ -195,14 +206,13 @@ int child_start(struct child *c, int (*main)(int, void *), void *arg)
 		_exit(main(3, arg));
 	}
 	close(pair[1]);
-	fcntl(pair[0], F_SETFL, fcntl(pair[0], F_GETFL) | O_NONBLOCK);
-	c->io = (struct io){ .fd = pair[0], .ready = readable };
-	if (io_watch(&c->io, POLLIN) == -1) {
-		child_stop(c);
-		errno = ENOMEM;
-		return -1;
-	}
-	return 0;
+	return listen_to(c, pair[0]);
+}
+
+int child_adopt(struct child *c, int fd)
+{
+	c->pid = -1;
+	return listen_to(c, fd);
 }
 
 int child_send(struct child *c, const void *data, size_t n, const int *fds, size_t nfds)
@@ -220,8 +230,10 @@ void child_stop(struct child *c)
 		return;
 	io_forget(&c->io);
 	close(c->io.fd);
-	kill(c->pid, SIGKILL);
-	reap(c->pid);
+	if (c->pid > 0) {
+		kill(c->pid, SIGKILL);
+		reap(c->pid);
+	}
 	c->pid = 0;
 }
 
@@ -233,4 +245,9 @@ ssize_t child_receive(int socket, void *data, size_t room, int *fds, size_t *nfd
 int child_reply(int socket, const void *data, size_t n)
 {
 	return transmit(socket, data, n, NULL, 0, 0);
+}
+
+int child_reply_with(int socket, const void *data, size_t n, const int *fds, size_t nfds)
+{
+	return transmit(socket, data, n, fds, nfds, 0);
 }

@@ -9,7 +9,7 @@
 enum { CHILD_FDS = 250, CHILD_MESSAGE = 65536 };                /* most descriptors and octets in one message; at least one octet */
 
 struct child {
-	pid_t pid;                                              /* 0: not running */
+	pid_t pid;                                              /* 0: not running; -1: adopted */
 	struct io io;
 	const char *name;                                       /* for the log */
 	/* A message came; fds (nfds of them) are the receiver's to close. May stop the child, not free it. */
@@ -21,6 +21,9 @@ struct child {
  * It must end when the socket does. It has no descriptor but the socket and 0, 1, 2: what it needs is sent to it; it does not log.
  * 0 or -1 with errno. */
 int child_start(struct child *, int (*main)(int socket, void *arg), void *arg);
+/* A child that somebody else has started and will end when we close fd, our end of the socket pair: taken, too when this fails. 0 or -1
+ * with errno. */
+int child_adopt(struct child *, int fd);
 /* One message with descriptors (copies go over; yours stay yours). 0 or -1 with errno (EAGAIN: its queue is full;
  * EMSGSIZE, EINVAL: more than a message holds, or nothing). */
 int child_send(struct child *, const void *, size_t n, const int *fds, size_t nfds);
@@ -30,6 +33,8 @@ void child_stop(struct child *);
 /* In the child. Octets received; 0 when the parent is gone; -1 with errno (EMSGSIZE: more came than there is room for;
  * EMFILE: the descriptors with it could not be taken). *nfds: room before, received after; those beyond it are closed. */
 ssize_t child_receive(int socket, void *, size_t room, int *fds, size_t *nfds);
-int child_reply(int socket, const void *, size_t n);            /* 0 or -1 with errno */
+/* 0 or -1 with errno. */
+int child_reply(int socket, const void *, size_t n);
+int child_reply_with(int socket, const void *, size_t n, const int *fds, size_t nfds);
 
 #endif

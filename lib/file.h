@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "lib/buf.h"
@@ -37,6 +38,10 @@ int file_write(int fd, const void *, size_t);
 int file_pwrite(int fd, const void *, size_t, off_t);
 /* Exactly n octets at `at` unless the file ends before. Octets read, or -1 with errno. */
 ssize_t file_pread(int fd, void *, size_t n, off_t at);
+/* Asked for a file by its path that we may not open ourselves (EACCES): a descriptor, or -1 with errno. NULL: nobody can be asked. */
+extern int (*file_closed)(const char *path);
+/* stat(), of a file that is closed to us as well. 0 or -1 with errno. */
+int file_stat(const char *path, struct stat *);
 /* Adds a whole small file to out (up to out->max). 0 or -1 with errno (EFBIG: too large) and out is as before. */
 int file_read_all(int dir, const char *name, struct buf *out);
 /* mkdir that is content when the directory is there already. 0 or -1 with errno. */

@@ -111,7 +111,7 @@ static struct stamp stamp_of(const char *path)
 	struct stat st;
 
 	memset(&s, 0, sizeof s);
-	if (stat(path, &st) == -1)
+	if (file_stat(path, &st) == -1)
 		return s;
 	s.dev = st.st_dev;
 	s.ino = st.st_ino;

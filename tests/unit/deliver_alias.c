@@ -112,7 +112,7 @@ static const char *put(const char *name, const char *text)
 static const char *expands(const char *address)
 {
 	static char out[4000];
-	struct expansion x = { .steps = &steps };
+	struct expansion x = { .steps = &steps, .forwards = true };
 	struct addr a = { str_of(address), STR("") };
 	size_t n = 0;
 
@@ -542,6 +542,110 @@ START_TEST(all_names_can_be_tried)
 }
 END_TEST
 
+/* ---- .forward files, and commands */
+
+static const struct {
+	const char *user, *text;        /* text NULL: it cannot be read */
+} forwards[] = {
+	{ "anna", "# mine\n\\anna, far@elsewhere.test\n\"|vacation -x, anna\"\n|second\n" }, { "ben", "ben" }, { "carl", "Carl+x, ben" }, { "eve", "mallory" },
+	{ "mallory", "eve" }, { "empty", "# nothing\n\n" }, { "wrong", "a b c\n" }, { "reads", ":include:/etc/passwd" }, { "hangs", NULL },
+	{ "root2", "root" }, { "file", "/var/mail/x" }, { "null", "/dev/null" }, { "out", "x@elsewhere.test" },
+};
+
+static void ask_forward(struct fact_source *s, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
+{
+	struct record record[2] = { { .data = STR("") }, { .data = STR("/home/.forward") } };
+	struct fact f = { .outcome = NO_DATA, .record = record };
+
+	(void)s;
+	(void)kind;
+	for (size_t i = 0; i < sizeof forwards / sizeof *forwards; i++)
+		if (str_eq(name, str_of(forwards[i].user))) {
+			record[0].data = str_of(forwards[i].text);
+			f.outcome = forwards[i].text ? FOUND : UNKNOWN;
+			f.n = forwards[i].text ? 2 : 0;
+			f.why = "no answer";
+		}
+	fact_answer(ticket, &f);
+}
+static struct fact_source homes = { ask_forward };
+
+static void check_ways(const char *const (*way)[2], size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		ck_assert_msg(!strcmp(expands(way[i][0]), way[i][1]), "%s: %s, not %s\n%s", way[i][0], expands(way[i][0]), way[i][1], buf_cstr(&steps));
+}
+
+START_TEST(a_forward_file_is_an_alias_of_its_user)
+{
+	static const char *const way[][2] = {
+		{ "anna@example.org", "anna@example.org far@elsewhere.test \"~anna|1\"@command.localhost \"~anna|2\"@command.localhost" },
+		{ "anna+x@example.org", "anna@example.org far@elsewhere.test \"~anna|1\"@command.localhost \"~anna|2\"@command.localhost" },
+		{ "ben@example.org", "ben@example.org" },
+		{ "carl@example.org", "carl+x@example.org ben@example.org" },
+		{ "eve@example.org", "554 5.4.6" },
+		{ "empty@example.org", "none" },
+		{ "wrong@example.org", "451 4.3.5" },
+		{ "reads@example.org", "451 4.3.5" },
+		{ "hangs@example.org", "451 4.3.0" },
+		{ "file@example.org", "451 4.3.5" },
+		{ "null@example.org", "discard" },
+		{ "root2@example.org", "554 5.4.6" },
+		{ "out@elsewhere.test", "none" },
+		{ "team@example.org", "owner-team@example.org: ben@example.org hangs@example.org wrong@example.org x@elsewhere.test" },
+		{ "mailbox@example.org", "out@example.org" },
+		{ "postmaster@example.org", "none" },
+	};
+
+	config.forward = config.commands = true;
+	begin();
+	facts_source(FACT_FORWARD, &homes);
+	ck_assert(aliases_take(aliases, STR("root: root2\nteam: ben, hangs, wrong, out\nowner-team: carl\nmailbox: \\out\n"), STR("")));
+	check_ways(way, sizeof way / sizeof *way);
+	config.forward = false;
+	begin();
+	ck_assert(aliases_take(aliases, STR(""), STR("")));
+	ck_assert_str_eq(expands("anna@example.org"), "none");
+	facts_source(FACT_FORWARD, NULL);
+}
+END_TEST
+
+START_TEST(commands_are_addresses_that_nobody_else_has)
+{
+	static const char *const way[][2] = {
+		{ "pipe@example.org", "\"pipe|1\"@command.localhost anna@example.org \"pipe|2\"@command.localhost" },
+		{ "pipe+x@example.net", "\"pipe|1\"@command.localhost anna@example.net \"pipe|2\"@command.localhost" },
+		{ "info@shop.test", "\"info@shop.test|1\"@command.localhost" },
+		{ "any@shop.test", "\"@shop.test|1\"@command.localhost" },
+		{ "listed@example.org", "451 4.3.5" },
+		{ "x@command.localhost", "550 5.1.1" },
+		{ "\"pipe|1\"@command.localhost", "550 5.1.1" },
+		{ "\"pipe|1\"@example.org", "none" },
+		{ "0123456789012345678901234567890123456789012345678901234567890@example.org", "451 4.3.5" },
+	};
+	char text[600];
+	struct route r;
+
+	config.commands = true;
+	begin();
+	put("list", "\"|prog\"\n");
+	snprintf(text, sizeof text, "pipe: \"|/bin/prog -a, b\", anna, |other\nlisted: :include:%s\n"
+		"0123456789012345678901234567890123456789012345678901234567890: |prog\n", in_dir("list"));
+	ck_assert_msg(aliases_take(aliases, str_of(text), STR("info@shop.test: |prog\n@shop.test: |prog\n")), "%s",
+		buf_cstr((struct buf *)(uintptr_t)aliases_errors(aliases)));
+	ck_assert_str_eq(buf_cstr((struct buf *)(uintptr_t)aliases_errors(aliases)), "");
+	check_ways(way, sizeof way / sizeof *way);
+	route_find(&routes, STR(COMMAND_DOMAIN), NULL, &r);
+	ck_assert_int_eq(r.kind, ROUTE_LOCAL);
+	config.commands = false;
+	begin();
+	ck_assert(aliases_take(aliases, STR("pipe: |prog\n"), STR("")));
+	ck_assert_str_eq(expands("pipe@example.org"), "451 4.3.5");
+	route_find(&routes, STR(COMMAND_DOMAIN), NULL, &r);
+	ck_assert_int_eq(r.kind, ROUTE_MX);
+}
+END_TEST
+
 Suite *deliver_alias_suite(void)
 {
 	Suite *s = suite_create("deliver_alias");
@@ -563,6 +667,8 @@ Suite *deliver_alias_suite(void)
 	tcase_add_test(c, with_a_file_that_was_never_right_nothing_is_known_of_any_name);
 	tcase_add_test(c, an_alias_for_more_than_the_most_is_refused);
 	tcase_add_test(c, all_names_can_be_tried);
+	tcase_add_test(c, a_forward_file_is_an_alias_of_its_user);
+	tcase_add_test(c, commands_are_addresses_that_nobody_else_has);
 	suite_add_tcase(s, c);
 	return s;
 }

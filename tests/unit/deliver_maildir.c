@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,11 +16,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lib/account.h"
 #include "lib/child.h"
 #include "lib/file.h"
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/root.h"
 
 Suite *deliver_maildir_suite(void);
 
@@ -150,7 +153,7 @@ static void trial_done(struct maildir_job *job, const struct reply *r)
 	ck_assert(!t->done);
 	t->done = true;
 	t->reply = *r;
-	in_order[order++ % 100] = (unsigned)job->ticket;
+	in_order[order++ % 100] = (unsigned)job->errand.ticket;
 }
 
 /* The message is the file's octets behind the first `at`. */
@@ -1057,6 +1060,84 @@ START_TEST(delivery_of_a_dead_parent_ends_under_its_lock_and_is_the_last)
 }
 END_TEST
 
+/* ---- homes: what only root can do is tried by root alone */
+
+static int hang_or_work(int socket, const struct account *a)
+{
+	while (!strcmp(a->name, "nobody"))
+		pause();
+	return maildir_user_main(socket, a);
+}
+
+static bool start_homes(void)
+{
+	static struct root_config r = { .main = hang_or_work };
+	struct maildir_config c = config_of(HELPER);
+
+	if (geteuid() != 0 || !getpwnam("nobody") || !getpwnam("daemon"))
+		return false;
+	c.template = "~/Maildir/";
+	c.users = true;
+	ck_assert_ptr_null(maildir_configure(&c));
+	ck_assert_int_eq(root_start(&r), 0);
+	ck_assert_ptr_null(maildir_start(&c));
+	return true;
+}
+
+START_TEST(a_home_that_hangs_costs_its_owner_alone)
+{
+	static struct trial t[4];
+	struct reply r;
+
+	loop_virtual_clock(1795424400);
+	if (!start_homes())
+		return;
+	begin_text(&t[0], "nobody", MESSAGE, strlen(MESSAGE));
+	begin(&t[1], "daemon", in_dir("message2"), 0);
+	r = finish(&t[1]);
+	ck_assert_str_eq(r.text, "the home of daemon is not there, or not his own");
+	expect(&r, 451, "4.3.5");
+	ck_assert(!t[0].done);
+	loop_advance(60000);
+	r = finish(&t[0]);
+	ck_assert_str_eq(r.text, "delivery to the mailbox took more than 60 s");
+	expect(&r, 451, "4.3.0");
+	begin(&t[2], "nobody", in_dir("message2"), 0);
+	r = finish(&t[2]);
+	ck_assert_str_eq(r.text, "the user's home did not answer a few minutes ago; it is tried again later");
+	loop_advance(300000);
+	begin(&t[3], "nobody", in_dir("message2"), 0);
+	for (int i = 0; i < 100; i++) {
+		loop_turn(0);
+		poll(NULL, 0, 1);
+	}
+	ck_assert(!t[3].done);
+	maildir_stop();
+	root_stop();
+	close(t[3].job.fd);
+}
+END_TEST
+
+START_TEST(accounts_of_root_and_unknown_ones_get_no_mail)
+{
+	struct reply r;
+
+	if (!start_homes())
+		return;
+	r = deliver_text("root", MESSAGE);
+	ck_assert_str_eq(r.text, "root is root, who gets no mail himself: an alias must say who reads it");
+	expect(&r, 451, "4.3.5");
+	r = deliver_text("root+x", MESSAGE);
+	expect(&r, 451, "4.3.5");
+	r = deliver_text("no-such-account", MESSAGE);
+	expect(&r, 550, "5.1.1");
+	root_stop();                    /* as if it had been killed */
+	r = deliver_text("daemon", MESSAGE);
+	expect(&r, 451, "4.3.0");
+	ck_assert_str_eq(r.text, "no delivery can be started as daemon: the process that starts them has ended. Start the server again");
+}
+END_TEST
+
 #define ROWS(table) ((int)(sizeof table / sizeof table[0]))
 
 Suite *deliver_maildir_suite(void)
@@ -1097,6 +1178,8 @@ Suite *deliver_maildir_suite(void)
 	tcase_add_test(work, helper_that_hangs_is_killed_at_the_deadline);
 	tcase_add_test(work, helper_that_dies_is_started_again);
 	tcase_add_test(work, delivery_of_a_dead_parent_ends_under_its_lock_and_is_the_last);
+	tcase_add_test(work, a_home_that_hangs_costs_its_owner_alone);
+	tcase_add_test(work, accounts_of_root_and_unknown_ones_get_no_mail);
 	suite_add_tcase(s, work);
 	return s;
 }

@@ -1,6 +1,6 @@
 /* The account that the program works as once it needs root no more (the setting `user`). */
-#ifndef CMD_ACCOUNT_H
-#define CMD_ACCOUNT_H
+#ifndef LIB_ACCOUNT_H
+#define LIB_ACCOUNT_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -10,10 +10,13 @@ struct account {
 	char name[64];
 	uid_t uid;
 	gid_t gid;
+	char home[512], shell[256];
 };
 
-/* NULL, or what is wrong with the name, with a remedy. */
+/* NULL, or what is wrong with the name, with a remedy; errno is 0 when that is how it is, and not that it could not be found out. */
 const char *account_find(const char *name, struct account *);
+/* The same for anybody: uid 0 may come out, and is no account to become. */
+const char *account_look_up(const char *name, struct account *);
 /* As root: when path is missing, makes the first missing directory of it (mode 0700) and gives it to the account, which then can
  * make the rest; unless what is above it is the account's already. 0 or -1 with errno. */
 int account_make_first(const struct account *, const char *path);

@@ -1,5 +1,5 @@
 /* Giving up root, and what root must do before. */
-#include "cmd/account.h"
+#include "lib/account.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,22 +14,34 @@
 
 #include "lib/str.h"
 
-const char *account_find(const char *name, struct account *out)
+const char *account_look_up(const char *name, struct account *out)
 {
 	struct passwd *pw;
 
+	*out = (struct account){ 0 };
 	errno = 0;
 	pw = getpwnam(name);
+	if (!pw && errno && errno != ENOENT && errno != ESRCH)
+		return "cannot be looked up now. Try again later, or look at /etc/nsswitch.conf.";
+	errno = 0;
 	if (!pw)
-		return errno ? "cannot be looked up now. Try again later, or look at /etc/nsswitch.conf." :
-			"is no account of this system. Make it (useradd --system NAME), or name another one.";
-	if (pw->pw_uid == 0)
-		return "is root: nothing would be given up. Name an account without rights.";
-	if (!str_copy(out->name, sizeof out->name, str_of(name)))
-		return "is too long a name.";
+		return "is no account of this system. Make it (useradd --system NAME), or name another one.";
 	out->uid = pw->pw_uid;
 	out->gid = pw->pw_gid;
+	if (!str_copy(out->name, sizeof out->name, str_of(name)))
+		return "is too long a name.";
+	if (!str_copy(out->home, sizeof out->home, str_of(pw->pw_dir)) || !str_copy(out->shell, sizeof out->shell, str_of(pw->pw_shell)))
+		return "has a home or a shell whose path is too long.";
 	return NULL;
+}
+
+const char *account_find(const char *name, struct account *out)
+{
+	const char *wrong = account_look_up(name, out);
+
+	if (!wrong && out->uid == 0)
+		return "is root: nothing would be given up. Name an account without rights.";
+	return wrong;
 }
 
 /* ---- directories */

@@ -9,9 +9,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "cmd/account.h"
+#include "lib/account.h"
 
-Suite *cmd_account_suite(void);
+Suite *lib_account_suite(void);
 
 START_TEST(root_and_nobody_known_are_no_accounts_to_become)
 {
@@ -101,9 +101,9 @@ START_TEST(the_first_missing_directory_is_made_and_given_away)
 }
 END_TEST
 
-Suite *cmd_account_suite(void)
+Suite *lib_account_suite(void)
 {
-	Suite *s = suite_create("cmd_account");
+	Suite *s = suite_create("lib_account");
 	TCase *c = tcase_create("account");
 
 	tcase_add_test(c, root_and_nobody_known_are_no_accounts_to_become);

@@ -23,9 +23,11 @@ enum {
 	COURIERS_REMOTE = 10,           /* connections to one destination */
 	COURIERS_LOCAL = 4,
 	LOCAL_IN_ALL = 20,
-	LINES_TO_ADDRESS = 10,          /* connections to one address; who wants another waits for one of them */
+	LINES_TO_ADDRESS = 10,          /* connections to one address, whatever waits for one of them */
 	LINES_IN_ALL = 100,
 	WAITERS_MAX = 300,              /* each keeps 40 kB, and neither a place nor a file */
+	LONG_MS = 2000,                 /* what waits for an address and would take longer than this is worth a connection more */
+	YOUNG_MS = 500,                 /* so long it is worth to wait for a connection that is being made */
 	WAIT_MS = 30 * 60 * 1000,       /* for a connection, then its message is put off with these words */
 	FAIR_SHARE = 10,                /* messages that one destination sends over a connection while another one waits for it */
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
@@ -45,6 +47,10 @@ struct line {
 	char host[256];
 	struct client_config config;
 	bool lax;                       /* as a message wished; not for the next one */
+	msec since;
+	bool ready;                     /* the peer has answered EHLO */
+	bool proven;                    /* somebody has got a message over it */
+	msec took;                      /* for a message, lately */
 	struct dane dane;               /* which the config points into, */
 	char domain[256];               /* as the courier may have left */
 	enum mtasts_mode policy;        /* of the domain, as far as it is about this host */
@@ -79,9 +85,14 @@ struct courier {
 	struct line *line;
 	struct idle idle;               /* while there is nothing to do, or no connection to be had */
 	struct timer patience;
-	bool waits;                     /* for a connection to hosts->at[at], without a bundle */
+	bool waits;                     /* for a connection to hosts->at[at], without a bundle, */
+	msec waits_since;
+	bool in_vain;                   /* it has heard that this address is of no use */
 	bool met;                       /* this courier has had a conversation */
-	unsigned served;                /* bundles over this line */
+	unsigned served;                /* bundles since it last waited, or took a line over */
+	bool replaces, proven;          /* it has left a connection for which it may have another one, and which had carried something */
+	msec took, sent;                /* likewise; when the client has been given the message */
+	struct sockaddr_storage left;   /* where it led */
 	struct node waiting;            /* of waiters, */
 	bool called;                    /* or called: the next connection is its own, when its aliases have gone */
 	struct task again;
@@ -114,6 +125,7 @@ static struct client_config way_to(const struct route *, const struct sockaddr *
 static void take_demands(struct line *, const struct mx_address *);
 static bool may_call(const struct courier *, const struct mx_address *);
 static size_t next_to_call(const struct courier *, size_t at);
+static bool shares(const struct line *, struct courier *);
 
 /* ---- the connection */
 
@@ -125,27 +137,34 @@ static bool same_address(const struct sockaddr_storage *a, const struct sockaddr
 
 static const struct mx_address *wanted_address(const struct courier *c) { return &c->hosts->at[c->at]; }
 
-/* The first who waits for a connection to this address. */
-static struct courier *waiter_for(const struct sockaddr_storage *addr)
+/* The first who waits for a connection to this address with mail for another destination. */
+static struct courier *waiter_for(const struct sockaddr_storage *addr, const struct dest *but)
 {
 	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
 		struct courier *w = owner_of(x, struct courier, waiting);
 
-		if (same_address(&wanted_address(w)->addr, addr))
+		if (w->dest != but && same_address(&wanted_address(w)->addr, addr))
 			return w;
 	}
 	return NULL;
 }
 
-/* A connection counts until it is gone: for the peer it is one, whoever has left it here. What somebody was called for is taken, too. */
-static size_t lines_to(const struct sockaddr_storage *addr)
+static size_t called_to(const struct sockaddr_storage *addr)
 {
 	size_t n = 0;
 
-	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x))
-		n += same_address(&owner_of(x, struct line, node)->addr, addr);
 	for (struct node *x = list_first(&called); x; x = list_next(&called, x))
 		n += same_address(&wanted_address(owner_of(x, struct courier, waiting))->addr, addr);
+	return n;
+}
+
+/* A connection counts until it is gone: for the peer it is one, whoever has left it here. What somebody was called for is taken, too. */
+static size_t lines_to(const struct sockaddr_storage *addr)
+{
+	size_t n = called_to(addr);
+
+	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x))
+		n += same_address(&owner_of(x, struct line, node)->addr, addr);
 	return n;
 }
 
@@ -153,7 +172,55 @@ static size_t lines_in_all(void) { return lines.n + called.n; }
 
 static bool full(const struct sockaddr_storage *addr)
 {
-	return lines_in_all() >= LINES_IN_ALL || lines_to(addr) >= LINES_TO_ADDRESS;
+	size_t most = lame_most((const struct sockaddr *)addr, LAME_LINES);
+
+	return lines_in_all() >= LINES_IN_ALL || lines_to(addr) >= (most ? most : LINES_TO_ADDRESS);
+}
+
+/* Messages that wait for a connection to this address. Counted once a turn for one after the other. */
+static size_t work_for(const struct sockaddr_storage *addr)
+{
+	static struct sockaddr_storage counted;
+	static unsigned when;
+	static size_t n;
+
+	if (when == loop_turns() && same_address(&counted, addr))
+		return n;
+	when = loop_turns();
+	counted = *addr;
+	n = 0;
+	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
+		struct courier *w = owner_of(x, struct courier, waiting);
+
+		if (same_address(&wanted_address(w)->addr, addr))
+			n += queue_waiting(w->dest);
+	}
+	return n;
+}
+
+/* One connection carries a burst in a moment. One more is made where what waits would take long over those that there are, and while
+ * most of them have carried something: their number doubles, at most, each time that all have. */
+static bool may_have_another(struct courier *c)
+{
+	const struct sockaddr_storage *addr = &wanted_address(c)->addr;
+	size_t proven = 0, fresh = called_to(addr);
+	msec took = 0;
+
+	if (full(addr))
+		return false;
+	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x)) {
+		const struct line *l = owner_of(x, struct line, node);
+
+		if (!l->courier || !shares(l, c))
+			continue;
+		proven += l->proven;
+		fresh += !l->proven;
+		took += l->proven ? l->took : 0;
+	}
+	if (proven + fresh == 0)
+		return true;
+	return c->waits && fresh < proven &&
+		(msec)work_for(addr) * (took / (msec)proven) / (msec)(proven + fresh) > LONG_MS;
 }
 
 /* Until its task has run nobody else may have the place, or who comes by would be served before who waits. */
@@ -166,36 +233,53 @@ static void call(struct courier *w)
 	task_post(&w->again);
 }
 
-/* There is room for another connection to this address, or when all places were taken, to any: the first who waits for it. */
-static void room_at(const struct sockaddr_storage *addr)
+/* Places may have come free: who has waited for one is called. */
+static void call_waiters(void)
 {
-	bool any = lines_in_all() + 1 >= LINES_IN_ALL;
-
-	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
+	for (struct node *x = list_first(&waiters), *after; x; x = after) {
 		struct courier *w = owner_of(x, struct courier, waiting);
-		const struct sockaddr_storage *wanted = &wanted_address(w)->addr;
 
-		if ((any || same_address(wanted, addr)) && !full(wanted)) {
+		after = list_next(&waiters, x);
+		if (may_have_another(w))
 			call(w);
-			return;
-		}
 	}
+}
+
+static void make_room(struct task *t)
+{
+	(void)t;
+	call_waiters();
+}
+
+/* When all have returned: who leaves one connection for another one has it then. */
+static struct task room = { .run = make_room };
+
+static void room_soon(void)
+{
+	if (waiters.n)
+		task_post(&room);
 }
 
 static void line_free(struct line *l)
 {
 	list_remove(&lines, &l->node);
-	room_at(&l->addr);
+	room_soon();
 	token_drop(l->token);
 	free(l);
 }
 
-/* The courier has no more to do with it. */
+/* The courier has no more to do with it. It may have another one in its place, unless it has had its share. */
 static void part(struct courier *c)
 {
-	c->line->courier = NULL;
+	struct line *l = c->line;
+
+	c->replaces = l->ready && c->served < FAIR_SHARE;
+	c->left = l->addr;
+	c->proven = l->proven;
+	c->took = l->took;
+	l->courier = NULL;
 	c->line = NULL;
-	c->served = 0;
+	room_soon();
 }
 
 static void leave_host(struct courier *c)
@@ -254,7 +338,6 @@ static bool take_bundle(struct courier *c, struct bundle *b)
 	c->bundle = b;
 	c->expanded = false;
 	c->tried = c->asked = c->unbound = 0;
-	c->last = (struct reply){ 0 };
 	c->to = calloc(b->n, sizeof *c->to);
 	c->index = calloc(b->n, sizeof *c->index);
 	c->put_off = calloc(b->n, sizeof *c->put_off);
@@ -318,14 +401,14 @@ static void say_goodbye(struct courier *c)
 		courier_end(c);
 }
 
-static void waited_in_vain(struct courier *);
+static void has_waited(struct courier *);
 
 static void patience_ends(struct timer *t)
 {
 	struct courier *c = owner_of(t, struct courier, patience);
 
 	if (c->waits) {
-		waited_in_vain(c);
+		has_waited(c);
 		return;
 	}
 	queue_not_idle(c->dest, &c->idle);
@@ -339,6 +422,8 @@ static void stop_waiting(struct courier *c)
 {
 	c->waits = false;
 	list_remove(c->called ? &called : &waiters, &c->waiting);
+	if (c->called)
+		room_soon();
 	c->called = false;
 	task_cancel(&c->again);
 	timer_stop(&c->patience);
@@ -375,6 +460,62 @@ static void waited_in_vain(struct courier *c)
 	courier_end(c);
 }
 
+/* How good it is to go there now: mail leaves at once, or in a moment, where somebody talks already or is about to. */
+enum merit { M_NOBODY_ANSWERS, M_NOBODY_THERE, M_CALLED, M_TALKING };
+static enum merit merit(struct courier *c)
+{
+	enum merit best = M_NOBODY_THERE;
+
+	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x)) {
+		const struct line *l = owner_of(x, struct line, node);
+
+		if (!l->courier || !shares(l, c))
+			continue;
+		if (l->ready)
+			return M_TALKING;
+		best = loop_now() - l->since < YOUNG_MS ? M_CALLED : M_NOBODY_ANSWERS;
+	}
+	return best;
+}
+
+/* Of the hosts that are as good as the next one (RFC 5321 5.1: chance decides, which has put them in this order) the one where mail
+ * leaves soonest comes to its place. */
+static void choose_equal(struct courier *c)
+{
+	struct mx_address *at = c->hosts->at;
+	size_t here = c->at, best = here;
+	int most = -1;
+
+	for (size_t i = here; i < c->hosts->n && at[i].rank == at[here].rank; i++) {
+		c->at = i;
+		if (may_call(c, &at[i]) && (int)merit(c) > most) {
+			most = (int)merit(c);
+			best = i;
+		}
+	}
+	c->at = here;
+	if (best != here) {
+		struct mx_address chosen = at[best];
+
+		memmove(&at[here + 1], &at[here], (best - here) * sizeof *at);
+		at[here] = chosen;
+	}
+}
+
+/* A moment: another host may be better. Or all the time that there is. */
+static void has_waited(struct courier *c)
+{
+	if (loop_now() - c->waits_since >= WAIT_MS) {
+		waited_in_vain(c);
+		return;
+	}
+	timer_set(&c->patience, c->waits_since + WAIT_MS - loop_now());
+	if (merit(c) < M_TALKING)
+		choose_equal(c);
+	if (may_have_another(c))
+		call(c);
+}
+
 static void go_on(struct courier *, bool from_best);
 
 /* Does anybody want this host's answer who has not had one elsewhere? */
@@ -406,7 +547,9 @@ static void wait_for_line(struct courier *c)
 	c->unasked = c->at > 0 || c->hosts->partial;
 	c->waits = true;
 	list_push(&waiters, &c->waiting);
-	timer_set(&c->patience, WAIT_MS);
+	c->waits_since = loop_now();
+	c->served = 0;
+	timer_set(&c->patience, YOUNG_MS);
 	queue_wait(b, &c->idle);
 }
 
@@ -420,16 +563,22 @@ static bool same_way(const struct client_config *a, const struct client_config *
 		a->no_chunking == b->no_chunking && a->no_pipelining == b->no_pipelining;
 }
 
-/* Would this line do for where the courier wants to go? */
-static bool suits(const struct line *l, struct courier *c)
+/* Would this line do for where the courier wants to go, once nobody else uses it? */
+static bool shares(const struct line *l, struct courier *c)
 {
 	const struct mx_address *a = wanted_address(c);
 	struct line mine = { .courier = c };
 
+	if (l->lax || !same_address(&l->addr, &a->addr) || !str_eq_nocase(str_of(l->host), str_of(a->host)))
+		return false;
 	take_demands(&mine, a);
 	mine.config = way_to(&c->route, (const struct sockaddr *)&a->addr, &mine);
-	return !l->lax && !mine.lax && client_usable(l->client) && same_address(&l->addr, &a->addr) &&
-		str_eq_nocase(str_of(l->host), str_of(a->host)) && same_way(&l->config, &mine.config);
+	return !mine.lax && same_way(&l->config, &mine.config);
+}
+
+static bool suits(const struct line *l, struct courier *c)
+{
+	return client_usable(l->client) && shares(l, c);
 }
 
 /* Takes the line of a courier that has nothing to send; that courier ends. */
@@ -466,7 +615,7 @@ static struct courier *idle_on(struct courier *c)
  * first of them, or where that cannot be, is closed. True: the courier has ended or is about to. */
 static bool give_away(struct courier *c)
 {
-	struct courier *w = c->line ? waiter_for(&c->line->addr) : NULL;
+	struct courier *w = c->line ? waiter_for(&c->line->addr, c->dest) : NULL;
 
 	if (!w || !line_usable(c))
 		return false;
@@ -499,6 +648,7 @@ static void go_on(struct courier *c, bool from_best)
 		say_goodbye(c);
 		return;
 	}
+	c->last = (struct reply){ 0 };
 	if (!take_bundle(c, b)) {
 		bundle_fails(c, BLAME_SELF, &no_memory);
 		courier_end(c);
@@ -548,18 +698,15 @@ static void aliases_have_gone(void *arg)
 {
 	struct courier *c = arg;
 	bool its_turn = c->called;
-	struct sockaddr_storage addr;
 
 	c->expanding = false;
 	c->expanded = true;
 	if (its_turn) {                 /* the place that was kept for it */
-		addr = wanted_address(c)->addr;
 		list_remove(&called, &c->waiting);
 		c->called = false;
+		room_soon();            /* it may have no use for it */
 	}
 	go_on_expanded(c, its_turn);
-	if (its_turn)
-		room_at(&addr);         /* it may have had no use for the place */
 }
 
 static void look_for_aliases(struct courier *c, bool from_best)
@@ -595,6 +742,7 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 	struct result r = { .reply = reply, .host = client_peer(c->line->client), .tls = client_tls(c->line->client) };
 
 	if (reply->code >= 200 && reply->code < 300) {
+		c->line->proven = true;
 		r.what = RESULT_DELIVERED;
 		r.handed = client_capabilities(c->line->client)->set & CAP_DSN ? HANDED_ON :
 			c->route.kind == ROUTE_LMTP ? HANDED_DELIVERED : HANDED_RELAYED;
@@ -642,8 +790,16 @@ static void note_lame(struct line *l)
 	if (what)
 		lame_note(addr, what);
 	if (rcpt_max != l->config.rcpt_max)
-		lame_note_rcpt_max(addr, rcpt_max);
+		lame_note_most(addr, LAME_RCPTS, rcpt_max);
 	l->config.rcpt_max = rcpt_max;
+}
+
+static void took_so_long(struct line *l, msec ms)
+{
+	if (!l->proven)
+		return;
+	l->took = l->took ? (3 * l->took + ms) / 4 : ms;
+	room_soon();
 }
 
 static void job_done(struct client_job *j, const struct reply *why, bool untried)
@@ -651,6 +807,7 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 	struct courier *c = courier_of(j);
 
 	note_lame(c->line);
+	took_so_long(c->line, loop_now() - c->sent);
 	remember(c, client_peer(c->line->client), why ? why : &(struct reply){ .text = "no result" });
 	if (untried && left_open(c) < j->n)     /* so it cannot go on for ever */
 		c->tried = 0;
@@ -696,6 +853,7 @@ static void send_bundle(struct courier *c)
 		c->index[n++] = i;
 	}
 	c->served++;
+	c->sent = loop_now();
 	c->job = (struct client_job){
 		.from = &b->mail->from, .n = n, .to = c->to, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size,
 		.id = b->mail->id, .result = job_result, .done = job_done,
@@ -713,6 +871,7 @@ static void client_is_ready(struct client *client, void *arg)
 	struct line *l = arg;
 
 	(void)client;
+	l->ready = true;
 	l->courier->met = true;
 	l->courier->fresh_token = false;
 	send_bundle(l->courier);
@@ -802,6 +961,36 @@ static bool token_again(struct courier *c, const struct line *l)
 	return !c->fresh_token;
 }
 
+/* An address that has taken others of our connections and not this one: no more than those, from now on. */
+static bool is_one_too_many(const struct line *l)
+{
+	size_t others = 0;
+
+	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x)) {
+		const struct line *other = owner_of(x, struct line, node);
+
+		others += other != l && other->ready && same_address(&other->addr, &l->addr);
+	}
+	if (others)
+		lame_note_most((const struct sockaddr *)&l->addr, LAME_LINES, others);
+	return others > 0;
+}
+
+/* The address could not be used: who waits for it goes on to the next one, or nobody would but one after the other. */
+static void tell_waiters(const struct line *l, const char *host, const struct reply *why)
+{
+	for (struct node *x = list_first(&waiters), *next; x; x = next) {
+		struct courier *w = owner_of(x, struct courier, waiting);
+
+		next = list_next(&waiters, x);
+		if (!same_address(&wanted_address(w)->addr, &l->addr))
+			continue;
+		remember(w, host, why);
+		w->in_vain = true;
+		call(w);
+	}
+}
+
 static void client_is_gone(struct client *client, void *arg, const struct reply *why)
 {
 	struct line *l = arg;
@@ -810,7 +999,11 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	bool may_go_without = l->config.tls == CLIENT_TLS_MAY, tls_failed = client_tls_failed(client) || client_tls_missing(client);
 	enum mtasts_mode policy = l->config.tls == CLIENT_TLS_VERIFY || l->config.verify_too ? l->policy : MTASTS_NONE;
 	const struct tls_rule *rule = l->rule && l->rule->level >= TLS_LEVEL_ENCRYPT ? l->rule : NULL;
+	bool useless = c && !l->ready && !tls_failed && !client_login_failed(client) && !client_proxy_failed(client) && !client_is_our_trouble(why);
+	bool crowded = useless && is_one_too_many(l);
 
+	if (useless && !crowded)
+		tell_waiters(l, client_peer(client), why);
 	if (c)
 		part(c);
 	line_free(l);
@@ -824,6 +1017,11 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		test_failed(c, wanted_address(c), why->text);
 		c->tried--;
 		connect_next(c);                /* the same address, as without a policy */
+		return;
+	}
+	if (c->bundle && crowded) {             /* it waits for one of the others */
+		c->tried--;
+		connect_next(c);
 		return;
 	}
 	remember(c, client_peer(client), why);
@@ -997,7 +1195,7 @@ static struct client_config way_to(const struct route *r, const struct sockaddr 
 	demand(&c, r, l);
 	if (c.tls == CLIENT_TLS_MAY && (lame & LAME_TLS))
 		c.tls = CLIENT_TLS_NO;
-	c.rcpt_max = lame_rcpt_max(addr);
+	c.rcpt_max = lame_most(addr, LAME_RCPTS);
 	c.source = config->source;
 	c.proxy = r->proxy ? r->proxy : r->kind == ROUTE_MX ? config->proxy : NULL;
 	c.no_chunking = lame & LAME_CHUNKING;
@@ -1019,6 +1217,9 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	if (!l)
 		return false;
 	l->courier = c;
+	l->since = loop_now();
+	l->proven = c->proven && same_address(&c->left, &a->addr);
+	l->took = c->took;
 	l->addr = a->addr;
 	str_copy(l->host, sizeof l->host, str_of(a->host));
 	take_demands(l, a);
@@ -1100,15 +1301,28 @@ static void ask_for_token(struct courier *c)
 	courier_end(c);
 }
 
+/* Who waits goes first, but for who was called, or has another connection in place of one. */
+static bool has_place(struct courier *c, bool its_turn)
+{
+	const struct sockaddr_storage *addr = &wanted_address(c)->addr;
+	bool replaces = c->replaces && same_address(&c->left, addr);
+
+	c->replaces = false;
+	if (its_turn || (replaces && !full(addr)))
+		return true;
+	call_waiters();
+	return may_have_another(c);
+}
+
 /* its_turn: it was called, and there is room at the first address. */
 static void connect_from_here(struct courier *c, bool its_turn)
 {
-	size_t first = c->at;
-
-	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++) {
+	for (; c->at < c->hosts->n && c->tried < ADDRESSES_TRIED; c->at++, its_turn = false) {
 		const struct mx_address *a = wanted_address(c);
 		struct courier *other;
 
+		if (!its_turn && !c->replaces)
+			choose_equal(c);
 		if (!look_at_policy(c, a))
 			continue;
 		other = idle_on(c);
@@ -1116,7 +1330,7 @@ static void connect_from_here(struct courier *c, bool its_turn)
 			take_line(c, other);
 			return;
 		}
-		if (!(its_turn && c->at == first) && (full(&a->addr) || waiter_for(&a->addr))) {
+		if (!has_place(c, its_turn)) {
 			wait_for_line(c);
 			return;
 		}
@@ -1136,10 +1350,14 @@ static void connect_next(struct courier *c) { connect_from_here(c, false); }
 static void is_called(struct task *t)
 {
 	struct courier *c = owner_of(t, struct courier, again);
-	struct sockaddr_storage addr = wanted_address(c)->addr;
 
-	if (!begin_again(c)) {
-		room_at(&addr);
+	if (!begin_again(c))
+		return;
+	if (c->in_vain) {
+		c->in_vain = false;
+		c->unasked = true;
+		c->at++;
+		look_for_aliases(c, false);
 		return;
 	}
 	c->called = true;

@@ -10,14 +10,14 @@ enum {
 	ROOM = 512,
 	HOUR_MS = 3600 * 1000,
 	BITS = 3,                       /* LAME_... */
-	RCPT_MAX = BITS,
-	KINDS
+	MOSTS = LAME_LINES + 1,
+	KINDS = BITS + MOSTS
 };
 
 struct noted {
 	struct sockaddr_in6 addr;       /* or an IPv4 address in its place; zeros: none */
 	msec until[KINDS];              /* each has its own hour */
-	size_t rcpt_max;
+	size_t most[MOSTS];
 };
 static struct noted ring[ROOM];
 static size_t next;
@@ -48,7 +48,7 @@ static struct noted *find(const struct sockaddr *sa)
 
 	if (!key(sa, &k))
 		return NULL;
-	for (size_t i = 0; i < ROOM; i++)
+	for (size_t i = 0; i < ROOM && ring[i].addr.sin6_family; i++)
 		if (memcmp(&ring[i].addr, &k, sizeof k) == 0)
 			return &ring[i];
 	return NULL;
@@ -79,21 +79,21 @@ void lame_note(const struct sockaddr *sa, unsigned what)
 			n->until[i] = loop_now() + HOUR_MS;
 }
 
-void lame_note_rcpt_max(const struct sockaddr *sa, size_t most)
+void lame_note_most(const struct sockaddr *sa, enum lame_most what, size_t most)
 {
 	struct noted *n = note(sa);
 
 	if (!n)
 		return;
-	n->rcpt_max = most;
-	n->until[RCPT_MAX] = loop_now() + HOUR_MS;
+	n->most[what] = most;
+	n->until[BITS + what] = loop_now() + HOUR_MS;
 }
 
-size_t lame_rcpt_max(const struct sockaddr *sa)
+size_t lame_most(const struct sockaddr *sa, enum lame_most what)
 {
 	const struct noted *n = find(sa);
 
-	return n && loop_now() < n->until[RCPT_MAX] ? n->rcpt_max : 0;
+	return n && loop_now() < n->until[BITS + what] ? n->most[what] : 0;
 }
 
 unsigned lame_noted(const struct sockaddr *sa)

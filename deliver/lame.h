@@ -6,13 +6,14 @@
 #include <sys/socket.h>
 
 enum { LAME_TLS = 1, LAME_CHUNKING = 2, LAME_PIPELINING = 4 };
+/* What it takes no more of: recipients in a transaction, connections of ours at a time. */
+enum lame_most { LAME_RCPTS, LAME_LINES };
 
 /* For an hour, each for its own. There is room for some hundred; then the one that was noted first goes. */
 void lame_note(const struct sockaddr *, unsigned what);
 unsigned lame_noted(const struct sockaddr *);           /* LAME_ bits */
-/* How many recipients a transaction it takes; 0 is no limit known. */
-void lame_note_rcpt_max(const struct sockaddr *, size_t);
-size_t lame_rcpt_max(const struct sockaddr *);
+void lame_note_most(const struct sockaddr *, enum lame_most, size_t);
+size_t lame_most(const struct sockaddr *, enum lame_most);     /* 0: no limit known */
 void lame_forget_all(void);
 
 #endif

@@ -14,7 +14,7 @@ struct host {
 	int64_t preference;
 	uint64_t chance;                /* decides among equal preferences */
 	const struct fact *a, *aaaa;
-	size_t nth;                     /* in mx_result.dane */
+	size_t nth, rank;               /* in mx_result.dane; see struct mx_address */
 	bool unknown_tls;               /* what DNSSEC demands of it could not be found out: not to be used */
 };
 struct hosts {
@@ -95,8 +95,10 @@ static void add_host(struct mx_result *out, const struct host *h, unsigned port,
 		if (inet < INET_ONLY4 && out->n < full && record_address(other, i, port, &a))
 			add_address(out, &a, h->name);
 	}
-	for (; first < out->n; first++)
+	for (; first < out->n; first++) {
 		out->at[first].nth = h->nth;
+		out->at[first].rank = h->rank;
+	}
 }
 
 /* Asks for both families, however far the first answer is. */
@@ -230,6 +232,7 @@ static bool demands_known(struct facts *f, unsigned port, const struct mx_self *
 		enum verdict v = ACCEPT;
 
 		h->nth = i;
+		h->rank = i && hosts->at[i - 1].preference == h->preference ? hosts->at[i - 1].rank : i;
 		out->dane[i] = (struct dane){ .demand = DANE_NONE };
 		if (self && self->dane && mx->secure && host_secure(h))
 			v = dane_find(f, h->name, port, &out->dane[i], &out->why);
@@ -436,7 +439,7 @@ static enum verdict find_relay(struct facts *f, const struct route *r, enum inet
 		else
 			known = find_host(f, &r->host[i], MX_ADDRESSES / r->nhosts, inet, &out->dane[i], out) && known;
 		for (; first < out->n; first++)
-			out->at[first].nth = i;
+			out->at[first].nth = out->at[first].rank = i;
 	}
 	if (!known)
 		return WAIT;

@@ -20,6 +20,7 @@ enum {
 struct mx_address {
 	char host[256];                 /* MX host name, "" for an address literal */
 	size_t nth;                     /* of the hosts, for mx_result.dane and .allowed */
+	size_t rank;                    /* equal for hosts of equal preference: none of them is better than the others */
 	struct sockaddr_storage addr;   /* with the port */
 	socklen_t len;
 };

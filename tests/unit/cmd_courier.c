@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -172,15 +173,6 @@ static void await(unsigned n)
 		loop_turn(0);
 	turn();
 	ck_assert_msg(results == n, "%u results, not %u:\n%.2000s", results, n, buf_cstr(&told));
-}
-
-static void await_at_least(unsigned n)
-{
-	int64_t end = clock_monotonic_ms() + PATIENCE_MS;
-
-	while (results < n && clock_monotonic_ms() < end)
-		loop_turn(0);
-	ck_assert_uint_ge(results, n);
 }
 
 static void committed(void *arg, bool ok)
@@ -734,6 +726,8 @@ static struct crowd {
 	const char *ehlo;               /* the last line of its answer */
 	bool mute, holds_quit;          /* says nothing at all; says nothing to QUIT */
 	bool hangs_up;                  /* behind each message */
+	bool ponders;                   /* says nothing to MAIL */
+	unsigned refuses_above;         /* so many at a time: 421; 0: takes all */
 	unsigned open, most, ever;
 	struct guest {
 		struct io io;
@@ -777,6 +771,8 @@ static void guest_says(struct guest *g, const char *line)
 	} else if (!strncmp(line, "DATA", 4)) {
 		g->body = true;
 		tell_guest(g, "354 go\r\n");
+	} else if (!strncmp(line, "MAIL", 4) && crowd.ponders) {
+		return;
 	} else {
 		if (!strncmp(line, "RCPT", 4))
 			buf_printf(&crowd.took, "%.*s ", (int)strcspn(strchr(line, '@') + 1, ">"), strchr(line, '@') + 1);
@@ -811,8 +807,10 @@ static void crowd_comes(struct io *io, short revents)
 {
 	int fd = accept4(io->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	struct guest *g = crowd.guest;
+	int on = 1;
 
 	(void)revents;
+	setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);       /* or the virtual clock runs away while the kernel waits */
 	while (g->io.fd != -1)
 		g++;
 	ck_assert(fd != -1 && g < crowd.guest + 256);
@@ -821,8 +819,12 @@ static void crowd_comes(struct io *io, short revents)
 	crowd.ever++;
 	if (++crowd.open > crowd.most)
 		crowd.most = crowd.open;
-	if (!crowd.mute)
+	if (crowd.refuses_above && crowd.open > crowd.refuses_above) {
+		tell_guest(g, "421 4.7.0 too many connections from you\r\n");
+		guest_leaves(g);
+	} else if (!crowd.mute) {
 		tell_guest(g, "220 mx\r\n");
+	}
 }
 
 static void crowd_opens(const char *address, const char *ehlo)
@@ -944,12 +946,12 @@ START_TEST(a_slow_address_of_many_domains_holds_up_nobody)
 	put_to_domains(60);
 	put_to_domains(60);
 	turn();
-	ck_assert_uint_eq(crowd.open, 10);
+	ck_assert_uint_eq(crowd.open, 1);       /* the others wait for what comes of it */
 	put("b@z.test");
 	await(1);
 	told_holds("b@z.test delivered");
 	ck_assert_int_eq(loop_wall(), WALL);
-	ck_assert_uint_eq(crowd.most, 10);
+	ck_assert_uint_eq(crowd.most, 1);
 	ck_assert_uint_ge(entries(0), 110);
 	queue_drain();
 	turn();
@@ -959,6 +961,16 @@ START_TEST(a_slow_address_of_many_domains_holds_up_nobody)
 	ck_assert(queue_drained());
 }
 END_TEST
+
+/* Each turn takes a fifth of a second, so that it is worth to have more connections. */
+static void await_slowly(unsigned n)
+{
+	for (int i = 0; i < 10000 && results < n; i++) {
+		loop_turn(0);
+		loop_advance(200);
+	}
+	ck_assert_msg(results >= n, "%u results of %u:\n%.1500s", results, n, buf_cstr(&told));
+}
 
 static const struct { const char *ehlo; bool hangs_up; } hurried[] = {
 	{ "250 LIMITS MAILMAX=1\r\n", false },
@@ -977,8 +989,8 @@ START_TEST(a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_d
 	crowd.hangs_up = hurried[_i].hangs_up;
 	for (int i = 0; i < 300; i++)
 		put("b@y.test");
-	await_at_least(100);
-	ck_assert_uint_ge(crowd.most, 9);
+	await_slowly(200);
+	ck_assert_uint_ge(crowd.most, 8);       /* who was hung up on is between two connections */
 	before = results;
 	put("b@z.test");
 	await(301);
@@ -998,14 +1010,14 @@ START_TEST(who_waits_long_for_a_connection_is_put_off_without_an_attempt)
 	domains_at("mx1.test", 100);
 	with_places(100);
 	crowd_opens("127.0.0.1", "250 SIZE\r\n");
-	crowd.mute = true;
+	crowd.ponders = true;
 	put_to_domains(100);
 	turn();
-	for (int i = 0; i < 7; i++) {   /* ten at a time, each as long as a greeting is waited for */
+	for (int i = 0; i < 7; i++) {   /* one at a time, each as long as MAIL is waited for */
 		loop_advance(300 * 1000);
 		turn();
 	}
-	ck_assert_uint_eq(crowd.most, 10);
+	ck_assert_uint_eq(crowd.most, 1);
 	told_holds("deferred by mx1.test: 0 4.4.5 all connections to mx1.test are taken");
 	told_holds("deferred by mx1.test[127.0.0.1]:");
 	ck_assert_uint_ge(entries(0), 20);
@@ -1015,6 +1027,112 @@ START_TEST(who_waits_long_for_a_connection_is_put_off_without_an_attempt)
 	crowd_closes();
 	turn();
 	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_burst_goes_over_one_connection)
+{
+	with_places(100);
+	knows("z.test MX 10 mx1.test");
+	domains_at("mx1.test", 30);
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	for (int i = 0; i < 200; i++)
+		put("b@z.test");
+	put_to_domains(30);
+	await(230);
+	ck_assert_uint_eq(delivered, 230);
+	ck_assert_uint_eq(crowd.ever, 1);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
+START_TEST(of_equal_hosts_the_one_that_talks_already_gets_all)
+{
+	char line[60];
+
+	with_places(100);
+	for (int i = 0; i < 60; i++) {
+		snprintf(line, sizeof line, "d%d.test MX 10 mx%d.test", i / 2, i % 2 + 1);
+		knows(line);
+	}
+	crowd_opens("0.0.0.0", "250 SIZE\r\n");
+	put_to_domains(30);
+	await(30);
+	ck_assert_uint_eq(delivered, 30);
+	ck_assert_uint_eq(crowd.ever, 1);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+}
+END_TEST
+
+START_TEST(who_waits_for_a_host_that_does_not_answer_goes_to_an_equal_one)
+{
+	struct buf script = { 0 };
+	struct peer *other;
+	char line[60];
+
+	with_places(100);
+	for (int i = 0; i < 40; i++) {
+		snprintf(line, sizeof line, "d%d.test MX 10 mx%d.test", i / 2, i % 2 + 1);
+		knows(line);
+	}
+	buf_puts(&script, HELLO);
+	for (int i = 0; i < 20; i++)
+		buf_puts(&script, "C: MAIL*\nC: RCPT*\nC: DATA\n" TAKES);
+	other = peer_at(2, buf_cstr(&script));
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	crowd.mute = true;
+	put_to_domains(20);
+	turn();
+	loop_advance(600);
+	for (int i = 0; i < 10000 && results < 19; i++)         /* where chance has sent the first, it still waits */
+		loop_turn(0);
+	ck_assert_uint_ge(delivered, 19);
+	ck_assert_uint_le(crowd.ever, 1);
+	queue_drain();
+	peer_free(other);
+	buf_free(&script);
+	crowd_closes();
+	turn();
+}
+END_TEST
+
+START_TEST(an_address_that_cannot_be_reached_is_tried_once_for_all_who_wait_for_it)
+{
+	with_places(100);
+	domains_at("mx1.test", 30);     /* nobody listens */
+	put_to_domains(30);
+	await(30);
+	ck_assert_uint_eq(deferred, 30);
+	told_holds("connect to mx1.test[127.0.0.1]:");
+	ck_assert_int_eq(loop_wall(), WALL);
+	ck_assert_uint_eq(entries(1), 30);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_connection_too_many_for_the_peer_is_no_failure_and_no_more_are_made)
+{
+	with_places(100);
+	knows("z.test MX 10 mx1.test");
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	crowd.refuses_above = 3;
+	for (int i = 0; i < 200; i++)
+		put("b@z.test");
+	await_slowly(200);
+	turn();
+	ck_assert_uint_eq(delivered, 200);
+	ck_assert_uint_eq(deferred, 0);
+	ck_assert_uint_eq(crowd.most, 4);
+	ck_assert_uint_eq(crowd.ever, 4);
+	ck_assert_uint_eq(lame_most((const struct sockaddr *)&(struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+		.sin_addr.s_addr = htonl(0x7f000001) }, LAME_LINES), 3);
+	loop_advance(5000);
+	turn();
+	crowd_closes();
 }
 END_TEST
 
@@ -2215,6 +2333,11 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_slow_address_of_many_domains_holds_up_nobody);
 	tcase_add_loop_test(t, a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages, 0, ROWS(hurried));
 	tcase_add_test(t, who_waits_long_for_a_connection_is_put_off_without_an_attempt);
+	tcase_add_test(t, a_burst_goes_over_one_connection);
+	tcase_add_test(t, of_equal_hosts_the_one_that_talks_already_gets_all);
+	tcase_add_test(t, who_waits_for_a_host_that_does_not_answer_goes_to_an_equal_one);
+	tcase_add_test(t, an_address_that_cannot_be_reached_is_tried_once_for_all_who_wait_for_it);
+	tcase_add_test(t, a_connection_too_many_for_the_peer_is_no_failure_and_no_more_are_made);
 	tcase_add_loop_test(t, what_a_mixed_transaction_refused_is_asked_again_alone_on_the_same_connection, 0, ROWS(mixed));
 	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);
 	tcase_add_loop_test(t, a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces, 0, 5);

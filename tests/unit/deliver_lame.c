@@ -44,9 +44,10 @@ START_TEST(an_address_is_remembered_for_an_hour)
 	ck_assert(lame_noted(address("192.0.2.1", 25)) && lame_noted(address("2001:db8::1", 25)));
 	lame_note(address("192.0.2.1", 25), LAME_CHUNKING);
 	ck_assert_uint_eq(lame_noted(address("192.0.2.1", 25)), LAME_TLS | LAME_CHUNKING);
-	ck_assert_uint_eq(lame_rcpt_max(address("192.0.2.1", 25)), 0);
-	lame_note_rcpt_max(address("192.0.2.1", 25), 10);
-	ck_assert_uint_eq(lame_rcpt_max(address("192.0.2.1", 25)), 10);
+	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_RCPTS), 0);
+	lame_note_most(address("192.0.2.1", 25), LAME_RCPTS, 10);
+	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_RCPTS), 10);
+	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_LINES), 0);
 	ck_assert_uint_eq(lame_noted(address("192.0.2.1", 25)), LAME_TLS | LAME_CHUNKING);
 	ck_assert(!lame_noted(address("192.0.2.2", 25)) && !lame_noted(address("192.0.2.1", 587)));
 	loop_advance(3599 * 1000);
@@ -62,11 +63,11 @@ START_TEST(what_is_noted_of_one_thing_does_not_lengthen_another)
 {
 	lame_note(address("192.0.2.1", 25), LAME_TLS);
 	loop_advance(3000 * 1000);
-	lame_note_rcpt_max(address("192.0.2.1", 25), 10);
+	lame_note_most(address("192.0.2.1", 25), LAME_RCPTS, 10);
 	lame_note(address("192.0.2.1", 25), LAME_CHUNKING);
 	loop_advance(600 * 1000);
 	ck_assert_uint_eq(lame_noted(address("192.0.2.1", 25)), LAME_CHUNKING);
-	ck_assert_uint_eq(lame_rcpt_max(address("192.0.2.1", 25)), 10);
+	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_RCPTS), 10);
 }
 END_TEST
 

@@ -602,6 +602,29 @@ struct bundle *queue_next(struct dest *d)
 	return take(d);
 }
 
+struct bundle *queue_ready(struct dest *d, const struct mail *m)
+{
+	struct node *x = draining ? NULL : list_first(&d->ready);
+	struct bundle *b = x ? owner_of(x, struct bundle_private, ready)->bundle : NULL;
+
+	return b && b->mail == m ? b : NULL;
+}
+
+bool queue_take(struct bundle *b)
+{
+	list_remove(&b->dest->ready, &b->x->ready);
+	return bundle_start(b);
+}
+
+void queue_give_back(struct bundle *b)
+{
+	struct dest *d = b->dest;
+
+	dest_hold(d);
+	bundle_give_back(b);
+	dest_release(d);
+}
+
 bool queue_idle(struct dest *d, struct idle *i)
 {
 	/* not while others may want the place */

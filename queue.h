@@ -227,6 +227,12 @@ size_t queue_waiting(const struct dest *);              /* messages that are due
 void queue_result(struct bundle *, size_t i, const struct result *);        /* once per recipient; marks the journal */
 /* Ends the bundle; `rest` is the result of recipients that have none yet (NULL: all have). */
 void queue_done(struct bundle *, const struct result *rest);
+/* A courier may take along what is ready at another destination: a bundle of the same message. Its results and its end are told as
+ * those of its own; the other destination's couriers have nothing to do with it. NULL: there is none that is not begun. False: it is gone. */
+struct bundle *queue_ready(struct dest *, const struct mail *);
+bool queue_take(struct bundle *);
+/* What has no result yet goes back to its destination as if it had not been begun. */
+void queue_give_back(struct bundle *);
 /* The next bundle for the same connection, or NULL: nothing is due now, or it is the turn of others. Its entry is moved to its next stamp. */
 struct bundle *queue_next(struct dest *);
 /* A courier that has nothing to do may keep its connection for a while: it stays a courier, and wanted() runs when something is

@@ -32,6 +32,7 @@ enum {
 	FAIR_SHARE = 10,                /* messages that one destination sends over a connection while another one waits for it */
 	ADDRESSES_TRIED = 8,            /* for one bundle: connections begun since something was settled */
 	IDLE_MS = 2000,                 /* a connection with nothing to do is kept for what may still come */
+	MIX_RCPTS = 1000,               /* more are not gathered for a transaction; who takes fewer says so */
 	HEADER_LOOKED_AT = 65536,
 	HOSTS_ASKED = 2                 /* for one bundle: hosts that were asked to the end and put us off */
 };
@@ -63,6 +64,20 @@ struct line {
 struct put_off {
 	struct reply reply;
 	char host[300];
+};
+
+/* A bundle of another domain with the same hosts that goes along in the same transaction. Its own courier waits meanwhile for a connection,
+ * for what has to go apart. */
+struct rider {
+	struct bundle *bundle;
+	struct put_off **put_off;       /* as the courier's own */
+};
+
+/* Whose result a recipient of the job is. */
+struct seat {
+	struct bundle *bundle;
+	size_t nth;                     /* in it */
+	struct put_off **put_off;       /* of the nth */
 };
 
 struct courier {
@@ -108,8 +123,13 @@ struct courier {
 	/* what is being sent: the bundle's recipients that have no final result */
 	struct client_job job;
 	const struct recipient **to;
-	size_t *index;                  /* to[i] is bundle->rcpt[index[i]] */
+	struct seat *seat;              /* of to[i] */
+	size_t rooms;                   /* for so many */
 	struct put_off **put_off;       /* by bundle index, or NULL */
+	struct rider *rider;
+	size_t nriders;
+	bool refused;                   /* somebody in the mix was: that counts as no answer */
+	char alone[ID_MAX];             /* so the bundle of this message goes without others */
 };
 
 static const struct reply no_memory = { .text = "out of memory here" };
@@ -126,6 +146,8 @@ static void take_demands(struct line *, const struct mx_address *);
 static bool may_call(const struct courier *, const struct mx_address *);
 static size_t next_to_call(const struct courier *, size_t at);
 static bool shares(const struct line *, struct courier *);
+static const struct tls_rule *rule_for(const struct courier *, const struct mx_address *);
+static void riders_alight(struct courier *);
 
 /* ---- the connection */
 
@@ -305,16 +327,22 @@ static void remember(struct courier *c, const char *host, const struct reply *wh
 
 /* ---- the end of a bundle, and of the courier */
 
+static void free_answers(const struct bundle *b, struct put_off **put_off)
+{
+	for (size_t i = 0; put_off && i < b->n; i++)
+		free(put_off[i]);
+	free(put_off);
+}
+
 static void forget_answers(struct courier *c)
 {
-	for (size_t i = 0; c->put_off && i < c->bundle->n; i++)
-		free(c->put_off[i]);
-	free(c->put_off);
+	free_answers(c->bundle, c->put_off);
 	free(c->to);
-	free(c->index);
+	free(c->seat);
 	c->put_off = NULL;
 	c->to = NULL;
-	c->index = NULL;
+	c->seat = NULL;
+	c->rooms = 0;
 }
 
 static void courier_end(struct courier *c)
@@ -327,9 +355,28 @@ static void courier_end(struct courier *c)
 	timer_stop(&c->patience);
 	facts_free(c->facts);
 	leave_host(c);
+	free(c->rider);
 	free(c->hosts);
 	free(c);
 	queue_leave(d);
+}
+
+/* False: no memory; what there is stays. */
+static bool make_seats(struct courier *c, size_t n)
+{
+	const struct recipient **to = n > c->rooms ? realloc(c->to, n * sizeof *to) : c->to;
+	struct seat *seat;
+
+	if (!to)
+		return false;
+	c->to = to;
+	seat = n > c->rooms ? realloc(c->seat, n * sizeof *seat) : c->seat;
+	if (!seat)
+		return false;
+	c->seat = seat;
+	if (n > c->rooms)
+		c->rooms = n;
+	return true;
 }
 
 /* False: no memory, and put_off is NULL. */
@@ -338,44 +385,58 @@ static bool take_bundle(struct courier *c, struct bundle *b)
 	c->bundle = b;
 	c->expanded = false;
 	c->tried = c->asked = c->unbound = 0;
-	c->to = calloc(b->n, sizeof *c->to);
-	c->index = calloc(b->n, sizeof *c->index);
+	c->refused = false;
 	c->put_off = calloc(b->n, sizeof *c->put_off);
-	if (c->to && c->index && c->put_off)
+	if (c->put_off && make_seats(c, b->n))
 		return true;
 	forget_answers(c);
 	return false;
 }
 
-/* All were given the same words: it is the transaction that was put off, and asking again in pieces would only press. */
-static bool put_off_as_one(const struct courier *c)
+static bool same_words(const struct put_off *a, const struct put_off *b)
 {
-	const struct bundle *b = c->bundle;
+	return a && b && a->reply.code == b->reply.code && strcmp(a->reply.text, b->reply.text) == 0;
+}
 
-	for (size_t i = 0; i < b->n; i++) {
-		if (!c->put_off || !c->put_off[i] || !c->put_off[0])
+/* All were given the same words: it is the transaction that was put off, and asking again in pieces would only press. */
+static bool put_off_as_one(const struct bundle *b, struct put_off **put_off)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (!put_off || !same_words(put_off[i], put_off[0]))
 			return false;
-		if (c->put_off[i]->reply.code != c->put_off[0]->reply.code || strcmp(c->put_off[i]->reply.text, c->put_off[0]->reply.text) != 0)
-			return false;
-	}
 	return true;
 }
 
-/* What the bundle's recipients were told goes to the queue. */
-static void hand_over_answers(struct courier *c, enum blame blame)
+/* What a bundle's recipients were told goes to the queue. */
+static void tell_answers(struct courier *c, struct bundle *b, struct put_off **put_off, enum blame blame)
 {
-	struct bundle *b = c->bundle;
-
-	for (size_t i = 0; c->put_off && i < b->n; i++) {
-		struct put_off *p = c->put_off[i];
+	for (size_t i = 0; put_off && i < b->n; i++) {
+		struct put_off *p = put_off[i];
 
 		/* RFC 8689 4.2.1: that no host is able is final, as soon as all have been asked. */
 		if (p)
 			queue_result(b, i, &(struct result){ .what = p->reply.code < 500 || c->unasked ? RESULT_DEFERRED : RESULT_FAILED,
 				.blame = blame, .reply = &p->reply, .host = p->host });
 	}
+}
+
+static void hand_over_answers(struct courier *c, enum blame blame)
+{
+	tell_answers(c, c->bundle, c->put_off, blame);
 	forget_answers(c);
 	c->bundle = NULL;
+}
+
+static enum blame blame_for(const struct bundle *b, struct put_off **put_off, const struct result *rest)
+{
+	return put_off_as_one(b, put_off) || rest->blame == BLAME_TALK ? BLAME_TALK : BLAME_RCPT;
+}
+
+static void rider_ends(struct courier *c, struct rider *r, const struct result *rest)
+{
+	tell_answers(c, r->bundle, r->put_off, blame_for(r->bundle, r->put_off, rest));
+	free_answers(r->bundle, r->put_off);
+	queue_done(r->bundle, rest);
 }
 
 /* rest is for those who were told nothing. */
@@ -383,7 +444,9 @@ static void bundle_ends(struct courier *c, const struct result *rest)
 {
 	struct bundle *b = c->bundle;
 
-	hand_over_answers(c, put_off_as_one(c) || rest->blame == BLAME_TALK ? BLAME_TALK : BLAME_RCPT);
+	hand_over_answers(c, blame_for(b, c->put_off, rest));
+	while (c->nriders)
+		rider_ends(c, &c->rider[--c->nriders], rest);
 	queue_done(b, rest);
 }
 
@@ -532,6 +595,7 @@ static void wait_for_line(struct courier *c)
 	struct bundle *b = c->bundle;
 
 	c->unasked = true;
+	riders_alight(c);
 	if (!is_worth_waiting(c)) {
 		bundle_fails(c, BLAME_RCPT, &c->last);
 		go_on(c, true);
@@ -657,13 +721,22 @@ static void go_on(struct courier *c, bool from_best)
 	look_for_aliases(c, from_best);
 }
 
-/* Recipients without a final result. */
-static size_t left_open(const struct courier *c)
+static size_t busy_in(const struct bundle *b)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < c->bundle->n; i++)
-		n += c->bundle->rcpt[i]->busy;
+	for (size_t i = 0; i < b->n; i++)
+		n += b->rcpt[i]->busy;
+	return n;
+}
+
+/* Recipients without a final result. */
+static size_t left_open(const struct courier *c)
+{
+	size_t n = busy_in(c->bundle);
+
+	for (size_t i = 0; i < c->nriders; i++)
+		n += busy_in(c->rider[i].bundle);
 	return n;
 }
 
@@ -735,32 +808,39 @@ static struct courier *courier_of(struct client_job *j)
 	return owner_of(j, struct courier, job);
 }
 
+static bool goes_alone(const struct courier *c, const struct mail *m) { return strcmp(c->alone, m->id) == 0; }
+static void go_alone(struct courier *c, const struct mail *m) { str_copy(c->alone, sizeof c->alone, str_of(m->id)); }
+
 static void job_result(struct client_job *j, size_t i, const struct reply *reply)
 {
 	struct courier *c = courier_of(j);
-	size_t k = c->index[i];
+	struct seat *s = &c->seat[i];
+	struct put_off **said = &s->put_off[s->nth];
 	struct result r = { .reply = reply, .host = client_peer(c->line->client), .tls = client_tls(c->line->client) };
 
 	if (reply->code >= 200 && reply->code < 300) {
 		c->line->proven = true;
+		if (goes_alone(c, c->bundle->mail))     /* the mix was to blame */
+			lame_note((const struct sockaddr *)&c->line->addr, LAME_MIX);
 		r.what = RESULT_DELIVERED;
 		r.handed = client_capabilities(c->line->client)->set & CAP_DSN ? HANDED_ON :
 			c->route.kind == ROUTE_LMTP ? HANDED_DELIVERED : HANDED_RELAYED;
-	} else if (reply->code >= 500 && !j->unfit) {
+	} else if (reply->code >= 500 && !j->unfit && !c->nriders) {
 		r.what = RESULT_FAILED;
-	} else if (j->unfit && c->put_off[k]) {
+	} else if (j->unfit && *said) {
 		return;                 /* who said "later" may still say yes */
-	} else {                        /* another host may say yes */
-		if (!c->put_off[k])
-			c->put_off[k] = malloc(sizeof *c->put_off[k]);
-		if (c->put_off[k]) {
-			c->put_off[k]->reply = *reply;
-			str_copy(c->put_off[k]->host, sizeof c->put_off[k]->host, str_of(r.host));
+	} else {                        /* another host may say yes, or this one to the domain alone */
+		c->refused = c->refused || !j->unfit;
+		if (!*said)
+			*said = malloc(sizeof **said);
+		if (*said) {
+			(*said)->reply = *reply;
+			str_copy((*said)->host, sizeof (*said)->host, str_of(r.host));
 			return;
 		}
 		r.what = RESULT_DEFERRED;
 	}
-	queue_result(c->bundle, k, &r);
+	queue_result(s->bundle, s->nth, &r);
 }
 
 /* Would another host do better? Not where a mixed transaction was answered: its recipients are asked for again by domain. One that is
@@ -777,6 +857,149 @@ static bool wants_other_host(struct courier *c, const struct client_job *j, bool
 		return false;
 	c->at = next;
 	return true;
+}
+
+/* ---- a transaction for several domains: those that have the same hosts with the same demands, and are waiting for one of them */
+
+static bool same_host(const struct courier *c, const struct mx_address *a, const struct courier *d, const struct mx_address *b)
+{
+	const struct mx_result *h = c->hosts, *other = d->hosts;
+
+	return rule_for(c, a) == rule_for(d, b) && same_address(&a->addr, &b->addr) && str_eq_nocase(str_of(a->host), str_of(b->host)) && a->rank == b->rank &&
+		h->dane[a->nth].demand == DANE_NONE && other->dane[b->nth].demand == DANE_NONE && h->allowed[a->nth] == other->allowed[b->nth];
+}
+
+/* Each of one is among the other's; as none is named twice, that is all. */
+static bool same_hosts(const struct courier *c, const struct courier *d)
+{
+	const struct mx_result *h = c->hosts, *other = d->hosts;
+
+	if (h->n != other->n || h->policy != other->policy || h->unsure != other->unsure || h->partial != other->partial)
+		return false;
+	for (size_t i = 0; i < h->n; i++) {
+		size_t k = 0;
+
+		while (k < other->n && !same_host(c, &h->at[i], d, &other->at[k]))
+			k++;
+		if (k == other->n)
+			return false;
+	}
+	return true;
+}
+
+/* Domains that a transaction over this line may have. */
+static size_t domains_together(const struct courier *c)
+{
+	size_t most = client_capabilities(c->line->client)->rcpt_domain_max;
+	bool apart = !config->mix || goes_alone(c, c->bundle->mail) || c->line->lax || c->route.kind != ROUTE_MX || c->passed_over ||
+		(lame_noted((const struct sockaddr *)&c->line->addr) & LAME_MIX);
+
+	return apart ? 1 : most ? most : MIX_RCPTS;
+}
+
+static bool may_ride(struct courier *w, struct courier *with)
+{
+	return w->dest != with->dest && !goes_alone(w, with->bundle->mail) && !w->passed_over && w->route.kind == ROUTE_MX && shares(with->line, w) &&
+		same_hosts(w, with);
+}
+
+/* False: no memory, or it is gone. */
+static bool board(struct courier *c, struct bundle *b, size_t seats)
+{
+	struct rider *more = realloc(c->rider, (c->nriders + 1) * sizeof *more);
+	struct put_off **put_off = calloc(b->n, sizeof *put_off);
+
+	if (more)
+		c->rider = more;
+	if (!more || !put_off || !make_seats(c, seats) || !queue_take(b)) {
+		free(put_off);
+		return false;
+	}
+	c->rider[c->nriders++] = (struct rider){ b, put_off };
+	return true;
+}
+
+/* They go back, each to its courier, with the answers that they have had. */
+static void riders_alight(struct courier *c)
+{
+	while (c->nriders) {
+		struct rider *r = &c->rider[--c->nriders];
+
+		tell_answers(c, r->bundle, r->put_off, BLAME_RCPT);
+		free_answers(r->bundle, r->put_off);
+		queue_give_back(r->bundle);
+	}
+}
+
+static void take_riders(struct courier *c)
+{
+	size_t domains = domains_together(c), seats = left_open(c);
+
+	if (c->nriders >= domains)
+		riders_alight(c);
+	for (struct node *x = list_first(&waiters), *next; x && c->nriders + 1 < domains; x = next) {
+		struct courier *w = owner_of(x, struct courier, waiting);
+		struct bundle *b = queue_ready(w->dest, c->bundle->mail);
+
+		next = list_next(&waiters, x);
+		if (!b || seats + b->n > MIX_RCPTS || expand_concerns(b) || !may_ride(w, c))
+			continue;
+		if (!board(c, b, seats + b->n))
+			return;
+		seats += b->n;
+	}
+}
+
+/* Not the mix, but the transaction was put off: asking again in pieces would only press. */
+static bool refused_as_one(const struct courier *c)
+{
+	const struct put_off *first = c->seat[0].put_off[c->seat[0].nth];
+
+	for (size_t i = 0; i < c->job.n; i++)
+		if (!same_words(c->seat[i].put_off[c->seat[i].nth], first) || first->reply.code >= 500)
+			return false;
+	return true;
+}
+
+static struct courier *waiter_of(const struct dest *d)
+{
+	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x))
+		if (owner_of(x, struct courier, waiting)->dest == d)
+			return owner_of(x, struct courier, waiting);
+	return NULL;
+}
+
+/* Who was refused beside other domains may not be, alone: each is asked for again at once, before that counts. */
+static void go_apart(struct courier *c)
+{
+	static const struct result none = { .reply = &no_memory };      /* nobody is left to have it */
+
+	for (size_t i = 0; i < c->job.n; i++) {
+		struct put_off **said = &c->seat[i].put_off[c->seat[i].nth];
+
+		free(*said);
+		*said = NULL;
+	}
+	while (c->nriders) {
+		struct rider *r = &c->rider[--c->nriders];
+		struct courier *w = waiter_of(r->bundle->dest);
+
+		if (!busy_in(r->bundle)) {
+			rider_ends(c, r, &none);
+			continue;
+		}
+		if (w)
+			go_alone(w, c->bundle->mail);
+		free_answers(r->bundle, r->put_off);
+		queue_give_back(r->bundle);
+	}
+	if (left_open(c)) {
+		go_alone(c, c->bundle->mail);
+		send_bundle(c);
+		return;
+	}
+	bundle_ends(c, &none);
+	go_on(c, false);
 }
 
 /* What the next connection to this address should know. */
@@ -805,6 +1028,7 @@ static void took_so_long(struct line *l, msec ms)
 static void job_done(struct client_job *j, const struct reply *why, bool untried)
 {
 	struct courier *c = courier_of(j);
+	bool mix_refused = c->nriders && c->refused && !why && !refused_as_one(c);
 
 	note_lame(c->line);
 	took_so_long(c->line, loop_now() - c->sent);
@@ -819,6 +1043,10 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 	if (why && client_is_our_trouble(why)) {        /* no other host would get on better */
 		bundle_fails(c, j->unreadable ? BLAME_MESSAGE : BLAME_SELF, &c->last);
 		go_on(c, true);
+		return;
+	}
+	if (mix_refused) {
+		go_apart(c);
 		return;
 	}
 	c->asked++;
@@ -841,17 +1069,26 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 	go_on(c, c->asked > 1 || why);
 }
 
+static void seat_bundle(struct courier *c, struct bundle *b, struct put_off **put_off, size_t *n)
+{
+	for (size_t i = 0; i < b->n; i++) {
+		if (!b->rcpt[i]->busy)
+			continue;
+		c->to[*n] = &b->rcpt[i]->to;
+		c->seat[(*n)++] = (struct seat){ b, i, put_off };
+	}
+}
+
 static void send_bundle(struct courier *c)
 {
 	struct bundle *b = c->bundle;
 	size_t n = 0;
 
-	for (size_t i = 0; i < b->n; i++) {
-		if (!b->rcpt[i]->busy)
-			continue;
-		c->to[n] = &b->rcpt[i]->to;
-		c->index[n++] = i;
-	}
+	take_riders(c);
+	seat_bundle(c, b, c->put_off, &n);
+	for (size_t i = 0; i < c->nriders; i++)
+		seat_bundle(c, c->rider[i].bundle, c->rider[i].put_off, &n);
+	c->refused = false;
 	c->served++;
 	c->sent = loop_now();
 	c->job = (struct client_job){
@@ -1311,7 +1548,7 @@ static bool has_place(struct courier *c, bool its_turn)
 	if (its_turn || (replaces && !full(addr)))
 		return true;
 	call_waiters();
-	return may_have_another(c);
+	return may_have_another(c) || (waiters.n == WAITERS_MAX && !full(addr));
 }
 
 /* its_turn: it was called, and there is room at the first address. */

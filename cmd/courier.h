@@ -14,6 +14,7 @@ struct courier_config {                 /* borrowed */
 	const struct sockaddr_storage *source;  /* [2], as in struct client_config */
 	const struct socks_proxy *proxy;        /* for MX hosts; NULL: none */
 	struct tls_trust *trust;        /* for routes whose host is to be verified */
+	bool mix;                       /* domains with the same hosts may share a transaction */
 	const struct tls_rules *tls_rules;      /* for certain domains and hosts, beside what follows; or NULL */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };

@@ -528,7 +528,7 @@ static void step(struct task *t)
 
 /* ---- the beginning */
 
-static bool may_hold_aliases(const struct bundle *b)
+bool expand_concerns(const struct bundle *b)
 {
 	if (!aliases || b->mail->alias_of.n)
 		return false;
@@ -544,7 +544,7 @@ void expand_bundle(struct bundle *b, void (*then)(void *), void *arg)
 {
 	struct expand *x;
 
-	if (!may_hold_aliases(b)) {
+	if (!expand_concerns(b)) {
 		then(arg);
 		return;
 	}

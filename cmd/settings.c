@@ -96,6 +96,9 @@ static const struct conf_row rows[] = {
 	{ .name = "smtp_port", .kind = CONF_NUMBER, .offset = AT(smtp_port), .preset = "25", .min = 1, .max = 65535, .help =
 		"The port that MX hosts are called at." },
 	/* RFC 5321 4.5.3.1.7: at least 64 kB must be taken. */
+	{ .name = "mix_domains", .kind = CONF_YESNO, .offset = AT(mix_domains), .preset = "yes", .help =
+		"Recipients of a message at domains with the same mail hosts are sent it once, in one transaction. Who is refused beside others is\n"
+		"asked for again alone, at once, before it counts; a host that then takes him gets no mixed ones for an hour." },
 	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(message_size), .preset = "35M", .min = 65536, .max = (uint64_t)1 << 40, .help =
 		"The largest message that is taken, in octets." },
 	{ .name = "queue_reserve", .kind = CONF_SIZE, .offset = AT(queue_reserve), .preset = "64M", .max = (uint64_t)1 << 50, .help =

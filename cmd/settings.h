@@ -91,7 +91,7 @@ struct settings {
 	uint64_t message_size, queue_reserve;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
-	bool deliver, check_sender, check_dkim, mta_sts;
+	bool deliver, check_sender, check_dkim, mta_sts, mix_domains;
 	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text,
 		dkim_text, send_as_text, tls_rule_text;
 

@@ -5,7 +5,8 @@
 
 #include <sys/socket.h>
 
-enum { LAME_TLS = 1, LAME_CHUNKING = 2, LAME_PIPELINING = 4 };
+/* Or that refuse recipients beside those of another domain whom they take apart from them. */
+enum { LAME_TLS = 1, LAME_CHUNKING = 2, LAME_PIPELINING = 4, LAME_MIX = 8 };
 /* What it takes no more of: recipients in a transaction, connections of ours at a time. */
 enum lame_most { LAME_RCPTS, LAME_LINES };
 

@@ -728,7 +728,7 @@ static struct crowd {
 	bool hangs_up;                  /* behind each message */
 	bool ponders;                   /* says nothing to MAIL */
 	unsigned refuses_above;         /* so many at a time: 421; 0: takes all */
-	unsigned open, most, ever;
+	unsigned open, most, ever, mails;
 	struct guest {
 		struct io io;
 		char line[300];
@@ -774,6 +774,7 @@ static void guest_says(struct guest *g, const char *line)
 	} else if (!strncmp(line, "MAIL", 4) && crowd.ponders) {
 		return;
 	} else {
+		crowd.mails += !strncmp(line, "MAIL", 4);
 		if (!strncmp(line, "RCPT", 4))
 			buf_printf(&crowd.took, "%.*s ", (int)strcspn(strchr(line, '@') + 1, ">"), strchr(line, '@') + 1);
 		tell_guest(g, "250 ok\r\n");
@@ -1217,6 +1218,183 @@ START_TEST(a_mixed_refusal_is_not_carried_to_another_host)
 	told_holds("b@y.test delivered by");
 	told_holds("c@z.test failed by");
 	played(p);
+}
+END_TEST
+
+/* ---- ... for domains with the same hosts */
+
+/* b0@d0.test ...: n of them at domains of mx1.test. The first finds the connection being made, the others wait for it. */
+static void mixes(void)
+{
+	static struct courier_config mixing;
+
+	mixing = couriers;
+	mixing.mix = true;
+	courier_configure(&mixing);
+	lame_forget_all();
+	with_places(100);
+}
+
+START_TEST(domains_with_the_same_hosts_share_a_transaction)
+{
+	struct peer *p = peer_at(1, HELLO "C: MAIL*\nC: RCPT*\nC: RCPT*\nC: RCPT*\nC: RCPT*\nC: DATA\n"
+		"S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 250 taken\n" BYE);
+
+	mixes();
+	domains_at("mx1.test", 3);
+	put("b@d0.test b@d1.test b@d2.test c@d1.test");
+	await(4);
+	ck_assert_uint_eq(delivered, 4);
+	loop_advance(2500);
+	turn();
+	played(p);
+	ck_assert(queue_drained());
+	ck_assert_uint_eq(entries(0) + entries(1), 0);
+}
+END_TEST
+
+static const char *const other_hosts[] = {
+	"d1.test MX 20 mx2.test",       /* a second host */
+	"d1.test MX 10 mx2.test",
+};
+
+START_TEST(domains_with_other_hosts_do_not_share_a_transaction)
+{
+	struct peer *p = peer_at(1, HELLO "C: MAIL*\nC: RCPT*\nC: DATA\n" TAKES "C: MAIL*\nC: RCPT*\nC: DATA\n" TAKES BYE);
+
+	mixes();
+	domains_at("mx1.test", 2);
+	if (_i < 2)
+		knows(other_hosts[_i]);
+	else
+		couriers.mix = false, courier_configure(&couriers);
+	put("b@d0.test b@d1.test");
+	if (_i == 1) {                  /* chance may have sent it to the other host, where nobody is */
+		await(2);
+	} else {
+		await(2);
+		ck_assert_uint_eq(delivered, 2);
+	}
+	loop_advance(2500);
+	turn();
+	if (_i != 1)
+		played(p);
+	else
+		peer_free(p);
+}
+END_TEST
+
+#define THREE "C: MAIL*\nC: RCPT*\nC: RCPT*\nC: RCPT*\nC: DATA\n"
+#define ONE "C: MAIL*\nC: RCPT*\nC: DATA\n"
+
+/* The order of domains is chance: what is told is counted. */
+static const struct { const char *script; unsigned delivered, deferred, failed; bool noted; } mixes_refused[] = {
+	/* the host refuses mixes: 1 of 3 gets it at once, the others alone */
+	{ HELLO THREE "S: 250 ok\nS: 250 ok\nS: 451 4.3.0 several domains\nS: 451 4.3.0 several domains\nS: 354 go\nM:\nS: 250 taken\n"
+		ONE TAKES ONE TAKES BYE, 3, 0, 0, true },
+	/* the second is unknown, and so he is alone */
+	{ HELLO THREE "S: 250 ok\nS: 250 ok\nS: 550 5.1.1 nobody\nS: 250 ok\nS: 354 go\nM:\nS: 250 taken\n"
+		ONE "S: 250 ok\nS: 550 5.1.1 nobody\nS: 503 no\n" BYE, 2, 0, 1, false },
+	/* one tenant's policy */
+	{ HELLO THREE "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 5.7.1 policy\n"
+		"C: RSET\n" ONE "S: 250 ok\n" TAKES ONE "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 5.7.1 policy\n"
+		"C: RSET\n" ONE "S: 250 ok\n" TAKES BYE, 2, 0, 1, true },
+	/* the transaction, and not the mix */
+	{ HELLO THREE "S: 451 4.7.0 not now\nS: 503 no\nS: 503 no\nS: 503 no\nS: 503 no\n" BYE, 0, 3, 0, false },
+	{ HELLO THREE "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 452 4.3.1 full\n" BYE, 0, 3, 0, false },
+	/* it hangs up */
+	{ HELLO THREE "S: 250 ok\nS: 250 ok\nclose\n", 0, 3, 0, false },
+	{ HELLO THREE "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nclose\n", 0, 3, 0, false },
+	{ HELLO THREE "S: 250 ok\nS: 421 4.3.2 down\nclose\n", 0, 3, 0, false },
+	/* too many recipients is no refusal */
+	{ HELLO THREE "S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 452 4.5.3 too many\nS: 354 go\nM:\nS: 250 taken\n" ONE TAKES BYE, 3, 0, 0, false },
+	/* it says how many domains it takes */
+	{ "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250-LIMITS RCPTDOMAINMAX=2\nS: 250 PIPELINING\n"
+		"C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\nS: 250 ok\n" TAKES ONE TAKES BYE, 3, 0, 0, false },
+	{ "S: 220 mx\nC: EHLO client.test\nS: 250-mx\nS: 250-LIMITS RCPTDOMAINMAX=1\nS: 250 PIPELINING\n"
+		ONE TAKES ONE TAKES ONE TAKES BYE, 3, 0, 0, false },
+	/* the first of three, alone, dies behind the dot */
+	{ HELLO THREE "S: 250 ok\nS: 550 no\nS: 550 no\nS: 250 ok\nS: 354 go\nM:\nS: 250 taken\n"
+		ONE "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nclose\n" HELLO ONE TAKES BYE, 2, 1, 0, true },
+};
+
+START_TEST(what_is_refused_beside_other_domains_is_asked_again_alone_before_it_counts)
+{
+	const struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(0x7f000001) };
+	struct peer *p = peer_at(1, mixes_refused[_i].script);
+
+	mixes();
+	domains_at("mx1.test", 3);
+	put("b@d0.test b@d1.test b@d2.test");
+	await(3);
+	ck_assert_msg(delivered == mixes_refused[_i].delivered && deferred == mixes_refused[_i].deferred && failed == mixes_refused[_i].failed,
+		"%s", buf_cstr(&told));
+	ck_assert_int_eq(loop_wall(), WALL);
+	ck_assert_int_eq((lame_noted((const struct sockaddr *)&at) & LAME_MIX) != 0, mixes_refused[_i].noted);
+	loop_advance(2500);
+	turn();
+	played(p);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_host_that_refuses_mixes_gets_the_next_message_by_domain)
+{
+	struct peer *p = peer_at(1, HELLO "C: MAIL*\nC: RCPT*\nC: RCPT*\nC: DATA\n"
+		"S: 250 ok\nS: 250 ok\nS: 451 4.3.0 several domains\nS: 354 go\nM:\nS: 250 taken\n" ONE TAKES ONE TAKES ONE TAKES BYE);
+
+	mixes();
+	domains_at("mx1.test", 2);
+	put("b@d0.test b@d1.test");
+	await(2);
+	put("b@d0.test b@d1.test");
+	await(4);
+	ck_assert_uint_eq(delivered, 4);
+	loop_advance(2500);
+	turn();
+	played(p);
+}
+END_TEST
+
+/* Whatever step the peer does not get to: nobody gets it twice, and nobody is forgotten. */
+START_TEST(a_mixed_transaction_may_end_anywhere)
+{
+	static const char script[] = HELLO THREE "S: 250 ok\nS: 250 ok\nS: 550 no\nS: 250 ok\nS: 354 go\nM:\nS: 250 taken\n" ONE TAKES BYE;
+	struct peer *p = peer_at(1, script);
+
+	peer_cut(p, (unsigned)_i);
+	mixes();
+	domains_at("mx1.test", 3);
+	put("b@d0.test b@d1.test b@d2.test");
+	await_slowly(3);                /* a greeting that does not come is waited for */
+	ck_assert_uint_eq(delivered + deferred, 3);
+	ck_assert(delivered == 0 || delivered == 2 || delivered == 3);
+	ck_assert_uint_ge(entries(0) + entries(1), deferred > 0);
+	loop_advance(2500);
+	turn();
+	peer_free(p);
+	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_hundred_domains_and_a_thousand_recipients_are_one_transaction)
+{
+	struct buf to = { 0 };
+
+	mixes();
+	domains_at("mx1.test", 100);
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	for (int i = 0; i < 1000; i++)
+		buf_printf(&to, "r%d@d%d.test ", i, i % 100);
+	put(buf_cstr(&to));
+	await(1000);
+	ck_assert_uint_eq(delivered, 1000);
+	ck_assert_uint_eq(crowd.ever, 1);
+	ck_assert_uint_le(crowd.mails, 2);      /* the first may have found nobody yet who waits */
+	loop_advance(5000);
+	turn();
+	crowd_closes();
+	buf_free(&to);
 }
 END_TEST
 
@@ -2342,6 +2520,13 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_mixed_transaction_refused_as_a_whole_is_tried_by_domain);
 	tcase_add_loop_test(t, a_mixed_transaction_that_is_put_off_as_one_is_not_asked_again_in_pieces, 0, 5);
 	tcase_add_test(t, a_mixed_refusal_is_not_carried_to_another_host);
+	tcase_add_test(t, domains_with_the_same_hosts_share_a_transaction);
+	tcase_add_loop_test(t, domains_with_other_hosts_do_not_share_a_transaction, 0, 3);
+	tcase_add_loop_test(t, what_is_refused_beside_other_domains_is_asked_again_alone_before_it_counts, 0,
+		sizeof mixes_refused / sizeof *mixes_refused);
+	tcase_add_test(t, a_host_that_refuses_mixes_gets_the_next_message_by_domain);
+	tcase_add_loop_test(t, a_mixed_transaction_may_end_anywhere, 0, 28);
+	tcase_add_test(t, a_hundred_domains_and_a_thousand_recipients_are_one_transaction);
 	tcase_add_test(t, lmtp_gives_each_recipient_its_own_result);
 	tcase_add_test(t, an_alias_of_a_routed_domain_goes_its_way_and_the_others_theirs);
 	tcase_add_test(t, for_aliases_alone_no_connection_is_made);

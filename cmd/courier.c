@@ -865,7 +865,8 @@ static bool same_host(const struct courier *c, const struct mx_address *a, const
 {
 	const struct mx_result *h = c->hosts, *other = d->hosts;
 
-	return rule_for(c, a) == rule_for(d, b) && same_address(&a->addr, &b->addr) && str_eq_nocase(str_of(a->host), str_of(b->host)) && a->rank == b->rank &&
+	return same_address(&a->addr, &b->addr) && str_eq_nocase(str_of(a->host), str_of(b->host)) &&
+		a->rank == b->rank && rule_for(c, a) == rule_for(d, b) &&
 		h->dane[a->nth].demand == DANE_NONE && other->dane[b->nth].demand == DANE_NONE && h->allowed[a->nth] == other->allowed[b->nth];
 }
 

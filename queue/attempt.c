@@ -139,6 +139,19 @@ static void free_bundle(struct bundle *b)
 	free(b);
 }
 
+/* Entries that were to end with it, and did not: they are as they were. */
+static void part_with_joined(struct attempt *a)
+{
+	for (struct entry *e = a->entry->msg->entries; e && a->joined; e = e->sibling) {
+		if (e == a->entry || e->attempt != a)
+			continue;
+		e->attempt = NULL;
+		e->state = ENTRY_SCHEDULED;
+		schedule_entry(e);
+		a->joined--;
+	}
+}
+
 static void close_attempt(struct attempt *a)
 {
 	struct kept *k;
@@ -147,6 +160,7 @@ static void close_attempt(struct attempt *a)
 		a->kept = k->next;
 		free(k);
 	}
+	part_with_joined(a);
 	slot_give(a);
 	attempt_gone(a);
 	task_cancel(&a->write);
@@ -427,7 +441,7 @@ static void write_unwritten(struct turn_end *);
 static struct turn_end write_all = { .run = write_unwritten };
 static void try_again(struct timer *);
 
-static void read_rcpts(struct attempt *a)
+void attempt_read_rcpts(struct attempt *a)
 {
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
 		struct rcpt *r = &a->mail->rcpt[i];
@@ -506,7 +520,7 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	list_init(&a->bundles);
 	list_push(&open_attempts, &a->open);
 	nopen++;
-	read_rcpts(a);
+	attempt_read_rcpts(a);
 	alias_recover(a);
 	if (first_time)
 		alias_note_in_parent(a->mail);

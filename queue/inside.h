@@ -217,6 +217,7 @@ struct attempt {
 	bool given_back, put_off;       /* a bundle was, before it was tried; something was deferred */
 	bool stuck;                     /* our disk refuses something: intake is held */
 	bool links_made;
+	size_t joined;                  /* other entries of the message that end with it: ENTRY_OPEN, their attempt is this one */
 	unsigned round;                 /* of marks: sync_marks() */
 	unsigned old_tries;             /* before it was moved */
 	struct list bundles;            /* not settled yet */
@@ -283,6 +284,8 @@ void event_print(char by[NAME_ROOM], const struct entry *, unsigned event);     
 void rcpt_print(struct buf *out, const struct attempt *, const struct rcpt *);             /* "3<b@y>" */
 void words_of(const struct reply *, char words[REPLY_TEXT + 24]);      /* "550 5.1.1 no such user" or our own words */
 
+/* What this entry's recipients are, and which of its events they belong to. */
+void attempt_read_rcpts(struct attempt *);
 /* A final result: state, event and journal line. attempt_say() keeps the words, attempt_tell() logs them and tells who waits. */
 void attempt_mark(struct attempt *, struct rcpt *, const struct result *);
 void attempt_say(struct attempt *, struct rcpt *, const struct result *);

@@ -2,10 +2,12 @@
 #include "queue/inside.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "lib/file.h"
 #include "lib/log.h"
@@ -207,14 +209,87 @@ bool attempt_expired(const struct attempt *a)
 	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
 }
 
+/* Which entry has the recipient in its care. */
+static struct entry *entry_of(const struct attempt *a, const struct rcpt *r)
+{
+	char token[DEST_MAX + 1];
+	struct entry *e;
+
+	dest_token(r->to.addr.domain, token);
+	e = entry_find(a->entry->msg, str_of(token));
+	return e || r->linked ? e : entry_find(a->entry->msg, STR("+"));
+}
+
+/* A copy, made where links are refused or by hand, has a journal of its own. */
+static bool is_same_file(const struct attempt *a, const struct entry *e)
+{
+	struct stat ours, its;
+	char name[NAME_ROOM];
+
+	entry_name_of(e, name);
+	return fstat(a->mail->fd, &ours) == 0 && fstatat(queue.cur, name, &its, AT_SYMLINK_NOFOLLOW) == 0 &&
+		ours.st_dev == its.st_dev && ours.st_ino == its.st_ino;
+}
+
+/* The same rules as for this one; and nobody is at it. */
+static bool ends_too(const struct attempt *a, const struct entry *e)
+{
+	return (e->state == ENTRY_SCHEDULED || e->state == ENTRY_WAITING) && !dest_waits_for_us(e) && (e->tries || dest_is_failing(e)) &&
+		is_same_file(a, e);
+}
+
+static bool join_entries(struct attempt *a)
+{
+	for (struct entry *e = a->entry->msg->entries; e; e = e->sibling) {
+		if (e == a->entry || !ends_too(a, e))
+			continue;
+		unschedule_entry(e);
+		e->state = ENTRY_OPEN;
+		e->attempt = a;
+		a->joined++;
+	}
+	return a->joined > 0;
+}
+
+/* A message's lifetime ends for all its destinations at once, and its sender shall hear of it once: their entries end with this one. An
+ * entry that is opened for one destination knows little of the others, so the file is read again. */
+static void end_together(struct attempt *a)
+{
+	unsigned event = a->event;
+	char name[NAME_ROOM];
+	const char *why;
+	struct mail *whole;
+
+	entry_name_of(a->entry, name);
+	if (a->joined || attempt_write(a) == -1)
+		return;
+	whole = mail_open(queue.cur, name, true, false, STR(""), &why);
+	if (!whole || !join_entries(a)) {
+		mail_free(whole);
+		return;
+	}
+	mail_free(a->mail);
+	a->mail = whole;
+	attempt_read_rcpts(a);
+	a->event = event;
+	for (size_t i = 0; i < whole->nrcpt; i++) {
+		struct rcpt *r = &whole->rcpt[i];
+		const struct entry *e = r->state == RCPT_OPEN && !r->mine ? entry_of(a, r) : NULL;
+
+		r->mine = r->mine || (e && e->attempt == a);
+	}
+}
+
 /* The last that was heard: by the recipient, or by others that went the same way. */
 static struct str last_words(const struct attempt *a, const struct rcpt *r, char room[REPLY_TEXT + 24])
 {
+	const struct entry *e = r->words.n ? NULL : entry_of(a, r);
+
 	if (r->words.n)
 		return r->words;
-	if (!dest_is_failing(a->entry))
+	if (!e || !dest_is_failing(e))
 		return STR("none");
-	words_of(&a->entry->domain->dest->last, room);
+	words_of(&e->domain->dest->last, room);
 	return str_of(room);
 }
 
@@ -391,8 +466,23 @@ static bool has_open(const struct attempt *a)
 	return false;
 }
 
+/* The names of those that ended with it go first: what is left of them is read as done. */
+static void remove_joined(struct attempt *a)
+{
+	for (struct entry *e = a->entry->msg->entries, *next; e && a->joined; e = next) {
+		next = e->sibling;
+		if (e == a->entry || e->attempt != a || (entry_unlink(e) == -1 && errno != ENOENT))
+			continue;
+		a->joined--;
+		e->attempt = NULL;
+		e->state = ENTRY_SCHEDULED;
+		index_drop(e);
+	}
+}
+
 static void remove_entry(struct attempt *a)
 {
+	remove_joined(a);
 	if (entry_unlink(a->entry) == -1) {
 		int saved = errno;
 
@@ -428,8 +518,10 @@ static void set_aside_unreportable(struct attempt *a)
 	entry_print(name, a->entry->next, false, a->entry->tries, a->entry->msg->id, a->entry->dest);
 	if (attempt_write(a) == -1 || !queue_set_aside(queue.cur, name, buf_cstr(&why)))
 		attempt_set_stuck(a, "that it is undeliverable");
-	else
+	else {
+		remove_joined(a);
 		attempt_forget_entry(a);
+	}
 	buf_free(&why);
 }
 
@@ -536,8 +628,10 @@ void attempt_settle(struct attempt *a)
 		sync_dir(links_durable, a);
 		return;
 	}
-	if (attempt_expired(a))
+	if (attempt_expired(a) && has_open(a)) {
+		end_together(a);
 		give_up(a);
+	}
 	event = unreported(a);
 	done = !has_open(a);
 	if (done && !event && !has_siblings(a)) {

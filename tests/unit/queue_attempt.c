@@ -408,6 +408,59 @@ START_TEST(the_end_of_the_lifetime_is_a_report_with_the_last_words)
 }
 END_TEST
 
+/* So that five days are few tries. */
+static void seldom(void)
+{
+	rig.conf.retry_first = rig.conf.retry_max = 30000;
+	queue_reconfigure(&rig.conf);
+}
+
+START_TEST(the_end_of_the_lifetime_is_one_report_about_all_destinations)
+{
+	struct buf to = { 0 };
+
+	seldom();
+	ANSWERS(LATER(""));
+	for (int i = 0; i < 200; i++)
+		buf_printf(&to, "b@d%d.example ", i);
+	ck_assert(rig_put("a@s.example", buf_cstr(&to)));
+	rig_run(5 * 86400 - 14400);
+	ck_assert_uint_eq(rig_count("cur"), 200);
+	ANSWERS({ "@s.example", RESULT_DELIVERED, BLAME_RCPT, 250, "taken" }, LATER(""));
+	rig_run(4 * 14400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
+	ck_assert_uint_eq(rig_got("a@s.example"), 1);
+	ck_assert_ptr_nonnull(strstr(report_text(0), "b@d0.example(given up after 12"));
+	ck_assert_ptr_nonnull(strstr(report_text(0), "b@d199.example(given up after 12"));
+	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 200);
+	buf_free(&to);
+}
+END_TEST
+
+/* Whatever call of the disk fails, or is the last one before a crash: everybody is told of, and the report is made again under its id. */
+START_TEST(a_crash_at_the_end_of_the_lifetime_loses_no_report)
+{
+	seldom();
+	for (unsigned n = 1; n < 20; n++) {
+		unsigned had = rig_got("a@s.example");
+
+		ANSWERS({ "@s.example", RESULT_DELIVERED, BLAME_RCPT, 250, "taken" }, LATER(""));
+		ck_assert(rig_put("a@s.example", "b@x.example c@y.example d@z.example"));
+		rig_run(5 * 86400 - 14400);
+		rig_disk(n, (unsigned)-1, EIO);
+		rig_run(4 * 14400);
+		rig_crash();
+		rig_disk(0, 0, 0);
+		rig_start();
+		seldom();
+		rig_run(86400);
+		ck_assert_str_eq(rig_cur(), "");
+		ck_assert_msg(rig_got("a@s.example") > had, "call %u", n);
+	}
+}
+END_TEST
+
 START_TEST(what_came_in_before_the_clock_was_set_is_as_old_as_its_first_try_since)
 {
 	rig_crash();
@@ -804,6 +857,8 @@ Suite *queue_attempt_suite(void)
 	tcase_add_checked_fixture(r, set_up, tear_down);
 	tcase_add_test(r, a_report_names_exactly_those_that_failed);
 	tcase_add_test(r, success_is_reported_to_who_asked_for_it);
+	tcase_add_test(r, the_end_of_the_lifetime_is_one_report_about_all_destinations);
+	tcase_add_test(r, a_crash_at_the_end_of_the_lifetime_loses_no_report);
 	tcase_add_test(r, success_and_failure_of_one_round_are_one_report);
 	tcase_add_test(r, a_crash_loses_no_report_of_success);
 	tcase_add_test(r, the_entry_stays_until_its_report_is_durable);

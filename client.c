@@ -29,6 +29,7 @@ enum {
 	AUTH_LINE = 12288,              /* RFC 4954 4 */
 	LINES_A_TURN = 100,
 	BLOCK = 65536,                  /* octets of a message read at once; larger ones are not sent before RCPT is answered */
+	PIECE = 4 * BLOCK,              /* of a file, left to the kernel at once */
 	CONNECT_S = 30,
 	PROXY_S = 60,                   /* from the connection to the proxy to that to the peer, which it waits for in its turn */
 	HANDSHAKE_S = 60,
@@ -901,13 +902,43 @@ static void unreadable(struct client *c, ssize_t got)
 	fail(c, "4.3.0", "our copy of the message cannot be read: %s", got < 0 ? strerror(errno) : "it ends too early");
 }
 
+/* What comes behind a block: the next one, when there is room, or the replies. */
+static void block_sent(struct client *c)
+{
+	if (c->left == 0) {
+		log_line(c, "sent", c->chunk ? STR("(message)") : STR("(message and final dot)"));
+		c->dirty = false;       /* until a final reply says no */
+		end_data(c, c->chunk ? X_BDAT : X_DOT, c->config->lmtp ? c->accepted : 1);
+		return;
+	}
+	arm(c);
+	if (!stream_full(&c->stream))
+		stream_again(&c->stream);
+}
+
+/* A large chunk needs not pass through here. What is shorter than a block leaves together with its envelope. */
+static bool send_piece(struct client *c)
+{
+	size_t n = c->left < PIECE ? (size_t)c->left : PIECE;
+
+	if (!c->chunk || c->unended || c->job->size <= BLOCK || !stream_send_file(&c->stream, c->job->fd, c->at, n))
+		return false;
+	c->at += (off_t)n;
+	c->left -= (off_t)n;
+	block_sent(c);
+	return true;
+}
+
 static void send_block(struct client *c)
 {
 	static char block[BLOCK];
 	static struct buf wire;
 	size_t n = c->left < BLOCK ? (size_t)c->left : BLOCK;
-	ssize_t got = n ? file_pread(c->job->fd, block, n, c->at) : 0;
+	ssize_t got;
 
+	if (send_piece(c))
+		return;
+	got = n ? file_pread(c->job->fd, block, n, c->at) : 0;
 	if (got < 0 || (size_t)got < n) {
 		unreadable(c, got);
 		return;
@@ -928,17 +959,8 @@ static void send_block(struct client *c)
 		return;
 	}
 	put(c, wire.p, wire.n);
-	if (!alive(c))
-		return;
-	if (c->left == 0) {
-		log_line(c, "sent", c->chunk ? STR("(message)") : STR("(message and final dot)"));
-		c->dirty = false;       /* until a final reply says no */
-		end_data(c, c->chunk ? X_BDAT : X_DOT, c->config->lmtp ? c->accepted : 1);
-		return;
-	}
-	arm(c);
-	if (!stream_full(&c->stream))
-		stream_again(&c->stream);
+	if (alive(c))
+		block_sent(c);
 }
 
 /* LMTP (RFC 2033 4.2): one final reply for each accepted recipient, in the order of RCPT. */
@@ -1082,7 +1104,9 @@ static void lost(struct client *c)
 	const char *cause = c->stream.error ? stream_error(&c->stream) : "closed by the peer";
 
 	c->hung_up = true;
-	if (c->phase == C_PROXY && c->socks.state == SOCKS_ANSWER)       /* some say no so */
+	if (c->stream.error == ENODATA)
+		unreadable(c, 0);
+	else if (c->phase == C_PROXY && c->socks.state == SOCKS_ANSWER)  /* some say no so */
 		fail(c, "4.4.1", "connect to %s through the proxy %s: %s", c->peer, c->config->proxy->name, cause);
 	else if (c->phase == C_PROXY)
 		proxy_fails(c, cause);

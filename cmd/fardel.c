@@ -554,6 +554,7 @@ static void configure_sending(void)
 		.inet = settings->inet, .is_own = is_own };
 	courier = (struct courier_config){ .hostname = settings->hostname, .marker = marker(), .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
 		.proxy = settings->proxy_out.len ? &settings->proxy_out : NULL, .tls_rules = &settings->tls_rules, .tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
+	courier.mix = settings->mix_domains;
 	courier_configure(&courier);
 	report = (struct report_config){ .hostname = settings->hostname, .queue_lifetime = settings->queue_lifetime, .signer = signer };
 	report_configure(&report);

@@ -10,9 +10,11 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/list.h"
 #include "lib/tls.h"
 
@@ -64,7 +66,7 @@ static bool has_output(const struct stream *s)
 {
 	size_t n;
 
-	return s->tls ? tls_wire(s->tls, &n) != NULL : unsent(s) > 0;
+	return s->tls ? tls_wire(s->tls, &n) != NULL : unsent(s) > 0 || s->file_left > 0;
 }
 
 /* Watches for what can be used now and for nothing else. A descriptor that is watched for no event still reports
@@ -115,6 +117,41 @@ static ssize_t send_some(struct stream *s, const void *p, size_t n)
 	if (w == -1)
 		fail(s, errno);
 	return w;
+}
+
+/* As sendfile(), also where the system has none for these two. */
+static ssize_t file_to_socket(int fd, int file, off_t *at, size_t n)
+{
+	static char block[STREAM_OUT_FULL];
+	ssize_t w = sendfile(fd, file, at, n);
+
+	if (w != -1 || (errno != EINVAL && errno != ENOSYS && errno != EOPNOTSUPP))
+		return w;
+	w = file_pread(file, block, n < sizeof block ? n : sizeof block, *at);
+	if (w > 0)
+		w = put(fd, block, (size_t)w);
+	if (w > 0)
+		*at += w;
+	return w;
+}
+
+/* True: all of the file's part has left. */
+static bool send_file(struct stream *s)
+{
+	while (s->file_left) {
+		ssize_t w = file_to_socket(s->io.fd, s->file, &s->file_at, s->file_left);
+
+		if (w == -1 && errno == EINTR)
+			continue;
+		if (w == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			return false;
+		if (w <= 0) {
+			fail(s, w ? errno : ENODATA);
+			return false;
+		}
+		s->file_left -= (size_t)w;
+	}
+	return true;
 }
 
 /* Octets that came, 0: none now, or the end (`eof`), -1: it failed. */
@@ -283,7 +320,7 @@ static bool write_out(struct stream *s)
 		return false;
 	if (s->tls)
 		return pump(s, false);
-	if (s->shut || !unsent(s))
+	if (s->shut || stream_drained(s))
 		return false;
 	while (unsent(s)) {
 		ssize_t w = send_some(s, s->out.p + s->sent, unsent(s));
@@ -294,7 +331,7 @@ static bool write_out(struct stream *s)
 	}
 	buf_clear(&s->out);
 	s->sent = 0;
-	return true;
+	return send_file(s) || s->error;
 }
 
 /* One read a turn: no peer owns the loop. It goes through one shared buffer, so that a stream holds what
@@ -405,7 +442,7 @@ void stream_close(struct stream *s)
 	}
 	buf_free(&s->in);
 	buf_free(&s->out);
-	s->taken = s->sent = 0;
+	s->taken = s->sent = s->file_left = 0;
 	s->io.fd = s->io_out.fd = -1;
 	s->eof = true;
 	s->event = NULL;
@@ -573,13 +610,24 @@ void stream_shutdown(struct stream *s)
 	end_half(s);
 }
 
-bool stream_full(const struct stream *s) { return unsent(s) >= STREAM_OUT_FULL; }
+bool stream_send_file(struct stream *s, int fd, off_t at, size_t n)
+{
+	if (!s->event || s->tls || s->error || s->shut || s->file_left || s->io_out.fd != -1)
+		return false;
+	s->file = fd;
+	s->file_at = at;
+	s->file_left = n;
+	task_post(&s->task);
+	return true;
+}
+
+bool stream_full(const struct stream *s) { return unsent(s) >= STREAM_OUT_FULL || s->file_left; }
 
 bool stream_drained(const struct stream *s)
 {
 	size_t n;
 
-	return unsent(s) == 0 && !(s->tls && !s->error && tls_wire(s->tls, &n));
+	return unsent(s) == 0 && s->file_left == 0 && !(s->tls && !s->error && tls_wire(s->tls, &n));
 }
 
 /* ---- TLS */

@@ -22,6 +22,9 @@ struct stream {
 	struct buf in, out;
 	size_t taken;                   /* octets of `in` already handed out */
 	size_t sent;                    /* octets of `out` already written */
+	int file;                       /* behind them: stream_send_file() */
+	off_t file_at;
+	size_t file_left;
 	bool paused;                    /* the owner does not want to read now */
 	bool eof;                       /* the peer has sent its last octet */
 	bool skipping;                  /* in a line that was too long: dropped up to its LF */
@@ -64,6 +67,10 @@ void stream_again(struct stream *);                     /* event() once more thi
 /* Queues octets; they leave as soon as the socket takes them. 0, or -1 with errno (EMSGSIZE: ceiling). */
 int stream_write(struct stream *, const void *, size_t);
 int stream_printf(struct stream *, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Queues n octets of a file, which go from the kernel to the socket behind all that is queued (sendfile(2)). The descriptor must stay open
+ * until they have left; nothing may be written before. A file that ends too early ends the stream with ENODATA. False: they are to
+ * be read and written, as the stream is inside TLS or the system cannot do it. */
+bool stream_send_file(struct stream *, int fd, off_t at, size_t n);
 /* Tries to write what is queued now instead of at the end of the turn. */
 void stream_flush(struct stream *);
 /* Ends our half of the conversation: the peer reads end of file behind what has left. Call it when drained. A stream

@@ -4,6 +4,7 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -433,6 +434,76 @@ START_TEST(an_event_may_close_and_free_the_stream)
 }
 END_TEST
 
+enum { FILE_OCTETS = 1000000 };
+
+/* A file of that many octets, each the last of its offset. */
+static int file_of(size_t n)
+{
+	static char octets[FILE_OCTETS];
+	char name[] = "/tmp/stream.XXXXXX";
+	int fd = mkstemp(name);
+
+	for (size_t i = 0; i < n; i++)
+		octets[i] = (char)i;
+	ck_assert(fd != -1 && unlink(name) == 0 && write(fd, octets, n) == (ssize_t)n);
+	return fd;
+}
+
+START_TEST(a_file_leaves_behind_what_was_written_and_the_event_comes_when_it_has)
+{
+	static char got[FILE_OCTETS + 100];
+	int fd = file_of(FILE_OCTETS);
+	size_t n = 0;
+
+	open_pair();
+	ck_assert_int_eq(stream_write(&st, "BDAT\r\n", 6), 0);
+	ck_assert(stream_send_file(&st, fd, 100, FILE_OCTETS - 100));
+	ck_assert(!stream_send_file(&st, fd, 0, 1) && stream_full(&st));
+	while (n < FILE_OCTETS - 94) {
+		ck_assert(events == 0 || stream_drained(&st));
+		turns(1);
+		n += peer_reads(got + n, sizeof got - n);
+	}
+	turns(2);
+	ck_assert(events == 1 && stream_drained(&st) && !stream_full(&st));
+	ck_assert_mem_eq(got, "BDAT\r\n", 6);
+	for (size_t i = 6; i < n; i++)
+		ck_assert_int_eq(got[i], (char)(i + 94));
+	ck_assert_uint_eq(peer_reads(got, 1), 0);
+	close(fd);
+	close_pair();
+}
+END_TEST
+
+START_TEST(a_file_that_ends_too_early_or_cannot_be_read_ends_the_stream)
+{
+	int fd = _i ? open("/tmp", O_RDONLY | O_DIRECTORY) : file_of(1000);
+
+	open_pair();
+	ck_assert(stream_send_file(&st, fd, 0, 2000));
+	turns(3);
+	ck_assert_int_eq(st.error, _i ? EISDIR : ENODATA);
+	ck_assert_uint_eq(events, 1);
+	close(fd);
+	close_pair();
+}
+END_TEST
+
+START_TEST(a_file_to_a_peer_who_has_left_is_an_error_and_no_signal)
+{
+	int fd = file_of(FILE_OCTETS);
+
+	open_pair();
+	close(peer);
+	peer = -1;
+	ck_assert(stream_send_file(&st, fd, 0, FILE_OCTETS));
+	turns(3);
+	ck_assert_int_eq(st.error, EPIPE);
+	close(fd);
+	close_pair();
+}
+END_TEST
+
 Suite *lib_stream_suite(void)
 {
 	Suite *s = suite_create("lib_stream");
@@ -452,6 +523,9 @@ Suite *lib_stream_suite(void)
 	tcase_add_test(tc, a_peer_that_is_gone_is_an_error_and_an_event);
 	tcase_add_test(tc, shutdown_ends_our_half_only);
 	tcase_add_test(tc, two_pipes_are_a_stream);
+	tcase_add_test(tc, a_file_leaves_behind_what_was_written_and_the_event_comes_when_it_has);
+	tcase_add_loop_test(tc, a_file_that_ends_too_early_or_cannot_be_read_ends_the_stream, 0, 2);
+	tcase_add_test(tc, a_file_to_a_peer_who_has_left_is_an_error_and_no_signal);
 	tcase_add_test(tc, a_descriptor_that_is_none_is_refused);
 	tcase_add_test(tc, an_event_may_close_and_free_the_stream);
 	suite_add_tcase(s, tc);

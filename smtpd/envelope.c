@@ -299,6 +299,20 @@ static bool decide_rcpt(struct session *s, struct str arg)
 	return true;
 }
 
+static void rcpt_vetted(struct session *s)
+{
+	struct buf arg = s->txn->next_rcpt;
+
+	s->txn->next_rcpt = (struct buf){ 0 };
+	if (judging_has_enough(s)) {
+		session_spend(s, COST_IDLE);
+		session_say(s, 452, "4.5.3", "One recipient at a time, as SPF does not speak for the sender; send the others in another transaction");
+	} else {
+		question_ask(s, "RCPT", decide_rcpt, buf_view(&arg));
+	}
+	buf_free(&arg);
+}
+
 void verb_rcpt(struct session *s, struct str arg)
 {
 	char room[QUALIFIED_MAX];
@@ -316,6 +330,8 @@ void verb_rcpt(struct session *s, struct str arg)
 		session_error(s, 553, "5.6.7", wrong);
 	else if (s->txn->envelope.nrcpt >= session_rcpt_max(s) || !look_at_domain(s, plain.addr.domain, false))
 		refuse_too_many(s);     /* before anybody counts it for a quota */
+	else if (judging_wants_one(s) && buf_str(&s->txn->next_rcpt, arg))
+		vetting_await(s, rcpt_vetted);
 	else
 		question_ask(s, "RCPT", decide_rcpt, arg);
 }

@@ -7,6 +7,8 @@
 
 #include "lib/list.h"
 #include "lib/log.h"
+#include "lib/map.h"
+#include "lib/rand.h"
 #include "mime/header.h"
 #include "parse.h"
 #include "policy/judge.h"
@@ -358,4 +360,53 @@ bool judging_begin(struct session *s)
 		return false;
 	}
 	return ask_all(s, j);
+}
+
+/* ---- more than one recipient */
+
+enum { ALONE = 1024, ALONE_AGAIN_MS = 60000, ALONE_KEPT_MS = 24 * 3600 * 1000 };
+
+/* Who was told to send to one at a time. After a minute he need not any more: so nobody's mail waits for more than one more attempt. */
+static struct { uint64_t key; msec since; } alone[ALONE];
+
+static uint64_t key_of(const struct session *s)
+{
+	static uint64_t seed[2];
+	char text[ADDR_MAX + INET6_ADDRSTRLEN + 16];
+	struct str network = str_of(s->who.peer_text), host;
+	int n;
+
+	if (!seed[0])
+		rand_bytes(seed, sizeof seed);
+	if (str_cut_last(&network, '.', &host) || str_cut_last(&network, ':', &host))   /* its neighbours send what it could not */
+		network = host;
+	n = snprintf(text, sizeof text, STR_FMT " %s", STR_ARG(network), s->who.sender);
+	return siphash(seed, text, n < (int)sizeof text ? (size_t)n : sizeof text - 1);
+}
+
+static bool may_come_again(const struct session *s)
+{
+	uint64_t key = key_of(s);
+	size_t at = key % ALONE;
+	msec age = loop_now() - alone[at].since;
+
+	if (alone[at].key == key && age < ALONE_KEPT_MS)
+		return age >= ALONE_AGAIN_MS;
+	alone[at].key = key;
+	alone[at].since = loop_now();
+	return false;
+}
+
+bool judging_wants_one(const struct session *s)
+{
+	return is_wanted(s) && s->config->judge == SMTPD_JUDGE_REFUSE && s->config->spf != SMTPD_SPF_OFF && s->txn->envelope.nrcpt > 0;
+}
+
+bool judging_has_enough(struct session *s)
+{
+	const struct spf_result *r = vetting_result(s->txn);
+
+	if (!r || r->code == SPF_TEMPERROR || (r->code == SPF_PASS && !r->helo))
+		return false;
+	return !may_come_again(s);
 }

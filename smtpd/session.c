@@ -138,6 +138,7 @@ void txn_reset(struct session *s)
 	strangers_text -= t->strange;
 	envelope_free(&t->envelope);
 	buf_free(&t->only_rcpt);
+	buf_free(&t->next_rcpt);
 	buf_free(&t->domains);
 	submission_free(t);
 	vetting_free(t);

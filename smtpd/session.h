@@ -99,6 +99,7 @@ struct txn {
 	unsigned ndomains;
 	char sender[ADDR_MAX + 1];      /* who.sender */
 	struct buf only_rcpt;           /* the recipient, while there is just one */
+	struct buf next_rcpt;           /* the argument of a RCPT that waits for SPF */
 	struct draft *draft;
 	char id[ID_MAX];                /* of the draft, also when it is gone */
 	const struct refusal *refusal;
@@ -307,6 +308,10 @@ bool judging_begin(struct session *);
 void judging_time(struct session *);                    /* P_DECIDING: the time is up that it waits for */
 const char *judging_word(const struct txn *);           /* the reason for the log; NULL: nobody asked */
 void judging_free(struct txn *);
+/* Before a further recipient of a stranger: must SPF be known first? Then: is one enough, since it does not vouch for the sender? Spam goes
+ * to many, and each of them costs us as much as one alone. */
+bool judging_wants_one(const struct session *);
+bool judging_has_enough(struct session *);
 
 /* ---- who stands in front of us (smtpd/proxy.c) */
 enum proxy {

@@ -410,6 +410,57 @@ START_TEST(chunks_are_judged_too)
 }
 END_TEST
 
+/* ---- more than one recipient */
+
+static const char *record;
+static void ask_dns(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
+{
+	struct record r = { .data = str_of(record) };
+	struct fact f = { .outcome = *record ? FOUND : NO_NAME, .n = *record != 0, .record = &r };
+
+	(void)source, (void)kind, (void)name;
+	fact_answer(ticket, &f);
+}
+static struct fact_source dns = { .ask = ask_dns };
+
+static void offer_two(struct site_client *c, const char *sender, const char *second)
+{
+	char line[100];
+
+	snprintf(line, sizeof line, "RSET\r\nMAIL FROM:<%s>\r\n", sender);
+	site_say(c, line);
+	site_expect(c, "250 2.0.0 *");
+	site_expect(c, "250 2.1.0 *");
+	site_say(c, "RCPT TO:<bob@mx.example.org>\r\nRCPT TO:<carl@mx.example.org>\r\n");
+	site_expect(c, "250 2.1.5 *");
+	site_expect(c, second);
+}
+
+START_TEST(a_sender_that_spf_does_not_speak_for_has_one_recipient_at_a_time)
+{
+	struct site_client c;
+
+	facts_source(FACT_TXT, &dns);
+	site_config.spf = SMTPD_SPF_NOTE;
+	record = "v=spf1 ip4:192.0.2.1 -all";
+	come(&c, "192.0.2.1");
+	offer_two(&c, "anna@x.example", "250 2.1.5 *");
+	record = "";
+	offer_two(&c, "anna@none.example", "452 4.5.3 One recipient *");
+	record = "v=spf1 -all";
+	offer_two(&c, "anna@fail.example", "452 4.5.3 *");
+	offer_two(&c, "", "452 4.5.3 *");
+	/* whoever comes again has tried for long enough, and no other sender of his */
+	loop_advance(60000);
+	offer_two(&c, "anna@fail.example", "250 2.1.5 *");
+	offer_two(&c, "ben@fail.example", "452 4.5.3 *");
+	site_config.judge = SMTPD_JUDGE_NOTE;
+	offer_two(&c, "carl@fail.example", "250 2.1.5 *");
+	site_hang_up(&c);
+	facts_source(FACT_TXT, NULL);
+}
+END_TEST
+
 START_TEST(nobody_asks_for_users_and_local_programs)
 {
 	struct site_client c;
@@ -487,6 +538,7 @@ Suite *smtpd_judge_suite(void)
 	tcase_add_test(c, facts_are_waited_for_and_not_for_ever);
 	tcase_add_test(c, who_hangs_up_meanwhile_leaves_nothing_unfinished);
 	tcase_add_test(c, chunks_are_judged_too);
+	tcase_add_test(c, a_sender_that_spf_does_not_speak_for_has_one_recipient_at_a_time);
 	tcase_add_test(c, nobody_asks_for_users_and_local_programs);
 	tcase_add_test(c, the_author_is_the_only_one_in_the_only_from);
 	tcase_add_test(c, spf_shows_a_sender);

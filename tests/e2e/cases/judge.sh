@@ -1,0 +1,78 @@
+# Who may come in: what the reader of a mailbox does with his mail decides about the next.
+
+boxes() { find "$T/here.mail/user/$1" -type f 2>/dev/null | grep -c '/\(new\|cur\)/'; }
+rejects() { [ "$(boxes .Rejects)" = "$1" ]; }
+
+it reader_decides "mail like what was moved to Junk is refused and kept, what is taken out of Rejects is learnt, each recipient has his way, and fardel judge says why"
+reader_decides() {
+	cat >"$T/dns.zone" <<-'END'
+	good.test MX 10 mx.good.test
+	good.test TXT "v=spf1 ip4:127.0.0.1 -all"
+	bad.test MX 10 mx.good.test
+	bad.test TXT "v=spf1 ip4:192.0.2.1 -all"
+	mx.good.test A 192.0.2.1
+	END
+	fakedns dns
+	serve here "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "judge = refuse"
+	at=$(port_of here)
+	printf 'From: Anna <anna@good.test>\r\nTo: user@here.test\r\nSubject: x\r\nMessage-ID: <1@good.test>\r\n\r\ntext\r\n' >"$T/one"
+	sed 's/<1@/<2@/' "$T/one" >"$T/two"
+	inbox=$T/here.mail/user
+	mkdir -p "$inbox/.Junk/cur"
+
+	must "the first one" inject -p "$at" -f anna@good.test -t user@here.test -m "$T/one"
+	within 30 "the message" arrived here user 1
+	has '^X-Fardel-Reason: no-bad-signals; id=' "$(mail here user)"
+	has '^+ [0-9]* [0-9a-f]* no-bad-signals anna@good.test fm ' "$inbox/fardel.history"
+	has ' received .* reason=no-bad-signals' "$T/here.log"
+
+	first=$(mail here user)
+	mv "$first" "$inbox/.Junk/cur/$(basename "$first"):2,S"
+	for again in 1 2; do
+		refused=$(inject -p "$at" -f anna@good.test -t user@here.test -m "$T/two" 2>&1) && fail "what is junk was taken"
+		case $refused in *'451 4.7.1 '*) ;; *) fail "it hears $refused" ;; esac
+		must "one copy in Rejects, not $(boxes .Rejects)" rejects 1
+	done
+	has ' unwanted .* to=user@here.test .* reason=msgfromfull' "$T/here.log"
+	status_is 1 "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --helo h.test --from anna@good.test --to user@here.test "$T/two" >"$T/said"
+	has '^refuse msgfromfull 451 4.7.1 ' "$T/said"
+	has '^asked: TXT good.test: v=spf1' "$T/said"
+
+	must "for one of two" inject -p "$at" -f anna@good.test -t user@here.test -t sender@here.test -m "$T/two"
+	within 30 "his message" arrived here sender 1
+	must "not for the other" arrived here user 0
+	must "one copy in Rejects" rejects 1
+
+	kept=$(find "$inbox/.Rejects/new" -type f)
+	has '^X-Fardel-Reason: refused:msgfromfull; id=' "$kept"
+	mv "$kept" "$inbox/cur/$(basename "$kept"):2,S"
+	must "what was rescued" inject -p "$at" -f anna@good.test -t user@here.test -m "$T/one"
+	within 30 "the message" arrived here user 1
+	has '^X-Fardel-Reason: msgfromfull; id=' "$(mail here user)"
+
+	refused=$(inject -p "$at" -f x@bad.test -t user@here.test 2>&1) && fail "a stranger whom SPF refuses was taken"
+	case $refused in *'451 4.7.23 '*) ;; *) fail "it hears $refused" ;; esac
+	drained here
+	[ -z "$(ls "$T/here.queue/bad")" ] || fail "something lies in bad/"
+}
+
+it killed_while_judging "who is killed while mail is judged has neither lost what was answered 250 nor left a mailbox that cannot be read"
+killed_while_judging() {
+	serve here "relay_from = 192.0.2.0/24" "judge = refuse" "spf = off" "check_sender = no" "check_dkim = no"
+	here=$pid
+	begin load "$tools/inject" -p "$(port_of here)" -f a@x.test -t user@here.test -n 400 -s 4 -k -a "$T/acks"
+	load=$pid
+	for turn in 1 2 3; do
+		within 30 "some mail" sh -c '[ "$(wc -l <"$1" 2>/dev/null || echo 0)" -ge "$2" ]' - "$T/acks" $((turn * 80))
+		end "$here" KILL
+		start here
+		here=$pid
+	done
+	within 60 "the load's end" gone "$load"
+	drained here 60
+	for token in $(grep -v '^?' "$T/acks"); do
+		grep -rqs "$token" "$T/here.mail/user/new" || fail "$token was answered 250 and is not there"
+	done
+	must "asked" "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --from a@x.test --to user@here.test "$(find "$T/here.mail/user/new" -type f | head -n 1)" >"$T/said"
+	has '^accept' "$T/said"
+}

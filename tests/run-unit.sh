@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs the unit tests: tests/run-unit.sh PROGRAM [SUITE]. Their temporary files go to one directory that is removed.
-# VALGRIND=1 runs them under valgrind.
+# VALGRIND=1 runs them under valgrind. Much of their time is waiting: several processes share the suites (UNIT_JOBS).
 set -u
 program=$1
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/fardel-unit.XXXXXX") || exit 1
@@ -24,6 +24,29 @@ if [ "${VALGRIND:-}" ]; then
 	CK_TIMEOUT_MULTIPLIER=10
 	export CK_TIMEOUT_MULTIPLIER
 	valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite "$program"
-else
+elif [ "${CK_RUN_SUITE:-}" ]; then
 	"$program"
+else
+	jobs=${UNIT_JOBS:-$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1))}
+	running=
+	part=0
+	while [ $part -lt "$jobs" ]; do
+		"$program" $part/"$jobs" >"$TMPDIR/part.$part" 2>&1 &
+		running="$running $!"
+		part=$((part + 1))
+	done
+	trap 'kill $running 2>/dev/null; exit 130' INT TERM HUP
+	status=0
+	part=0
+	for pid in $running; do
+		wait "$pid" || status=1
+		sed '/^[0-9]*%: Checks: /d' "$TMPDIR/part.$part"
+		# A part that died has no closing line, and counts as an error.
+		grep -a '^[0-9]*%: Checks: ' "$TMPDIR/part.$part" || echo "0%: Checks: 1, Failures: 0, Errors: 1"
+		part=$((part + 1))
+	done >"$TMPDIR/all"
+	grep -av '^[0-9]*%: Checks: ' "$TMPDIR/all"
+	sed -n 's/^[0-9]*%: Checks: \([0-9]*\), Failures: \([0-9]*\), Errors: \([0-9]*\)$/\1 \2 \3/p' "$TMPDIR/all" |
+		awk '{ c += $1; f += $2; e += $3 } END { printf "%d%%: Checks: %d, Failures: %d, Errors: %d\n", c ? (c - f - e) * 100 / c : 0, c, f, e }'
+	exit $status
 fi

@@ -7,11 +7,12 @@
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
-#   make conformance    the published suites of test cases that lie in CONFORMANCE (spf/*.yml)
+#   make conformance    the published suites of test cases that lie in CONFORMANCE (spf/*.yml, psl/*.txt)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about ten minutes. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
 #   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root
+#   make bench-judge    what SPF, DKIM and DMARC of a message cost
 #   make lint       layers, style and warnings as errors
 #   make deps       installs what is missing (as root) or says which line does
 #   make install    program, man pages and sample settings below PREFIX; DESTDIR stands before all paths
@@ -182,8 +183,8 @@ check: fardel $(B)/unit $(E2E_PROGRAMS)
 	@sh tests/check.sh $(B)/unit $(T)
 e2e: fardel $(E2E_PROGRAMS)
 	@sh tests/e2e/run.sh $(T)
-conformance: $(B)/conformance-spf
-	@$(B)/conformance-spf $(wildcard $(CONFORMANCE)/spf/*.yml)
+conformance: $(CONFORMANCE_SOURCES:tests/conformance/%.c=$(B)/conformance-%)
+	@sh tests/conformance.sh $(B)/conformance '$(CONFORMANCE)'
 asan: | build/deps-check
 	@$(MAKE) --no-print-directory VARIANT=asan unit
 clang: | build/deps-clang
@@ -203,7 +204,11 @@ bench: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/run.sh
 bench-relay: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/relay.sh
-objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CONFORMANCE_OBJECTS) $(CRASH_OBJECTS)
+$(B)/bench-judge: $(B)/bench/judge.o $(MODULES) $(B)/flags $(B)/sources
+	$(call Q,LD)$(LINK) -o $@ $< $(MODULES) $(LIBS)
+bench-judge: $(B)/bench-judge
+	@$(B)/bench-judge
+objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CONFORMANCE_OBJECTS) $(CRASH_OBJECTS) $(B)/bench/judge.o
 fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
@@ -267,9 +272,9 @@ deb:
 clean:
 	rm -rf build fardel
 
--include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(FUZZERS:%.c=$(B)/%.d)
+-include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-judge conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -8,6 +8,8 @@
 struct judge_message;
 struct judgement;
 struct refused;
+struct dnsbl_list;
+struct evaluation;
 struct signer;
 struct tls_server;
 struct users;
@@ -15,6 +17,9 @@ struct users;
 /* What becomes of RFC 7208's answer: nobody asks for it; it is noted in the message and in the log; or a fail is refused and a temperror put
  * off, too. FACT_A .. FACT_TXT need a source then. */
 enum smtpd_spf { SMTPD_SPF_OFF, SMTPD_SPF_NOTE, SMTPD_SPF_REFUSE };
+/* The same of DMARC's: refused is what the domain's owner wants refused, and what does not tell who has written it; put off is what would be
+ * refused if it were known. It needs spf and check_dkim. */
+enum smtpd_dmarc { SMTPD_DMARC_OFF, SMTPD_DMARC_NOTE, SMTPD_DMARC_REFUSE };
 
 /* What becomes of the question who may come in (policy/judge.h): nobody asks it; the answer is noted in the message and in the log; or who is not
  * wanted is turned away, too. */
@@ -29,6 +34,11 @@ struct smtpd_config {
 	unsigned mail_max;                      /* transactions a session, announced as MAILMAX. 0: no limit */
 	bool complete;                          /* what users and local programs send gets Date, Message-ID and so on, and From is checked */
 	bool check_dkim;                        /* signatures of mail from strangers at SMTPD_MX are checked, and the results written in front of it */
+	bool check_iprev;                       /* and whether their addresses have names that lead back (RFC 8601 3) */
+	enum smtpd_dmarc dmarc;                 /* and of its authors */
+	struct dnsbl_list *dnsbl;               /* policy/dnsbl.h: lists that strangers may be on, asked at RCPT; FACT_A and FACT_TXT need a source then */
+	size_t ndnsbl;
+	int dnsbl_refuse;                       /* the score that is refused, 0: none is */
 	const struct signer *signer;            /* DKIM keys for what is completed (policy/sign.h); NULL: none */
 	int64_t future_max;                     /* seconds that a user may have a message kept (RFC 4865). 0: it is not offered */
 	unsigned sessions_max;                  /* in all. 0: 12000; lowered to what descriptors allow */
@@ -64,6 +74,8 @@ struct smtpd_config {
 	void (*keep)(void *arg, struct refused *);
 	/* Who has logged in has sent a message to this address; NULL: nobody wants to know. */
 	void (*wrote)(void *arg, const struct subject *, const struct addr *to);
+	/* What DMARC has found out of a message whose author's domain wants reports, and what was done with it. NULL: nobody keeps it. */
+	void (*evaluated)(void *arg, const struct evaluation *);
 	void *arg;
 };
 

@@ -39,8 +39,10 @@
 #include "lib/loop.h"
 #include "lib/rand.h"
 #include "lib/root.h"
+#include "lib/suffix.h"
 #include "lib/tls.h"
 #include "parse.h"
+#include "policy/evaluation.h"
 #include "policy/quota.h"
 #include "policy/sender.h"
 #include "queue.h"
@@ -65,6 +67,7 @@ static struct users *users;
 static struct signer *signer;                   /* DKIM keys; NULL: none are set */
 static struct aliases *aliases;
 static int quota = -1;                          /* how much users have sent */
+static struct evaluations evaluations = { .dir = -1, .fd = -1 };        /* for reports of DMARC */
 static bool verbose;
 static char fallback[4096];
 
@@ -674,8 +677,23 @@ static void open_quota(void)
 		log_text(LOG_ERROR, "quota", "cannot open %s/quota: %s. user_rcpt_per_day is not kept", settings->queue, strerror(errno));
 }
 
+static void open_evaluations(void)
+{
+	if (evaluations.dir != -1 || settings->dmarc_reports == DMARC_REPORTS_OFF)
+		return;
+	if (evaluations_open(&evaluations, queue_dir()) == -1)
+		log_text(LOG_ERROR, "evaluations", "cannot make %s/dmarc: %s. dmarc_reports is as if it were off", settings->queue, strerror(errno));
+}
+
+static void keep_evaluation(void *arg, const struct evaluation *e)
+{
+	(void)arg;
+	evaluations_keep(&evaluations, e);
+}
+
 static void stop_users(void)
 {
+	evaluations_close(&evaluations);
 	if (quota != -1)
 		close(quota);
 	quota = -1;
@@ -692,13 +710,16 @@ static void configure_smtpd(struct smtpd_config *c)
 		.sessions_per_address = settings->sessions_per_address, .connections_per_minute = settings->connections_per_minute,
 		.greeting_delay_ms = settings->greeting_delay_ms, .session_s = (unsigned)settings->session_time,
 		.spf = settings->spf, .mail = settings->check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
-		.users = users, .signer = signer, .check_dkim = settings->check_dkim, .origin = settings->origin, .rcpt_domain_max = settings->rcpt_domain_max, .mail_max = settings->mail_max, .complete = true,
 		.judge = settings->judge, .first_time_s = (unsigned)settings->first_time_delay, .judge_rcpt = judge_rule,
 		.keep = settings->rejects_folder ? keep_rule : NULL, .wrote = settings->judge != SMTPD_JUDGE_OFF ? wrote_rule : NULL,
+		.users = users, .signer = signer, .check_dkim = settings->check_dkim, .check_iprev = settings->check_iprev, .dmarc = settings->dmarc,
+		.evaluated = settings->dmarc_reports != DMARC_REPORTS_OFF ? keep_evaluation : NULL,
+		.dnsbl = settings->dnsbl, .ndnsbl = settings->ndnsbl, .dnsbl_refuse = (int)settings->dnsbl_refuse, .origin = settings->origin, .rcpt_domain_max = settings->rcpt_domain_max, .mail_max = settings->mail_max, .complete = true,
 		.future_max = settings->future_release_max, .local_domains = settings->routes.local, .nlocal_domains = settings->routes.nlocal,
 	};
 	smtpd = c;
 	smtpd_configure(smtpd);
+	suffix_available();
 }
 
 static bool start_smtpd(void)
@@ -943,6 +964,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	configure_drops();
 	configure_smtpd(c);
 	open_quota();
+	open_evaluations();
 	q = queue_as_set(true, false);
 	queue_reconfigure(&q);
 	figures_write_to(settings->metrics_file);
@@ -1032,6 +1054,7 @@ static int run_server(void)
 	if (open_queue(true, false, why, sizeof why) == -1)
 		return no_queue(why);
 	open_quota();
+	open_evaluations();
 	start_policies();
 	if ((status = start_drops()) || (status = accept_on_ports()) || (status = start_tokens()) || (status = confine(settings)))
 		return status;
@@ -1094,7 +1117,7 @@ static int run_session(void)
 	int status, out;
 
 	if ((status = start_mailboxes(true)) || (status = start_judging(true)) || (status = start_aliases()) || (status = start_tls(false)) || (status = start_users(true)) ||
-	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF || settings->check_dkim) && (status = start_dns())))
+	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF || settings->check_dkim || settings->ndnsbl) && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);
@@ -1103,6 +1126,7 @@ static int run_session(void)
 		return EX_TEMPFAIL;
 	}
 	open_quota();
+	open_evaluations();
 	out = dup(1);
 	if (out == -1 || !start_smtpd() || smtpd_session(0, out, session_service, NULL, session_ended) == -1)
 		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
@@ -1296,6 +1320,7 @@ static const struct command {
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "judge", cmd_judge, "--ip ADDRESS --to RECIPIENT [--helo NAME] [--from SENDER] [--dns FILE] " SETTINGS " MESSAGE|-",
 		"would this message be taken? Facts, steps, verdict" },
+	{ "dmarc", cmd_dmarc, "--from ADDRESS [--spf [RESULT:]DOMAIN] [--dkim [RESULT:]DOMAIN]... " SETTINGS, "what does the owner of From want done with a message?" },
 	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
 	{ "explain", cmd_explain, "[--from SENDER] " SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },
 	{ "newaliases", cmd_newaliases, SETTINGS, "look at the aliases; there is nothing to be built" },

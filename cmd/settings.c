@@ -144,6 +144,25 @@ static const struct conf_row rows[] = {
 		"Which ones hold what the reader has sent: mail from whom he has written to is wanted." },
 	{ .name = "rejects_folder", .kind = CONF_TEXT, .at_start = true, .offset = AT(rejects_folder), .preset = "Rejects", .help =
 		"The folder of each mailbox in which refused mail is kept for a fortnight, a thousand messages and 100 MB at most. Nothing: none is." },
+	{ .name = "check_iprev", .kind = CONF_YESNO, .offset = AT(check_iprev), .preset = "yes", .help =
+		"The same field says whether a stranger's address has a name that leads back to it (iprev). It needs check_dkim." },
+	{ .name = "dmarc", .kind = CONF_TEXT, .offset = AT(dmarc_text), .preset = "refuse", .help =
+		"What becomes of the answer whether SPF or a signature speaks for the domain in From, where its owner has said what he wants\n"
+		"otherwise (RFC 9989). note: it is written into that field and into the log. refuse: so it is, and mail that the owner wants\n"
+		"rejected is refused, and mail that does not tell who has written it; while the DNS does not answer, strangers are told to come\n"
+		"back. What the owner calls suspicious (quarantine) is taken. off: nobody asks. It needs spf and check_dkim." },
+	{ .name = "dmarc_reports", .kind = CONF_TEXT, .offset = AT(dmarc_reports_text), .preset = "off", .help =
+		"keep: what came of DMARC is written down for domains that want aggregate reports, in dmarc/ in the queue directory, a file a\n"
+		"day for eight days. off: nothing is." },
+	{ .name = "dnsbl", .kind = CONF_LIST, .offset = AT(dnsbl_text), .example = "zen.example.net=127.0.0.2-11 2", .help =
+		"Lists in the DNS that a stranger's address may be on: ZONE[=CODES] [WEIGHT]. CODES are the answers that count, with ranges:\n"
+		"127.0.0.2-4,127.0.0.10; all when not said. A WEIGHT below 0 is for lists of those who are welcome; 1 when not said. Lists that do\n"
+		"not work (RFC 5782) are left out. One a line, at most eight together with rhsbl." },
+	{ .name = "rhsbl", .kind = CONF_LIST, .offset = AT(rhsbl_text), .example = "dbl.example.net", .help =
+		"The same for lists of domains: those of the sender and of the name that the client gives itself." },
+	{ .name = "dnsbl_refuse", .kind = CONF_NUMBER, .offset = AT(dnsbl_refuse), .preset = "1", .max = 8000, .help =
+		"Mail from a stranger is refused when the weights of the lists that name him come to so much together. 0: they are only noted in\n"
+		"the log." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
@@ -744,8 +763,34 @@ static size_t find_word(struct settings *s, const char *name, const char *text, 
 	return 0;
 }
 
+static void make_lists(struct settings *s, const char *name, const struct conf_list *text, bool domains)
+{
+	for (size_t i = 0; i < text->n; i++) {
+		const struct conf_item *item = &text->item[i];
+		const char *wrong = s->ndnsbl == DNSBL_LISTS ? "there are more than eight lists" : dnsbl_parse(str_of(item->text), domains, &s->dnsbl[s->ndnsbl]);
+
+		if (wrong)
+			conf_complain(&s->conf, item->where, "%s: \"%s\": %s. Write ZONE[=CODES] [WEIGHT], such as zen.example.net=127.0.0.2-11 2.", name,
+				item->text, wrong);
+		else
+			s->ndnsbl++;
+	}
+}
+
+/* Only who asks for it is told: the preset of a setting is no mistake. */
+static void check_dmarc(struct settings *s)
+{
+	const char *where = conf_where(&s->conf, "dmarc");
+
+	if (s->dmarc != SMTPD_DMARC_OFF && (s->spf == SMTPD_SPF_OFF || !s->check_dkim) && strcmp(where, "preset") != 0)
+		conf_complain(&s->conf, where, "dmarc = %s needs both SPF and DKIM: without them it would call forged what is not. Set spf = note and "
+			"check_dkim = yes, or dmarc = off.", s->dmarc_text);
+}
+
 static void make_words(struct settings *s)
 {
+	static const char *const reports[] = { [DMARC_REPORTS_OFF] = "off", [DMARC_REPORTS_KEEP] = "keep" };
+	static const char *const dmarc[] = { [SMTPD_DMARC_OFF] = "off", [SMTPD_DMARC_NOTE] = "note", [SMTPD_DMARC_REFUSE] = "refuse" };
 	static const char *const tls_out[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
 	static const char *const inet[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
 	static const char *const spf[] = { [SMTPD_SPF_OFF] = "off", [SMTPD_SPF_NOTE] = "note", [SMTPD_SPF_REFUSE] = "refuse" };
@@ -758,6 +803,8 @@ static void make_words(struct settings *s)
 	s->inet = (enum inet)find_word(s, "inet", s->inet_text, inet, 4, "prefer4, prefer6, only4 or only6");
 	s->judge = (enum smtpd_judge)find_word(s, "judge", s->judge_text, judge, 3, "note, refuse or off");
 	s->refuse_full = find_word(s, "mailbox_full", s->mailbox_full_text, full, 2, "defer or refuse") == 1;
+	s->dmarc = (enum smtpd_dmarc)find_word(s, "dmarc", s->dmarc_text, dmarc, 3, "refuse, note or off");
+	s->dmarc_reports = (enum dmarc_reports)find_word(s, "dmarc_reports", s->dmarc_reports_text, reports, 2, "keep or off");
 	s->spf = (enum smtpd_spf)find_word(s, "spf", s->spf_text, spf, 3, "note, refuse or off");
 }
 
@@ -968,6 +1015,9 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_dkim(s);
 	make_send_as(s);
 	make_words(s);
+	make_lists(s, "dnsbl", &s->dnsbl_text, false);
+	make_lists(s, "rhsbl", &s->rhsbl_text, true);
+	check_dmarc(s);
 	make_source(s);
 	check_submission(s);
 	if (conf_ok(&s->conf))

@@ -12,6 +12,7 @@
 #include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/tls.h"
+#include "policy/dnsbl.h"
 #include "smtpd.h"
 
 struct listen_on {
@@ -58,6 +59,8 @@ struct dkim_words {                     /* of a dkim_key */
 
 enum confine { CONFINE_NO, CONFINE_MAY, CONFINE_MUST };
 
+enum dmarc_reports { DMARC_REPORTS_OFF, DMARC_REPORTS_KEEP };
+
 struct settings {
 	/* ---- set by the rows of cmd/settings.c */
 	const char *hostname;           /* always set; lower case not enforced */
@@ -80,11 +83,14 @@ struct settings {
 	unsigned greeting_delay_ms;
 	const char *tls_out_text, *proxy_out_text;
 	const char *inet_text;
-	const char *spf_text;
 	const char *judge_text;
 	const char *mailing_lists, *forwarders; /* domains, or NULL */
 	const char *junk_folders, *neutral_folders, *sent_folders, *rejects_folder;     /* or NULL */
 	int64_t first_time_delay;       /* seconds */
+	const char *spf_text, *dmarc_text, *dmarc_reports_text;
+	struct conf_list dnsbl_text, rhsbl_text;
+	unsigned dnsbl_refuse;          /* 0: nobody is */
+	bool check_iprev;
 	const char *sandbox_text;
 	const char *tls_ca;             /* or NULL: the system's */
 	unsigned smtp_port, mta_sts_port;
@@ -119,6 +125,10 @@ struct settings {
 	enum inet inet;
 	enum smtpd_spf spf;
 	enum smtpd_judge judge;
+	enum smtpd_dmarc dmarc;
+	enum dmarc_reports dmarc_reports;
+	size_t ndnsbl;
+	struct dnsbl_list dnsbl[DNSBL_LISTS];   /* addresses first */
 	enum confine sandbox;
 	struct sockaddr_storage source[2];      /* IPv4, IPv6; AF_UNSPEC: not said */
 	const char *file;               /* that was read (borrowed from the arguments or the environment), or NULL: presets */

@@ -8,9 +8,11 @@
 static const psl_ctx_t *list(void)
 {
 	static psl_ctx_t *loaded;
+	static bool tried;
 
-	if (!loaded)
+	if (!tried)
 		loaded = psl_latest(NULL);
+	tried = true;
 	return loaded;
 }
 

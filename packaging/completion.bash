@@ -35,6 +35,7 @@ _fardel() {
 			esac
 			;;
 		spf) choice="--ip --helo --from -c -o --help" ;;
+		dmarc) choice="--from --spf --dkim -c -o --help" ;;
 		alias|explain|newaliases) choice="-c -o --help" ;;
 		why) choice="-c -o --help $(_fardel_waiting)" ;;
 		queue)

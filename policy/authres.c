@@ -6,6 +6,9 @@
 
 #include "lib/codec.h"
 #include "policy/dkim.h"
+#include "policy/dmarc.h"
+#include "policy/iprev.h"
+#include "policy/spf.h"
 
 /* ---- ours */
 
@@ -33,7 +36,7 @@ static void put_property(struct buf *out, const char *name, struct str value)
 {
 	if (!value.n)
 		return;
-	buf_printf(out, " header.%s=", name);
+	buf_printf(out, " %s=", name);
 	put_value(out, value);
 }
 
@@ -52,41 +55,98 @@ static void put_signature(struct buf *out, const struct dkim_signature *s)
 		buf_printf(out, " (%u-bit key%s)", s->bits, s->secure ? ", DNSSEC" : "");
 	if (s->result != DKIM_PASS)
 		put_reason(out, s->why);
-	put_property(out, "d", str_of(s->domain));
-	put_property(out, "s", str_of(s->selector));
-	put_property(out, "a", str_of(s->algorithm));
-	put_property(out, "i", str_of(s->identity));
+	put_property(out, "header.d", str_of(s->domain));
+	put_property(out, "header.s", str_of(s->selector));
+	put_property(out, "header.a", str_of(s->algorithm));
+	put_property(out, "header.i", str_of(s->identity));
 	if (base64_encode(&octets, s->octets, s->n))            /* enough to tell one from another (RFC 6008) */
-		put_property(out, "b", (struct str){ octets.p, octets.n < 8 ? octets.n : 8 });
+		put_property(out, "header.b", (struct str){ octets.p, octets.n < 8 ? octets.n : 8 });
 	buf_free(&octets);
 }
 
-bool authres_print(struct buf *out, const char *own, const struct dkim *d)
+static void put_iprev(struct buf *out, const struct authres *r)
 {
-	struct buf one = { 0 };
-	size_t from = out->n;
+	buf_printf(out, ";\r\n\tiprev=%s", iprev_name(r->iprev->code));
+	if (*r->iprev->name)                    /* dns.h: letters, digits, '-', '_' and dots */
+		buf_printf(out, " (%s%s)", r->iprev->name, r->iprev->secure ? ", DNSSEC" : "");
+	put_property(out, "policy.iprev", str_of(r->ip->text));
+}
+
+static void put_spf(struct buf *out, const struct spf_result *r)
+{
+	buf_printf(out, ";\r\n\tspf=%s", spf_name(r->code));
+	put_property(out, r->helo ? "smtp.helo" : "smtp.mailfrom", str_of(r->domain));
+}
+
+/* RFC 9989 9.1: what is wanted, after all that makes it less. */
+static void put_dmarc(struct buf *out, const struct dmarc_result *r)
+{
+	buf_printf(out, ";\r\n\tdmarc=%s", dmarc_name(r->code));
+	if (r->secure || r->override)
+		buf_printf(out, " (%s%s%s)", r->secure ? "DNSSEC" : "", r->secure && r->override ? ", " : "", dmarc_override_name(r->override));
+	if (r->code == DMARC_TEMPERROR || r->code == DMARC_PERMERROR)
+		put_reason(out, r->why);
+	put_property(out, "header.from", str_of(r->domain));
+	if (r->code == DMARC_FAIL)
+		put_property(out, "policy.dmarc", str_of(dmarc_policy_name(r->policy)));
+}
+
+static void put_fault(struct buf *out, enum dkim_result fault, const char *why)
+{
+	buf_printf(out, ";\r\n\tdkim=%s", dkim_result_name[fault]);
+	if (fault != DKIM_NONE)
+		put_reason(out, why);
+}
+
+/* A field that is being put together from pieces, of which those are left out for which there is no room. */
+struct field {
+	struct buf *out, piece;
+	size_t from;
+	bool bad;
+};
+
+static void add_piece(struct field *f)
+{
+	f->bad |= f->piece.bad;
+	if (f->out->n - f->from + f->piece.n + 2 <= AUTHRES_ROOM)
+		buf_str(f->out, buf_view(&f->piece));
+	buf_clear(&f->piece);
+}
+
+static void add_signatures(struct field *f, const struct dkim *d)
+{
 	const char *why;
 	enum dkim_result fault = dkim_fault(d, &why);
-	bool bad = false;
+
+	if (fault != DKIM_NONE || !dkim_count(d)) {
+		put_fault(&f->piece, fault, why);
+		add_piece(f);
+	}
+	for (size_t i = 0; i < dkim_count(d); i++) {
+		put_signature(&f->piece, dkim_at(d, i));
+		add_piece(f);
+	}
+}
+
+bool authres_print(struct buf *out, const char *own, const struct authres *r)
+{
+	struct field f = { .out = out, .from = out->n };
 
 	buf_puts(out, "Authentication-Results: ");
 	put_value(out, str_of(own));
-	if (fault != DKIM_NONE) {
-		buf_printf(out, ";\r\n\tdkim=%s", dkim_result_name[fault]);
-		put_reason(out, why);
-	} else if (!dkim_count(d)) {
-		buf_puts(out, "; dkim=none");
-	}
-	for (size_t i = 0; i < dkim_count(d); i++) {
-		buf_clear(&one);
-		put_signature(&one, dkim_at(d, i));
-		bad |= one.bad;
-		if (out->n - from + one.n + 2 > AUTHRES_ROOM)
-			break;
-		buf_str(out, buf_view(&one));
-	}
-	buf_free(&one);
-	return buf_puts(out, "\r\n") && !out->bad && !bad;
+	if (r->iprev)
+		put_iprev(&f.piece, r);
+	add_piece(&f);
+	if (r->spf)
+		put_spf(&f.piece, r->spf);
+	add_piece(&f);
+	if (r->dmarc)
+		put_dmarc(&f.piece, r->dmarc);
+	add_piece(&f);
+	if (r->dkim)
+		add_signatures(&f, r->dkim);
+	buf_free(&f.piece);
+	return buf_puts(out, "\r\n") && !out->bad && !f.bad;
 }
 
 void authres_words(char *out, size_t size, const struct dkim *d)

@@ -5,15 +5,27 @@
 #include "lib/buf.h"
 
 struct dkim;
+struct dmarc_result;
+struct ip;
+struct iprev_result;
+struct spf_result;
 
 enum {
-	AUTHRES_ROOM = 1536,            /* octets that ours may have: results that do not fit are left out, the last ones first */
+	AUTHRES_ROOM = 1536,            /* octets that ours may have: results that do not fit are left out */
 	AUTHRES_FIELD_MAX = 16 << 10    /* of another's; longer ones are taken out, whoever wrote them */
 };
 
-/* Appends the field with its line end: what came of the signatures, or none. False: no memory. */
-bool authres_print(struct buf *out, const char *own, const struct dkim *);
-/* The same in a word for each, for the log: "pass:example.org fail:example.net", "none". Cut to size. */
+/* What has been found out; NULL: not looked at. */
+struct authres {
+	const struct ip *ip;                    /* of the client, for iprev */
+	const struct iprev_result *iprev;
+	const struct spf_result *spf;
+	const struct dmarc_result *dmarc;
+	const struct dkim *dkim;                /* the signatures come last */
+};
+/* Appends the field with its line end. Whatever strangers wrote, it is this one field. False: no memory. */
+bool authres_print(struct buf *out, const char *own, const struct authres *);
+/* Signatures in a word for each, for the log: "pass:example.org fail:example.net", "none". Cut to size. */
 void authres_words(char *out, size_t size, const struct dkim *);
 
 /* Is a field with this value from `own`, or can nobody say whose it is (2.3, 5)? */

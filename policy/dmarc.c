@@ -33,9 +33,12 @@ const char *dmarc_override_name(enum dmarc_override why)
 
 void dmarc_query_set(struct dmarc_query *q, const struct spf_result *spf, const struct dkim *d)
 {
+	const char *why;
+
 	if (spf)
 		q->spf = (struct dmarc_id){ str_of(spf->domain),
 			spf->code == SPF_PASS ? DMARC_AUTH_PASS : spf->code == SPF_TEMPERROR ? DMARC_AUTH_TEMPERROR : DMARC_AUTH_NO };
+	q->unknown_dkim = d && dkim_fault(d, &why) == DKIM_TEMPERROR;
 	q->ndkim = d ? dkim_count(d) : 0;
 	for (size_t i = 0; i < q->ndkim; i++) {
 		const struct dkim_signature *s = dkim_at(d, i);
@@ -264,7 +267,7 @@ static void say(struct dmarc_result *out, const char *fmt, ...)
 static void uncertain(struct dmarc_result *out, const char *what, struct str name, const struct fact *f)
 {
 	out->code = DMARC_TEMPERROR;
-	out->retry = true;
+	out->retry = !f->local_fault;
 	say(out, "cannot look up %s" STR_FMT ": %s", what, STR_ARG(name), f->why ? f->why : "no reason given");
 }
 
@@ -373,7 +376,7 @@ static void say_unsure(struct dmarc_result *out)
 static bool judge(struct judging *j)
 {
 	struct dmarc_result *out = j->out;
-	bool later = false, unsure = false;
+	bool later = false, unsure = j->q->unknown_dkim;
 	enum aligned a;
 
 	if (!walk(j->facts, str_of(out->domain), &j->walk))

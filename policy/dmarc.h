@@ -34,6 +34,7 @@ struct dmarc_query {
 	struct dmarc_id spf;            /* of MAIL FROM, or of HELO for <> */
 	size_t ndkim;
 	struct dmarc_id dkim[DMARC_SIGNATURES];
+	bool unknown_dkim;              /* by a fault of ours it is not known what signatures there are */
 	unsigned sample;                /* 0..99, by chance, once a message: for pct= */
 };
 /* Sets spf and dkim from what has been found out; either may be NULL: not looked at. Domains are borrowed from them. */
@@ -50,7 +51,7 @@ struct dmarc_result {
 	enum dmarc code;
 	enum dmarc_policy policy;       /* what the owner wants done with this message: P_NONE unless code is DMARC_FAIL */
 	enum dmarc_override override;   /* why that is less than `published` */
-	bool retry;                     /* DMARC_TEMPERROR: what is not known might change what is done */
+	bool retry;                     /* DMARC_TEMPERROR: what is not known might change what is done, and it is not that no resolver answers */
 	bool unclear;                   /* DMARC_PERMERROR: it cannot be said who has written (several From fields, nonsense in it) */
 	bool spf_aligned, dkim_aligned; /* passed, and speaks for the domain */
 	bool secure;                    /* the record came with DNSSEC */

@@ -329,7 +329,7 @@ static size_t take_line(struct dmarc_reader *r, struct str text)
 	return n;
 }
 
-void dmarc_read(struct dmarc_reader *r, struct str text)
+bool dmarc_read(struct dmarc_reader *r, struct str text)
 {
 	while (text.n && r->state != R_BODY) {
 		size_t n = 1;
@@ -344,6 +344,7 @@ void dmarc_read(struct dmarc_reader *r, struct str text)
 			match(r, text.p[0]);
 		text = str_from(text, n);
 	}
+	return r->state != R_BODY;
 }
 
 /* Domains that mean the same are one. */
@@ -363,7 +364,7 @@ static void add_domain(struct dmarc_author *a, struct str domain)
 	if (a->n == DMARC_AUTHORS)
 		a->unclear = "From names too many domains";
 	else
-		memcpy(a->domain[a->n++], ascii, sizeof ascii);
+		str_copy(a->domain[a->n++], sizeof ascii, str_of(ascii));
 }
 
 static bool add_author(void *arg, const struct addr *addr)

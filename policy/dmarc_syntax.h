@@ -52,7 +52,7 @@ struct dmarc_reader {
 	struct buf from;                /* values of From fields, a comma behind each */
 };
 void dmarc_read_begin(struct dmarc_reader *);
-void dmarc_read(struct dmarc_reader *, struct str);
+bool dmarc_read(struct dmarc_reader *, struct str);     /* false: the header is over, nothing more is looked at */
 /* Once, at the end of the header or later; frees what was held. */
 void dmarc_read_end(struct dmarc_reader *, struct dmarc_author *out);
 

@@ -1,10 +1,11 @@
 /* Sender Policy Framework: check_host() of RFC 7208 4, run again from the top until all is known. */
 #include "policy/spf.h"
 
-#include <arpa/inet.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+
+#include "lib/ip.h"
 
 /* What a term says. */
 enum answer { LATER, NO, YES, STOP };           /* the last: c->code is the result of everything, c->out->problem says why */
@@ -13,9 +14,7 @@ struct check {
 	struct facts *facts;
 	const struct spf_query *q;
 	struct spf_result *out;
-	unsigned char ip[16];
-	size_t ip_n;                            /* 4 or 16 octets of it */
-	char ip_text[INET6_ADDRSTRLEN];
+	struct ip ip;
 	char ip_dotted[64];                     /* "192.0.2.1", or 32 digits of IPv6 with dots between them */
 	char sender[ADDR_MAX + DOMAIN_MAX];
 	char time[24];
@@ -92,13 +91,13 @@ static bool in_network(const unsigned char *a, const unsigned char *b, unsigned 
 	return memcmp(a, b, octets) == 0 && (bits % 8 == 0 || (a[octets] ^ b[octets]) >> (8 - bits % 8) == 0);
 }
 
-static enum fact_kind address_kind(const struct check *c) { return c->ip_n == 4 ? FACT_A : FACT_AAAA; }
+static enum fact_kind address_kind(const struct check *c) { return c->ip.n == 4 ? FACT_A : FACT_AAAA; }
 
 static bool any_in_network(const struct check *c, const struct fact *f, const struct spf_term *t)
 {
 	for (size_t i = 0; f->outcome == FOUND && i < f->n; i++)
-		if (f->record[i].data.n == c->ip_n &&
-		    in_network((const unsigned char *)f->record[i].data.p, c->ip, c->ip_n == 4 ? t->bits4 : t->bits6))
+		if (f->record[i].data.n == c->ip.n &&
+		    in_network((const unsigned char *)f->record[i].data.p, c->ip.octet, c->ip.n == 4 ? t->bits4 : t->bits6))
 			return true;
 	return false;
 }
@@ -114,7 +113,7 @@ struct names {
 static bool find_names(struct check *c, struct names *out)
 {
 	static const struct spf_term exact = { .bits4 = 32, .bits6 = 128 };
-	const struct fact *ptr = fact(c->facts, FACT_PTR, str_of(c->ip_text)), *a;
+	const struct fact *ptr = fact(c->facts, FACT_PTR, str_of(c->ip.text)), *a;
 	bool all = true;
 
 	out->n = 0;
@@ -258,7 +257,7 @@ static enum answer match_ip(struct check *c, const struct spf_term *t, struct st
 	size_t n = t->kind == SPF_IP4 ? 4 : 16;
 
 	(void)target;
-	return n == c->ip_n && in_network(t->addr, c->ip, n == 4 ? t->bits4 : t->bits6) ? YES : NO;
+	return n == c->ip.n && in_network(t->addr, c->ip.octet, n == 4 ? t->bits4 : t->bits6) ? YES : NO;
 }
 
 static enum answer match_include(struct check *c, const struct spf_term *t, struct str target);
@@ -471,24 +470,15 @@ static bool explain(struct check *c, const struct end *end)
 /* False: no address of the internet. */
 static bool set_address(struct check *c, const struct sockaddr *peer)
 {
-	const struct sockaddr_in *v4 = (const struct sockaddr_in *)(const void *)peer;
-	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)(const void *)peer;
-	bool mapped = peer->sa_family == AF_INET6 && IN6_IS_ADDR_V4MAPPED(&v6->sin6_addr);
 	size_t n = 0;
 
-	if (peer->sa_family != AF_INET && peer->sa_family != AF_INET6)
+	if (!ip_of(peer, &c->ip))
 		return false;
-	c->ip_n = peer->sa_family == AF_INET || mapped ? 4 : 16;
-	if (peer->sa_family == AF_INET)
-		memcpy(c->ip, &v4->sin_addr, 4);
-	else
-		memcpy(c->ip, (const unsigned char *)&v6->sin6_addr + (mapped ? 12 : 0), c->ip_n);
-	inet_ntop(c->ip_n == 4 ? AF_INET : AF_INET6, c->ip, c->ip_text, sizeof c->ip_text);
-	if (c->ip_n == 4)
-		snprintf(c->ip_dotted, sizeof c->ip_dotted, "%s", c->ip_text);
+	if (c->ip.n == 4)
+		snprintf(c->ip_dotted, sizeof c->ip_dotted, "%s", c->ip.text);
 	else
 		for (size_t i = 0; i < 32; i++) {
-			c->ip_dotted[n++] = "0123456789ABCDEF"[i % 2 ? c->ip[i / 2] & 15 : c->ip[i / 2] >> 4];
+			c->ip_dotted[n++] = "0123456789ABCDEF"[i % 2 ? c->ip.octet[i / 2] & 15 : c->ip.octet[i / 2] >> 4];
 			c->ip_dotted[n++] = i < 31 ? '.' : '\0';
 		}
 	return true;
@@ -520,8 +510,8 @@ static struct str set_identity(struct check *c)
 	snprintf(c->time, sizeof c->time, "%lld", (long long)q->now);
 	c->values = (struct spf_values){ .of = {
 		[SPF_M_SENDER] = str_of(c->sender), [SPF_M_LOCAL] = local, [SPF_M_SENDER_DOMAIN] = at_most(domain, DOMAIN_MAX),
-		[SPF_M_IP] = str_of(c->ip_dotted), [SPF_M_FAMILY] = c->ip_n == 4 ? STR("in-addr") : STR("ip6"),
-		[SPF_M_HELO] = at_most(q->helo, DOMAIN_MAX), [SPF_M_CLIENT] = str_of(c->ip_text),
+		[SPF_M_IP] = str_of(c->ip_dotted), [SPF_M_FAMILY] = c->ip.n == 4 ? STR("in-addr") : STR("ip6"),
+		[SPF_M_HELO] = at_most(q->helo, DOMAIN_MAX), [SPF_M_CLIENT] = str_of(c->ip.text),
 		[SPF_M_RECEIVER] = q->receiver && *q->receiver ? str_of(q->receiver) : STR("unknown"), [SPF_M_TIME] = str_of(c->time),
 	} };
 	return domain;
@@ -531,7 +521,7 @@ static void set_why(struct check *c, struct str domain)
 {
 	static const char *const may[] = { [SPF_PASS] = "may", [SPF_FAIL] = "may not", [SPF_SOFTFAIL] = "probably may not" };
 	struct spf_result *out = c->out;
-	const char *ip = c->ip_text, *name = out->domain, *deed = out->helo ? "call itself" : "send mail from";
+	const char *ip = c->ip.text, *name = out->domain, *deed = out->helo ? "call itself" : "send mail from";
 
 	switch (c->code) {
 	case SPF_NONE:
@@ -654,7 +644,7 @@ bool spf_field(struct buf *b, const struct spf_query *q, const struct spf_result
 	add_comment(b, at_most(str_of(r->why), COMMENT_MAX));
 	buf_char(b, ')');
 	if (set_address(&c, q->peer))
-		add_pair(b, &first, "client-ip", str_of(c.ip_text));
+		add_pair(b, &first, "client-ip", str_of(c.ip.text));
 	add_pair(b, &first, "envelope-from", str_of(from));
 	add_pair(b, &first, "helo", q->helo);
 	if (*r->problem)

@@ -280,13 +280,17 @@ static bool decide_rcpt(struct session *s, struct str arg)
 	struct reply why = { .code = 550, .enhanced = "5.7.1", .text = "Recipient refused" };
 	struct recipient to = { 0 };
 	struct plain_addr plain;
+	enum verdict v;
 	struct parse_error e = parse_rcpt(arg, params_offered(s), s->txn->utf8, &to);
 
 	assert(!e.text);
 	(void)e;
 	make_plain(&to.addr, &plain);
 	to.addr = plain.addr;
-	switch (s->config->rcpt(s->config->arg, &s->who, s->question.facts, &to, &why)) {
+	v = s->config->rcpt(s->config->arg, &s->who, s->question.facts, &to, &why);
+	if (v == ACCEPT)
+		v = lists_decide(s, &to, &why);
+	switch (v) {
 	case WAIT:
 		return false;
 	case ACCEPT:

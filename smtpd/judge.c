@@ -57,6 +57,13 @@ static bool is_wanted(const struct session *s)
 }
 
 size_t judging_room(const struct session *s) { return is_wanted(s) ? HISTORY_LINE : 0; }
+enum dmarc_override judging_override(const struct txn *t)
+{
+	const struct judging *j = t->judging;
+
+	return !j ? DMARC_NO_OVERRIDE : j->judgement.why == JUDGE_LIST ? DMARC_MAILING_LIST : j->judgement.forwarded ? DMARC_FORWARDED : DMARC_NO_OVERRIDE;
+}
+
 const char *judging_word(const struct txn *t) { return t->judging ? t->judging->reason : NULL; }
 
 void judging_free(struct txn *t)
@@ -102,8 +109,9 @@ static bool look_at_message(struct session *s, struct judging *j)
 	bool ok = n >= 0;
 
 	if (ok)
-		ok = judge_message_set(&j->message, &j->text, &s->who, vetting_result(s->txn), inspect_dkim(s->txn), NULL,
+		ok = judge_message_set(&j->message, &j->text, &s->who, vetting_result(s->txn), inspect_dkim(s->txn), inspect_dmarc(s->txn),
 			skip_own((struct str){ header, (size_t)n }, &j->own));
+	j->message.dmarc_refuses = j->message.dmarc_refuses && s->config->dmarc == SMTPD_DMARC_REFUSE;
 	free(header);
 	return ok;
 }

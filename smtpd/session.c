@@ -9,6 +9,7 @@
 
 #include "lib/log.h"
 #include "lib/tls.h"
+#include "policy/dnsbl.h"
 
 /* ---- saying */
 
@@ -141,6 +142,7 @@ void txn_reset(struct session *s)
 	buf_free(&t->next_rcpt);
 	buf_free(&t->domains);
 	submission_free(t);
+	lists_free(t);
 	vetting_free(t);
 	inspect_free(t);
 	judging_free(t);
@@ -168,7 +170,7 @@ static void out_of_memory(struct session *s)
 void question_ask(struct session *s, const char *stage, bool (*decide)(struct session *, struct str arg), struct str arg)
 {
 	assert(!s->question.facts);
-	s->question = (struct question){ .stage = stage, .decide = decide, .facts = facts_new(&s->wake, FACTS_A_QUESTION) };
+	s->question = (struct question){ .stage = stage, .decide = decide, .facts = facts_new(&s->wake, FACTS_A_QUESTION + DNSBL_LOOKUPS) };
 	if (!s->question.facts) {
 		out_of_memory(s);
 		return;

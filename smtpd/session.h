@@ -6,6 +6,7 @@
 #include "lib/list.h"
 #include "lib/stream.h"
 #include "mime/transfer.h"
+#include "policy/dmarc.h"
 #include "policy/limits.h"
 #include "queue.h"
 #include "smtpd.h"
@@ -13,6 +14,7 @@
 struct dkim;
 struct held;
 struct judging;
+struct lists;
 struct login;
 struct session;
 struct spf_result;
@@ -22,7 +24,7 @@ struct vetting;
 enum {
 	HANDSHAKE_MS = 60000,           /* from STARTTLS to the end of the TLS handshake */
 	CLOSE_MS = 30000,               /* for our last words to leave */
-	FACTS_A_QUESTION = 40,          /* that one command may raise */
+	FACTS_A_QUESTION = 40,          /* that one command may raise, without those of lists in the DNS */
 	ENVELOPE_TEXT_MAX = 4 << 20,    /* octets: ten thousand recipients with parameters of common length */
 	STRANGERS_TEXT_MAX = 8 << 20,   /* of the envelopes of all strangers together; when it is reached a single one may have */
 	STRANGER_TEXT_MIN = 16 << 10
@@ -49,7 +51,7 @@ enum phase {
 	P_AUTH_PAUSE,                   /* it was wrong, which is told later: input waits */
 	P_DATA,                         /* reads a message */
 	P_CHUNK,                        /* reads the octets of a BDAT */
-	P_JUDGING,                      /* the message is whole, and waits for DKIM keys: input waits */
+	P_JUDGING,                      /* the message is whole, and waits for DKIM keys and the like: input waits */
 	P_DECIDING,                     /* who of its recipients wants it is being found out, or it is told later: input waits */
 	P_COMMIT,                       /* it is being made durable: input waits */
 	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
@@ -106,6 +108,7 @@ struct txn {
 	struct undot undot;             /* DATA */
 	struct line_ends ends;          /* BDAT */
 	struct held *held;              /* the header, until it is whole, when it is to be completed */
+	struct lists *lists;            /* what lists say of the client; NULL: not asked for */
 	struct vetting *vetting;        /* SPF of the sender; NULL: not asked for */
 	struct signing *signing;        /* behind it, when it is signed */
 	const char *signed_by;          /* the domain, once that is done; the signer's */
@@ -281,6 +284,12 @@ void submission_end(struct session *);                  /* the message is over *
 void submission_sign(struct session *);                 /* and stored: its signature goes in front. data_disk_failed() may follow */
 void submission_free(struct txn *);
 
+/* ---- lists in the DNS (smtpd/lists.c) */
+/* A recipient would be taken: is the stranger on too many lists? WAIT: s->question.facts are asked. REFUSE: why is the reply. */
+enum verdict lists_decide(struct session *, const struct recipient *, struct reply *why);
+const char *lists_words(const struct txn *);            /* which name it, for the log; "": none */
+void lists_free(struct txn *);
+
 /* ---- SPF of strangers (smtpd/spf.c) */
 /* A message is to come: asks, when it has not been done and is wanted of this client. Runs go_on(s) when it is known: now, or later; until then the session is P_VETTING, for SPF_TIME_S at most. */
 void vetting_await(struct session *, void (*go_on)(struct session *));
@@ -290,15 +299,18 @@ const char *vetting_word(const struct session *);       /* the result for the lo
 const struct spf_result *vetting_result(const struct txn *);   /* NULL: not asked for, or not yet known */
 void vetting_free(struct txn *);
 
-/* ---- mail from strangers (smtpd/inspect.c): its signatures are checked */
+/* ---- mail from strangers (smtpd/inspect.c): its signatures and its client are checked, and what DMARC makes of that */
 bool inspect_wanted(const struct session *);
 size_t inspect_room(void);                              /* octets in front of the message that the results may need */
 bool inspect_begin(struct session *);                   /* false: no memory */
 void inspect_take(struct session *, struct str);        /* while txn->inspection; data_store() follows */
 void inspect_end(struct session *);                     /* the message is over; data_commit() follows, now or later */
 void inspect_out_of_time(struct session *);             /* P_JUDGING: no later than now */
-const char *inspect_words(const struct txn *);          /* what came of it, for the log; NULL: nothing was looked at */
 const struct dkim *inspect_dkim(const struct txn *);    /* NULL: nothing was looked at */
+const char *inspect_words(const struct txn *);          /* what came of the signatures, for the log; NULL: nothing was looked at */
+const char *inspect_dmarc_words(const struct txn *);    /* the same of DMARC */
+const struct dmarc_result *inspect_dmarc(const struct txn *);   /* NULL: not looked at */
+void inspect_tell(struct session *, bool taken);        /* it is known what becomes of the message: told to config->evaluated */
 void inspect_free(struct txn *);
 
 /* ---- who may come in (smtpd/judge.c) */
@@ -306,6 +318,7 @@ size_t judging_room(const struct session *);            /* octets in front of th
 /* The message is whole and inspected. False: data_commit() goes on, and the message may have been refused; else it is called again. */
 bool judging_begin(struct session *);
 void judging_time(struct session *);                    /* P_DECIDING: the time is up that it waits for */
+enum dmarc_override judging_override(const struct txn *);       /* why DMARC did not count, if so */
 const char *judging_word(const struct txn *);           /* the reason for the log; NULL: nobody asked */
 void judging_free(struct txn *);
 /* Before a further recipient of a stranger: must SPF be known first? Then: is one enough, since it does not vouch for the sender? Spam goes

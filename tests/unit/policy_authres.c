@@ -8,6 +8,9 @@
 
 #include "mime/header.h"
 #include "policy/dkim.h"
+#include "policy/dmarc.h"
+#include "policy/iprev.h"
+#include "policy/spf.h"
 
 Suite *policy_authres_suite(void);
 
@@ -141,7 +144,7 @@ START_TEST(what_our_field_looks_like)
 	static const struct {
 		const char *message, *field, *words;
 	} rows[] = {
-		{ "From: x\r\n\r\n", "Authentication-Results: mx.example.org; dkim=none\r\n", "none" },
+		{ "From: x\r\n\r\n", "Authentication-Results: mx.example.org;\r\n\tdkim=none\r\n", "none" },
 		{ "DKIM-Signature: x\r\nno field\r\n\r\n", "Authentication-Results: mx.example.org;\r\n\tdkim=permerror\r\n\t\treason=\"a line in the header is no field\"\r\n",
 			"permerror" },
 		{ "DKIM-Signature: v=1; d=example.com; s=x\r\n\r\n",
@@ -158,13 +161,61 @@ START_TEST(what_our_field_looks_like)
 		struct buf out = { 0 };
 		char words[100];
 
-		ck_assert(authres_print(&out, own, d));
+		ck_assert(authres_print(&out, own, &(struct authres){ .dkim = d }));
 		ck_assert_str_eq(buf_cstr(&out), rows[i].field);
 		authres_words(words, sizeof words, d);
 		ck_assert_str_eq(words, rows[i].words);
 		buf_free(&out);
 		dkim_free(d);
 	}
+}
+END_TEST
+
+START_TEST(each_method_has_its_line)
+{
+	static const struct ip ip = { .n = 16, .text = "2001:db8::7" };
+	static const struct iprev_result iprev = { .code = IPREV_PASS, .name = "mx.client.test", .secure = true };
+	static const struct spf_result spf = { .code = SPF_SOFTFAIL, .domain = "b.test" }, helo = { .code = SPF_PASS, .helo = true, .domain = "x y" };
+	static const struct dmarc_result fail = { .code = DMARC_FAIL, .policy = DMARC_P_QUARANTINE, .override = DMARC_TEST_MODE, .domain = "b.test", .why = "no" },
+		broken = { .code = DMARC_PERMERROR, .policy = DMARC_P_NONE, .secure = true, .domain = "b.test", .why = "it says \"x\"" };
+	struct buf out = { 0 };
+
+	ck_assert(authres_print(&out, own, &(struct authres){ .ip = &ip, .iprev = &iprev, .spf = &spf, .dmarc = &fail }));
+	ck_assert_str_eq(buf_cstr(&out), "Authentication-Results: mx.example.org;\r\n\tiprev=pass (mx.client.test, DNSSEC) policy.iprev=\"2001:db8::7\";\r\n"
+		"\tspf=softfail smtp.mailfrom=b.test;\r\n\tdmarc=fail (policy_test_mode) header.from=b.test policy.dmarc=quarantine\r\n");
+	buf_clear(&out);
+	ck_assert(authres_print(&out, own, &(struct authres){ .spf = &helo, .dmarc = &broken }));
+	ck_assert_str_eq(buf_cstr(&out), "Authentication-Results: mx.example.org;\r\n\tspf=pass smtp.helo=\"x y\";\r\n"
+		"\tdmarc=permerror (DNSSEC)\r\n\t\treason=\"it says \\\"x\\\"\" header.from=b.test\r\n");
+	buf_free(&out);
+}
+END_TEST
+
+static void fill(char *text, size_t size)
+{
+	memset(text, '"', size - 1);
+	text[size - 1] = '\0';
+}
+
+START_TEST(results_of_any_length_fit_into_their_room)
+{
+	struct dkim *d = of("DKIM-Signature: v=1; a=rsa-sha256; d=example.com; s=x; h=from; " SIGNATURE "\r\n\r\n");
+	struct ip ip = { .n = 16 };
+	struct iprev_result iprev = { .code = IPREV_TEMPERROR, .secure = true };
+	struct spf_result spf = { .code = SPF_TEMPERROR };
+	struct dmarc_result dmarc = { .code = DMARC_PERMERROR, .secure = true, .override = DMARC_TRUSTED_FORWARDER };
+	struct buf out = { 0 };
+
+	fill(ip.text, sizeof ip.text);
+	memset(iprev.name, 'a', sizeof iprev.name - 1);
+	fill(spf.domain, sizeof spf.domain);
+	fill(dmarc.domain, sizeof dmarc.domain);
+	fill(dmarc.why, sizeof dmarc.why);
+	ck_assert(authres_print(&out, own, &(struct authres){ .ip = &ip, .iprev = &iprev, .spf = &spf, .dmarc = &dmarc, .dkim = d }));
+	ck_assert_uint_le(out.n, AUTHRES_ROOM);
+	ck_assert_str_eq(buf_cstr(&out) + out.n - 2, "\r\n");
+	dkim_free(d);
+	buf_free(&out);
 }
 END_TEST
 
@@ -177,7 +228,7 @@ START_TEST(our_field_fits_into_its_room)
 	for (unsigned i = 0; i < DKIM_SIGNATURES; i++)
 		buf_printf(&message, "DKIM-Signature: v=1; a=rsa-sha256; d=a.%0*d.%0*d.example.com; s=x; h=from; " SIGNATURE "\r\n", 60, 1, 60, 2);
 	d = of(buf_cstr(&message));
-	ck_assert(authres_print(&out, own, d));
+	ck_assert(authres_print(&out, own, &(struct authres){ .dkim = d }));
 	ck_assert_uint_le(out.n, AUTHRES_ROOM);
 	ck_assert_uint_ge(out.n, AUTHRES_ROOM / 2);
 	ck_assert_str_eq(buf_cstr(&out) + out.n - 2, "\r\n");
@@ -198,6 +249,8 @@ Suite *policy_authres_suite(void)
 	tcase_add_test(t, fields_in_our_name_are_taken_out_however_they_are_split);
 	tcase_add_test(t, a_field_too_long_to_judge_is_taken_out);
 	tcase_add_test(t, what_our_field_looks_like);
+	tcase_add_test(t, each_method_has_its_line);
+	tcase_add_test(t, results_of_any_length_fit_into_their_room);
 	tcase_add_test(t, our_field_fits_into_its_room);
 	suite_add_tcase(s, t);
 	return s;

@@ -110,8 +110,8 @@ static void expect_kept(const char *first, const char *last)
 static const struct {
 	const char *text, *first, *last;
 } rows[] = {
-	{ "Subject: x\r\n\r\nbody\r\n", "Authentication-Results: mx.example.org; dkim=none\r\nReceived: from client.test", "\r\nSubject: x\r\n\r\nbody\r\n" },
-	{ "\r\nbody\r\n", "Authentication-Results: mx.example.org; dkim=none\r\nReceived: ", "0000\r\n\r\nbody\r\n" },
+	{ "Subject: x\r\n\r\nbody\r\n", "Authentication-Results: mx.example.org;\r\n\tdkim=none\r\nReceived: from client.test", "\r\nSubject: x\r\n\r\nbody\r\n" },
+	{ "\r\nbody\r\n", "Authentication-Results: mx.example.org;\r\n\tdkim=none\r\nReceived: ", "0000\r\n\r\nbody\r\n" },
 	{ " blank\r\n", "Authentication-Results: mx.example.org;\r\n\tdkim=permerror\r\n\t\treason=\"a line", "\r\n\r\n blank\r\n" },
 	{ SIGNED HEADER "\r\n" BODY, "Authentication-Results: mx.example.org;\r\n\tdkim=pass (1024-bit key) header.d=football.example.com header.s=test"
 		" header.a=rsa-sha256 header.i=@football.example.com header.b=F45dVWDf\r\nReceived: ", "\r\n" SIGNED HEADER "\r\n" BODY },

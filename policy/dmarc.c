@@ -372,6 +372,16 @@ static void say_unsure(struct dmarc_result *out)
 	say(out, "it cannot be found out now whether SPF or a signature speaks for %s", out->domain);
 }
 
+/* Whatever a record would say, the very same domain that has passed is enough. */
+static bool speaks_anyway(const struct dmarc_query *q, const char *domain)
+{
+	bool any = q->spf.result == DMARC_AUTH_PASS && str_eq_nocase(q->spf.domain, str_of(domain));
+
+	for (size_t i = 0; i < q->ndkim; i++)
+		any = any || (q->dkim[i].result == DMARC_AUTH_PASS && str_eq_nocase(q->dkim[i].domain, str_of(domain)));
+	return any;
+}
+
 /* False: not known yet. */
 static bool judge(struct judging *j)
 {
@@ -381,8 +391,10 @@ static bool judge(struct judging *j)
 
 	if (!walk(j->facts, str_of(out->domain), &j->walk))
 		return false;
-	if (!find_policy(j))
+	if (!find_policy(j)) {
+		out->retry = out->retry && !speaks_anyway(j->q, out->domain);
 		return true;
+	}
 	a = speaks(j->facts, &j->walk, &j->q->spf, out->record.strict_spf);
 	later |= a == LATER;
 	unsure |= a == UNSURE;
@@ -457,6 +469,6 @@ void dmarc_late(const struct dmarc_query *q, struct dmarc_result *out)
 	if (q->author->n)
 		memcpy(out->domain, q->author->domain[0], sizeof out->domain);
 	out->code = DMARC_TEMPERROR;
-	out->retry = true;
+	out->retry = q->author->n != 1 || !speaks_anyway(q, out->domain);
 	say(out, "the records were not there after %d s", DMARC_TIME_S);
 }

@@ -434,6 +434,11 @@ START_TEST(what_cannot_be_found_out_is_no_failure)
 	static const struct row rows[] = {
 		{ "x@a.test", "", "temperror retry at= org=", { "_dmarc.a.test !" } },
 		{ "x@sub.a.test", "", "temperror retry at= org=", { "_dmarc.a.test !" } },
+		/* The very same domain is enough, whatever the record says. */
+		{ "x@a.test", "spf=pass:a.test", "temperror at= org=", { "_dmarc.a.test !" } },
+		{ "x@a.test", "dkim=no:a.test dkim=pass:A.test", "temperror at= org=", { "_dmarc.a.test !" } },
+		{ "x@sub.a.test", "dkim=pass:a.test", "temperror retry at= org=", { "_dmarc.a.test !" } },
+		{ "x@a.test, y@b.test", "spf=pass:a.test", "temperror retry at= org=", { "_dmarc.a.test !", "_dmarc.b.test !" } },
 		{ "x@sub.a.test", "", "temperror retry at= org=", { "_dmarc.sub.a.test !", REJECT("a.test") } },
 		{ "x@sub.a.test", "spf=pass:a.test", "temperror retry at=sub.a.test org=", { "_dmarc.a.test !", REJECT("sub.a.test") } },
 		{ "x@sub.a.test", "spf=pass:sub.a.test", "pass at=sub.a.test org=", { "_dmarc.a.test !", REJECT("sub.a.test") } },

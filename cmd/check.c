@@ -1,8 +1,10 @@
 /* check: would the program run with this configuration in this environment? Says what is wrong, where it was written and what to do. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +20,7 @@
 #include "cmd/settings.h"
 #include "cmd/signing.h"
 #include "deliver/alias.h"
-#include "deliver/maildir.h"
+#include "deliver/mailbox.h"
 #include "lib/account.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -242,6 +244,65 @@ static long server_pid(const struct settings *s)
 	return pid;
 }
 
+enum { BOXES = 1000, BOX_COMPLAINTS = 5 };      /* mailboxes looked at, and spoken of: more would say the same */
+
+/* Why mail for a mailbox that is there would wait. False: it would not, as far as can be seen. */
+static bool box_is_wrong(const struct settings *s, const char *path, uid_t owner)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == -1)
+		return false;
+	if (S_ISLNK(st.st_mode))
+		error(s, "mailbox", "%s is a symbolic link: its mail waits. Put the directory itself there, or mount it.", path);
+	else if (!S_ISDIR(st.st_mode))
+		error(s, "mailbox", "%s is no directory: its mail waits. Move it away.", path);
+	else if (st.st_mode & S_IWOTH)
+		error(s, "mailbox", "%s may be written by everybody: its mail waits. Say chmod o-w %s", path, path);
+	else if (st.st_uid != owner && !(st.st_mode & S_IWGRP))
+		error(s, "mailbox", "%s belongs to uid %lu, and its mail is delivered as uid %lu: it waits. Say chown -R %lu %s", path,
+			(unsigned long)st.st_uid, (unsigned long)owner, (unsigned long)owner, path);
+	else
+		return false;
+	return true;
+}
+
+/* Those below the directory of all. */
+static void check_boxes(const struct settings *s, const char *above)
+{
+	DIR *d = opendir(above);
+	unsigned wrong = 0;
+	struct dirent *e;
+
+	for (unsigned n = 0; d && n < BOXES && wrong < BOX_COMPLAINTS && (e = readdir(d)); n++) {
+		char user[LOCAL_MAX + 1], path[PATH_MAX];
+
+		if (maildir_user(str_of(e->d_name), user) && !strcmp(user, e->d_name) && maildir_path(str_of(s->mailbox), user, path, sizeof path))
+			wrong += box_is_wrong(s, path, (uid_t)uid_looked_at());
+	}
+	if (d)
+		closedir(d);
+}
+
+/* Those of people; other accounts have homes that belong to programs. */
+static void check_boxes_in_homes(const struct settings *s)
+{
+	enum { PEOPLE = 1000, NOBODY = 65534 };
+	unsigned wrong = 0, n = 0;
+	const struct passwd *pw;
+	char path[PATH_MAX];
+
+	setpwent();
+	while (n < BOXES && wrong < BOX_COMPLAINTS && (pw = getpwent())) {
+		if (pw->pw_uid < PEOPLE || pw->pw_uid == NOBODY)
+			continue;
+		n++;
+		if (mailbox_fill(str_of(s->mailbox), pw->pw_name, pw->pw_dir, path, sizeof path))
+			wrong += box_is_wrong(s, path, pw->pw_uid);
+	}
+	endpwent();
+}
+
 /* Homes are their users': what can be said beforehand is whether deliveries as them can be started. */
 static void check_homes(const struct settings *s)
 {
@@ -253,6 +314,7 @@ static void check_homes(const struct settings *s)
 			"start it as root, with user set.", pid);
 	else if (!pid && geteuid() != 0)
 		note(s, "mailbox", "deliveries into homes need a server that was started as root, with user set. This check is not root.");
+	check_boxes_in_homes(s);
 	if (s->postmaster && account_find(s->postmaster, &a))
 		error(s, "postmaster", "%s is no account that gets mail. Name a user of this system who is not root.", s->postmaster);
 }
@@ -290,6 +352,7 @@ static void check_mailbox(const struct settings *s)
 	else if ((wrong = try_as(eyes, try_here, above)))
 		note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. Mailboxes must belong to that account, and root must make them "
 			"(fardel mkmailbox, with user set).", above, uid_looked_at(), strerror(wrong));
+	check_boxes(s, above);
 	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
 		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)
 		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);

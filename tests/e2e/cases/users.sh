@@ -73,6 +73,8 @@ users_cannot_turn_their_mail_on_others() {
 	must "mail for ben is taken" to ben
 	within 20 "ben's mail" in_home ben 1
 	ln -s "$T/home/ben/Maildir" "$T/home/anna/Maildir"
+	"$fardel" check -c "$T/here.conf" >"$T/check" 2>&1
+	has "error: mailbox: $T/home/anna/Maildir is a symbolic link" "$T/check"
 	must "mail for anna is taken" to anna
 	hear 'mailbox of anna: a symbolic link or no directory'
 	must "ben has nothing of hers" in_home ben 1

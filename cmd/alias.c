@@ -266,7 +266,7 @@ static void look(struct task *t)
 
 static int explain(const struct addr *about)
 {
-	struct maildir_config m = { .template = set.mailbox, .postmaster = set.postmaster, .hostname = set.hostname, .inline_work = true,
+	struct maildir_config m = { .template = set.mailbox, .postmaster = set.postmaster, .hostname = set.hostname, .inline_work = true, .users = true,
 		.separator = set.separator };
 	struct look l = { .about = about, .again.run = look };
 	const char *wrong = maildir_start(&m);

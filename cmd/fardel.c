@@ -377,7 +377,7 @@ static struct maildir_config mailboxes(bool inline_work)
 	snprintf(fallback, sizeof fallback, "%s/postmaster", settings->queue);
 	return (struct maildir_config){
 		.template = settings->mailbox, .postmaster = settings->postmaster, .fallback = fallback, .hostname = settings->hostname,
-		.inline_work = inline_work, .separator = settings->separator, .users = rooted, .pipes = settings->pipes,
+		.inline_work = inline_work, .separator = settings->separator, .users = rooted || inline_work, .pipes = settings->pipes,
 		.quota = settings->mailbox_quota, .refuse_full = settings->refuse_full, .detail_folders = settings->detail_folders,
 		.pipe_user = settings->pipe_user, .aliases = settings->aliases, .virtual = settings->virtual, .folders = judging_folders(settings),
 	};

@@ -1057,7 +1057,7 @@ int mailbox_serve(int socket, bool (*wanted)(void))
 
 		if (n <= 0)
 			return n == 0 ? 0 : 1;
-		if (!mailbox_is_work(&q, (size_t)n, nfds ? fd : -1))
+		if (as ? !mailbox_is_work(&q, (size_t)n, nfds ? fd : -1) : n != (ssize_t)sizeof q)
 			return 1;
 		buf_clear(&text);
 		goes_on = mailbox_work(&q, fd, wanted, &a, &text);

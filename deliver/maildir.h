@@ -36,7 +36,7 @@ struct memory_folders;
 
 struct maildir_config {
 	const char *template;                   /* "./run/mail/{user}/", "~/Maildir/" */
-	bool users;                             /* root_child() may be asked for children of all users */
+	bool users;                             /* children of all users can be had by root_child(), or by whoever delivers what we only take */
 	bool pipes;                             /* commands are run: root_child() may be asked for children of the account that we are */
 	const char *pipe_user;                  /* as whom those of aliases are; NULL: the file's owner */
 	const char *aliases, *virtual;          /* the files that may name commands, or NULL */

@@ -48,6 +48,14 @@ hear() { within "${2:-20}" "the log has \"$1\"" grep -q -- "$1" "$T/here.log"; }
 it users_get_their_mail_as_themselves "mailbox = ~/Maildir/: mail lies in the homes, made by the users themselves; root, other roots and nobody get none"
 users_get_their_mail_as_themselves() {
 	homes
+	"$fardel" mkmailbox -c "$T/here.conf" ben >"$T/said" || fail "mkmailbox: $(cat "$T/said")"
+	[ "$(stat -c %u "$T/home/ben/Maildir/new")" = 64102 ] || fail "mkmailbox makes another's"
+	status_is 67 "$fardel" mkmailbox -c "$T/here.conf" toor 2>"$T/said"
+	"$fardel" alias -c "$T/here.conf" root >"$T/said" 2>&1
+	has "$T/home/anna/Maildir" "$T/said"
+	printf 'EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<anna@here.test>\r\nRCPT TO:<zoe@here.test>\r\nQUIT\r\n' | "$fardel" inetd -c "$T/here.conf" >"$T/said" 2>/dev/null
+	has '^250 2.1.5' "$T/said"
+	has '^550 5.1.1' "$T/said"
 	for who in anna ben root; do
 		must "mail for $who is taken" to $who
 	done

@@ -1025,6 +1025,8 @@ bool mailbox_is_work(const void *data, size_t n, int fd)
 
 	if (n != sizeof *q || !ENDS(q->user) || !ENDS(q->delivered_to) || !ENDS(q->sender) || !ENDS(q->id) || !ENDS(q->command) || !ENDS(q->recipient))
 		return false;
+	if (*(const unsigned char *)&q->postmaster > 1)         /* a bool of another value is none */
+		return false;
 	if (q->at < 0 || q->size < 0 || q->own < 0 || q->own > q->size || (q->user[0] && !maildir_user(str_of(q->user), user)))
 		return false;
 	switch (q->kind) {

@@ -193,6 +193,27 @@ START_TEST(one_retry_setting_moves_the_preset_of_the_other)
 }
 END_TEST
 
+/* Nothing is done for users by a server that stays root. */
+START_TEST(what_is_done_for_users_needs_an_account_to_become)
+{
+	static const char *const option[] = { "mailbox = ~/Maildir/", "mailbox = {home}/Maildir", "pipes = yes" };
+
+	for (size_t i = 0; i < sizeof option / sizeof *option; i++) {
+		struct arguments a = { .file = "/dev/null", .n = 1, .option = { option[i] } };
+		bool ok = settings_load(&set, &a);
+
+		ck_assert_int_eq(ok, geteuid() != 0);
+		ck_assert(ok || strstr(buf_cstr(&set.conf.errors), "user is empty: set user = NAME"));
+		settings_free(&set);
+		a.option[a.n++] = "user = nobody";
+		ok = settings_load(&set, &a);
+		ck_assert_msg(ok, "%s", buf_cstr(&set.conf.errors));
+		ck_assert_int_eq(set.homes, i < 2);
+		settings_free(&set);
+	}
+}
+END_TEST
+
 START_TEST(values_that_cannot_work_are_told)
 {
 	static const struct { const char *option, *want; } row[] = {
@@ -204,6 +225,10 @@ START_TEST(values_that_cannot_work_are_told)
 		{ "origin = @", "-o: origin = @: " },
 		{ "mailbox = /var/mail", "has no {user} in it" },
 		{ "mailbox =", "-o: mailbox is empty." },
+		{ "forward = yes", "-o: forward = yes, but mailbox = /var/mail/{user}/ is not in the homes of users." },
+		{ "pipe_user = root", "-o: pipe_user = root is root" },
+		{ "pipe_user = no-such-account-here", "-o: pipe_user = no-such-account-here is no account of this system" },
+		{ "mailbox_full = bounce", "-o: mailbox_full = \"bounce\" is not known. Write defer or refuse." },
 		{ "subaddress = ++", "-o: subaddress = ++ is no separator. Write one of + - . _ or =, or nothing." },
 		{ "subaddress = a", "-o: subaddress = a is no separator." },
 		{ "queue =", "-o: queue is empty." },
@@ -368,6 +393,7 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, there_is_always_a_hostname);
 	tcase_add_test(c, one_retry_setting_moves_the_preset_of_the_other);
 	tcase_add_test(c, values_that_cannot_work_are_told);
+	tcase_add_test(c, what_is_done_for_users_needs_an_account_to_become);
 	tcase_add_test(c, no_complaint_shows_a_password);
 	tcase_add_test(c, a_route_is_shown_whole_but_for_its_password);
 	tcase_add_test(c, log_levels_have_names);

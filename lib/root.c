@@ -100,7 +100,7 @@ static void set_limit(int what, rlim_t n)
 {
 	struct rlimit r = { n, n };
 
-	setrlimit((__rlimit_resource_t)what, &r);
+	setrlimit(what, &r);
 }
 
 static void set_environment(const struct account *a)

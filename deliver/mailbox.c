@@ -887,7 +887,6 @@ static void add_variable(struct buf *b, const char **to, const char *name, struc
 /* False: the command has not ended in time. */
 static bool run_command(const struct work *q, int fd, struct reply *why)
 {
-	struct account own = { 0 };
 	struct alias_table t = { .commands = true };
 	const struct alias_target *target = NULL;
 	struct buf front = { .max = 4096 }, room[ENVIRONMENT] = { 0 };
@@ -898,7 +897,7 @@ static bool run_command(const struct work *q, int fd, struct reply *why)
 
 	if (!as || !config.pipes || !parse_named(q->command, &c))
 		refuse(why, "commands are not run here%s", "");
-	else if (own = *as, (target = find_command(&c, &own, &t, why))) {
+	else if ((target = find_command(&c, as, &t, why))) {
 		str_cut_last(&domain, '@', &local);
 		add_variable(&room[0], &environment[0], "SENDER", str_of(q->sender));
 		add_variable(&room[1], &environment[1], "RECIPIENT", str_of(q->recipient));

@@ -873,15 +873,34 @@ static const struct alias_target *find_command(const struct named *c, const stru
 	return NULL;
 }
 
-enum { ENVIRONMENT = 6 };
+enum { VARIABLES = 6 };
 
-static void add_variable(struct buf *b, const char **to, const char *name, struct str value)
+/* "NAME=value", in texts of its own. False: no memory. */
+static bool make_environment(const struct work *q, struct buf text[VARIABLES], const char *environment[VARIABLES + 1])
 {
-	static const char none[] = "UNSET=";
+	struct str domain = str_of(q->recipient), local = domain, name, detail;
 
-	buf_clear(b);
-	buf_printf(b, "%s=" STR_FMT, name, STR_ARG(value));
-	*to = b->bad ? none : buf_cstr(b);
+	if (!str_cut_last(&domain, '@', &local))
+		domain = STR("");
+	detail = local;
+	if (config.separator && str_cut(&detail, config.separator, &name) && name.n)
+		local = name;
+	else
+		detail = STR("");
+
+	const struct {
+		const char *name;
+		struct str value;
+	} rows[VARIABLES] = { { "SENDER", str_of(q->sender) }, { "RECIPIENT", str_of(q->recipient) }, { "ORIGINAL_RECIPIENT", str_of(q->recipient) },
+		{ "LOCAL", local }, { "DOMAIN", domain }, { "EXTENSION", detail } };
+	bool ok = true;
+
+	for (size_t i = 0; i < VARIABLES; i++) {
+		buf_printf(&text[i], "%s=" STR_FMT, rows[i].name, STR_ARG(rows[i].value));
+		environment[i] = buf_cstr(&text[i]);
+		ok &= !text[i].bad && *environment[i];
+	}
+	return ok;
 }
 
 /* False: the command has not ended in time. */
@@ -889,31 +908,21 @@ static bool run_command(const struct work *q, int fd, struct reply *why)
 {
 	struct alias_table t = { .commands = true };
 	const struct alias_target *target = NULL;
-	struct buf front = { .max = 4096 }, room[ENVIRONMENT] = { 0 };
-	const char *environment[ENVIRONMENT + 1] = { 0 };
-	struct str domain = str_of(q->recipient), local, detail = { 0 };
+	struct buf front = { .max = 4096 }, text[VARIABLES] = { 0 };
+	const char *environment[VARIABLES + 1] = { 0 };
 	struct named c;
 	bool in_time = true;
 
+	add_field(&front, "Return-Path: <", q->sender, ">\n");
 	if (!as || !config.pipes || !parse_named(q->command, &c))
 		refuse(why, "commands are not run here%s", "");
-	else if ((target = find_command(&c, as, &t, why))) {
-		str_cut_last(&domain, '@', &local);
-		add_variable(&room[0], &environment[0], "SENDER", str_of(q->sender));
-		add_variable(&room[1], &environment[1], "RECIPIENT", str_of(q->recipient));
-		add_variable(&room[2], &environment[2], "ORIGINAL_RECIPIENT", str_of(q->recipient));
-		detail = local;
-		if (!config.separator || !str_cut(&detail, config.separator, &local) || !local.n)
-			detail = STR("");
-		add_variable(&room[3], &environment[3], "LOCAL", local);
-		add_variable(&room[4], &environment[4], "DOMAIN", domain);
-		add_variable(&room[5], &environment[5], "EXTENSION", detail);
-		add_field(&front, "Return-Path: <", q->sender, ">\n");
+	else if (!make_environment(q, text, environment) || front.bad)
+		reply_set(why, 451, "4.3.0", "out of memory here");
+	else if ((target = find_command(&c, as, &t, why)))
 		in_time = command_run(&(struct command){ .text = target->text, .name = c.name, .environment = environment, .front = buf_view(&front),
 			.fd = fd, .at = q->at, .size = q->size, .deadline_s = config.command_s ? config.command_s : COMMAND_S }, why);
-	}
-	for (size_t i = 0; i < ENVIRONMENT; i++)
-		buf_free(&room[i]);
+	for (size_t i = 0; i < VARIABLES; i++)
+		buf_free(&text[i]);
 	buf_free(&front);
 	alias_table_free(&t);
 	return in_time;

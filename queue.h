@@ -20,6 +20,7 @@ struct envelope {
 	int64_t release;                /* Unix seconds before which nothing is tried; 0: at once */
 	bool several;                   /* recipients at more than one domain */
 	size_t room;                    /* octets that draft_front() may need; kept by envelope_clear() */
+	bool held;                      /* on hold from the start: nothing is tried until somebody releases it */
 	char domain[DOMAIN_MAX + 1];    /* of the first recipient, lower case */
 };
 bool envelope_sender(struct envelope *, const struct sender *);          /* first; false: no memory */
@@ -192,6 +193,12 @@ bool queue_accepting(struct reply *why);
 bool queue_room(uint64_t octets, struct reply *why);
 /* A new message. The envelope is copied. id NULL: a new one. NULL with errno. */
 struct draft *queue_draft(const struct envelope *, const char *id);
+void queue_new_id(char id[ID_MAX]);                     /* for queue_draft(), where it is told before */
+/* A draft in place of another, with its id, another envelope and nothing written yet. The other one can only be read and aborted from then
+ * on. NULL with errno, and the other one is as before. */
+struct draft *draft_again(struct draft *, const struct envelope *);
+/* Octets of the message as it is now, from `from` on. How many, less than n at its end; or -1 with errno. */
+ssize_t draft_read(const struct draft *, uint64_t from, void *, size_t n);
 const char *draft_id(const struct draft *);
 int draft_write(struct draft *, const void *, size_t);  /* 0 or -1 with errno; after -1 only draft_abort() */
 /* Puts whole fields in front of all that was written, which stays where it is: they take of the envelope's room. May be called again,

@@ -45,7 +45,7 @@ static bool stopping;
 
 static unsigned sessions_wanted(void) { return config->sessions_max ? config->sessions_max : 12000; }
 
-/* A session needs a descriptor, and one more while it sends a message; a quarter is left to the queue and to deliveries. */
+/* A session needs a descriptor, one for each filter, and one more while it sends a message; a quarter is left to the queue and to deliveries. */
 static unsigned sessions_max(void)
 {
 	unsigned max = sessions_wanted();
@@ -55,7 +55,8 @@ static unsigned sessions_max(void)
 	if (getrlimit(RLIMIT_NOFILE, &r) == -1 || r.rlim_cur == RLIM_INFINITY)
 		return max;
 	room = r.rlim_cur - r.rlim_cur / 4;
-	room = room > 40 ? room - 32 : 8;
+	room = (room > 40 ? room - 32 : 8) / (1 + config->nmilters);
+	room = room ? room : 1;
 	return room < max ? (unsigned)room : max;
 }
 
@@ -100,6 +101,7 @@ static bool step(struct session *s)
 	case P_PAUSED:
 	case P_ASKING:
 	case P_VETTING:
+	case P_MILTER:
 	case P_AUTH_CHECK:
 	case P_AUTH_PAUSE:
 	case P_JUDGING:
@@ -198,7 +200,8 @@ static void time_is_up(struct session *s)
 	case P_LINGER:
 		session_die(s);
 		break;
-	case P_VETTING:                 /* SPF has its own deadline, and so has the queue */
+	case P_VETTING:                 /* SPF has its own deadline, and so have filters and the queue */
+	case P_MILTER:
 	case P_COMMIT:
 	case P_DEAD:
 		break;
@@ -420,6 +423,7 @@ static bool evictable(const struct session *s)
 	case P_CHUNK:
 		return barren && quiet >= EVICT_MS;
 	case P_AUTH_CHECK:              /* these wait for us */
+	case P_MILTER:
 	case P_JUDGING:
 	case P_DECIDING:
 	case P_COMMIT:

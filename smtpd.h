@@ -5,6 +5,7 @@
 #include "fardel.h"
 #include "lib/facts.h"
 
+struct greylist;
 struct judge_message;
 struct judgement;
 struct refused;
@@ -25,6 +26,18 @@ enum smtpd_dmarc { SMTPD_DMARC_OFF, SMTPD_DMARC_NOTE, SMTPD_DMARC_REFUSE };
  * wanted is turned away, too. */
 enum smtpd_judge { SMTPD_JUDGE_OFF, SMTPD_JUDGE_NOTE, SMTPD_JUDGE_REFUSE };
 
+/* A filter that is asked about mail (milter protocol). All borrowed. */
+struct smtpd_milter {
+	const char *text;                       /* as written, for the log */
+	char host[DOMAIN_MAX + 1];              /* whose address is looked up each time (FACT_HOSTS, FACT_A, FACT_AAAA), with its port; "": addr */
+	unsigned port;
+	struct sockaddr_storage addr;
+	socklen_t len;
+	bool servers, users;                    /* on SMTPD_MX; on all other services */
+};
+/* What becomes of mail when one of them is out of order: it is put off, taken without it, or refused. */
+enum smtpd_milter_default { SMTPD_MILTER_TEMPFAIL, SMTPD_MILTER_ACCEPT, SMTPD_MILTER_REJECT };
+
 struct smtpd_config {
 	const char *hostname;
 	const char *marker;             /* said behind our name in EHLO's reply to who calls himself by it; NULL: nothing */
@@ -44,11 +57,18 @@ struct smtpd_config {
 	unsigned sessions_max;                  /* in all. 0: 12000; lowered to what descriptors allow */
 	unsigned sessions_per_address;          /* of a stranger; loopback has no limit, wider networks 3 and 9 times as many. 0: no limit */
 	unsigned connections_per_minute;        /* the same */
+	unsigned rcpt_per_hour, domain_per_hour;        /* messages of strangers at SMTPD_MX to one recipient, from one sender's domain. 0: no limit */
+	struct greylist *greylist;              /* asked about strangers at SMTPD_MX (policy/greylist.h); NULL: nobody is */
+	int64_t greylist_delay_s, greylist_window_s;
 	unsigned greeting_delay_ms;             /* for strangers at SMTPD_MX; who speaks meanwhile is not served */
 	unsigned hops_max;                      /* Received fields, 0: 100 */
 	unsigned idle_s, data_s;                /* 0: 300 a command, 1800 for a whole message, and 1 s more for each 1000 octets of it */
 	unsigned session_s;                     /* without a message that is taken. 0: 3600 */
 	enum smtpd_spf spf;                     /* of the senders that strangers name on a service for other servers */
+	const struct smtpd_milter *milters;     /* asked one after the other */
+	size_t nmilters;
+	enum smtpd_milter_default milter_default;
+	unsigned milter_connect_s, milter_command_s, milter_content_s;  /* for its options; for an answer to a command, and to a part of a message */
 	struct tls_server *tls;                 /* what STARTTLS and SMTPD_SUBMISSIONS show; NULL: STARTTLS is not offered */
 	struct users *users;                    /* who may log in (auth/users.h); NULL: nobody. verify_start() was called */
 	const char *origin;                     /* the domain of names that local programs write without one; NULL: none */

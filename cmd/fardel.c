@@ -43,6 +43,7 @@
 #include "lib/tls.h"
 #include "parse.h"
 #include "policy/evaluation.h"
+#include "policy/greylist.h"
 #include "policy/quota.h"
 #include "policy/sender.h"
 #include "queue.h"
@@ -66,6 +67,7 @@ static struct tls_server *tls;
 static struct users *users;
 static struct signer *signer;                   /* DKIM keys; NULL: none are set */
 static struct aliases *aliases;
+static struct greylist *greylist;               /* NULL: off, or it cannot be opened */
 static int quota = -1;                          /* how much users have sent */
 static struct evaluations evaluations = { .dir = -1, .fd = -1 };        /* for reports of DMARC */
 static bool verbose;
@@ -691,6 +693,16 @@ static void keep_evaluation(void *arg, const struct evaluation *e)
 	evaluations_keep(&evaluations, e);
 }
 
+/* The same; it stays open until the end, as sessions of before may ask it. */
+static void open_greylist(void)
+{
+	if (greylist || !settings->greylist)
+		return;
+	greylist = greylist_open(queue_dir(), "greylist");
+	if (!greylist)
+		log_text(LOG_ERROR, "greylist", "cannot open %s/greylist: %s. Nobody is put off", settings->queue, strerror(errno));
+}
+
 static void stop_users(void)
 {
 	evaluations_close(&evaluations);
@@ -709,6 +721,11 @@ static void configure_smtpd(struct smtpd_config *c)
 		.hostname = settings->hostname, .message_size = settings->message_size, .sessions_max = settings->sessions_max,
 		.sessions_per_address = settings->sessions_per_address, .connections_per_minute = settings->connections_per_minute,
 		.greeting_delay_ms = settings->greeting_delay_ms, .session_s = (unsigned)settings->session_time,
+		.milters = settings->milters, .nmilters = settings->nmilters, .milter_default = settings->milter_default,
+		.milter_connect_s = (unsigned)settings->milter_connect_timeout, .milter_command_s = (unsigned)settings->milter_command_timeout,
+		.milter_content_s = (unsigned)settings->milter_content_timeout,
+		.rcpt_per_hour = settings->rcpt_per_hour, .domain_per_hour = settings->domain_per_hour, .greylist = settings->greylist ? greylist : NULL,
+		.greylist_delay_s = settings->greylist_delay, .greylist_window_s = settings->greylist_window,
 		.spf = settings->spf, .mail = settings->check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
 		.judge = settings->judge, .first_time_s = (unsigned)settings->first_time_delay, .judge_rcpt = judge_rule,
 		.keep = settings->rejects_folder ? keep_rule : NULL, .wrote = settings->judge != SMTPD_JUDGE_OFF ? wrote_rule : NULL,
@@ -962,6 +979,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	configure_sending();
 	start_policies();
 	configure_drops();
+	open_greylist();
 	configure_smtpd(c);
 	open_quota();
 	open_evaluations();
@@ -1049,12 +1067,13 @@ static int run_server(void)
 	    (status = start_sending()) ||
 	    (status = start_tls(true)) || (status = start_users(false)))
 		return status;
-	if (!start_smtpd())
-		return complain(EX_OSERR, "out of memory");
 	if (open_queue(true, false, why, sizeof why) == -1)
 		return no_queue(why);
 	open_quota();
 	open_evaluations();
+	open_greylist();
+	if (!start_smtpd())
+		return complain(EX_OSERR, "out of memory");
 	start_policies();
 	if ((status = start_drops()) || (status = accept_on_ports()) || (status = start_tokens()) || (status = confine(settings)))
 		return status;
@@ -1092,6 +1111,7 @@ static int cmd_serve(int argc, char **argv)
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
 	}
 	stop_users();
+	greylist_close(greylist);
 	tls_server_free(tls);
 	aliases_free(aliases);
 	signer_free(signer);
@@ -1117,7 +1137,7 @@ static int run_session(void)
 	int status, out;
 
 	if ((status = start_mailboxes(true)) || (status = start_judging(true)) || (status = start_aliases()) || (status = start_tls(false)) || (status = start_users(true)) ||
-	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF || settings->check_dkim || settings->ndnsbl) && (status = start_dns())))
+	    ((settings->check_sender || settings->spf != SMTPD_SPF_OFF || settings->check_dkim || settings->ndnsbl || settings->nmilters) && (status = start_dns())))
 		return status;
 	if (open_queue(false, true, why, sizeof why) == -1) {
 		no_queue(why);
@@ -1127,6 +1147,7 @@ static int run_session(void)
 	}
 	open_quota();
 	open_evaluations();
+	open_greylist();
 	out = dup(1);
 	if (out == -1 || !start_smtpd() || smtpd_session(0, out, session_service, NULL, session_ended) == -1)
 		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
@@ -1220,6 +1241,7 @@ static int cmd_inetd(int argc, char **argv)
 	maildir_stop();
 	dns_stop();
 	stop_users();
+	greylist_close(greylist);
 	tls_server_free(tls);
 	aliases_free(aliases);
 	signer_free(signer);

@@ -116,6 +116,18 @@ static const struct conf_row rows[] = {
 	{ .name = "greeting_delay_ms", .kind = CONF_NUMBER, .offset = AT(greeting_delay_ms), .preset = "200", .max = 10000, .help =
 		"How long, in milliseconds, strangers wait to be greeted (not loopback, not relay_from): programs that spread junk speak first,\n"
 		"and who does so is turned away. 0: who has spoken when his connection is taken." },
+	{ .name = "recipient_mails_per_hour", .kind = CONF_NUMBER, .offset = AT(rcpt_per_hour), .preset = "0", .max = 1000000, .help =
+		"How many messages of strangers (not relay_from) one recipient may be sent within an hour; then they are told to come back. Not\n"
+		"postmaster. 0: any number." },
+	{ .name = "sender_domain_mails_per_hour", .kind = CONF_NUMBER, .offset = AT(domain_per_hour), .preset = "0", .max = 1000000, .help =
+		"The same for messages of strangers with one domain in MAIL. 0: any number." },
+	{ .name = "greylist", .kind = CONF_YESNO, .offset = AT(greylist), .preset = "no", .help =
+		"yes: a stranger's first message to a recipient is put off, and taken when it comes again, as mail servers do and most programs that\n"
+		"spread junk do not. Not where SPF says pass, nor from networks whose mail came again before. A file in the queue directory knows." },
+	{ .name = "greylist_delay", .kind = CONF_DURATION, .offset = AT(greylist_delay), .preset = "5m", .min = 1, .max = 86400, .help =
+		"How long after the first time it may come again..." },
+	{ .name = "greylist_window", .kind = CONF_DURATION, .offset = AT(greylist_window), .preset = "2d", .min = 60, .max = 86400 * 30, .help =
+		"...and until when it counts as the same." },
 	{ .name = "check_sender", .kind = CONF_YESNO, .offset = AT(check_sender), .preset = "yes", .help =
 		"Mail from strangers (not relay_from) is refused when the sender's domain cannot get any: it does not exist, has no mail host\n"
 		"with an address, or a null MX. While the DNS does not answer they are told to come back." },
@@ -163,6 +175,20 @@ static const struct conf_row rows[] = {
 	{ .name = "dnsbl_refuse", .kind = CONF_NUMBER, .offset = AT(dnsbl_refuse), .preset = "1", .max = 8000, .help =
 		"Mail from a stranger is refused when the weights of the lists that name him come to so much together. 0: they are only noted in\n"
 		"the log." },
+	{ .name = "milter", .kind = CONF_LIST, .offset = AT(milter_text), .example = "inet:127.0.0.1:11332", .help =
+		"A mail filter such as rspamd, OpenDKIM or ClamAV, asked while the client waits: inet:HOST:PORT or unix:/PATH. It may refuse mail and\n"
+		"change it. Behind it may stand for=smtp (mail by smtp:// alone) or for=submission (by submission://, submissions:// and unix:// alone).\n"
+		"One a line, may be repeated: each is shown what those before it have left. Mail of sendmail and drop files is shown to none." },
+	{ .name = "milter_default_action", .kind = CONF_TEXT, .offset = AT(milter_default_text), .preset = "tempfail", .help =
+		"What becomes of mail while a filter cannot be reached, does not answer in time or makes no sense. tempfail: clients are told to come\n"
+		"back. accept: mail goes on as if there were no such filter. reject: it is refused." },
+	{ .name = "milter_connect_timeout", .kind = CONF_DURATION, .offset = AT(milter_connect_timeout), .preset = "30s", .min = 1, .max = 600, .help =
+		"How long a filter may take to be connected to and to say what it can do." },
+	{ .name = "milter_command_timeout", .kind = CONF_DURATION, .offset = AT(milter_command_timeout), .preset = "30s", .min = 1, .max = 600, .help =
+		"How long it may take to answer to a command." },
+	{ .name = "milter_content_timeout", .kind = CONF_DURATION, .offset = AT(milter_content_timeout), .preset = "5m", .min = 1, .max = 600, .help =
+		"How long it may take to read or answer to a part of a message, the end included; anew when it says that it is at work, up to 10 minutes\n"
+		"in all, as the client waits no longer." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
 		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
 	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
@@ -442,6 +468,62 @@ static void make_listen(struct settings *s)
 			conf_complain(&s->conf, on->where, "listen: \"%s\" %s", on->text, wrong);
 		else
 			s->nlisten++;
+	}
+}
+
+const char *milter_parse(const char *text, struct smtpd_milter *out)
+{
+	static const char what[] = "is no filter. Write inet:HOST:PORT or unix:/PATH, and behind it perhaps for=smtp or for=submission.";
+	struct sockaddr_un *un = (struct sockaddr_un *)&out->addr;
+	struct str rest = str_of(text), place, word, host;
+	uint64_t port;
+
+	*out = (struct smtpd_milter){ .text = text, .servers = true, .users = true };
+	if (!str_word(&rest, &place))
+		return what;
+	if (str_word(&rest, &word)) {
+		out->servers = str_eq_nocase(word, STR("for=smtp"));
+		out->users = str_eq_nocase(word, STR("for=submission"));
+		if ((!out->servers && !out->users) || str_word(&rest, &word))
+			return what;
+	}
+	if (str_starts_nocase(place, STR("unix:"))) {
+		un->sun_family = AF_UNIX;
+		out->len = sizeof *un;
+		place = str_from(place, 5);
+		return place.n && place.p[0] == '/' && str_copy(un->sun_path, sizeof un->sun_path, place) ? NULL :
+			"has no path, or one of more than 107 octets. Write unix:/PATH.";
+	}
+	if (!str_starts_nocase(place, STR("inet:")))
+		return what;
+	place = str_from(place, 5);
+	if (!str_cut_last(&place, ':', &host) || !str_number(place, 65535, &port) || !port || !host.n)
+		return what;
+	out->port = (unsigned)port;
+	if (str_eq_nocase(host, STR("localhost")))
+		host = STR("127.0.0.1");
+	if (address_parse(host, &out->addr, &out->len)) {
+		set_port(&out->addr, port);
+		return NULL;
+	}
+	if (parse_domain(host, false, false) || !str_copy(out->host, sizeof out->host, host))
+		return "names a host that cannot be one. Write inet:HOST:PORT; IPv6 addresses stand in brackets.";
+	return NULL;
+}
+
+static void make_milters(struct settings *s)
+{
+	const struct conf_list *l = &s->milter_text;
+
+	if (!(s->milters = make_array(s, l->n, sizeof *s->milters)))
+		return;
+	for (size_t i = 0; i < l->n; i++) {
+		const char *wrong = milter_parse(l->item[i].text, &s->milters[s->nmilters]);
+
+		if (wrong)
+			conf_complain(&s->conf, l->item[i].where, "milter: \"%s\" %s", l->item[i].text, wrong);
+		else
+			s->nmilters++;
 	}
 }
 
@@ -793,6 +875,7 @@ static void make_words(struct settings *s)
 	static const char *const dmarc[] = { [SMTPD_DMARC_OFF] = "off", [SMTPD_DMARC_NOTE] = "note", [SMTPD_DMARC_REFUSE] = "refuse" };
 	static const char *const tls_out[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
 	static const char *const inet[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
+	static const char *const action[] = { [SMTPD_MILTER_TEMPFAIL] = "tempfail", [SMTPD_MILTER_ACCEPT] = "accept", [SMTPD_MILTER_REJECT] = "reject" };
 	static const char *const spf[] = { [SMTPD_SPF_OFF] = "off", [SMTPD_SPF_NOTE] = "note", [SMTPD_SPF_REFUSE] = "refuse" };
 	static const char *const sandbox[] = { [CONFINE_NO] = "no", [CONFINE_MAY] = "may", [CONFINE_MUST] = "must" };
 	static const char *const full[] = { "defer", "refuse" };
@@ -805,6 +888,7 @@ static void make_words(struct settings *s)
 	s->refuse_full = find_word(s, "mailbox_full", s->mailbox_full_text, full, 2, "defer or refuse") == 1;
 	s->dmarc = (enum smtpd_dmarc)find_word(s, "dmarc", s->dmarc_text, dmarc, 3, "refuse, note or off");
 	s->dmarc_reports = (enum dmarc_reports)find_word(s, "dmarc_reports", s->dmarc_reports_text, reports, 2, "keep or off");
+	s->milter_default = (enum smtpd_milter_default)find_word(s, "milter_default_action", s->milter_default_text, action, 3, "tempfail, accept or reject");
 	s->spf = (enum smtpd_spf)find_word(s, "spf", s->spf_text, spf, 3, "note, refuse or off");
 }
 
@@ -1012,6 +1096,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_proxy(s);
 	make_local(s);
 	make_tls(s);
+	make_milters(s);
 	make_dkim(s);
 	make_send_as(s);
 	make_words(s);
@@ -1044,6 +1129,7 @@ void settings_free(struct settings *s)
 	free(s->tls_rules.rule);
 	free(s->local);
 	free(s->tls);
+	free(s->milters);
 	free(s->dkim);
 	free(s->send_as.rule);
 	conf_end(&s->conf);

@@ -39,6 +39,9 @@ bool networks_hold(const struct networks *, const struct sockaddr *);
 /* "smtp://127.0.0.1:2525", "submission://[::1]:5870" (a host of * is every address), "unix:///run/fardel.sock".
  * NULL, or what is wrong. */
 const char *listen_parse(struct str, struct listen_on *);
+/* "inet:127.0.0.1:11332", "inet:rspamd:11332", "unix:/run/filter.sock", and behind it perhaps for=smtp or for=submission.
+ * The text is borrowed. NULL, or what is wrong. */
+const char *milter_parse(const char *text, struct smtpd_milter *out);
 /* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53": an address with port 53 or the one said. */
 bool resolver_parse(struct str, struct sockaddr_storage *, socklen_t *);
 
@@ -82,6 +85,9 @@ struct settings {
 	unsigned sessions_per_address, connections_per_minute;  /* 0: no limit */
 	unsigned greeting_delay_ms;
 	const char *tls_out_text, *proxy_out_text;
+	unsigned rcpt_per_hour, domain_per_hour;        /* 0: no limit */
+	bool greylist;
+	int64_t greylist_delay, greylist_window;        /* seconds */
 	const char *inet_text;
 	const char *judge_text;
 	const char *mailing_lists, *forwarders; /* domains, or NULL */
@@ -98,6 +104,9 @@ struct settings {
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
 	bool deliver, check_sender, check_dkim, mta_sts, mix_domains;
+	int64_t milter_connect_timeout, milter_command_timeout, milter_content_timeout;
+	const char *milter_default_text;
+	struct conf_list milter_text;
 	struct conf_list listen_text, local_text, relay_text, proxy_text, xclient_text, route_text, source_text, certificate_text, key_text,
 		dkim_text, send_as_text, tls_rule_text;
 
@@ -119,6 +128,9 @@ struct settings {
 	struct socks_proxy proxy_out;   /* len 0: none */
 	struct tls_rules tls_rules;
 	struct sendas_rules send_as;
+	size_t nmilters;
+	struct smtpd_milter *milters;
+	enum smtpd_milter_default milter_default;
 	size_t ndkim;
 	struct dkim_words *dkim;
 	enum tls_out tls_out;

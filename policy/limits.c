@@ -26,7 +26,7 @@ enum {
 	RATE_KNOWN = RATE_REFUSED       /* of a user at an address: `since` is when he logged in there */
 };
 
-/* A network or a user. Records are named by their place; 0 is none. One with open connections is never given up, so
+/* A network, a user, a recipient or a domain. Records are named by their place; 0 is none. One with open connections is never given up, so
  * its place stays its own. */
 struct record {
 	uint64_t id;
@@ -52,7 +52,7 @@ enum { FIRST_ROOM = 64 };
 /* ---- names */
 
 /* What a record stands for, as octets: they are hashed under our key and not kept. */
-enum what { NETWORK = 1, USER, USER_AT };
+enum what { NETWORK = 1, USER, USER_AT, RCPT, DOMAIN };
 
 struct name {
 	unsigned char octet[2 + 16 + 256];
@@ -345,6 +345,23 @@ void limits_taken(struct limits *l, const struct sockaddr *a)
 
 	if (r)
 		r->count[RATE_REFUSED].n = 0;
+}
+
+bool limits_take(struct limits *l, enum limit_what what, struct str name, unsigned most, int64_t now)
+{
+	struct name n = { .octet = { what == LIMIT_RCPT ? RCPT : DOMAIN }, .n = 1 };
+	const enum rate rate = RATE_REFUSED;    /* of a recipient or a domain it counts messages */
+	struct record *r;
+	uint64_t id;
+
+	add(&n, name.p, name.n);
+	id = id_of(l, &n);
+	if (full(l, id, rate, most, now))
+		return false;
+	r = get(l, id);
+	if (r)
+		count(r, rate, now);
+	return true;
 }
 
 /* ---- logins */

@@ -42,6 +42,10 @@ void limits_leave(struct limits *, struct limits_visit *);              /* twice
 
 /* A recipient was refused. False: there were so many from there that no more should be asked. */
 bool limits_refused(struct limits *, const struct sockaddr *, int64_t now);
+/* One more message, within an hour, for a recipient or from a sender's domain; names are compared octet for octet. False: that would be more
+ * than `most`, and it is not counted. */
+enum limit_what { LIMIT_RCPT, LIMIT_DOMAIN };
+bool limits_take(struct limits *, enum limit_what, struct str name, unsigned most, int64_t now);
 /* A message was taken: what was refused to that address before is forgotten. */
 void limits_taken(struct limits *, const struct sockaddr *);
 

@@ -83,6 +83,7 @@ void envelope_clear(struct envelope *e)
 	e->nrcpt = 0;
 	e->release = 0;
 	e->several = false;
+	e->held = false;
 	e->domain[0] = 0;
 }
 
@@ -105,6 +106,8 @@ struct draft {
 	uint64_t size;
 	uint32_t crc;                   /* of what has left the buffer */
 	bool broken;                    /* a write failed: only draft_abort() */
+	bool replaced;                  /* by another with this id: its file has no name any more */
+	bool held;
 	struct buf buf;                 /* what is not written yet */
 	/* from queue_commit() on */
 	void (*done)(void *arg, bool ok);
@@ -150,6 +153,7 @@ struct draft *queue_draft(const struct envelope *e, const char *id)
 		return NULL;
 	d->fd = -1;
 	d->release = e->release;
+	d->held = e->held;
 	if (id)
 		str_copy(d->id, sizeof d->id, str_of(id));
 	else
@@ -161,6 +165,8 @@ struct draft *queue_draft(const struct envelope *e, const char *id)
 	errno = ENOMEM;
 	return NULL;
 }
+
+void queue_new_id(char id[ID_MAX]) { id_make(id, loop_wall()); }
 
 const char *draft_id(const struct draft *d)
 {
@@ -331,9 +337,28 @@ out:
 	return r;
 }
 
+/* What has left the buffer is read from the file. */
+ssize_t draft_read(const struct draft *d, uint64_t from, void *p, size_t n)
+{
+	uint64_t written = (uint64_t)d->at + d->size - d->buf.n, at = (uint64_t)d->at + from;
+
+	if (d->broken || from > d->size) {
+		errno = EIO;
+		return -1;
+	}
+	if (n > d->size - from)
+		n = (size_t)(d->size - from);
+	if (at >= written) {
+		if (n)
+			memcpy(p, d->buf.p + (at - written), n);
+		return (ssize_t)n;
+	}
+	return file_pread(d->fd, p, n < written - at ? n : (size_t)(written - at), (off_t)at);
+}
+
 static void discard_work(struct draft *d)
 {
-	if (d->fd != -1)
+	if (d->fd != -1 && !d->replaced)
 		file_sys.unlink(queue.work, d->id);
 }
 
@@ -351,6 +376,17 @@ void draft_abort(struct draft *d)
 		return;
 	discard_work(d);
 	draft_free(d);
+}
+
+struct draft *draft_again(struct draft *old, const struct envelope *e)
+{
+	struct draft *d = queue_draft(e, old->id);
+
+	if (!d)
+		return NULL;
+	discard_work(old);
+	old->replaced = true;
+	return d;
 }
 
 /* All in work/, first line included. A small message is one write. */
@@ -729,7 +765,7 @@ static int move_in(struct draft *d)
 {
 	int64_t now = loop_wall();
 
-	entry_print(d->name, d->release > now ? d->release : now, false, 0, d->id, d->dest);
+	entry_print(d->name, d->release > now ? d->release : now, d->held, 0, d->id, d->dest);
 	if (file_sys.rename(queue.work, d->id, target_dir(), d->name) == 0)
 		return 0;
 	d->name[0] = 0;

@@ -22,6 +22,7 @@ struct login {
 	struct sasl *sasl;                      /* while it is under way */
 	unsigned failures;
 	char user[USER_NAME_MAX + 1];           /* who.user, once it is known */
+	const char *mechanism;                  /* a constant, once it is known */
 	char *addresses;                        /* the user's, as in the file; NULL: nobody's yet */
 	unsigned char binding[HASH_MAX];
 };
@@ -39,6 +40,8 @@ void login_free(struct session *s)
 	free(l->addresses);
 	free(l);
 }
+
+const char *auth_mechanism(const struct session *s) { return *s->who.user && s->login && s->login->mechanism ? s->login->mechanism : ""; }
 
 /* ---- what is offered */
 
@@ -115,6 +118,7 @@ static void succeed(struct session *s)
 	}
 	str_copy(l->user, sizeof l->user, str_of(sasl_user(l->sasl)));
 	s->who.user = l->user;
+	l->mechanism = sasl_name(l->sasl);
 	l->failures = 0;
 	session_login_ok(s, str_of(l->user));
 	log_login(s, "auth-ok", "");

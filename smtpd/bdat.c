@@ -63,6 +63,23 @@ static void end_of_chunk(struct session *s)
 	}
 }
 
+static void begin_chunk(struct session *s);
+
+static void filters_heard(struct session *s, const struct reply *no)
+{
+	if (no)
+		data_refuse(s, milters_refusal(s));
+	begin_chunk(s);
+}
+
+static void ask_filters(struct session *s)
+{
+	if (s->seen & SEEN_BDAT || vetting_refusal(s))
+		begin_chunk(s);
+	else
+		milters_ask(s, MILTER_ASK_DATA, STR(""), NULL, STR(""), filters_heard);
+}
+
 static void begin_chunk(struct session *s)
 {
 	struct chunk *c = &s->chunk;
@@ -97,7 +114,7 @@ void verb_bdat(struct session *s, struct str arg)
 	if (c.refusal)
 		begin_chunk(s);
 	else
-		vetting_await(s, begin_chunk);
+		vetting_await(s, ask_filters);
 }
 
 bool chunk_read(struct session *s)

@@ -90,7 +90,7 @@ static bool begin_draft(struct session *s)
 
 	s->txn->envelope.room = judging_room(s) + (inspect_wanted(s) ? inspect_room() : s->who.submission && s->config->signer ?
 		signer_room(s->config->signer) : 0);
-	s->txn->draft = queue_draft(&s->txn->envelope, NULL);
+	s->txn->draft = queue_draft(&s->txn->envelope, milters_id(s));
 	if (!s->txn->draft) {
 		data_disk_failed(s, "open");
 		return false;
@@ -119,13 +119,8 @@ static void refuse_vetted(struct session *s, const struct refusal *r)
 
 static void begin_data(struct session *s)
 {
-	const struct refusal *r = vetting_refusal(s);
 	struct reply why;
 
-	if (r) {
-		refuse_vetted(s, r);
-		return;
-	}
 	if (!queue_accepting(&why)) {
 		session_log_refusal(s, "DATA", STR(""), why.code, why.enhanced, why.text);
 		session_say_as(s, &why);
@@ -143,10 +138,28 @@ static void begin_data(struct session *s)
 	await_data(s);
 }
 
+static void filters_heard(struct session *s, const struct reply *no)
+{
+	if (no)
+		refuse_vetted(s, milters_refusal(s));
+	else
+		begin_data(s);
+}
+
+static void ask_filters(struct session *s)
+{
+	const struct refusal *r = vetting_refusal(s);
+
+	if (r)
+		refuse_vetted(s, r);
+	else
+		milters_ask(s, MILTER_ASK_DATA, STR(""), NULL, STR(""), filters_heard);
+}
+
 void verb_data(struct session *s, struct str arg)
 {
 	(void)arg;
-	vetting_await(s, begin_data);
+	vetting_await(s, ask_filters);
 }
 
 enum { CIRCLES_LOOKED_AT = 10 };         /* fields: as many as one with ten thousand recipients may cost us */
@@ -342,15 +355,28 @@ static void end_refused(struct session *s)
 	session_await_command(s);
 }
 
-void data_commit(struct session *s)
+/* A filter has it so, and has said so in the log. */
+static void end_discarded(struct session *s)
+{
+	session_message_taken(s);
+	session_say(s, 250, "2.0.0", "Taken as %s", session_id(s));
+	txn_reset(s);
+	session_await_command(s);
+}
+
+static void commit(struct session *s, const struct reply *no)
 {
 	struct draft *draft;
 
-	if (!s->txn->refusal && judging_begin(s))
-		return;
+	if (no)
+		data_refuse(s, milters_refusal(s));
 	inspect_tell(s, !s->txn->refusal);
 	if (s->txn->refusal) {
 		end_refused(s);
+		return;
+	}
+	if (milters_discarded(s)) {
+		end_discarded(s);
 		return;
 	}
 	draft = s->txn->draft;
@@ -358,6 +384,16 @@ void data_commit(struct session *s)
 	s->phase = P_COMMIT;
 	s->committing = true;
 	queue_commit(draft, committed, s);
+}
+
+void data_commit(struct session *s)
+{
+	if (!s->txn->refusal && judging_begin(s))
+		return;
+	if (s->txn->refusal)
+		commit(s, NULL);
+	else
+		milters_ask(s, MILTER_ASK_MESSAGE, STR(""), NULL, STR(""), commit);
 }
 
 static void end_of_data(struct session *s)
@@ -433,7 +469,7 @@ bool data_begin_chunk(struct session *s, uint64_t n)
 			data_refuse(s, why.code == 452 ? &refuse_full : &refuse_disk);
 		else if ((r = vetting_refusal(s)))
 			data_refuse(s, r);
-		else
+		else if (!t->refusal)
 			begin_draft(s);
 	}
 	if (n > UINT64_MAX - t->octets || session_too_large(s, t->octets + n))

@@ -93,6 +93,8 @@ static bool begin(struct session *s, const struct sender *said)
 	s->who.sender = s->txn->sender;
 	s->txn->utf8 = from->smtputf8;
 	s->txn->envelope.release = release_time(s, from);
+	if (milters_id(s))
+		str_copy(s->txn->id, sizeof s->txn->id, str_of(milters_id(s)));
 	s->mails++;
 	return true;
 }
@@ -120,6 +122,46 @@ static void refuse_mail(struct session *s, const struct sender *from, const stru
 	session_say_as(s, why);
 }
 
+/* What stands behind the path. */
+static struct str params_of(struct str arg, size_t word, bool utf8)
+{
+	struct str rest = str_from(arg, word);
+	struct addr a;
+
+	while (rest.n && rest.p[0] == ' ')
+		rest = str_from(rest, 1);
+	return parse_path(&rest, true, true, utf8, &a) ? STR("") : rest;
+}
+
+static void mail_heard(struct session *s, const struct reply *no)
+{
+	struct sender from = { 0 };
+	struct plain_addr plain;
+
+	parse_mail(milters_arg(s), params_offered(s), &from);
+	make_plain(&from.addr, &plain);
+	from.addr = plain.addr;
+	if (no) {
+		refuse_mail(s, &from, no);
+		txn_reset(s);
+	} else {
+		accept_mail(s, &from);
+	}
+}
+
+/* We have nothing against it: the filters' turn. */
+static void pass_mail(struct session *s, struct str arg, const struct sender *from)
+{
+	struct reply why;
+
+	if (!session_domain_allowed(s, &from->addr, &why))
+		refuse_mail(s, from, &why);
+	else if (milters_wanted(s))
+		milters_ask(s, MILTER_ASK_MAIL, arg, &from->addr, params_of(arg, 5, true), mail_heard);
+	else
+		accept_mail(s, from);
+}
+
 /* Runs from the top each time that facts have come. */
 static bool decide_mail(struct session *s, struct str arg)
 {
@@ -136,7 +178,7 @@ static bool decide_mail(struct session *s, struct str arg)
 	case WAIT:
 		return false;
 	case ACCEPT:
-		accept_mail(s, &from);
+		pass_mail(s, arg, &from);
 		break;
 	case REFUSE:
 		refuse_mail(s, &from, &why);
@@ -213,7 +255,7 @@ void verb_mail(struct session *s, struct str arg)
 	if (s->config->mail && !s->who.submission && session_is_stranger(s))
 		question_ask(s, "MAIL", decide_mail, arg);
 	else
-		accept_mail(s, &from);
+		pass_mail(s, arg, &from);
 }
 
 /* ---- RCPT */
@@ -222,6 +264,14 @@ static void refuse_rcpt(struct session *s, const struct recipient *to, const str
 {
 	session_log_refusal(s, "RCPT", addr_text(&to->addr), why->code, why->enhanced, why->text);
 	session_refused_rcpt(s);
+	session_say_as(s, why);
+}
+
+/* It is no fault of his, nor a sign of guessing. */
+static void put_off_rcpt(struct session *s, const struct recipient *to, const struct reply *why)
+{
+	session_log_refusal(s, "RCPT", addr_text(&to->addr), why->code, why->enhanced, why->text);
+	session_spend(s, COST_IDLE);
 	session_say_as(s, why);
 }
 
@@ -274,6 +324,53 @@ static void accept_rcpt(struct session *s, const struct recipient *to)
 	session_say(s, 250, "2.1.5", "Recipient ok");
 }
 
+static void rcpt_heard(struct session *s, const struct reply *no)
+{
+	struct recipient to = { 0 };
+	struct plain_addr plain;
+
+	parse_rcpt(milters_arg(s), params_offered(s), s->txn->utf8, &to);
+	make_plain(&to.addr, &plain);
+	to.addr = plain.addr;
+	if (no)
+		refuse_rcpt(s, &to, no);
+	else
+		accept_rcpt(s, &to);
+}
+
+static void pass_rcpt(struct session *s, struct str arg, const struct recipient *to)
+{
+	if (s->milters)
+		milters_ask(s, MILTER_ASK_RCPT, arg, &to->addr, params_of(arg, 3, s->txn->utf8), rcpt_heard);
+	else
+		accept_rcpt(s, to);
+}
+
+static void grey_heard(struct session *s, struct str arg, const struct reply *no)
+{
+	struct recipient to = { 0 };
+	struct plain_addr plain;
+
+	parse_rcpt(arg, params_offered(s), s->txn->utf8, &to);
+	make_plain(&to.addr, &plain);
+	to.addr = plain.addr;
+	if (no)
+		put_off_rcpt(s, &to, no);
+	else
+		pass_rcpt(s, arg, &to);
+}
+
+/* The rule has nothing against it. */
+static void consider_rcpt(struct session *s, struct str arg, const struct recipient *to)
+{
+	struct reply why;
+
+	if (!session_rcpt_allowed(s, &to->addr, &why))
+		put_off_rcpt(s, to, &why);
+	else
+		grey_ask(s, arg, &to->addr, grey_heard);
+}
+
 /* Runs from the top each time that facts have come. */
 static bool decide_rcpt(struct session *s, struct str arg)
 {
@@ -294,7 +391,7 @@ static bool decide_rcpt(struct session *s, struct str arg)
 	case WAIT:
 		return false;
 	case ACCEPT:
-		accept_rcpt(s, &to);
+		consider_rcpt(s, arg, &to);
 		break;
 	case REFUSE:
 		refuse_rcpt(s, &to, &why);

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include "lib/log.h"
+#include "parse.h"
 #include "smtpd/session.h"
 
 enum {
@@ -114,6 +115,36 @@ void session_refused_rcpt(struct session *s)
 	session_offends(s, COST_REFUSED);
 	if (a && table() && !limits_refused(limits, a, now_s()))
 		s->patience = 0;
+}
+
+static bool is_within(struct session *s, enum limit_what what, struct str name, unsigned most)
+{
+	return !most || s->who.submission || !session_is_stranger(s) || !table() || limits_take(limits, what, name, most, now_s());
+}
+
+bool session_rcpt_allowed(struct session *s, const struct addr *to, struct reply *why)
+{
+	struct buf key = { 0 };
+	bool ok = !s->config->rcpt_per_hour || str_eq_nocase(to->local, STR("postmaster")) || !print_addr(&key, to) ||
+		is_within(s, LIMIT_RCPT, buf_view(&key), s->config->rcpt_per_hour);
+
+	buf_free(&key);
+	if (!ok)
+		reply_set(why, 451, "4.7.1", "This recipient gets too much mail from outside, try again later");
+	return ok;
+}
+
+bool session_domain_allowed(struct session *s, const struct addr *from, struct reply *why)
+{
+	char domain[DOMAIN_MAX + 1];
+
+	str_copy(domain, sizeof domain, from->domain);
+	for (char *c = domain; *c; c++)
+		*c = ascii_lower(*c);
+	if (!*domain || is_within(s, LIMIT_DOMAIN, str_of(domain), s->config->domain_per_hour))
+		return true;
+	reply_set(why, 451, "4.7.1", "Too much mail comes from %.200s, try again later", domain);
+	return false;
 }
 
 void session_forgive(struct session *s)

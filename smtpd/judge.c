@@ -136,7 +136,10 @@ static bool take_for_the_others(struct session *s, struct judging *j)
 	if (j->unwanted.n && draft_envelope(s->txn->draft, &j->accepted) == -1)
 		return false;
 	if (j->unwanted.n) {
-		s->txn->envelope.nrcpt = j->accepted.nrcpt;
+		j->accepted.room = s->txn->envelope.room;
+		envelope_free(&s->txn->envelope);
+		s->txn->envelope = j->accepted;
+		j->accepted = (struct envelope){ .nrcpt = s->txn->envelope.nrcpt };
 		buf_free(&s->txn->only_rcpt);   /* the log names nobody in place of another */
 	}
 	return write_field(s, j);

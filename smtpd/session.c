@@ -66,6 +66,7 @@ void session_log_refusal(const struct session *s, const char *stage, struct str 
 
 void session_forget_helo(struct session *s)
 {
+	milters_free(s);                /* they know it under this name */
 	free(s->helo);
 	s->helo = NULL;
 	s->who.helo = "";
@@ -131,6 +132,7 @@ void txn_reset(struct session *s)
 	question_end(s);
 	s->seen &= SEEN_HELO;
 	s->who.sender = "";
+	milters_abort(s);
 	if (!t)
 		return;
 	s->txn = NULL;
@@ -146,6 +148,7 @@ void txn_reset(struct session *s)
 	vetting_free(t);
 	inspect_free(t);
 	judging_free(t);
+	grey_free(t);
 	free(t);
 }
 
@@ -227,6 +230,7 @@ void session_die(struct session *s)
 	log_event(LOG_DEBUG, "disconnected", LF(L_TEXT("client", s->who.peer_text)));
 	timer_stop(&s->timer);
 	stream_close(&s->stream);
+	milters_free(s);
 	tls_free(s->tls);
 	s->tls = NULL;
 	session_leaves(s);

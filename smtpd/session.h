@@ -12,10 +12,12 @@
 #include "smtpd.h"
 
 struct dkim;
+struct grey;
 struct held;
 struct judging;
 struct lists;
 struct login;
+struct milters;
 struct session;
 struct spf_result;
 struct tls;
@@ -46,6 +48,7 @@ enum phase {
 	P_PAUSED,                       /* has earned a delay: input waits */
 	P_ASKING,                       /* a command waits for facts: input waits */
 	P_VETTING,                      /* a message may come as soon as SPF is known: input waits */
+	P_MILTER,                       /* filters are asked: input waits */
 	P_AUTH,                         /* reads a response of the login that is under way */
 	P_AUTH_CHECK,                   /* a password is being compared: input waits */
 	P_AUTH_PAUSE,                   /* it was wrong, which is told later: input waits */
@@ -110,6 +113,7 @@ struct txn {
 	struct held *held;              /* the header, until it is whole, when it is to be completed */
 	struct lists *lists;            /* what lists say of the client; NULL: not asked for */
 	struct vetting *vetting;        /* SPF of the sender; NULL: not asked for */
+	struct grey *grey;              /* a recipient whose sender is to come again, unless SPF is for him */
 	struct signing *signing;        /* behind it, when it is signed */
 	const char *signed_by;          /* the domain, once that is done; the signer's */
 	struct inspection *inspection;  /* of mail from strangers */
@@ -162,6 +166,7 @@ struct session {
 	struct question question;
 	struct chunk chunk;
 	struct login *login;            /* from AUTH on, else NULL */
+	struct milters *milters;        /* from the first MAIL on, when there are any for it, else NULL */
 	struct txn *txn;                /* from MAIL on, else NULL */
 };
 
@@ -227,6 +232,9 @@ void guests_forget(void);                               /* all counts; when ther
 void session_forgive(struct session *);                 /* full patience and time again, and no errors */
 void session_offends(struct session *, int cost);       /* what costs patience, and in the long run a delay */
 void session_refused_rcpt(struct session *);
+/* One message more of a stranger's, for this recipient or from this sender's domain. False: *why says that there were too many. */
+bool session_rcpt_allowed(struct session *, const struct addr *, struct reply *why);
+bool session_domain_allowed(struct session *, const struct addr *, struct reply *why);
 void session_message_taken(struct session *);           /* forgives all that */
 bool session_is_counted(const struct session *);        /* a stranger from elsewhere, who may be made to wait */
 bool session_pause(struct session *);                   /* true: a delay is owed, and begins */
@@ -255,6 +263,7 @@ bool auth_offered(const struct session *, struct buf *mechanisms);      /* appen
 bool auth_read(struct session *);                       /* P_AUTH */
 void auth_pause_over(struct session *);                 /* P_AUTH_PAUSE, in time */
 bool auth_may_send_as(const struct session *, struct str address);      /* as who has logged in; nobody has: true */
+const char *auth_mechanism(const struct session *);     /* that somebody has logged in by; "": nobody, or nobody knows */
 void login_free(struct session *);                      /* forgets who it is. Nobody: nothing */
 
 /* ---- the message (smtpd/data.c) */
@@ -282,6 +291,8 @@ bool submission_begin(struct session *);                /* false: no memory */
 void submission_take(struct session *, struct str);     /* while txn->held; data_store() and data_refuse() follow */
 void submission_end(struct session *);                  /* the message is over */
 void submission_sign(struct session *);                 /* and stored: its signature goes in front. data_disk_failed() may follow */
+/* The same for a message that is stored already, in pieces; the first one holds the whole header. submission_sign() ends it. */
+void submission_sign_text(struct session *, struct str, bool first);
 void submission_free(struct txn *);
 
 /* ---- lists in the DNS (smtpd/lists.c) */
@@ -325,6 +336,33 @@ void judging_free(struct txn *);
  * to many, and each of them costs us as much as one alone. */
 bool judging_wants_one(const struct session *);
 bool judging_has_enough(struct session *);
+
+/* ---- greylisting (smtpd/grey.c) */
+/* A recipient that we take, if a stranger has come for him before, or may pass: go_on(s, arg, NULL), else with what is said to him. Now or
+ * later, as vetting_await(). */
+void grey_ask(struct session *, struct str arg, const struct addr *, void (*go_on)(struct session *, struct str arg, const struct reply *no));
+void grey_free(struct txn *);
+
+/* ---- filters (smtpd/milter.c) */
+enum milter_ask {
+	MILTER_ASK_MAIL,                /* with the connection and HELO, if they do not know it yet */
+	MILTER_ASK_RCPT,
+	MILTER_ASK_DATA,                /* a message is to come */
+	MILTER_ASK_MESSAGE,             /* txn->draft is whole, and may be another one afterwards; it is signed, too, where it is a user's */
+	MILTER_ASK_UNKNOWN              /* a command that nobody knows */
+};
+/* Asks all filters that are for this session, one after the other, about a path with its parameters, or about arg. Then runs go_on(s, NULL), or
+ * with the reply that it is refused with: now, or later; until then the session is P_MILTER. Each filter has its time limits. A 421 is
+ * said and ends the session without go_on(). No filter: go_on(s, NULL) at once. */
+void milters_ask(struct session *, enum milter_ask, struct str arg, const struct addr *, struct str params,
+	void (*go_on)(struct session *, const struct reply *no));
+struct str milters_arg(const struct session *);         /* in go_on(): the arg that was handed in */
+const struct refusal *milters_refusal(const struct session *);  /* the same as `no`; good until the next question */
+bool milters_wanted(const struct session *);            /* there is one for it */
+const char *milters_id(const struct session *);         /* that the message of this transaction is to have; NULL: any */
+bool milters_discarded(const struct session *);         /* the message is to be taken and dropped */
+void milters_abort(struct session *);                   /* the transaction is over, or the question is of no interest any more */
+void milters_free(struct session *);                    /* the session is over, or begins anew */
 
 /* ---- who stands in front of us (smtpd/proxy.c) */
 enum proxy {

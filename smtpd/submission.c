@@ -156,13 +156,19 @@ static void begin_signing(struct session *s, struct str text)
 	size_t header = dkim_header_end(text);
 	const char *why;
 
-	if (!s->config->signer || s->txn->refusal)
-		return;
 	s->txn->signing = signing_begin(s->config->signer, (struct str){ text.p, header }, &why);
 	if (s->txn->signing)
 		signing_add(s->txn->signing, str_from(text, header));
 	else if (why)
 		log_unsigned(s, why);
+}
+
+void submission_sign_text(struct session *s, struct str text, bool first)
+{
+	if (first)
+		begin_signing(s, text);
+	else if (s->txn->signing)
+		signing_add(s->txn->signing, text);
 }
 
 void submission_sign(struct session *s)
@@ -213,7 +219,8 @@ static void let_go(struct session *s)
 		data_refuse(s, wrong);
 	else {
 		data_store(s, buf_view(&out));
-		begin_signing(s, buf_view(&out));
+		if (s->config->signer && !s->txn->refusal && !s->milters)       /* filters may change what is signed */
+			begin_signing(s, buf_view(&out));
 	}
 	buf_free(&out);
 }

@@ -296,6 +296,16 @@ static bool is_foreign(struct str line, struct str name)
 	return false;
 }
 
+static void unknown(struct session *s, const struct reply *no)
+{
+	if (!no) {
+		session_error(s, 500, "5.5.1", "Command not recognized");
+		return;
+	}
+	session_offends(s, COST_ERROR);
+	session_say_as(s, no);
+}
+
 static void run_command(struct session *s, struct str line)
 {
 	struct str name, arg = trim_end(line);
@@ -314,7 +324,7 @@ static void run_command(struct session *s, struct str line)
 	if (!v && is_foreign(trim_end(line), name)) {
 		session_hang_up(s, "4.7.0", "This is not SMTP");
 	} else if (!v) {
-		session_error(s, 500, "5.5.1", "Command not recognized");
+		milters_ask(s, MILTER_ASK_UNKNOWN, trim_end(line), NULL, STR(""), unknown);
 	} else if ((wrong = out_of_order(s, v))) {
 		if (follows_refusal(s, v))
 			session_spend(s, COST_REFUSED);

@@ -123,7 +123,7 @@ config() {
 	} >"$T/$name.raw"
 	# A setting that is said counts; its preset above goes.
 	awk -F' *= *' '{ line[NR] = $0; name[NR] = $1; last[$1] = NR }
-		END { for (i = 1; i <= NR; i++) if (name[i] == "route" || last[name[i]] == i) print line[i] }' "$T/$name.raw" >"$T/$name.conf"
+		END { for (i = 1; i <= NR; i++) if (name[i] == "route" || name[i] == "milter" || last[name[i]] == i) print line[i] }' "$T/$name.raw" >"$T/$name.conf"
 }
 port_of() { cat "$T/$1.port"; }
 mailboxes() {

@@ -63,6 +63,7 @@ struct line {
  * able to take the message. */
 struct put_off {
 	struct reply reply;
+	bool refused;                   /* 5xx of the host itself: final, unless another address of it says something else */
 	char host[300];
 };
 
@@ -96,6 +97,7 @@ struct courier {
 	uint32_t passed_over;           /* bits by hosts->at[].nth: the domain's policy is only being tested, and does not hold there */
 	unsigned tried, asked;          /* for this bundle */
 	unsigned unbound;               /* of those tried: we have no address to call from */
+	bool family_tried, chance;      /* for this bundle: another family of addresses was, or is being, tried after a refusal */
 	bool unasked;                   /* there is a host before `at`, or one without a known address, that was not asked to the end */
 	struct line *line;
 	struct idle idle;               /* while there is nothing to do, or no connection to be had */
@@ -144,6 +146,7 @@ static void send_bundle(struct courier *);
 static struct client_config way_to(const struct route *, const struct sockaddr *, struct line *);
 static void take_demands(struct line *, const struct mx_address *);
 static bool may_call(const struct courier *, const struct mx_address *);
+static void no_host(struct courier *);
 static size_t next_to_call(const struct courier *, size_t at);
 static bool shares(const struct line *, struct courier *);
 static const struct tls_rule *rule_for(const struct courier *, const struct mx_address *);
@@ -383,7 +386,7 @@ static bool make_seats(struct courier *c, size_t n)
 static bool take_bundle(struct courier *c, struct bundle *b)
 {
 	c->bundle = b;
-	c->expanded = false;
+	c->expanded = c->family_tried = c->chance = false;
 	c->tried = c->asked = c->unbound = 0;
 	c->refused = false;
 	c->put_off = calloc(b->n, sizeof *c->put_off);
@@ -415,8 +418,8 @@ static void tell_answers(struct courier *c, struct bundle *b, struct put_off **p
 
 		/* RFC 8689 4.2.1: that no host is able is final, as soon as all have been asked. */
 		if (p)
-			queue_result(b, i, &(struct result){ .what = p->reply.code < 500 || c->unasked ? RESULT_DEFERRED : RESULT_FAILED,
-				.blame = blame, .reply = &p->reply, .host = p->host });
+			queue_result(b, i, &(struct result){ .what = !p->refused && (p->reply.code < 500 || c->unasked) ? RESULT_DEFERRED :
+				RESULT_FAILED, .blame = blame, .reply = &p->reply, .host = p->host });
 	}
 }
 
@@ -811,12 +814,40 @@ static struct courier *courier_of(struct client_job *j)
 static bool goes_alone(const struct courier *c, const struct mail *m) { return strcmp(c->alone, m->id) == 0; }
 static void go_alone(struct courier *c, const struct mail *m) { str_copy(c->alone, sizeof c->alone, str_of(m->id)); }
 
+/* The host's first address of another family than the one that is being called; hosts->n: there is none. */
+static size_t other_family(const struct courier *c)
+{
+	const struct mx_address *now = wanted_address(c);
+	size_t i = 0;
+
+	while (i < c->hosts->n && (c->hosts->at[i].nth != now->nth || c->hosts->at[i].addr.ss_family == now->addr.ss_family))
+		i++;
+	return i;
+}
+
+static bool is_first_attempt(const struct bundle *b)
+{
+	for (size_t i = 0; i < b->n; i++)
+		if (b->rcpt[i]->words.n)
+			return false;
+	return true;
+}
+
+/* Is it a refusal for reasons of policy (X.7), such as may be about the address that we call from, and can that be found out? A mail host is
+ * often content with one family and not with the other. */
+static bool may_be_about_address(const struct courier *c, const struct reply *r)
+{
+	return !strncmp(r->enhanced, "5.7.", 4) && c->route.kind == ROUTE_MX && !c->family_tried && !c->bundle->mixed && !c->nriders &&
+		c->tried < ADDRESSES_TRIED && other_family(c) < c->hosts->n && is_first_attempt(c->bundle);
+}
+
 static void job_result(struct client_job *j, size_t i, const struct reply *reply)
 {
 	struct courier *c = courier_of(j);
 	struct seat *s = &c->seat[i];
 	struct put_off **said = &s->put_off[s->nth];
 	struct result r = { .reply = reply, .host = client_peer(c->line->client), .tls = client_tls(c->line->client) };
+	bool refused = reply->code >= 500 && !j->unfit;
 
 	if (reply->code >= 200 && reply->code < 300) {
 		c->line->proven = true;
@@ -825,7 +856,7 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 		r.what = RESULT_DELIVERED;
 		r.handed = client_capabilities(c->line->client)->set & CAP_DSN ? HANDED_ON :
 			c->route.kind == ROUTE_LMTP ? HANDED_DELIVERED : HANDED_RELAYED;
-	} else if (reply->code >= 500 && !j->unfit && !c->nriders) {
+	} else if (refused && !c->nriders && !may_be_about_address(c, reply)) {
 		r.what = RESULT_FAILED;
 	} else if (j->unfit && *said) {
 		return;                 /* who said "later" may still say yes */
@@ -835,10 +866,11 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 			*said = malloc(sizeof **said);
 		if (*said) {
 			(*said)->reply = *reply;
+			(*said)->refused = refused && !c->nriders;
 			str_copy((*said)->host, sizeof (*said)->host, str_of(r.host));
 			return;
 		}
-		r.what = RESULT_DEFERRED;
+		r.what = refused ? RESULT_FAILED : RESULT_DEFERRED;
 	}
 	queue_result(s->bundle, s->nth, &r);
 }
@@ -1026,6 +1058,37 @@ static void took_so_long(struct line *l, msec ms)
 	room_soon();
 }
 
+/* All were refused, and another family of addresses may change that: once, in the same attempt. Else those who were are told so. */
+static bool calls_other_family(struct courier *c, const struct client_job *j)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < j->n; i++) {
+		const struct put_off *p = c->seat[i].put_off[c->seat[i].nth];
+
+		n += p && p->refused;
+	}
+	if (n == j->n) {
+		log_event(LOG_INFO, "other-family", LF(L_TEXT("id", j->id), L_TEXT("relay", c->last_host),
+			L_TEXT("reason", c->seat[0].put_off[c->seat[0].nth]->reply.text)));
+		c->family_tried = c->chance = true;
+		c->at = other_family(c);
+		leave_host(c);
+		connect_next(c);
+		return true;
+	}
+	for (size_t i = 0; n && i < j->n; i++) {
+		struct put_off **said = &c->seat[i].put_off[c->seat[i].nth], *p = *said;
+
+		if (!p || !p->refused)
+			continue;
+		queue_result(c->seat[i].bundle, c->seat[i].nth, &(struct result){ .what = RESULT_FAILED, .reply = &p->reply, .host = p->host });
+		free(p);
+		*said = NULL;
+	}
+	return false;
+}
+
 static void job_done(struct client_job *j, const struct reply *why, bool untried)
 {
 	struct courier *c = courier_of(j);
@@ -1050,6 +1113,9 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 		go_apart(c);
 		return;
 	}
+	if (!c->family_tried && !c->nriders && j->n && calls_other_family(c, j))
+		return;
+	c->chance = false;
 	c->asked++;
 	c->unasked = c->unasked || why;
 	/* RFC 5321 4.5.3.2.6: who may have the message already is asked again later; another host would deliver it now. */
@@ -1085,7 +1151,8 @@ static void send_bundle(struct courier *c)
 	struct bundle *b = c->bundle;
 	size_t n = 0;
 
-	take_riders(c);
+	if (!c->chance)
+		take_riders(c);
 	seat_bundle(c, b, c->put_off, &n);
 	for (size_t i = 0; i < c->nriders; i++)
 		seat_bundle(c, c->rider[i].bundle, c->rider[i].put_off, &n);
@@ -1291,6 +1358,10 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	if (client_is_our_trouble(why)) {
 		bundle_fails(c, BLAME_SELF, why);
 		courier_end(c);
+		return;
+	}
+	if (c->chance) {                /* it had one, and what was said stands */
+		no_host(c);
 		return;
 	}
 	c->unasked = true;
@@ -1579,6 +1650,8 @@ static void connect_from_here(struct courier *c, bool its_turn)
 		c->tried++;
 		if (connect_to(c, a) || !can_go_on(c, a, errno))
 			return;
+		if (c->chance)
+			break;
 	}
 	no_host(c);
 }

@@ -606,7 +606,10 @@ struct peer *peer_new_tcp(const char *script)
 struct peer *peer_new_at(const char *script, const char *address, unsigned port)
 {
 	struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_port = htons((uint16_t)port) };
 
+	if (inet_pton(AF_INET6, address, &six.sin6_addr) == 1)
+		return listen_on(script, (struct sockaddr *)&six, sizeof six);
 	if (inet_pton(AF_INET, address, &at.sin_addr) != 1)
 		abort();
 	return listen_on(script, (struct sockaddr *)&at, sizeof at);

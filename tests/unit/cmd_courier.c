@@ -224,6 +224,8 @@ static void played(struct peer *p)
 	peer_free(p);
 }
 
+static const char *with_port(const char *pattern);
+
 /* Entries in cur/ that have been tried so often, those of x.test left out. */
 static unsigned entries(unsigned tries)
 {
@@ -332,6 +334,82 @@ static const char *const refusals[] = {
 	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 554 5.7.1 no\n" BYE,
 	HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 5.7.1 no\n" BYE,
 };
+
+#define POLICY(at) HELLO ENVELOPE("b@y.test") at BYE
+#define AT_MAIL "S: 550 5.7.1 [192.0.2.1] is on a list\nS: 503 no\nS: 503 no\n"
+#define AT_RCPT "S: 250 ok\nS: 550 5.7.25 no name for your address\nS: 503 no\n"
+#define AT_DOT "S: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 554 5.7.1 no PTR\n"
+static const struct { const char *four, *six, *told, *next; } families[] = {
+	{ POLICY(AT_MAIL), POLICY(TAKES), "b@y.test delivered by mx1.test[::1]", NULL },
+	{ POLICY(AT_RCPT), POLICY(TAKES), "b@y.test delivered by mx1.test[::1]", NULL },
+	{ POLICY(AT_DOT), POLICY(TAKES), "b@y.test delivered by mx1.test[::1]", NULL },
+	{ POLICY(AT_MAIL), POLICY(AT_DOT), "b@y.test failed by mx1.test[::1]:%u: 554 5.7.1 no PTR", NULL },
+	{ POLICY(AT_MAIL), POLICY("S: 550 5.1.0 no\nS: 503 no\nS: 503 no\n"), "b@y.test failed by mx1.test[::1]:%u: 550 5.1.0 no", NULL },
+	/* What was said stands where the other family cannot be asked. */
+	{ POLICY(AT_MAIL), NULL, "b@y.test failed by mx1.test[127.0.0.1]:%u: 550 5.7.1 [192.0.2.1] is on a list", NULL },
+	{ POLICY(AT_MAIL), "S: 554 5.7.1 go away\neof\n", "b@y.test failed by mx1.test[127.0.0.1]:%u: 550 5.7.1 [192.0.2.1] is on a list", NULL },
+	{ POLICY(AT_MAIL), POLICY("S: 250 ok\nS: 450 later\nS: 503 no\n"), "b@y.test deferred by mx1.test[::1]:%u: 450", NULL },
+	/* Not about an address. */
+	{ POLICY("S: 250 ok\nS: 550 5.1.1 nobody\nS: 503 no\n"), NULL, "b@y.test failed by mx1.test[127.0.0.1]:%u: 550 5.1.1 nobody", NULL },
+};
+
+static bool have_six(void)
+{
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT };
+	int fd = socket(AF_INET6, SOCK_STREAM, 0);
+	bool have = fd != -1 && bind(fd, (struct sockaddr *)&six, sizeof six) == 0;
+
+	if (fd != -1)
+		close(fd);
+	return have;
+}
+
+START_TEST(a_refusal_that_may_be_about_our_address_gives_the_other_family_one_chance)
+{
+	struct peer *four, *six;
+
+	if (!have_six())
+		return;                 /* this machine has no IPv6 */
+	dns_stop();
+	fakedns_close(&dns);
+	ck_assert_int_eq(fakedns_open(&dns), 0);
+	knows("y.test MX 10 mx1.test");
+	knows("mx1.test A 127.0.0.1");
+	knows("mx1.test AAAA ::1");
+	start_dns();
+	mail_from = "FROM:<a@x.test>";
+	four = peer_at(1, families[_i].four);
+	six = families[_i].six ? peer_new_at(families[_i].six, "::1", port) : NULL;
+	if (six)
+		peer_message(six, str_of(mail_text));
+	put("b@y.test");
+	await(1);
+	told_holds(with_port(families[_i].told));
+	played(four);
+	if (six)
+		played(six);
+}
+END_TEST
+
+START_TEST(in_later_attempts_a_refusal_is_one)
+{
+	struct peer *p = peer_at(1, POLICY("S: 450 4.2.0 later\nS: 503 no\nS: 503 no\n") POLICY(AT_MAIL));
+
+	dns_stop();
+	fakedns_close(&dns);
+	ck_assert_int_eq(fakedns_open(&dns), 0);
+	knows("y.test MX 10 mx1.test");
+	knows("mx1.test A 127.0.0.1");
+	knows("mx1.test AAAA ::1");
+	start_dns();
+	put("b@y.test");
+	await(1);
+	loop_advance(331 * 1000);
+	await(2);
+	told_holds("b@y.test failed by mx1.test[127.0.0.1]");
+	played(p);
+}
+END_TEST
 
 /* A second host where nobody is to come. */
 static int silent_host(void)
@@ -2484,6 +2562,8 @@ Suite *cmd_courier_suite(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_message_goes_to_the_best_host);
 	tcase_add_test(t, two_senders_with_a_route_each_share_no_connection);
+	tcase_add_loop_test(t, a_refusal_that_may_be_about_our_address_gives_the_other_family_one_chance, 0, ROWS(families));
+	tcase_add_test(t, in_later_attempts_a_refusal_is_one);
 	tcase_add_loop_test(t, a_host_that_cannot_now_is_followed_by_the_next_at_once, 0, ROWS(useless));
 	tcase_add_loop_test(t, a_host_that_says_no_is_followed_by_nobody, 0, ROWS(refusals));
 	tcase_add_test(t, who_was_told_no_for_now_is_put_off_in_the_words_of_who_said_it);

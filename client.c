@@ -536,10 +536,10 @@ static void no_tls(struct client *c, int error)
 
 static void begin_tls(struct client *c)
 {
-	const char *name = c->host[0] ? c->host : NULL;
+	const char *host = c->host[0] ? c->host : NULL, *name = c->config->alias_for ? c->config->alias_for : host;
 	struct tls *t;
 
-	c->demands = (struct tls_demands){ .pins = c->config->pins, .also = c->config->domain, .own = c->config->fingerprints,
+	c->demands = (struct tls_demands){ .pins = c->config->pins, .also = { host, c->config->domain }, .own = c->config->fingerprints,
 		.trust = c->config->verify_too ? c->config->trust : NULL };
 	t = c->config->tls == CLIENT_TLS_PINNED ? tls_connect_pinned(name, &c->demands) :
 		tls_connect(name, c->config->tls == CLIENT_TLS_VERIFY ? c->config->trust : NULL);

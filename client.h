@@ -55,6 +55,7 @@ struct client_config {
 	bool verify_too;                        /* with PINNED: it must be as with VERIFY, besides */
 	const struct tls_pins *pins;            /* with PINNED: of DNS, or NULL */
 	const char *domain;                     /* with pins: where the mail goes, as the certificate may be for that; or NULL */
+	const char *alias_for;                  /* with pins: the name that they are for and TLS asks for, if it is not the host's; or NULL */
 	const struct tls_pins *fingerprints;    /* with PINNED: it must be one of these, whatever else is demanded; or NULL */
 	bool hearsay;                           /* with VERIFY: the host's name is from a DNS that anybody may have changed, so REQUIRETLS wants more */
 	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */

@@ -373,6 +373,15 @@ static unsigned read_records(struct walk w, unsigned count, const unsigned char 
 	return seen;
 }
 
+static void note_end(const unsigned char *dn, struct dns_answer *out)
+{
+	char text[DNS_MAXDN];
+	size_t n;
+
+	if (name_to_text(dn, text, &n))
+		str_copy(out->end, sizeof out->end, (struct str){ text, n });
+}
+
 /* Follows the chain of CNAMEs to its end. A chain that ends without a record is "no data" of its last name: a
  * resolver follows the chain itself as far as it goes. */
 static void read_answers(struct walk w, unsigned count, const unsigned char *qname, const struct kind *kind,
@@ -389,6 +398,8 @@ static void read_answers(struct walk w, unsigned count, const unsigned char *qna
 		if (out->n) {
 			out->outcome = FOUND;
 			out->ttl = ttl;
+			if (hop)
+				note_end(owner, out);
 			return;
 		}
 		if (seen) {
@@ -441,6 +452,7 @@ static bool parse_answer(const unsigned char *packet, size_t n, const unsigned c
 	out->secure = dns_ad(packet) != 0;
 	out->rcode = dns_rcode(packet);
 	out->why = NULL;
+	out->end[0] = '\0';
 	out->n = 0;
 	count = dns_numan(packet);
 	answers = w;
@@ -1110,7 +1122,7 @@ static bool take_reply(struct lookup *l, const unsigned char *packet, size_t n)
 		ask_next(l);
 		return true;
 	}
-	f = (struct fact){ .outcome = a.outcome, .secure = a.secure && l->server.trusted, .n = a.n, .record = a.record };
+	f = (struct fact){ .outcome = a.outcome, .secure = a.secure && l->server.trusted, .end = a.end[0] ? a.end : NULL, .n = a.n, .record = a.record };
 	finish(l, &f, a.ttl);
 	return true;
 }

@@ -40,6 +40,7 @@ struct dns_answer {
 	int rcode;                      /* with the upper bits from EDNS */
 	uint32_t ttl;                   /* seconds, clamped to 0..3600; negative answers 30..300; UNKNOWN 5 */
 	const char *why;                /* UNKNOWN: in a word or two ("SERVFAIL") */
+	char end[256];                  /* FOUND behind CNAMEs: whose records they are; else "" */
 	size_t n;
 	struct record record[DNS_RECORDS];
 };

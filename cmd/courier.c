@@ -1444,6 +1444,7 @@ static void demand(struct client_config *c, const struct route *r, struct line *
 	c->fingerprints = named ? &rule->pins : NULL;
 	str_copy(l->domain, sizeof l->domain, str_of(l->courier->route.domain));
 	c->domain = l->domain[0] ? l->domain : NULL;
+	c->alias_for = by_dane && l->dane.base[0] ? l->dane.base : NULL;
 	if (by_dane || named)
 		c->tls = CLIENT_TLS_PINNED;
 	else if (c->verify_too)

@@ -45,7 +45,8 @@ static void add_pin(struct tls_pins *pins, const struct tls_pin *pin)
 		pins->pin[pins->n++] = *pin;
 }
 
-enum verdict dane_find(struct facts *f, struct str host, unsigned port, struct dane *out, struct reply *why)
+/* Records that count: *out has them. Else demand stays DANE_NONE. */
+static enum verdict look_at(struct facts *f, struct str host, unsigned port, struct dane *out, struct reply *why)
 {
 	char name[300];
 	const struct fact *tlsa;
@@ -70,4 +71,18 @@ enum verdict dane_find(struct facts *f, struct str host, unsigned port, struct d
 	if (out->pins.n)
 		out->demand = DANE_VERIFY;
 	return ACCEPT;
+}
+
+enum verdict dane_find(struct facts *f, struct str host, const char *end, unsigned port, struct dane *out, struct reply *why)
+{
+	enum verdict v;
+
+	if (end && !str_eq_nocase(str_of(end), host)) {
+		v = look_at(f, str_of(end), port, out, why);
+		if (v == ACCEPT && out->demand != DANE_NONE)
+			str_copy(out->base, sizeof out->base, str_of(end));
+		if (v != ACCEPT || out->demand != DANE_NONE)
+			return v;
+	}
+	return look_at(f, host, port, out, why);
 }

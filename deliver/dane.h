@@ -14,11 +14,13 @@ enum dane_demand {
 struct dane {
 	enum dane_demand demand;
 	struct tls_pins pins;           /* DANE_VERIFY */
+	char base[256];                 /* the name that they were found for, when it is not the host's own; else "" */
 };
 
-/* The records at _PORT._tcp.HOST. To be asked only when MX and addresses of the host were secure. WAIT; ACCEPT; REFUSE when it cannot
+/* The records at _PORT._tcp.END or, if there are none, at _PORT._tcp.HOST: the end is where the host's name is an alias for, or NULL
+ * (RFC 7672 2.2.2). To be asked only when MX and addresses of the host were secure. WAIT; ACCEPT; REFUSE when it cannot
  * be found out: then the host must not be used (RFC 7672 2.1.2), and *why has words. */
-enum verdict dane_find(struct facts *, struct str host, unsigned port, struct dane *out, struct reply *why);
+enum verdict dane_find(struct facts *, struct str host, const char *end, unsigned port, struct dane *out, struct reply *why);
 /* One record's RDATA as a pin. False: it cannot be used for SMTP (usages 0 and 1, unknown numbers, a digest of the wrong length). */
 bool dane_pin(struct str rdata, struct tls_pin *out);
 

@@ -221,6 +221,16 @@ static bool host_secure(const struct host *h)
 	return (a || aaaa) && (!a || h->a->secure) && (!aaaa || h->aaaa->secure);
 }
 
+/* Where a host's name is an alias for, as far as both families say the same. */
+static const char *end_of(const struct host *h)
+{
+	const char *a = h->a->outcome == FOUND ? h->a->end : NULL, *aaaa = h->aaaa->outcome == FOUND ? h->aaaa->end : NULL;
+
+	if (h->a->outcome == FOUND && h->aaaa->outcome == FOUND)
+		return a && aaaa && !strcmp(a, aaaa) ? a : NULL;
+	return a ? a : aaaa;
+}
+
 /* False: an answer is on its way. */
 static bool demands_known(struct facts *f, unsigned port, const struct mx_self *self, const struct fact *mx, struct hosts *hosts,
 	struct mx_result *out)
@@ -235,7 +245,7 @@ static bool demands_known(struct facts *f, unsigned port, const struct mx_self *
 		h->rank = i && hosts->at[i - 1].preference == h->preference ? hosts->at[i - 1].rank : i;
 		out->dane[i] = (struct dane){ .demand = DANE_NONE };
 		if (self && self->dane && mx->secure && host_secure(h))
-			v = dane_find(f, h->name, port, &out->dane[i], &out->why);
+			v = dane_find(f, h->name, end_of(h), port, &out->dane[i], &out->why);
 		h->unknown_tls = v == REFUSE;
 		known = known && v != WAIT;
 	}
@@ -405,7 +415,7 @@ static bool find_host(struct facts *f, const struct route_host *host, size_t roo
 	add_host(out, &h, host->port, room, inet);
 	missing = host_unknown(&h);
 	if (host->dane && host_secure(&h))
-		switch (dane_find(f, h.name, host->port, dane, &out->why)) {
+		switch (dane_find(f, h.name, end_of(&h), host->port, dane, &out->why)) {
 		case WAIT:
 			return false;
 		case REFUSE:

@@ -14,7 +14,7 @@
 enum {
 	MX_HOSTS = 20,                  /* the best of a longer list */
 	MX_ADDRESSES = 40,              /* shared out evenly among the hosts */
-	MX_LOOKUPS = 3 + 3 * MX_HOSTS   /* most that one question asks: the limit for facts_new() */
+	MX_LOOKUPS = 3 + 4 * MX_HOSTS   /* most that one question asks: the limit for facts_new() */
 };
 
 struct mx_address {

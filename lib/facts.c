@@ -171,7 +171,8 @@ void facts_each(const struct facts *f, void (*each)(void *arg, enum fact_kind, s
 /* Layout of the block: the fact, its records, then the octets of all of them and the words. */
 struct fact *fact_copy(const struct fact *f, size_t *octets)
 {
-	size_t why = f->why ? strlen(f->why) + 1 : 0, size = sizeof *f + f->n * sizeof *f->record + why;
+	size_t why = f->why ? strlen(f->why) + 1 : 0, end = f->end ? strlen(f->end) + 1 : 0;
+	size_t size = sizeof *f + f->n * sizeof *f->record + why + end;
 	struct fact *copy;
 	struct record *r;
 	char *p;
@@ -194,6 +195,9 @@ struct fact *fact_copy(const struct fact *f, size_t *octets)
 	copy->why = NULL;
 	if (f->why)
 		copy->why = memcpy(p, f->why, why);
+	copy->end = NULL;
+	if (f->end)
+		copy->end = memcpy(p + why, f->end, end);
 	if (octets)
 		*octets = size;
 	return copy;

@@ -26,6 +26,7 @@ struct fact {
 	bool secure;                    /* DNSSEC, from a resolver that is trusted to say so */
 	bool local_fault;               /* UNKNOWN since no resolver answered at all: our side's fault */
 	const char *why;                /* UNKNOWN: in words, with the server's name ("SERVFAIL from 127.0.0.1") */
+	const char *end;                /* FOUND: the name where a chain of CNAMEs from the one that was asked for ends; NULL: there was none */
 	size_t n;
 	const struct record *record;
 };

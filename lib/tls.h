@@ -65,7 +65,7 @@ struct tls *tls_connect(const char *name, struct tls_trust *);
 /* The peer's certificate must meet all that is set here. Borrowed until tls_free(). */
 struct tls_demands {
 	const struct tls_pins *pins;    /* it is one of these, */
-	const char *also;               /* which may be for this name, too; or NULL; */
+	const char *also[2];            /* which may be for these names, too (or NULL); with trust only for the first; */
 	const struct tls_pins *own;     /* and one of these; */
 	struct tls_trust *trust;        /* and it is as tls_connect() has it */
 };

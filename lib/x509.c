@@ -602,8 +602,9 @@ static unsigned check_pin(const struct x509_pinned *x, const struct tls_pin *pin
 		if (!is_pin(pin, certificate(x, i)))
 			continue;
 		error = check_below(x, i, x->name);
-		if (error == BR_ERR_X509_BAD_SERVER_NAME && x->demands->also)
-			error = check_below(x, i, x->demands->also);
+		for (size_t k = 0; k < 2 && error == BR_ERR_X509_BAD_SERVER_NAME; k++)
+			if (x->demands->also[k])
+				error = check_below(x, i, x->demands->also[k]);
 		return error;
 	}
 	return error;
@@ -639,6 +640,8 @@ static unsigned pinned_end_chain(const br_x509_class **c)
 		error = X509_NOT_OWN;
 	if (!error && x->anchors)
 		error = check_chain(x, x->n, x->anchors->at, x->anchors->n, x->name);
+	if (error == BR_ERR_X509_BAD_SERVER_NAME && x->anchors && x->demands->also[0])
+		error = check_chain(x, x->n, x->anchors->at, x->anchors->n, x->demands->also[0]);
 	return error;
 }
 

@@ -2066,6 +2066,26 @@ static void knows_tlsa(bool right)
 	buf_free(&base64);
 }
 
+START_TEST(the_certificate_of_an_alias_is_named_where_its_chain_ends)
+{
+	struct peer *p = peer_at(1, _i ? SECURE MAIL : OFFERS "eof\n");
+
+	dns_stop();
+	fakedns_close(&dns);
+	ck_assert_int_eq(fakedns_open(&dns), 0);
+	knows("y.test MX 10 alias.test");
+	knows("alias.test CNAME mx1.test");
+	knows("mx1.test A 127.0.0.1");
+	knows("alias.test AD");
+	start_dns();
+	knows_tlsa(_i);
+	put("b@y.test");
+	await(1);
+	told_holds(_i ? "delivered by alias.test" : "none of those that DNS names");
+	played(p);
+}
+END_TEST
+
 START_TEST(what_dnssec_says_of_a_host_goes_before_the_policy)
 {
 	struct peer *p = peer_at(1, _i ? SECURE MAIL : OFFERS "eof\n");
@@ -2630,6 +2650,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, mail_goes_as_the_policy_of_its_domain_demands, 0, ROWS(policed));
 	tcase_add_test(t, a_policy_is_fetched_before_the_first_mail_leaves);
 	tcase_add_test(t, a_policy_that_cannot_be_had_keeps_nothing_back);
+	tcase_add_loop_test(t, the_certificate_of_an_alias_is_named_where_its_chain_ends, 0, 2);
 	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
 	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
 	tcase_add_loop_test(t, a_peer_that_is_ourselves_gets_no_mail, 0, ROWS(mirrors));

@@ -132,6 +132,48 @@ START_TEST(a_host_whose_demands_are_unknown_is_left_out_and_the_others_stay)
 }
 END_TEST
 
+#define RECORD "\3\1\1" "0123456789abcdef0123456789abcdef"
+/* RFC 7672 2.2.2: the end of the chain first, then the name that was asked for. */
+static const struct { enum outcome end; bool end_secure; enum outcome host; bool both; enum verdict verdict; enum dane_demand demand; const char *base; } aliases[] = {
+	{ FOUND, true, FOUND, true, ACCEPT, DANE_VERIFY, "real.test" },
+	{ FOUND, true, NO_NAME, true, ACCEPT, DANE_VERIFY, "real.test" },
+	{ NO_DATA, true, FOUND, true, ACCEPT, DANE_VERIFY, "" },
+	{ NO_NAME, true, NO_NAME, true, ACCEPT, DANE_NONE, "" },
+	{ FOUND, false, FOUND, true, ACCEPT, DANE_VERIFY, "" },
+	{ UNKNOWN, false, FOUND, true, REFUSE, DANE_NONE, "" },
+	{ NO_DATA, true, UNKNOWN, true, REFUSE, DANE_NONE, "" },
+	/* the families end at different names: nobody knows which */
+	{ FOUND, true, NO_NAME, false, ACCEPT, DANE_NONE, "" },
+};
+
+static void put_alias(struct facts *f, enum fact_kind kind, const char *end, struct str address)
+{
+	struct record r = { .data = address };
+
+	facts_put(f, kind, STR("mx.test"), &(struct fact){ .outcome = FOUND, .secure = true, .end = end, .n = 1, .record = &r });
+}
+
+START_TEST(an_alias_has_its_records_at_its_end_or_at_itself)
+{
+	struct route r = { .kind = ROUTE_MX, .domain = "d.test", .port = 25 };
+	struct facts *f = facts_new(NULL, 0);
+
+	put(f, FACT_MX, "d.test", FOUND, true, 10, STR("mx.test"));
+	put_alias(f, FACT_A, "real.test", (struct str){ "\xc0\0\2\1", 4 });
+	put_alias(f, FACT_AAAA, aliases[_i].both ? "real.test" : "other.test", (struct str){ "0123456789abcdef", 16 });
+	put(f, FACT_TLSA, "_25._tcp.real.test", aliases[_i].end, aliases[_i].end_secure, 0, (struct str){ RECORD, 35 });
+	put(f, FACT_TLSA, "_25._tcp.other.test", FOUND, true, 0, (struct str){ RECORD, 35 });
+	put(f, FACT_TLSA, "_25._tcp.mx.test", aliases[_i].host, true, 0, (struct str){ RECORD, 35 });
+	ck_assert_int_eq(mx_find(f, &r, &asks, 1, &out), aliases[_i].verdict);
+	if (aliases[_i].verdict == ACCEPT) {
+		ck_assert_int_eq(out.dane[0].demand, aliases[_i].demand);
+		ck_assert_str_eq(out.dane[0].base, aliases[_i].base);
+		ck_assert_str_eq(out.at[0].host, "mx.test");
+	}
+	facts_free(f);
+}
+END_TEST
+
 START_TEST(more_records_than_pins_are_no_harm)
 {
 	struct facts *f = facts_new(NULL, 0);
@@ -147,7 +189,7 @@ START_TEST(more_records_than_pins_are_no_harm)
 		r[i] = (struct record){ .data = { data[i], 35 } };
 	}
 	facts_put(f, FACT_TLSA, STR("_25._tcp.mx.test"), &(struct fact){ .outcome = FOUND, .secure = true, .n = 60, .record = r });
-	ck_assert_int_eq(dane_find(f, STR("mx.test"), 25, &d, &why), ACCEPT);
+	ck_assert_int_eq(dane_find(f, STR("mx.test"), NULL, 25, &d, &why), ACCEPT);
 	ck_assert_uint_eq(d.pins.n, TLS_PINS);
 	for (size_t i = 0; i < TLS_PINS; i++)
 		ck_assert_uint_eq(d.pins.pin[i].digest[0], i);
@@ -165,6 +207,7 @@ Suite *deliver_dane_suite(void)
 	tcase_add_loop_test(t, what_dnssec_vouches_for_all_along_is_demanded_and_nothing_else, 0, 2 * sizeof rows / sizeof *rows);
 	tcase_add_test(t, who_does_not_ask_demands_nothing);
 	tcase_add_test(t, a_host_whose_demands_are_unknown_is_left_out_and_the_others_stay);
+	tcase_add_loop_test(t, an_alias_has_its_records_at_its_end_or_at_itself, 0, (int)(sizeof aliases / sizeof *aliases));
 	tcase_add_test(t, more_records_than_pins_are_no_harm);
 	suite_add_tcase(s, t);
 	return s;

@@ -265,6 +265,7 @@ START_TEST(cnames_are_followed_in_any_order)
 		ck_assert_int_eq(a.outcome, FOUND);
 		ck_assert_uint_eq(a.n, 1);
 		ck_assert_uint_eq(a.ttl, backwards ? 300 : 77);
+		ck_assert_str_eq(a.end, "c.test");
 	}
 }
 END_TEST

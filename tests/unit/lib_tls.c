@@ -863,7 +863,7 @@ static const char *handshake_with(const char *shown, const char *name, const str
 
 static const char *handshake(const char *shown, const struct tls_pins *pins, const char *name, const char *also)
 {
-	return handshake_with(shown, name, &(struct tls_demands){ .pins = pins, .also = also });
+	return handshake_with(shown, name, &(struct tls_demands){ .pins = pins, .also = { NULL, also } });
 }
 
 START_TEST(what_is_demanded_beside_pins_holds_too)

@@ -53,6 +53,11 @@ dns_bed() {
 		dane_domain unusable "1 1 1 $no_digest"
 		printf 'a.name IN MX 10 deep.er\ndeep.er IN A 127.0.0.1\n_%s._tcp.deep.er IN TLSA 2 0 1 %s\n' "$mx_port" "$(association 2 0 1)"
 		printf 'no IN MX 10 mx-no\nmx-no IN A 127.0.0.1\n'
+		# hosts that are aliases, with records at the end of the chain (2 0 1: the certificate is for that name), at both ends, at the alias alone
+		printf 'far IN MX 10 mx-far\nmx-far IN CNAME mx-real\nmx-real IN A 127.0.0.1\n_%s._tcp.mx-real IN TLSA 2 0 1 %s\n' "$mx_port" "$(association 2 0 1)"
+		printf 'both IN MX 10 mx-both\nmx-both IN CNAME mx-not\nmx-not IN A 127.0.0.1\n_%s._tcp.mx-not IN TLSA 3 1 1 %s\n' "$mx_port" "$no_digest"
+		printf '_%s._tcp.mx-both IN TLSA 3 1 1 %s\n' "$mx_port" "$(association 3 1 1)"
+		printf 'near IN MX 10 mx-near\nmx-near IN CNAME mx-no\n_%s._tcp.mx-near IN TLSA 3 1 1 %s\n' "$mx_port" "$(association 3 1 1)"
 	} >"$D/signed.test.zone"
 	for zone in plain bogus; do
 		{
@@ -95,7 +100,7 @@ serve_dane() {
 	need_dns
 	dane_pki
 	domains="plain.test bogus.test a.name.signed.test"
-	for p in wrong wrongca oneof unusable no; do domains="$domains $p.signed.test"; done
+	for p in wrong wrongca oneof unusable no far both near; do domains="$domains $p.signed.test"; done
 	for p in $dane_pins; do domains="$domains d$p.signed.test"; done
 	serve here "local_domains = here.test $domains" "tls_certificate = $T/cert.pem" "tls_key = $T/key.pem"
 	mx_port=$(port_of here)
@@ -112,14 +117,15 @@ it dane_matrix "usages 3 and 2, both selectors, all matchings: the right certifi
 dane_matrix() {
 	serve_dane
 	for p in $dane_pins; do dane_send "d$p.signed.test"; done
-	for p in oneof unusable no wrong wrongca; do dane_send $p.signed.test; done
+	for p in oneof unusable no wrong wrongca far both near; do dane_send $p.signed.test; done
 	dane_send a.name.signed.test
 	dane_send plain.test
 	dane_send bogus.test
 	for p in $dane_pins; do within 20 "mail for d$p.signed.test" dane_came "d$p.signed.test"; done
-	for p in oneof.signed.test unusable.signed.test no.signed.test plain.test; do within 20 "mail for $p" dane_came $p; done
+	for p in oneof.signed.test unusable.signed.test no.signed.test far.signed.test near.signed.test plain.test; do within 20 "mail for $p" dane_came $p; done
 	within 20 "wrong.signed.test to wait" dane_waits wrong.signed.test 'none of those that DNS names'
 	within 20 "wrongca.signed.test to wait" dane_waits wrongca.signed.test 'none of those that DNS names'
+	within 20 "both.signed.test to wait" dane_waits both.signed.test 'none of those that DNS names'
 	within 20 "a.name.signed.test to wait" dane_waits a.name.signed.test 'for another name'
 	within 20 "bogus.test to wait" dane_waits bogus.test 'SERVFAIL'
 	for p in wrong.signed.test wrongca.signed.test a.name.signed.test bogus.test; do dane_came $p && fail "mail for $p has been sent"; done

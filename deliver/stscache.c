@@ -26,6 +26,7 @@ enum {
 	ADDRESSES = 8,                  /* of a policy host: those that are called */
 	LOOK_MS = 60000,                /* between looks for policies to fetch again ... */
 	LOOK_FETCHES = 5,               /* ... and how many of them a look begins */
+	UNKEPT_MAX = 1 << 20,           /* octets of policies that the disk did not take: some hundred */
 	LATER_S = 3600,                 /* until that is tried again when it failed */
 	TOUCH_S = 3600                  /* use is noted on disk so rarely */
 };
@@ -37,7 +38,8 @@ struct entry {
 	struct node order;              /* of use: the longest unused first */
 	char domain[DOMAIN_MAX + 1];
 	bool on_disk;
-	char id[MTASTS_ID + 1];         /* of the policy on disk */
+	struct buf unkept;              /* what would be in its file, which could not be written; empty: nothing */
+	char id[MTASTS_ID + 1];         /* of the policy that is known */
 	enum mtasts_mode mode;
 	int64_t fetched, ends;          /* Unix seconds, of that */
 	int64_t used, touched;
@@ -81,6 +83,7 @@ static int cache = -1;                          /* the directory */
 static struct map domains;
 static struct list order;
 static unsigned fetches;
+static size_t unkept;                           /* octets, of all */
 static struct timer look_timer;
 
 /* ---- files */
@@ -94,12 +97,23 @@ static bool take_head(struct str *rest, const char *key, struct str *value)
 	return true;
 }
 
+/* Its text is there: is it what it should be? */
+static bool kept_parse(struct kept *k)
+{
+	struct str rest = buf_view(&k->text), id, fetched, number;
+	uint64_t n;
+
+	if (!take_head(&rest, "id:", &id) || !str_copy(k->id, sizeof k->id, id) || !take_head(&rest, "fetched:", &fetched) ||
+	    !str_word(&fetched, &number) || !str_number(number, (uint64_t)1 << 40, &n))
+		return false;
+	k->fetched = (int64_t)n;
+	return rest.n && rest.p[rest.n - 1] == '\n' && !mtasts_parse(rest, &k->policy);
+}
+
 /* The file of a domain, whole and good. False: errno, or 0 when it is not what it should be. kept_free() in any case. */
 static bool kept_read(const char *domain, struct kept *k)
 {
-	struct str rest, id, fetched, number;
 	struct stat st;
-	uint64_t n;
 
 	*k = (struct kept){ .text = { .max = FILE_MAX } };
 	if (fstatat(cache, domain, &st, AT_SYMLINK_NOFOLLOW) == -1)
@@ -111,37 +125,31 @@ static bool kept_read(const char *domain, struct kept *k)
 	if (file_read_all(cache, domain, &k->text) == -1)
 		return false;
 	errno = 0;
-	rest = buf_view(&k->text);
-	if (!take_head(&rest, "id:", &id) || !str_copy(k->id, sizeof k->id, id) || !take_head(&rest, "fetched:", &fetched) ||
-	    !str_word(&fetched, &number) || !str_number(number, (uint64_t)1 << 40, &n))
-		return false;
-	k->fetched = (int64_t)n;
-	return rest.n && rest.p[rest.n - 1] == '\n' && !mtasts_parse(rest, &k->policy);
+	return kept_parse(k);
 }
 
 static void kept_free(struct kept *k) { buf_free(&k->text); }
 
+/* What is to be in a file. False: no memory. */
+static bool kept_print(struct buf *text, const char *id, int64_t now, const struct mtasts_policy *p)
+{
+	char date[40];
+
+	buf_printf(text, "id: %s\nfetched: %" PRId64 " (%s)\n", id, now, clock_rfc3339(now, date));
+	return mtasts_print(p, text);
+}
+
 /* Under another name first: a file under a domain's name is whole. It is not synced: one that is not after a power cut has no last line,
  * or was there before, or is fetched again. */
-static int kept_write(const char *domain, const char *id, int64_t now, const struct mtasts_policy *p)
+static int kept_write(const char *domain, const struct buf *text)
 {
-	struct buf text = { .max = FILE_MAX };
-	char date[40];
-	int fd = -1, saved, result = -1;
+	int fd = file_sys.open(cache, unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600), saved, result = -1;
 
-	buf_printf(&text, "id: %s\nfetched: %" PRId64 " (%s)\n", id, now, clock_rfc3339(now, date));
-	if (!mtasts_print(p, &text)) {
-		errno = ENOMEM;
-		goto end;
-	}
-	fd = file_sys.open(cache, unfinished, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
-	if (fd != -1 && file_write(fd, text.p, text.n) == 0 && renameat(cache, unfinished, cache, domain) == 0)
+	if (fd != -1 && file_write(fd, text->p, text->n) == 0 && renameat(cache, unfinished, cache, domain) == 0)
 		result = 0;
-end:
 	saved = errno;
 	if (fd != -1)
 		close(fd);
-	buf_free(&text);
 	errno = saved;
 	return result;
 }
@@ -161,7 +169,6 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void know(struct entry *e, const char *id, int64_t fetched, const struct mtasts_policy *p)
 {
-	e->on_disk = true;
 	str_copy(e->id, sizeof e->id, str_of(id));
 	e->mode = p->mode;
 	e->fetched = fetched;
@@ -169,8 +176,17 @@ static void know(struct entry *e, const char *id, int64_t fetched, const struct 
 	e->refresh = fetched + least(STSCACHE_REFRESH_S, p->max_age / 2);
 }
 
+static bool has_policy(const struct entry *e) { return e->on_disk || e->unkept.n; }
+
+static void drop_unkept(struct entry *e)
+{
+	unkept -= e->unkept.n;
+	buf_free(&e->unkept);
+}
+
 static void entry_end(struct entry *e)
 {
+	drop_unkept(e);
 	map_remove(&domains, &e->node);
 	list_remove(&order, &e->order);
 	free(e);
@@ -195,7 +211,7 @@ static void make_room(bool policies)
 		struct entry *e = owner_of(x, struct entry, order);
 
 		x = list_next(&order, x);
-		if (idle(e) && e->on_disk == policies)
+		if (idle(e) && has_policy(e) == policies)
 			forget(e);
 	}
 }
@@ -280,14 +296,18 @@ static void answer_all(struct entry *e, const struct kept *k)
 		asker_end(owner_of(x, struct asker, node), k);
 }
 
-/* The file as it is now; is it in force? kept_free() in any case. */
+/* The file as it is now, or what the disk did not take; is it in force? kept_free() in any case. */
 static bool in_force(struct entry *e, struct kept *k)
 {
-	bool good = kept_read(e->domain, k);
+	bool good = e->unkept.n == 0 && kept_read(e->domain, k);
 
-	if (good && (!e->on_disk || e->fetched != k->fetched || strcmp(e->id, k->id) != 0))
-		know(e, k->id, k->fetched, &k->policy);
 	e->on_disk = good;
+	if (e->unkept.n) {
+		*k = (struct kept){ .text = { .max = FILE_MAX } };
+		good = buf_str(&k->text, buf_view(&e->unkept)) && kept_parse(k);
+	}
+	if (good && (e->fetched != k->fetched || strcmp(e->id, k->id) != 0))
+		know(e, k->id, k->fetched, &k->policy);
 	return good && loop_wall() <= e->ends;
 }
 
@@ -358,18 +378,28 @@ static void fetch_succeeded(struct fetch *f, const struct mtasts_policy *p)
 	struct entry *e = f->entry;
 	struct kept k = { .policy = *p };
 	int64_t now = loop_wall();
+	struct buf text = { .max = FILE_MAX };
 
-	if (!e->on_disk || strcmp(e->id, f->id) != 0)
+	if (!has_policy(e) || strcmp(e->id, f->id) != 0)
 		log_event(LOG_INFO, "policy", LF(L_TEXT("domain", e->domain), L_TEXT("mode", modes[p->mode]), L_TEXT("policy-id", f->id),
 			L_NUM("max_age", (long long)p->max_age)));
 	e->why[0] = '\0';
 	e->not_before = 0;
-	if (kept_write(e->domain, f->id, now, p) == 0) {
-		know(e, f->id, now, p);
+	drop_unkept(e);
+	know(e, f->id, now, p);
+	errno = ENOMEM;
+	e->on_disk = kept_print(&text, f->id, now, p) && kept_write(e->domain, &text) == 0;
+	if (e->on_disk) {
 		touch(e);
-	} else {
+	} else {                        /* who sends there shall not wait for a fetch each time */
 		log_event(LOG_ERROR, "policy-not-kept", LF(L_TEXT("domain", e->domain), L_TEXT("reason", strerror(errno))));
+		if (!text.bad && unkept + text.n <= UNKEPT_MAX) {
+			e->unkept = text;
+			unkept += text.n;
+			text = (struct buf){ 0 };
+		}
 	}
+	buf_free(&text);
 	fetch_end(f);
 	answer_all(e, &k);
 }
@@ -582,9 +612,9 @@ static void look(struct timer *t)
 		x = list_next(&order, x);
 		if (!idle(e))
 			continue;
-		if ((!e->on_disk || now > e->ends) && loop_now() >= e->not_before + LATER_S * 1000)
+		if ((!has_policy(e) || now > e->ends) && loop_now() >= e->not_before + LATER_S * 1000)
 			forget(e);
-		else if (e->on_disk && now <= e->ends && now >= e->refresh && now - e->used < STSCACHE_UNUSED_S && begun < LOOK_FETCHES)
+		else if (has_policy(e) && now <= e->ends && now >= e->refresh && now - e->used < STSCACHE_UNUSED_S && begun < LOOK_FETCHES)
 			begun += fetch_begin(e, e->id);
 	}
 	timer_set(t, LOOK_MS);
@@ -603,6 +633,7 @@ static void load(const char *name)
 		log_event(LOG_WARN, "policy-not-read", LF(L_TEXT("domain", name), L_TEXT("reason", errno ? strerror(errno) : "it is no policy")));
 	else if ((e = entry_new(str_of(name), (int64_t)st.st_mtime))) {
 		know(e, k.id, k.fetched, &k.policy);
+		e->on_disk = true;
 		e->touched = e->used;
 	}
 	kept_free(&k);

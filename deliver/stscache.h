@@ -33,8 +33,8 @@ struct stscache_config {                /* borrowed; may change while it runs: t
  *	mx: mail.example.org
  *	max_age: 604800
  *
- * A file is read whenever its domain is asked for, so one that is removed is forgotten. Its time of modification is when that was
- * last. What is no such file is left alone, and the policy in it is not there. 0 or -1 with errno. */
+ * What cannot be written is kept in memory, 1 MB in all. A file is read whenever its domain is asked for, so one that is removed is
+ * forgotten. Its time of modification is when that was last. What is no such file is left alone, and the policy in it is not there. 0 or -1 with errno. */
 int stscache_start(const struct stscache_config *, int dir);
 /* Fetches end; who waits gets no policy. stscache_start() may follow. */
 void stscache_stop(void);

@@ -3,6 +3,7 @@
 
 #include <check.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -217,6 +218,36 @@ START_TEST(a_policy_is_fetched_once_and_kept_for_people_to_read)
 	ck_assert_str_eq(ask("y.test 1"), "enforce mx1");
 	ck_assert_str_eq(ask("Y.Test 1"), "enforce mx1");
 	ck_assert_str_eq(ask("y.test "), "enforce mx1");       /* the record is gone, the policy is not (RFC 8461 3.1) */
+}
+END_TEST
+
+static struct file_calls kernel;
+
+static int no_room(int at, const char *path, int flags, mode_t mode)
+{
+	if (!(flags & O_CREAT))
+		return kernel.open(at, path, flags, mode);
+	errno = ENOSPC;
+	return -1;
+}
+
+START_TEST(a_policy_that_the_disk_does_not_take_is_not_fetched_for_each_message)
+{
+	kernel = file_sys;
+	host(TEXT(ENFORCE1) TEXT(ENFORCE2));
+	start();
+	file_sys.open = no_room;
+	for (int i = 0; i < 5; i++)
+		ck_assert_str_eq(ask("y.test 1"), "enforce mx1");
+	ck_assert_str_eq(ask("y.test "), "enforce mx1");
+	pass(7200);
+	ck_assert_str_eq(ask("y.test 1"), "enforce mx1");
+	ck_assert_uint_eq(count(), 0);
+	file_sys = kernel;
+	ck_assert_str_eq(ask("y.test 2"), "enforce mx2");
+	ck_assert_uint_eq(count(), 1);
+	ck_assert_str_eq(ask("y.test 2"), "enforce mx2");
+	played();
 }
 END_TEST
 
@@ -513,6 +544,7 @@ Suite *deliver_stscache_suite(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_policy_is_fetched_once_and_kept_for_people_to_read);
+	tcase_add_test(t, a_policy_that_the_disk_does_not_take_is_not_fetched_for_each_message);
 	tcase_add_test(t, it_survives_a_new_start);
 	tcase_add_test(t, who_never_had_a_policy_is_asked_nothing_and_leaves_no_trace);
 	tcase_add_test(t, another_id_means_another_policy);

@@ -11,6 +11,8 @@
 #include "auth/token.h"
 #include "client.h"
 #include "deliver/lame.h"
+#include "deliver/tlsseen.h"
+#include "lib/clock.h"
 #include "lib/facts.h"
 #include "lib/file.h"
 #include "lib/list.h"
@@ -1171,12 +1173,38 @@ static void send_bundle(struct courier *c)
 
 /* ---- connecting */
 
+static bool is_level(const struct tls_rule *, enum tls_level);
+
+/* Where TLS was seen before and the peer does without now, somebody may have taken STARTTLS out of what it offers. */
+static void note_tls(const struct line *l)
+{
+	const struct courier *c = l->courier;
+	struct str domain = str_of(c->route.domain);
+	int64_t seen;
+	char date[40];
+
+	if (c->route.kind != ROUTE_MX)
+		return;
+	if (client_tls(l->client)[0]) {
+		tlsseen_note(domain, loop_wall());
+		return;
+	}
+	if (is_level(l->rule, TLS_LEVEL_NONE) || (config->tls == CLIENT_TLS_NO && !is_level(l->rule, TLS_LEVEL_MAY)))
+		return;
+	seen = tlsseen_lost(domain, loop_wall());
+	if (seen)
+		log_event(LOG_WARN, "tls-downgrade", LF(L_TEXT("domain", c->route.domain), L_TEXT("relay", client_peer(l->client)),
+			L_STR("seen", ((struct str){ clock_rfc3339(seen, date), 10 })),
+			L_TEXT("remedy", "if it should not be so, write tls = DOMAIN encrypt: then its mail waits")));
+}
+
 static void client_is_ready(struct client *client, void *arg)
 {
 	struct line *l = arg;
 
 	(void)client;
 	l->ready = true;
+	note_tls(l);
 	l->courier->met = true;
 	l->courier->fresh_token = false;
 	send_bundle(l->courier);

@@ -6,12 +6,15 @@
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "cmd/listing.h"
 #include "deliver/hosts.h"
 #include "deliver/mtasts.h"
 #include "deliver/mx.h"
+#include "deliver/tlsseen.h"
 #include "dns.h"
+#include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/list.h"
 #include "lib/loop.h"
@@ -158,6 +161,24 @@ static void say_policy(const struct asked *a)
 	buf_free(&path);
 }
 
+/* Kept beside them. */
+static void say_seen(const struct asked *a)
+{
+	int dir = open(a->set->queue, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct tlsseen seen;
+	char date[40];
+
+	if (a->route.kind == ROUTE_MX && tlsseen_start(dir, "tls-seen", false) == 0 && tlsseen_look(str_of(a->route.domain), &seen)) {
+		printf("  TLS was last used to there on %.10s", clock_rfc3339(seen.tls, date));
+		if (seen.clear >= seen.tls)
+			printf("; on %.10s mail went in clear", clock_rfc3339(seen.clear, date));
+		printf(".\n");
+	}
+	tlsseen_stop();
+	if (dir != -1)
+		close(dir);
+}
+
 static void say_hosts(const struct asked *a)
 {
 	for (size_t i = 0; i < a->hosts.n; i++) {
@@ -178,6 +199,7 @@ static void say_hosts(const struct asked *a)
 	if (a->route.by_sender)
 		printf("  For some senders it is another way: say --from SENDER.\n");
 	say_policy(a);
+	say_seen(a);
 }
 
 static int tell(const struct asked *a, struct str domain)

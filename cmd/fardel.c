@@ -32,6 +32,7 @@
 #include "deliver/maildir.h"
 #include "deliver/recall.h"
 #include "deliver/stscache.h"
+#include "deliver/tlsseen.h"
 #include "dns.h"
 #include "lib/account.h"
 #include "lib/file.h"
@@ -581,6 +582,9 @@ static int start_sending(void)
 /* Other domains' policies are kept in the queue directory: that is open by now. Who wants them no more fetches none, either. */
 static void start_policies(void)
 {
+	tlsseen_stop();
+	if (tlsseen_start(queue_dir(), "tls-seen", true) == -1)
+		log_text(LOG_ERROR, "tls-seen", "cannot open %s/tls-seen: %s. Which domains have used TLS is not kept", settings->queue, strerror(errno));
 	if (policies_open && !wants_policies()) {
 		stscache_stop();
 		policies_open = false;
@@ -1103,6 +1107,7 @@ static int cmd_serve(int argc, char **argv)
 		queue_close();
 		expand_stop();
 		token_stop();
+		tlsseen_stop();
 		stscache_stop();
 		recall_stop();
 		maildir_stop();
@@ -1302,6 +1307,7 @@ static int cmd_flush(int argc, char **argv)
 	queue_close();
 	expand_stop();
 	token_stop();
+	tlsseen_stop();
 	stscache_stop();
 	maildir_stop();
 	stop_root();

@@ -1,14 +1,18 @@
 /* why: tells of a message in the queue why it is still here, what happens next, and what can be done. */
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
 #include "cmd/settings.h"
+#include "deliver/tlsseen.h"
 #include "dsn.h"
+#include "lib/clock.h"
 #include "parse.h"
 
 enum { WIDTH = 100, SHOWN_AT_MOST = 50, ALIASES_AT_MOST = 5 };
@@ -80,6 +84,17 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 		say("this means", str_of(meaning));
 }
 
+/* A domain that has used TLS and does not any more. */
+static void say_tls(const struct rcpt *r)
+{
+	struct tlsseen seen;
+	char tls[40], clear[40];
+
+	if (tlsseen_look(r->to.addr.domain, &seen) && seen.clear >= seen.tls)
+		printf("    %-12swas used to there until %.10s; on %.10s mail went in clear\n", "TLS", clock_rfc3339(seen.tls, tls),
+			clock_rfc3339(seen.clear, clear));
+}
+
 static void say_next(const struct question *q, const struct listed *x, const struct mail *m, int64_t now)
 {
 	int64_t end = m->arrived + q->set->queue_lifetime, notice = m->arrived + q->set->delay_notice;
@@ -147,6 +162,7 @@ static void tell_entry(const struct question *q, const struct listing *l, size_t
 	if (!any)
 		return;
 	say_last(any, x, l->now);
+	say_tls(any);
 	say_next(q, x, m, l->now);
 	say_remedies(q, x);
 }
@@ -235,13 +251,18 @@ static void tell_message(struct question *q, const struct listing *l, size_t fir
 static int tell(struct question *q)
 {
 	struct listing l;
-	int status = listing_read(&l, q->set->queue, "why");
+	int status = listing_read(&l, q->set->queue, "why"), dir = open(q->set->queue, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	tlsseen_start(dir, "tls-seen", false);
 
 	for (size_t first = 0, end; status == 0 && first < l.n; first = end) {
 		end = listing_end(&l, first);
 		tell_message(q, &l, first, end);
 	}
 	listing_free(&l);
+	tlsseen_stop();
+	if (dir != -1)
+		close(dir);
 	if (status == 0 && q->more)
 		printf("\n... and %zu more messages. Ask for an id, an address or a domain.\n", q->more);
 	if (status == 0 && !q->told && !q->about.n)

@@ -21,6 +21,7 @@
 #include "cmd/report.h"
 #include "deliver/lame.h"
 #include "deliver/stscache.h"
+#include "deliver/tlsseen.h"
 #include "dns.h"
 #include "lib/clock.h"
 #include "lib/codec.h"
@@ -2250,6 +2251,34 @@ static const struct { const char *mode, *mx, *record, *script, *second, *told; }
 	{ NULL, NULL, "_mta-sts.y.test TXT \"v=STSv1; id=1\"", PROMISES BYE, NULL, "450 4.7.30 not sent: it demands TLS with a host whose name is certain" },
 };
 
+/* ---- TLS that was there before */
+
+START_TEST(a_domain_that_used_tls_and_does_not_any_more_is_told_of)
+{
+	struct peer *p = peer_at(1, SECURE MAIL CLEAR MAIL CLEAR MAIL SECURE MAIL);
+	struct tlsseen seen;
+
+	ck_assert_int_eq(tlsseen_start(queue_dir(), "tls-seen", true), 0);
+	for (unsigned i = 1; i <= 4; i++) {
+		put("b@y.test");
+		await(i);
+		ck_assert(tlsseen_look(STR("Y.test"), &seen));
+		ck_assert_int_eq(seen.clear > 0, i == 2 || i == 3);
+		if (i == 2) {           /* it survives a restart */
+			tlsseen_stop();
+			ck_assert(!tlsseen_look(STR("y.test"), &seen));
+			ck_assert_int_eq(tlsseen_start(queue_dir(), "tls-seen", true), 0);
+		}
+		loop_advance(86400 * 1000);
+		turn();
+	}
+	ck_assert_uint_eq(delivered, 4);
+	ck_assert(!tlsseen_look(STR("x.test"), &seen));
+	tlsseen_stop();
+	played(p);
+}
+END_TEST
+
 /* ---- ourselves, by what the peer says */
 
 #define MARK "feedfacefeedface"
@@ -2653,6 +2682,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_loop_test(t, the_certificate_of_an_alias_is_named_where_its_chain_ends, 0, 2);
 	tcase_add_loop_test(t, what_dnssec_says_of_a_host_goes_before_the_policy, 0, 2);
 	tcase_add_test(t, a_message_may_ask_that_policies_be_passed_over);
+	tcase_add_test(t, a_domain_that_used_tls_and_does_not_any_more_is_told_of);
 	tcase_add_loop_test(t, a_peer_that_is_ourselves_gets_no_mail, 0, ROWS(mirrors));
 	tcase_add_loop_test(t, mail_goes_through_a_proxy_and_a_fault_of_that_is_ours, 0, ROWS(proxied));
 	tcase_add_loop_test(t, a_proxy_that_is_silent_is_given_up, 0, 2);

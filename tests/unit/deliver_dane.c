@@ -174,6 +174,29 @@ START_TEST(an_alias_has_its_records_at_its_end_or_at_itself)
 }
 END_TEST
 
+static const struct { bool asked, in_hosts; enum outcome tlsa; enum verdict verdict; enum dane_demand demand; } relays[] = {
+	{ true, false, FOUND, ACCEPT, DANE_VERIFY }, { false, false, FOUND, ACCEPT, DANE_NONE }, { true, false, NO_DATA, ACCEPT, DANE_NONE },
+	{ true, true, FOUND, ACCEPT, DANE_NONE },      /* an address that DNSSEC does not vouch for */
+	{ true, false, UNKNOWN, REFUSE, DANE_NONE },
+};
+
+START_TEST(the_host_of_a_route_is_asked_about_where_that_is_wanted)
+{
+	struct route r = { .kind = ROUTE_SMTP, .nhosts = 1, .host = { { .name = "relay.test", .port = 587, .dane = relays[_i].asked } } };
+	struct facts *f = facts_new(NULL, 0);
+
+	put(f, FACT_HOSTS, "relay.test", relays[_i].in_hosts ? FOUND : NO_NAME, false, 0, (struct str){ "\xc0\0\2\1", 4 });
+	put(f, FACT_A, "relay.test", FOUND, true, 0, (struct str){ "\xc0\0\2\1", 4 });
+	put(f, FACT_AAAA, "relay.test", NO_DATA, true, 0, STR(""));
+	put(f, FACT_TLSA, "_587._tcp.relay.test", relays[_i].tlsa, true, 0, (struct str){ RECORD, 35 });
+	ck_assert_int_eq(mx_find(f, &r, &asks, 1, &out), relays[_i].verdict);
+	ck_assert_int_eq(out.dane[0].demand, relays[_i].demand);
+	if (relays[_i].verdict == REFUSE)
+		ck_assert_msg(out.why.code == 451 && strstr(out.why.text, "TLSA"), "%s", out.why.text);
+	facts_free(f);
+}
+END_TEST
+
 START_TEST(more_records_than_pins_are_no_harm)
 {
 	struct facts *f = facts_new(NULL, 0);
@@ -208,6 +231,7 @@ Suite *deliver_dane_suite(void)
 	tcase_add_test(t, who_does_not_ask_demands_nothing);
 	tcase_add_test(t, a_host_whose_demands_are_unknown_is_left_out_and_the_others_stay);
 	tcase_add_loop_test(t, an_alias_has_its_records_at_its_end_or_at_itself, 0, (int)(sizeof aliases / sizeof *aliases));
+	tcase_add_loop_test(t, the_host_of_a_route_is_asked_about_where_that_is_wanted, 0, (int)(sizeof relays / sizeof *relays));
 	tcase_add_test(t, more_records_than_pins_are_no_harm);
 	suite_add_tcase(s, t);
 	return s;

@@ -137,6 +137,7 @@ static const struct step steps[X_QUIT + 1];
 static void pump(struct client *);
 static void bad_reply(struct client *, const char *what, struct str text);
 static void send_block(struct client *);
+static void unreadable(struct client *, ssize_t got);
 static void say_chunk(struct client *);
 
 static bool awaiting(const struct client *c) { return c->answered < c->expected.n; }
@@ -847,12 +848,29 @@ static void begin_body(struct client *c)
 	send_block(c);
 }
 
-/* The queue's messages end with a line end, unless a program has dropped one that does not: DATA adds it, so a chunk has to, too. */
+/* Octets of the message that is being sent, to be used at once. */
+static char block[BLOCK];
+
+/* False: it is over, as our copy cannot be read. */
+static bool read_block(struct client *c, off_t at, size_t n)
+{
+	ssize_t got = n ? file_pread(c->job->fd, block, n, at) : 0;
+
+	if (got >= 0 && (size_t)got == n)
+		return true;
+	unreadable(c, got);
+	return false;
+}
+
+/* The queue's messages end with a line end, unless a program has dropped one that does not: DATA adds it, so a chunk has to, too. A
+ * message that is one block is read for this as a whole. */
 static bool ends_in_line(struct client *c)
 {
-	char last[2] = "";
+	size_t size = (size_t)c->job->size, n = size <= BLOCK ? size : 2;
 
-	return c->job->size >= 2 && file_pread(c->job->fd, last, 2, c->job->at + c->job->size - 2) == 2 && last[0] == '\r' && last[1] == '\n';
+	if (!read_block(c, c->job->at + c->job->size - (off_t)n, n))
+		return false;
+	return n >= 2 && block[n - 2] == '\r' && block[n - 1] == '\n';
 }
 
 /* The whole message as one chunk. A short one leaves in one flight with its envelope: one round trip a message. */
@@ -860,8 +878,11 @@ static void say_chunk(struct client *c)
 {
 	struct buf line = { 0 };
 
+	c->phase = C_BODY;
 	c->chunk = true;
 	c->unended = !ends_in_line(c);
+	if (!alive(c))
+		return;
 	buf_printf(&line, "BDAT %lld LAST\r\n", (long long)c->job->size + (c->unended ? 2 : 0));
 	log_line(c, "sent", (struct str){ line.p, line.n - 2 });
 	put(c, line.p, line.n);
@@ -931,20 +952,14 @@ static bool send_piece(struct client *c)
 
 static void send_block(struct client *c)
 {
-	static char block[BLOCK];
 	static struct buf wire;
 	size_t n = c->left < BLOCK ? (size_t)c->left : BLOCK;
-	ssize_t got;
+	bool at_hand = c->chunk && c->job->size <= BLOCK;       /* since ends_in_line() */
 
-	if (send_piece(c))
+	if (send_piece(c) || (!at_hand && !read_block(c, c->at, n)))
 		return;
-	got = n ? file_pread(c->job->fd, block, n, c->at) : 0;
-	if (got < 0 || (size_t)got < n) {
-		unreadable(c, got);
-		return;
-	}
-	c->at += got;
-	c->left -= got;
+	c->at += (off_t)n;
+	c->left -= (off_t)n;
 	buf_clear(&wire);
 	if (c->chunk)
 		buf_add(&wire, block, n);

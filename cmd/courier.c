@@ -110,7 +110,8 @@ struct courier {
 	bool met;                       /* this courier has had a conversation */
 	unsigned served;                /* bundles since it last waited, or took a line over */
 	bool replaces, proven;          /* it has left a connection for which it may have another one, and which had carried something */
-	msec took, sent;                /* likewise; when the client has been given the message */
+	msec took, sent;                /* likewise; when the client was given the message */
+	bool sending;                   /* it still has it */
 	struct sockaddr_storage left;   /* where it led */
 	struct node waiting;            /* of waiters, */
 	bool called;                    /* or called: the next connection is its own, when its aliases have gone */
@@ -225,6 +226,12 @@ static size_t work_for(const struct sockaddr_storage *addr)
 	return n;
 }
 
+/* A large message, or a peer that takes its time: nobody can say when it will carry something else. */
+static bool takes_long(const struct line *l)
+{
+	return l->courier->sending && loop_now() - l->courier->sent > LONG_MS;
+}
+
 /* One connection carries a burst in a moment. One more is made where what waits would take long over those that there are, and while
  * most of them have carried something: their number doubles, at most, each time that all have. */
 static bool may_have_another(struct courier *c)
@@ -238,7 +245,7 @@ static bool may_have_another(struct courier *c)
 	for (struct node *x = list_first(&lines); x; x = list_next(&lines, x)) {
 		const struct line *l = owner_of(x, struct line, node);
 
-		if (!l->courier || !shares(l, c))
+		if (!l->courier || takes_long(l) || !shares(l, c))
 			continue;
 		proven += l->proven;
 		fresh += !l->proven;
@@ -570,14 +577,14 @@ static void choose_equal(struct courier *c)
 	}
 }
 
-/* A moment: another host may be better. Or all the time that there is. */
+/* A moment: another host may be better. Or long: what was in the way may still be there. Or all the time that there is. */
 static void has_waited(struct courier *c)
 {
 	if (loop_now() - c->waits_since >= WAIT_MS) {
 		waited_in_vain(c);
 		return;
 	}
-	timer_set(&c->patience, c->waits_since + WAIT_MS - loop_now());
+	timer_set(&c->patience, LONG_MS);
 	if (merit(c) < M_TALKING)
 		choose_equal(c);
 	if (may_have_another(c))
@@ -1096,6 +1103,7 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 	struct courier *c = courier_of(j);
 	bool mix_refused = c->nriders && c->refused && !why && !refused_as_one(c);
 
+	c->sending = false;
 	note_lame(c->line);
 	took_so_long(c->line, loop_now() - c->sent);
 	remember(c, client_peer(c->line->client), why ? why : &(struct reply){ .text = "no result" });
@@ -1165,7 +1173,8 @@ static void send_bundle(struct courier *c)
 		.from = &b->mail->from, .n = n, .to = c->to, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size,
 		.id = b->mail->id, .result = job_result, .done = job_done,
 	};
-	if (client_send(c->line->client, &c->job))
+	c->sending = client_send(c->line->client, &c->job);
+	if (c->sending)
 		return;
 	leave_host(c);                  /* it was closed under us: a new connection */
 	connect_next(c);

@@ -805,7 +805,7 @@ static struct crowd {
 	const char *ehlo;               /* the last line of its answer */
 	bool mute, holds_quit;          /* says nothing at all; says nothing to QUIT */
 	bool hangs_up;                  /* behind each message */
-	bool ponders;                   /* says nothing to MAIL */
+	bool ponders;                   /* says nothing behind EHLO */
 	unsigned refuses_above;         /* so many at a time: 421; 0: takes all */
 	unsigned open, most, ever, mails;
 	struct guest {
@@ -832,6 +832,8 @@ static void tell_guest(struct guest *g, const char *text)
 
 static void guest_says(struct guest *g, const char *line)
 {
+	if (crowd.ponders && strncmp(line, "EHLO", 4) != 0)
+		return;
 	if (g->body) {
 		if (strcmp(line, ".") != 0)
 			return;
@@ -850,8 +852,6 @@ static void guest_says(struct guest *g, const char *line)
 	} else if (!strncmp(line, "DATA", 4)) {
 		g->body = true;
 		tell_guest(g, "354 go\r\n");
-	} else if (!strncmp(line, "MAIL", 4) && crowd.ponders) {
-		return;
 	} else {
 		crowd.mails += !strncmp(line, "MAIL", 4);
 		if (!strncmp(line, "RCPT", 4))
@@ -1093,11 +1093,12 @@ START_TEST(who_waits_long_for_a_connection_is_put_off_without_an_attempt)
 	crowd.ponders = true;
 	put_to_domains(100);
 	turn();
-	for (int i = 0; i < 7; i++) {   /* one at a time, each as long as MAIL is waited for */
-		loop_advance(300 * 1000);
-		turn();
+	for (int i = 0; i < 36 * 30; i++) {     /* ten at a time, each as long as MAIL is waited for */
+		loop_advance(2000);
+		for (int k = 0; k < 20; k++)
+			loop_turn(0);
 	}
-	ck_assert_uint_eq(crowd.most, 1);
+	ck_assert_uint_eq(crowd.most, 10);
 	told_holds("deferred by mx1.test: 0 4.4.5 all connections to mx1.test are taken");
 	told_holds("deferred by mx1.test[127.0.0.1]:");
 	ck_assert_uint_ge(entries(0), 20);
@@ -1107,6 +1108,32 @@ START_TEST(who_waits_long_for_a_connection_is_put_off_without_an_attempt)
 	crowd_closes();
 	turn();
 	ck_assert(queue_drained());
+}
+END_TEST
+
+START_TEST(a_message_that_takes_long_holds_up_no_other)
+{
+	with_places(100);
+	knows("z.test MX 10 mx1.test");
+	crowd_opens("127.0.0.1", "250 SIZE\r\n");
+	crowd.ponders = true;
+	put("b@z.test");
+	turn();
+	crowd.ponders = false;
+	put("c@z.test");
+	put("d@z.test");
+	turn();
+	ck_assert_uint_eq(results, 0);
+	for (int i = 0; i < 10; i++) {
+		loop_advance(500);
+		turn();
+	}
+	ck_assert_uint_eq(delivered, 2);
+	ck_assert_uint_eq(crowd.ever, 2);
+	queue_drain();
+	turn();
+	crowd_closes();
+	turn();
 }
 END_TEST
 
@@ -2640,6 +2667,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_slow_address_of_many_domains_holds_up_nobody);
 	tcase_add_loop_test(t, a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages, 0, ROWS(hurried));
 	tcase_add_test(t, who_waits_long_for_a_connection_is_put_off_without_an_attempt);
+	tcase_add_test(t, a_message_that_takes_long_holds_up_no_other);
 	tcase_add_test(t, a_burst_goes_over_one_connection);
 	tcase_add_test(t, of_equal_hosts_the_one_that_talks_already_gets_all);
 	tcase_add_test(t, who_waits_for_a_host_that_does_not_answer_goes_to_an_equal_one);

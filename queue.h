@@ -209,6 +209,7 @@ uint64_t draft_size(const struct draft *);
  * file, with all that was written: the message is draft_size() octets from *at; not to be closed. -1 with errno: only draft_abort(). */
 ssize_t draft_peek(struct draft *, void *out, size_t n);
 int draft_file(struct draft *, off_t *at);
+bool draft_path(const struct draft *, struct buf *);    /* of that file, for who opens it himself; false: no memory */
 /* Another envelope in place of its own, which must be no longer: some of its recipients have gone. 0, or -1 with errno: only draft_abort(). */
 int draft_envelope(struct draft *, const struct envelope *);
 void draft_abort(struct draft *);

@@ -86,6 +86,7 @@ struct smtpd_config {
 	bool (*xclient)(void *arg, const struct subject *);
 	/* Of mail from strangers at SMTPD_MX, when it is whole. */
 	enum smtpd_judge judge;
+	bool judge_content;                     /* it is in a file by then, and judge_message says where */
 	unsigned first_time_s;                  /* how long a sender waits for 250 whom nobody knows and nothing speaks against. 0: not at all */
 	/* Decides for a recipient; must be set unless judge is off. WAIT: run again when facts have come. late: what has not come by now will not.
 	 * *out is filled in place. */

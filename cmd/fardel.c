@@ -731,7 +731,7 @@ static void configure_smtpd(struct smtpd_config *c)
 		.rcpt_per_hour = settings->rcpt_per_hour, .domain_per_hour = settings->domain_per_hour, .greylist = settings->greylist ? greylist : NULL,
 		.greylist_delay_s = settings->greylist_delay, .greylist_window_s = settings->greylist_window,
 		.spf = settings->spf, .mail = settings->check_sender ? mail_rule : NULL, .rcpt = rcpt_rule, .trusted = trusted_rule, .proxy = proxy_rule, .xclient = xclient_rule, .tls = tls,
-		.judge = settings->judge, .first_time_s = (unsigned)settings->first_time_delay, .judge_rcpt = judge_rule,
+		.judge = settings->judge, .judge_content = settings->content_filter, .first_time_s = (unsigned)settings->first_time_delay, .judge_rcpt = judge_rule,
 		.keep = settings->rejects_folder ? keep_rule : NULL, .wrote = settings->judge != SMTPD_JUDGE_OFF ? wrote_rule : NULL,
 		.users = users, .signer = signer, .check_dkim = settings->check_dkim, .check_iprev = settings->check_iprev, .dmarc = settings->dmarc,
 		.evaluated = settings->dmarc_reports != DMARC_REPORTS_OFF ? keep_evaluation : NULL,

@@ -122,6 +122,7 @@ static int set_envelope(struct trial *t)
 	t->client.helo = t->helo ? t->helo : "";
 	t->client.user = "";
 	t->client.sender = sender;
+	t->client.tls = true;
 	if (!set_peer(&t->client, t->ip))
 		return wrong_use(t->ip, "that is no IPv4 or IPv6 address");
 	if (from.n >= 2 && from.p[0] == '<' && from.p[from.n - 1] == '>')
@@ -256,8 +257,10 @@ static bool evaluate(struct trial *t)
 		dmarc_late(&t->dmarc_query, &t->dmarc);
 	}
 	buf_clear(&t->words);
-	return judge_message_set(&t->message, &t->words, &t->client, &t->spf, t->dkim, &t->dmarc, buf_view(&t->header)) &&
-		judging_decide(&t->set, t->aliases, t->facts, &t->rcpt, &t->message, t->late, &t->judgement, &t->steps) != WAIT;
+	if (!judge_message_set(&t->message, &t->words, &t->client, &t->spf, t->dkim, &t->dmarc, buf_view(&t->header)))
+		return false;
+	t->message.file = strcmp(t->file, "-") ? t->file : NULL;
+	return judging_decide(&t->set, t->aliases, t->facts, &t->rcpt, &t->message, t->late, &t->judgement, &t->steps) != WAIT;
 }
 
 static void on_facts(struct task *task)
@@ -315,7 +318,7 @@ static void print_data(enum fact_kind kind, const struct record *r)
 static void print_fact(void *arg, enum fact_kind kind, struct str name, const struct fact *f)
 {
 	static const char *const kinds[FACT_KINDS] = { [FACT_A] = "A", [FACT_AAAA] = "AAAA", [FACT_MX] = "MX", [FACT_PTR] = "PTR", [FACT_TXT] = "TXT",
-		[FACT_MAILBOX] = "mailbox", [FACT_REPUTATION] = "reputation" };
+		[FACT_MAILBOX] = "mailbox", [FACT_REPUTATION] = "reputation", [FACT_CONTENT] = "content" };
 	static const char *const outcomes[] = { [FOUND] = "", [NO_DATA] = " no data", [NO_NAME] = " does not exist", [UNKNOWN] = " not known: " };
 
 	(void)arg;

@@ -13,6 +13,7 @@ const struct memory_folders *judging_folders(const struct settings *s)
 
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		*words[i].at = words[i].text && str_copy(kept[i], sizeof kept[i], str_of(words[i].text)) ? kept[i] : NULL;
+	folders.words = s->content_filter;
 	return s->judge == SMTPD_JUDGE_OFF ? NULL : &folders;
 }
 
@@ -28,8 +29,10 @@ const char *judging_start(const struct settings *s, bool inline_work, bool looks
 		return NULL;
 	c.folders.untouched = looks_only;
 	wrong = recall_start(&c);
-	if (!wrong)
+	if (!wrong) {
 		facts_source(FACT_REPUTATION, recall_source());
+		facts_source(FACT_CONTENT, recall_source());
+	}
 	return wrong;
 }
 
@@ -56,10 +59,10 @@ static bool find_mailbox(const struct settings *s, struct aliases *aliases, stru
 enum verdict judging_decide(const struct settings *s, struct aliases *aliases, struct facts *f, const struct addr *to, const struct judge_message *m,
 	bool late, struct judgement *out, struct buf *steps)
 {
-	const struct judge_rules rules = { .lists = s->mailing_lists, .forwarders = s->forwarders };
+	const struct judge_rules rules = { .lists = s->mailing_lists, .forwarders = s->forwarders, .content = s->content_filter };
 	char local[LOCAL_MAX + 1];
 
 	if (!find_mailbox(s, aliases, f, to, local) && !late)
 		return WAIT;
-	return judge(f, &rules, m, &(struct judge_rcpt){ .local = str_of(local) }, late, out, steps);
+	return judge(f, &rules, m, &(struct judge_rcpt){ .local = str_of(local), .to = to }, late, out, steps);
 }

@@ -144,6 +144,9 @@ static const struct conf_row rows[] = {
 		"wanted is turned away and kept in rejects_folder for a fortnight. off: nobody asks, and nothing is remembered." },
 	{ .name = "first_time_delay", .kind = CONF_DURATION, .offset = AT(first_time_delay), .preset = "15s", .max = 60, .help =
 		"With judge = refuse, how long a sender waits for the answer to his message whom nobody knows. 0: not at all." },
+	{ .name = "content_filter", .kind = CONF_YESNO, .at_start = true, .offset = AT(content_filter), .preset = "no", .help =
+		"yes: the words of what lies in junk_folders, and of what was wanted, are learnt for each mailbox, and count where nothing else decides.\n"
+		"It says nothing before it has seen 50 wanted messages." },
 	{ .name = "mailing_lists", .kind = CONF_TEXT, .offset = AT(mailing_lists), .example = "lists.example.net", .help =
 		"Domains of mailing lists, separated by blanks: what they have signed (DKIM), or sent from where SPF says, is taken whoever wrote it." },
 	{ .name = "forwarders", .kind = CONF_TEXT, .offset = AT(forwarders), .example = "alumni.example.edu", .help =

@@ -103,7 +103,7 @@ struct settings {
 	uint64_t message_size, queue_reserve;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
-	bool deliver, check_sender, check_dkim, mta_sts, mix_domains;
+	bool deliver, check_sender, content_filter, check_dkim, mta_sts, mix_domains;
 	int64_t milter_connect_timeout, milter_command_timeout, milter_content_timeout;
 	const char *milter_default_text;
 	struct conf_list milter_text;

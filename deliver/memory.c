@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "deliver/maildir.h"
+#include "deliver/words.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/hash.h"
@@ -158,6 +159,8 @@ struct look {
 	enum mark *mark;                /* as history->record: what was seen; MARK_NONE: nothing that says anything */
 	struct buf lines;               /* for the memory */
 	enum kind kind;
+	struct bayes_table *table;      /* NULL: no words are learnt */
+	bool first, learnt;             /* nothing was known of words; now something is */
 	char header[HEADER_READ];
 };
 
@@ -231,13 +234,38 @@ static enum mark mark_of(const struct look *k, const struct remembered *r, const
 	return MARK_NONE;
 }
 
+/* Words count once, as what the message was last taken for. */
+static void learn(struct look *k, int dir, const char *name, enum mark before, enum mark now)
+{
+	static struct bayes_words words;
+
+	if (!k->table || now == MARK_NONE || now == before || is_over(k))
+		return;
+	k->opened++;
+	if (!words_of_file(dir, name, 0, &words))
+		return;
+	if (before != MARK_NONE)
+		bayes_count(k->table, &words, before == MARK_JUNK, false);
+	bayes_count(k->table, &words, now == MARK_JUNK, true);
+	k->learnt = true;
+}
+
 /* Of two copies the one among the junk counts. */
-static void note(struct look *k, const struct remembered *r, const char *name)
+static void note(struct look *k, const struct remembered *r, int dir, const char *name)
 {
 	enum mark m = mark_of(k, r, name), *seen = &k->mark[r - k->history->record];
 
-	if (m == MARK_JUNK || *seen == MARK_NONE)
-		*seen = m;
+	if (m != MARK_JUNK && *seen != MARK_NONE)
+		return;
+	learn(k, dir, name, *seen != MARK_NONE ? *seen : k->first ? MARK_NONE : r->mark, m);
+	*seen = m;
+}
+
+/* The first time all that lies there is learnt, whoever delivered it. */
+static void note_unknown(struct look *k, int dir, const char *name)
+{
+	if (k->first && (k->kind == KIND_JUNK || k->kind == KIND_KEPT) && !has_flag(name, 'T'))
+		learn(k, dir, name, MARK_NONE, k->kind == KIND_JUNK ? MARK_JUNK : MARK_HAM);
 }
 
 /* "..._6b040b696db0f6315eaf30e2.host" */
@@ -314,7 +342,9 @@ static void see(struct look *k, int dir, const char *name)
 	else if (!r && k->history->n)
 		r = by_field(k->history, read_header(k, dir, name));
 	if (r)
-		note(k, r, name);
+		note(k, r, dir, name);
+	else
+		note_unknown(k, dir, name);
 }
 
 static void look_into(struct look *k, int folder, const char *part)
@@ -392,14 +422,21 @@ static void look(int mailbox, const struct memory_folders *folders, const struct
 		return;
 	*k = (struct look){ .mailbox = mailbox, .folders = folders, .history = h, .now = now, .mark = calloc(h->n + 1, sizeof *k->mark),
 		.since = h->looked > now ? 0 : h->looked - SLACK_S, .end_ms = clock_monotonic_ms() + MEMORY_LOOK_MS };
+	if (folders->words && !folders->untouched)
+		k->table = words_open(mailbox, &k->first);
+	if (k->first)
+		k->since = 0;
 	if (k->mark) {
 		look_at_folders(k);
 		write_marks(k);
+		if (k->table && (k->learnt || k->first))
+			words_save(mailbox, k->table);
 		if (k->changed)
 			history_looked(&k->lines, now);
 		buf_str(lines, buf_view(&k->lines));
 	}
 	buf_free(&k->lines);
+	free(k->table);
 	free(k->mark);
 	free(k);
 }

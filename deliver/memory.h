@@ -32,6 +32,7 @@ struct memory_folders {
 	const char *sent;
 	const char *rejects;            /* one name. NULL: nothing is kept */
 	bool untouched;                 /* what is seen is not written down */
+	bool words;                     /* what is marked has its words learnt (deliver/words.h) */
 };
 
 /* Appends lines of policy/history.h. 0, or -1 with errno: then they are forgotten. */

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "deliver/maildir.h"
+#include "deliver/words.h"
 #include "lib/child.h"
 #include "lib/file.h"
 #include "lib/hash.h"
@@ -28,9 +29,9 @@ enum {
 
 /* ---- what is sent to the helper and back: both ends are the same program, forked */
 
-enum errand { RECALL, WROTE, KEEP };
+enum errand { RECALL, CONTENT, WROTE, KEEP };
 
-/* Text: RECALL the fact's name; WROTE local part and address; KEEP local part, token, identities and the fields in front; LF between them. */
+/* Text: RECALL and CONTENT the fact's name; WROTE local part and address; KEEP local part, token, identities and the fields in front; LF between them. */
 struct request {
 	uint64_t ticket;
 	enum errand what;
@@ -77,6 +78,30 @@ static void recall(const struct request *q, int mailbox, struct answer *a)
 	a->outcome = FOUND;
 	if (!reputation_print(&text, &r) || !str_copy(a->text, sizeof a->text, buf_view(&text)))
 		a->outcome = UNKNOWN;
+	buf_free(&text);
+}
+
+static void read_content(const struct request *q, int mailbox, struct answer *a)
+{
+	static struct bayes_words words;
+	struct buf text = { .max = sizeof a->text - 1 };
+	struct bayes_table *table;
+	struct bayes_result r;
+	struct str local, file;
+	char path[4096];
+	int64_t at;
+	bool fresh;
+
+	if (!content_asked((struct str){ q->text, q->n }, &local, &file, &at) || !str_copy(path, sizeof path, file))
+		return;
+	table = words_open(mailbox, &fresh);
+	if (!table || !words_of_file(AT_FDCWD, path, at, &words)) {
+		not_known(a, "the message cannot be read");
+	} else {
+		bayes_judge(table, &words, &r);
+		a->outcome = content_print(&text, &r) && str_copy(a->text, sizeof a->text, buf_view(&text)) ? FOUND : UNKNOWN;
+	}
+	free(table);
 	buf_free(&text);
 }
 
@@ -159,6 +184,9 @@ static void work(const struct request *q, int fd, struct answer *a)
 	case RECALL:
 		recall(q, mailbox, a);
 		break;
+	case CONTENT:
+		read_content(q, mailbox, a);
+		break;
 	case WROTE:
 		wrote(q, mailbox, rest);
 		break;
@@ -196,7 +224,7 @@ static int helper_main(int socket, void *arg)
 
 struct ask {
 	struct ask *next;
-	struct fact_ticket *ticket;     /* RECALL */
+	struct fact_ticket *ticket;     /* RECALL, CONTENT */
 	struct refused *refused;        /* KEEP */
 	int fd;                         /* a copy of its descriptor, or -1 */
 	struct request request;
@@ -456,10 +484,9 @@ static struct ask *ask_new(enum errand what, struct str text)
 static void ask(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
 {
 	static const struct fact not_now = { .outcome = UNKNOWN, .local_fault = true, .why = "mailboxes cannot be looked into now" };
-	struct ask *a = ask_new(RECALL, name);
+	struct ask *a = ask_new(kind == FACT_CONTENT ? CONTENT : RECALL, name);
 
 	(void)source;
-	(void)kind;
 	if (a)
 		a->ticket = ticket;
 	else

@@ -17,7 +17,7 @@ const char *recall_start(const struct recall_config *);
 /* Kills the helper; questions are answered UNKNOWN, what was to be kept is not, and done() says so. */
 void recall_stop(void);
 
-/* FACT_REPUTATION (policy/reputation.h). */
+/* FACT_REPUTATION (policy/reputation.h) and FACT_CONTENT (policy/bayes.h). */
 struct fact_source *recall_source(void);
 /* A user has written to an address: later mail from there is expected. Nobody waits for that. */
 void recall_wrote(struct str local, struct str address);

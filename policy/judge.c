@@ -6,9 +6,12 @@
 #include <string.h>
 
 #include "mime/header.h"
+#include "policy/bayes.h"
 #include "policy/dkim.h"
 
 /* ---- the message */
+
+enum { NAMED_MOST = 200 };              /* addresses in To and Cc */
 
 struct author {
 	unsigned n;
@@ -67,6 +70,34 @@ static void add_signers(struct buf *text, const struct dkim *dkim)
 	}
 }
 
+struct named {
+	struct buf *text;
+	unsigned n;
+};
+
+static bool take_named(void *arg, const struct addr *a)
+{
+	struct named *named = arg;
+	struct buf raw = { .max = ADDR_MAX };
+
+	buf_printf(&raw, STR_FMT "@" STR_FMT, STR_ARG(a->local), STR_ARG(a->domain));
+	if (named->n++)
+		buf_char(named->text, ',');
+	identity_word(named->text, buf_view(&raw));
+	buf_free(&raw);
+	return named->n < NAMED_MOST;
+}
+
+static void add_named(struct buf *text, struct str header)
+{
+	struct named named = { .text = text };
+	struct field f;
+
+	while (named.n < NAMED_MOST && header_next(&header, &f))
+		if (str_eq_nocase(f.name, STR("To")) || str_eq_nocase(f.name, STR("Cc")))
+			header_addresses(f.value, take_named, &named);
+}
+
 static bool is_shown(const struct identities *who)
 {
 	struct str domain = identity_domain(who->from);
@@ -80,14 +111,15 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 {
 	struct author author = { .address = { .max = ADDR_MAX } };
 	struct identities *who = &m->who;
-	struct str ip = str_of(client->peer_text), *word[] = { &who->from, &who->mail, &who->helo, &who->ip, &who->dkim };
+	struct str ip = str_of(client->peer_text), *word[] = { &who->from, &who->mail, &who->helo, &who->ip, &who->dkim, &m->named };
 	size_t end[sizeof word / sizeof *word], at = 0;
 	bool pass = spf && spf->code == SPF_PASS;
 
 	if (str_starts_nocase(ip, STR("IPv6:")))
 		ip = str_from(ip, 5);
 	find_author(header, &author);
-	*m = (struct judge_message){ .peer = (const struct sockaddr *)&client->peer, .spf = spf ? spf->code : SPF_NONE, .spf_of_mail = spf && !spf->helo };
+	*m = (struct judge_message){ .peer = (const struct sockaddr *)&client->peer, .spf = spf ? spf->code : SPF_NONE, .spf_of_mail = spf && !spf->helo,
+		.tls = client->tls };
 	identity_word(text, buf_view(&author.address));
 	end[0] = text->n;
 	identity_word(text, str_of(client->sender));
@@ -98,6 +130,8 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 	end[3] = text->n;
 	add_signers(text, dkim);
 	end[4] = text->n;
+	add_named(text, header);
+	end[5] = text->n;
 	buf_free(&author.address);
 	if (text->bad)
 		return false;
@@ -115,6 +149,11 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 }
 
 /* ---- for one recipient */
+
+enum {                                  /* ten thousandths that it is junk */
+	CONTENT_LIMIT = 9500,
+	CONTENT_STRICT = 2500           /* in clear, or to somebody who is not named in it */
+};
 
 enum step { GO_ON, NOT_YET, TAKE_IT, TURN_IT_AWAY };
 
@@ -140,6 +179,8 @@ static const struct why {
 	[JUDGE_DMARC] = { "dmarc-policy", 550, "5.7.26", "The domain in From wants mail refused that neither its signature nor SPF speaks for (DMARC)" },
 	[JUDGE_REPUTATION] = { NULL, 451, "4.7.1", "Not accepted now, for what came from this sender or network before" },
 	[JUDGE_SPF] = { "spf-policy", 451, "4.7.23", "Not accepted now: the sender is not known here, and his domain does not want its mail to come from this address (SPF)" },
+	[JUDGE_CONTENT] = { "junk-content", 451, "4.7.1", "Not accepted now, for its content" },
+	[JUDGE_CONTENT_STRICT] = { "junk-content-strict", 451, "4.7.1", "Not accepted now, for its content" },
 	[JUDGE_NO_BAD_SIGNALS] = { "no-bad-signals", 0, "", "" },
 };
 
@@ -294,6 +335,49 @@ static enum step step_spf(struct run *r)
 	return because(r, JUDGE_SPF, TURN_IT_AWAY);
 }
 
+/* A blind copy, or a list of addresses that somebody has bought. */
+static bool is_named(const struct run *r)
+{
+	struct buf raw = { .max = ADDR_MAX }, word = { .max = HISTORY_LINE };
+	bool named = r->to->to == NULL;
+
+	if (!named) {
+		buf_printf(&raw, STR_FMT "@" STR_FMT, STR_ARG(r->to->to->local), STR_ARG(r->to->to->domain));
+		identity_word(&word, buf_view(&raw));
+		named = is_signer(r->m->named, buf_view(&word));
+	}
+	buf_free(&raw);
+	buf_free(&word);
+	return named;
+}
+
+static enum step step_content(struct run *r)
+{
+	struct buf name = { .max = 8192 };
+	struct bayes_result b;
+	const struct fact *f;
+	bool strict;
+	int limit;
+
+	if (!r->rules->content || !r->m->file || !r->to->local.n)
+		return GO_ON;
+	f = content_ask(&name, r->to->local, r->m->file, r->m->at) ? fact(r->facts, FACT_CONTENT, buf_view(&name)) : NULL;
+	buf_free(&name);
+	if (!f && !r->late)
+		return NOT_YET;
+	if (!f || f->outcome != FOUND || !f->n || !content_parse(f->record[0].data, &b)) {
+		tell(r, "content: not known (%s)", f && f->why ? f->why : "it takes too long");
+		return GO_ON;
+	}
+	strict = !r->m->tls || (!r->out->forwarded && !is_named(r));
+	limit = strict ? CONTENT_STRICT : CONTENT_LIMIT + r->m->jitter;
+	tell(r, "content: junk by %.4f, of %.4f at most%s; %u words say so%s", b.probability, limit / 10000.0, strict ? " (strict)" : "", b.words,
+		b.significant ? "" : ", too little was learnt");
+	if (!b.significant || b.probability * 10000 <= limit)
+		return GO_ON;
+	return because(r, strict ? JUDGE_CONTENT_STRICT : JUDGE_CONTENT, TURN_IT_AWAY);
+}
+
 static enum step step_end(struct run *r)
 {
 	tell(r, "nothing speaks against it");
@@ -302,7 +386,7 @@ static enum step step_end(struct run *r)
 }
 
 static enum step (*const steps[])(struct run *) = {
-	step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_end
+	step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_content, step_end
 };
 
 static void say_reason(struct judgement *out)

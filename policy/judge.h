@@ -20,6 +20,7 @@ enum {
 /* What the administrator has said. Borrowed. */
 struct judge_rules {
 	const char *lists;              /* domains of mailing lists, separated by blanks: what they vouch for is taken. NULL: none */
+	bool content;                   /* words count (policy/bayes.h) */
 	const char *forwarders;         /* domains that send on what others wrote: nothing but the author counts. NULL: none */
 };
 /* What is known of the message, the same for all recipients. Borrowed. */
@@ -30,9 +31,15 @@ struct judge_message {
 	bool spf_of_mail;               /* it is of MAIL FROM, not of HELO */
 	bool dmarc_refuses;             /* the author's domain does not want it to be taken */
 	const struct sockaddr *peer;
+	bool tls;                       /* it came inside TLS */
+	struct str named;               /* addresses in To and Cc, as words separated by commas */
+	const char *file;               /* where the message lies, for content; NULL: nowhere */
+	int64_t at;                     /* octets of the file in front of it */
+	int jitter;                     /* -500 .. 500 ten thousandths, by chance, once a message: so nobody finds out where the limit lies */
 };
 struct judge_rcpt {
 	struct str local;               /* whose mailbox; empty: none, or of several */
+	const struct addr *to;          /* as it was said */
 };
 /* Puts it together from what others have found out, and the message's header; spf, dkim and dmarc may be NULL: nobody asked. The message borrows
  * from text, which gets its words, and from dmarc. False: no memory. */
@@ -41,7 +48,7 @@ bool judge_message_set(struct judge_message *, struct buf *text, const struct su
 	const struct dmarc_result *, struct str header);
 
 enum judge_why {
-	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_SPF, JUDGE_NO_BAD_SIGNALS
+	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_SPF, JUDGE_CONTENT, JUDGE_CONTENT_STRICT, JUDGE_NO_BAD_SIGNALS
 };
 struct judgement {
 	enum verdict verdict;

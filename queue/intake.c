@@ -294,6 +294,11 @@ int draft_file(struct draft *d, off_t *at)
 	return d->fd;
 }
 
+bool draft_path(const struct draft *d, struct buf *out)
+{
+	return buf_printf(out, "%s/work/%s", queue.conf.dir, d->id);
+}
+
 /* What the new one is shorter is room. */
 int draft_envelope(struct draft *d, const struct envelope *e)
 {

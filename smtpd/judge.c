@@ -25,7 +25,7 @@ enum {
 struct judging {
 	struct session *session;
 	enum { J_ASKING, J_KEEPING, J_SLOW, J_DONE } stage;
-	struct buf text;                /* words of message */
+	struct buf text, path;          /* words of message, and where it is */
 	struct judge_message message;
 	off_t own;                      /* octets in front of what the client has sent */
 	size_t at;                      /* in the envelope's text: the line of the recipient who is asked for */
@@ -75,6 +75,7 @@ void judging_free(struct txn *t)
 		return;
 	facts_free(j->facts);
 	buf_free(&j->text);
+	buf_free(&j->path);
 	envelope_free(&j->accepted);
 	while ((x = list_shift(&j->unwanted))) {
 		struct unwanted *u = owner_of(x, struct unwanted, node);
@@ -102,6 +103,21 @@ static struct str skip_own(struct str header, off_t *own)
 	return rest;
 }
 
+/* Words are read by whoever may block. */
+static bool put_into_file(struct session *s, struct judging *j)
+{
+	off_t at;
+
+	if (!s->config->judge_content)
+		return true;
+	if (draft_file(s->txn->draft, &at) == -1 || !draft_path(s->txn->draft, &j->path))
+		return false;
+	j->message.file = buf_cstr(&j->path);
+	j->message.at = at + j->own;
+	j->message.jitter = (int)rand_below(1001) - 500;
+	return true;
+}
+
 static bool look_at_message(struct session *s, struct judging *j)
 {
 	char *header = malloc(HEADER_LOOKED_AT);
@@ -113,7 +129,7 @@ static bool look_at_message(struct session *s, struct judging *j)
 			skip_own((struct str){ header, (size_t)n }, &j->own));
 	j->message.dmarc_refuses = j->message.dmarc_refuses && s->config->dmarc == SMTPD_DMARC_REFUSE;
 	free(header);
-	return ok;
+	return ok && put_into_file(s, j);
 }
 
 /* ---- the end */

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "deliver/maildir.h"
+#include "deliver/words.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 
@@ -332,6 +333,81 @@ START_TEST(folders_that_lead_elsewhere_are_not_followed)
 }
 END_TEST
 
+/* ---- words */
+
+static double junk_by(const char *text)
+{
+	static struct bayes_words words;
+	struct bayes_result r;
+	bool fresh;
+	struct bayes_table *t = words_open(box, &fresh);
+
+	ck_assert_ptr_nonnull(t);
+	bayes_read(&words, str_of(text));
+	bayes_judge(t, &words, &r);
+	free(t);
+	return r.probability;
+}
+
+static void look_for_words(void)
+{
+	struct memory_folders f = folders;
+
+	f.words = true;
+	memory_close(&memory);
+	ck_assert_int_eq(memory_open(&memory, box, &f, now), 0);
+}
+
+static uint32_t learnt(bool junk)
+{
+	bool fresh;
+	struct bayes_table *t = words_open(box, &fresh);
+	uint32_t n = junk ? t->junk : t->ham;
+
+	ck_assert(!fresh);
+	free(t);
+	return n;
+}
+
+START_TEST(words_are_learnt_as_messages_are_marked_and_once)
+{
+	make(".Junk");
+	make(".Archive");
+	put(".Junk/cur/1.2.other:2,S", "Subject: x\n\ncheap pills\n");       /* the first time: whatever lies there */
+	put(".Archive/cur/1.3.other:2,S", "Subject: x\n\nmeeting tomorrow\n");
+	look_for_words();
+	ck_assert_uint_eq(learnt(true), 1);
+	ck_assert_uint_eq(learnt(false), 1);
+	remember(ID1, "none", 1, MARK_NONE);
+	put(".Junk/cur/" NAME1 ":2,S", "Subject: x\n\ncheap watches\n");
+	look_for_words();
+	look_for_words();
+	ck_assert_uint_eq(learnt(true), 2);
+	ck_assert(junk_by("\nwatches") > 0.5);
+	ck_assert_int_eq(renameat(box, ".Junk/cur/" NAME1 ":2,S", box, ".Archive/cur/" NAME1 ":2,S"), 0);
+	look_for_words();
+	ck_assert_uint_eq(learnt(true), 1);
+	ck_assert_uint_eq(learnt(false), 2);
+	ck_assert(junk_by("\nwatches") < 0.5);
+}
+END_TEST
+
+START_TEST(words_that_are_no_table_are_none)
+{
+	bool fresh;
+
+	put("fardel.words", "short");
+	free(words_open(box, &fresh));
+	ck_assert(fresh);
+	unlinkat(box, "fardel.words", 0);
+	ck_assert_int_eq(mkfifoat(box, "fardel.words", 0600), 0);
+	free(words_open(box, &fresh));
+	ck_assert(fresh);
+	look_for_words();
+	ck_assert_uint_eq(learnt(true), 0);     /* one of ours is in its place */
+}
+END_TEST
+
 /* ---- the field */
 
 START_TEST(the_field_is_read_as_it_was_written)
@@ -469,6 +545,8 @@ Suite *deliver_memory_suite(void)
 	tcase_add_test(c, who_holds_the_lock_keeps_nobody_waiting);
 	tcase_add_test(c, what_is_no_file_is_no_memory);
 	tcase_add_test(c, folders_that_lead_elsewhere_are_not_followed);
+	tcase_add_test(c, words_are_learnt_as_messages_are_marked_and_once);
+	tcase_add_test(c, words_that_are_no_table_are_none);
 	tcase_add_test(c, the_field_is_read_as_it_was_written);
 	tcase_add_test(c, what_was_refused_is_kept_once);
 	tcase_add_test(c, what_was_refused_goes_after_a_fortnight);

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "policy/bayes.h"
 #include "policy/judge.h"
 
 Suite *policy_judge_suite(void);
@@ -15,6 +16,8 @@ struct row {
 	bool mail_pass;
 	enum spf spf;
 	bool dmarc_refuses;
+	const char *content;            /* "990000 enough 9": the filter is on */
+	bool clear, unnamed;            /* came without TLS; the recipient is not in To */
 	const char *expected;           /* "take list-allow", "away spf-policy 451" */
 };
 
@@ -27,6 +30,7 @@ static struct judge_message message_of(const struct row *r)
 		.who = { .from = STR("anna@x.example"), .mail = str_of(r->mail ? r->mail : "anna@x.example"), .mail_pass = r->mail_pass,
 			.helo = STR("mx.x.example"), .ip = STR("192.0.2.7"), .dkim = str_of(r->dkim) },
 		.org = STR("x.example"), .spf = r->spf, .spf_of_mail = true, .dmarc_refuses = r->dmarc_refuses,
+		.tls = !r->clear, .named = r->unnamed ? STR("x@y") : STR("x@y,bob@here.example"), .file = "/q/work/1",
 	};
 }
 
@@ -41,6 +45,12 @@ static void put_reputation(struct facts *f, const struct row *r)
 	ck_assert(reputation_ask(&name, STR("bob"), STR("x.example"), &got.who));
 	facts_put(f, FACT_REPUTATION, buf_view(&name), !r->reputation ? &not_now : *r->reputation ? &found : &none);
 	buf_free(&name);
+	if (r->content) {
+		record.data = str_of(r->content);
+		ck_assert(content_ask(&name, STR("bob"), "/q/work/1", 0));
+		facts_put(f, FACT_CONTENT, buf_view(&name), &found);
+		buf_free(&name);
+	}
 }
 
 static struct fact_ticket *asked;
@@ -55,9 +65,10 @@ static void check_rows(const struct row *row, size_t n)
 {
 	facts_source(FACT_REPUTATION, &world);
 	for (size_t i = 0; i < n; i++) {
-		struct judge_rules rules = { .lists = row[i].lists, .forwarders = row[i].forwarders };
+		struct judge_rules rules = { .lists = row[i].lists, .forwarders = row[i].forwarders, .content = row[i].content };
 		struct judge_message m = message_of(&row[i]);
-		struct judge_rcpt to = { .local = STR("bob") };
+		struct addr address = { STR("Bob"), STR("here.example") };
+		struct judge_rcpt to = { .local = STR("bob"), .to = &address };
 		struct facts *f = facts_new(NULL, JUDGE_FACTS);
 		char is[100];
 
@@ -136,6 +147,22 @@ START_TEST(whom_nobody_knows_must_come_from_where_his_domain_says)
 }
 END_TEST
 
+START_TEST(words_count_where_nothing_else_decides)
+{
+	static const struct row rows[] = {
+		{ .reputation = NOBODY, .content = "951000 enough 9", .expected = "away junk-content 451" },
+		{ .reputation = NOBODY, .content = "949000 enough 9", .expected = "take no-bad-signals first" },
+		{ .reputation = NOBODY, .content = "260000 enough 9", .clear = true, .expected = "away junk-content-strict 451" },
+		{ .reputation = NOBODY, .content = "240000 enough 9", .clear = true, .expected = "take no-bad-signals first" },
+		{ .reputation = NOBODY, .content = "260000 enough 9", .unnamed = true, .expected = "away junk-content-strict 451" },
+		{ .reputation = NOBODY, .content = "999999 little 9", .clear = true, .expected = "take no-bad-signals first" },
+		{ .reputation = NOBODY, .content = "nonsense", .clear = true, .expected = "take no-bad-signals first" },
+		{ .reputation = KNOWN, .content = "999999 enough 9", .expected = "take msgfromfull" },
+	};
+	CHECK(rows);
+}
+END_TEST
+
 START_TEST(what_is_late_is_not_waited_for)
 {
 	struct row row = { .spf = SPF_FAIL };
@@ -167,6 +194,7 @@ Suite *policy_judge_suite(void)
 	tcase_add_test(c, a_forwarder_is_not_blamed_for_what_others_wrote);
 	tcase_add_test(c, what_the_reader_did_decides_when_it_is_enough);
 	tcase_add_test(c, whom_nobody_knows_must_come_from_where_his_domain_says);
+	tcase_add_test(c, words_count_where_nothing_else_decides);
 	tcase_add_test(c, what_is_late_is_not_waited_for);
 	suite_add_tcase(s, c);
 	return s;

@@ -28,6 +28,7 @@ enum {
 	HEADER_READ = 16 << 10,         /* octets of a file in which its fields are looked for */
 	SLACK_S = 2,                    /* stamps of directories are not finer everywhere */
 	COMPACT_OCTETS = HISTORY_OCTETS / 2,
+	ADD_OCTETS = 2 * HISTORY_OCTETS,        /* a file of that size is made compact before it grows */
 	ID_DIGITS = 24,
 	FOLDER_NAME = 256,
 	REOPENED = 3
@@ -66,28 +67,6 @@ static int open_locked(int mailbox, struct stat *st)
 	}
 	errno = EAGAIN;
 	return -1;
-}
-
-int memory_add(int mailbox, struct str lines)
-{
-	struct stat st;
-	int fd, r, saved;
-	char last = '\n';
-
-	if (!lines.n)
-		return 0;
-	fd = open_locked(mailbox, &st);
-	if (fd == -1)
-		return -1;
-	r = st.st_size ? (int)file_pread(fd, &last, 1, st.st_size - 1) : 0;
-	if (r >= 0 && last != '\n')             /* torn by a crash */
-		r = file_write(fd, "\n", 1);
-	if (r >= 0)
-		r = file_write(fd, lines.p, lines.n);
-	saved = errno;
-	close(fd);
-	errno = saved;
-	return r < 0 ? -1 : 0;
 }
 
 /* Its last octets, from the beginning of a line. A file that is not there is empty. */
@@ -142,6 +121,46 @@ out:
 	if (old != -1)
 		close(old);
 	buf_free(&text);
+}
+
+static void compact_unread(int mailbox)
+{
+	struct buf text = { .max = 2 * HISTORY_OCTETS };
+	struct history h;
+	off_t size;
+
+	if (read_file(mailbox, &text, &size) == 0 && history_parse(&h, buf_view(&text))) {
+		make_compact(mailbox, &h, size, clock_wall_s());
+		history_free(&h);
+	}
+	buf_free(&text);
+}
+
+int memory_add(int mailbox, struct str lines)
+{
+	struct stat st;
+	int fd, r, saved;
+	char last = '\n';
+
+	if (!lines.n)
+		return 0;
+	fd = open_locked(mailbox, &st);
+	if (fd != -1 && st.st_size > ADD_OCTETS) {      /* nobody asks this mailbox, or somebody fills it */
+		close(fd);
+		compact_unread(mailbox);
+		fd = open_locked(mailbox, &st);
+	}
+	if (fd == -1)
+		return -1;
+	r = st.st_size ? (int)file_pread(fd, &last, 1, st.st_size - 1) : 0;
+	if (r >= 0 && last != '\n')             /* torn by a crash */
+		r = file_write(fd, "\n", 1);
+	if (r >= 0)
+		r = file_write(fd, lines.p, lines.n);
+	saved = errno;
+	close(fd);
+	errno = saved;
+	return r < 0 ? -1 : 0;
 }
 
 /* ---- looking at folders */

@@ -15,19 +15,22 @@
 #include "deliver/recall.h"
 #include "dns.h"
 #include "lib/file.h"
+#include "lib/idn.h"
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "parse.h"
 #include "policy/dkim.h"
 #include "policy/dmarc.h"
+#include "policy/dnsbl.h"
+#include "policy/iprev.h"
 #include "policy/judge.h"
 #include "policy/spf.h"
 
 enum {
 	LATE_MS = 60000,
 	HEADER_MAX = 256 << 10,
-	FACTS = SPF_LOOKUPS + DKIM_SIGNATURES + DMARC_LOOKUPS + JUDGE_FACTS + ALIAS_DEPTH * 4,
+	FACTS = SPF_LOOKUPS + DKIM_SIGNATURES + DMARC_LOOKUPS + IPREV_LOOKUPS + DNSBL_LOOKUPS + JUDGE_FACTS + ALIAS_DEPTH * 4,
 	ZONE_MAX = 1 << 20, ZONE_RECORDS = 64
 };
 
@@ -46,6 +49,10 @@ struct trial {
 	struct dmarc_author author;
 	struct dmarc_query dmarc_query;
 	struct dmarc_result dmarc;
+	struct ip ip_asked;
+	struct iprev_result iprev;
+	struct dnsbl_query dnsbl_query;
+	struct dnsbl_result dnsbl;
 	struct judge_message message;
 	struct buf words, steps;
 	struct judgement judgement;
@@ -131,6 +138,9 @@ static int set_envelope(struct trial *t)
 	if (from.n && (wrong = parse_address(from, true, &t->spf_query.from)))
 		return wrong_use(t->from, wrong);
 	str_copy(sender, sizeof sender, from);
+	ip_of((struct sockaddr *)&t->client.peer, &t->ip_asked);
+	t->dnsbl_query = (struct dnsbl_query){ .list = t->set.dnsbl, .n = t->set.ndnsbl, .ip = &t->ip_asked,
+		.domain = { is_ascii(t->spf_query.from.domain) ? t->spf_query.from.domain : STR(""), is_ascii(str_of(t->helo)) ? str_of(t->helo) : STR("") } };
 	return (wrong = parse_address(str_of(t->to), true, &t->rcpt)) ? wrong_use(t->to, wrong) : 0;
 }
 
@@ -256,9 +266,19 @@ static bool evaluate(struct trial *t)
 			return false;
 		dmarc_late(&t->dmarc_query, &t->dmarc);
 	}
+	if (iprev_check(t->facts, &t->ip_asked, &t->iprev) == WAIT) {
+		if (!t->late)
+			return false;
+		iprev_late(&t->iprev);
+	}
+	if (dnsbl_check(t->facts, &t->dnsbl_query, &t->dnsbl) == WAIT && !t->late)
+		return false;
 	buf_clear(&t->words);
 	if (!judge_message_set(&t->message, &t->words, &t->client, &t->spf, t->dkim, &t->dmarc, buf_view(&t->header)))
 		return false;
+	t->message.no_iprev = t->iprev.code == IPREV_FAIL || t->iprev.code == IPREV_PERMERROR;
+	t->message.listed = t->dnsbl.score;
+	t->message.lists = t->dnsbl.words;
 	t->message.file = strcmp(t->file, "-") ? t->file : NULL;
 	return judging_decide(&t->set, t->aliases, t->facts, &t->rcpt, &t->message, t->late, &t->judgement, &t->steps) != WAIT;
 }
@@ -352,6 +372,9 @@ static int tell(const struct trial *t)
 	printf("author: " STR_FMT "%s\n", STR_ARG(who->from.n ? who->from : STR("nobody, or not a single one")), who->validated ? ", shown to be so" : "");
 	printf("spf: %s %s\n", spf_name(t->spf.code), t->spf.why);
 	print_dkim(t->dkim);
+	printf("iprev: %s %s\n", iprev_name(t->iprev.code), t->iprev.name);
+	if (t->set.ndnsbl)
+		printf("lists: %d %s\n", t->dnsbl.score, t->dnsbl.words);
 	printf("dmarc: %s %s\n", dmarc_name(t->dmarc.code), t->dmarc.why);
 	fwrite(t->steps.p, 1, t->steps.n, stdout);
 	facts_each(t->facts, print_fact, NULL);

@@ -152,7 +152,7 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 
 enum {                                  /* ten thousandths that it is junk */
 	CONTENT_LIMIT = 9500,
-	CONTENT_STRICT = 2500           /* in clear, or to somebody who is not named in it */
+	CONTENT_STRICT = 2500           /* from an address without a name, in clear, or to somebody who is not named in it */
 };
 
 enum step { GO_ON, NOT_YET, TAKE_IT, TURN_IT_AWAY };
@@ -179,8 +179,10 @@ static const struct why {
 	[JUDGE_DMARC] = { "dmarc-policy", 550, "5.7.26", "The domain in From wants mail refused that neither its signature nor SPF speaks for (DMARC)" },
 	[JUDGE_REPUTATION] = { NULL, 451, "4.7.1", "Not accepted now, for what came from this sender or network before" },
 	[JUDGE_SPF] = { "spf-policy", 451, "4.7.23", "Not accepted now: the sender is not known here, and his domain does not want its mail to come from this address (SPF)" },
+	[JUDGE_IPREV] = { "iprev", 451, "4.7.25", "Not accepted now: mail like this was not wanted, and the name of this address does not lead back to it" },
 	[JUDGE_CONTENT] = { "junk-content", 451, "4.7.1", "Not accepted now, for its content" },
 	[JUDGE_CONTENT_STRICT] = { "junk-content-strict", 451, "4.7.1", "Not accepted now, for its content" },
+	[JUDGE_LISTED] = { "dns-blocklisted", 451, "4.7.1", "Not accepted now: the sender is on a list of those who send junk, and not known here" },
 	[JUDGE_NO_BAD_SIGNALS] = { "no-bad-signals", 0, "", "" },
 };
 
@@ -335,6 +337,16 @@ static enum step step_spf(struct run *r)
 	return because(r, JUDGE_SPF, TURN_IT_AWAY);
 }
 
+static bool has_no_name(const struct run *r) { return r->m->no_iprev && !r->out->forwarded && is_newcomer(r); }
+
+static enum step step_iprev(struct run *r)
+{
+	if (!has_no_name(r) || r->out->reputation.opinion != OPINION_JUNK)
+		return GO_ON;
+	tell(r, "iprev: the address has no name that leads back to it, and what came from there before was not wanted");
+	return because(r, JUDGE_IPREV, TURN_IT_AWAY);
+}
+
 /* A blind copy, or a list of addresses that somebody has bought. */
 static bool is_named(const struct run *r)
 {
@@ -369,13 +381,22 @@ static enum step step_content(struct run *r)
 		tell(r, "content: not known (%s)", f && f->why ? f->why : "it takes too long");
 		return GO_ON;
 	}
-	strict = !r->m->tls || (!r->out->forwarded && !is_named(r));
+	strict = has_no_name(r) || !r->m->tls || (!r->out->forwarded && !is_named(r));
 	limit = strict ? CONTENT_STRICT : CONTENT_LIMIT + r->m->jitter;
 	tell(r, "content: junk by %.4f, of %.4f at most%s; %u words say so%s", b.probability, limit / 10000.0, strict ? " (strict)" : "", b.words,
 		b.significant ? "" : ", too little was learnt");
 	if (!b.significant || b.probability * 10000 <= limit)
 		return GO_ON;
 	return because(r, strict ? JUDGE_CONTENT_STRICT : JUDGE_CONTENT, TURN_IT_AWAY);
+}
+
+/* Lists make mistakes: they count last, and for nobody whom the reader knows. */
+static enum step step_lists(struct run *r)
+{
+	if (r->m->listed <= 0 || r->out->forwarded)
+		return GO_ON;
+	tell(r, "lists: %s", r->m->lists ? r->m->lists : "");
+	return because(r, JUDGE_LISTED, TURN_IT_AWAY);
 }
 
 static enum step step_end(struct run *r)
@@ -386,7 +407,7 @@ static enum step step_end(struct run *r)
 }
 
 static enum step (*const steps[])(struct run *) = {
-	step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_content, step_end
+	step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_iprev, step_content, step_lists, step_end
 };
 
 static void say_reason(struct judgement *out)

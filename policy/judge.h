@@ -32,6 +32,10 @@ struct judge_message {
 	bool dmarc_refuses;             /* the author's domain does not want it to be taken */
 	const struct sockaddr *peer;
 	bool tls;                       /* it came inside TLS */
+	/* Set by whoever has asked: */
+	bool no_iprev;                  /* the client's address has no name that leads back to it */
+	int listed;                     /* by so much on lists of those who send junk (policy/dnsbl.h) ... */
+	const char *lists;              /* ... and on which ones, in words */
 	struct str named;               /* addresses in To and Cc, as words separated by commas */
 	const char *file;               /* where the message lies, for content; NULL: nowhere */
 	int64_t at;                     /* octets of the file in front of it */
@@ -48,7 +52,8 @@ bool judge_message_set(struct judge_message *, struct buf *text, const struct su
 	const struct dmarc_result *, struct str header);
 
 enum judge_why {
-	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_SPF, JUDGE_CONTENT, JUDGE_CONTENT_STRICT, JUDGE_NO_BAD_SIGNALS
+	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_SPF, JUDGE_IPREV, JUDGE_CONTENT, JUDGE_CONTENT_STRICT, JUDGE_LISTED,
+	JUDGE_NO_BAD_SIGNALS
 };
 struct judgement {
 	enum verdict verdict;

@@ -309,6 +309,13 @@ const struct dmarc_result *inspect_dmarc(const struct txn *t)
 	return i && i->dmarc_known ? &i->dmarc : NULL;
 }
 
+bool inspect_no_iprev(const struct txn *t)
+{
+	const struct inspection *i = t->inspection;
+
+	return i && i->iprev_known && (i->iprev.code == IPREV_FAIL || i->iprev.code == IPREV_PERMERROR);
+}
+
 const struct dkim *inspect_dkim(const struct txn *t) { return t->inspection ? t->inspection->dkim : NULL; }
 const char *inspect_words(const struct txn *t) { return t->inspection ? t->inspection->dkim_words : NULL; }
 const char *inspect_dmarc_words(const struct txn *t) { return t->inspection ? t->inspection->dmarc_words : NULL; }

@@ -129,6 +129,9 @@ static bool look_at_message(struct session *s, struct judging *j)
 			skip_own((struct str){ header, (size_t)n }, &j->own));
 	j->message.dmarc_refuses = j->message.dmarc_refuses && s->config->dmarc == SMTPD_DMARC_REFUSE;
 	free(header);
+	j->message.no_iprev = inspect_no_iprev(s->txn);
+	j->message.listed = lists_score(s->txn);
+	j->message.lists = lists_words(s->txn);
 	return ok && put_into_file(s, j);
 }
 

@@ -77,3 +77,4 @@ enum verdict lists_decide(struct session *s, const struct recipient *to, struct 
 }
 
 const char *lists_words(const struct txn *t) { return t->lists ? t->lists->result.words : ""; }
+int lists_score(const struct txn *t) { return t->lists && t->lists->known ? t->lists->result.score : 0; }

@@ -299,6 +299,7 @@ void submission_free(struct txn *);
 /* A recipient would be taken: is the stranger on too many lists? WAIT: s->question.facts are asked. REFUSE: why is the reply. */
 enum verdict lists_decide(struct session *, const struct recipient *, struct reply *why);
 const char *lists_words(const struct txn *);            /* which name it, for the log; "": none */
+int lists_score(const struct txn *);                    /* 0: none does, or nobody asked */
 void lists_free(struct txn *);
 
 /* ---- SPF of strangers (smtpd/spf.c) */
@@ -320,6 +321,7 @@ void inspect_out_of_time(struct session *);             /* P_JUDGING: no later t
 const struct dkim *inspect_dkim(const struct txn *);    /* NULL: nothing was looked at */
 const char *inspect_words(const struct txn *);          /* what came of the signatures, for the log; NULL: nothing was looked at */
 const char *inspect_dmarc_words(const struct txn *);    /* the same of DMARC */
+bool inspect_no_iprev(const struct txn *);              /* the client's address is known to have no name that leads back */
 const struct dmarc_result *inspect_dmarc(const struct txn *);   /* NULL: not looked at */
 void inspect_tell(struct session *, bool taken);        /* it is known what becomes of the message: told to config->evaluated */
 void inspect_free(struct txn *);

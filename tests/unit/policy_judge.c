@@ -17,6 +17,8 @@ struct row {
 	enum spf spf;
 	bool dmarc_refuses;
 	const char *content;            /* "990000 enough 9": the filter is on */
+	bool no_iprev;
+	int listed;
 	bool clear, unnamed;            /* came without TLS; the recipient is not in To */
 	const char *expected;           /* "take list-allow", "away spf-policy 451" */
 };
@@ -31,6 +33,7 @@ static struct judge_message message_of(const struct row *r)
 			.helo = STR("mx.x.example"), .ip = STR("192.0.2.7"), .dkim = str_of(r->dkim) },
 		.org = STR("x.example"), .spf = r->spf, .spf_of_mail = true, .dmarc_refuses = r->dmarc_refuses,
 		.tls = !r->clear, .named = r->unnamed ? STR("x@y") : STR("x@y,bob@here.example"), .file = "/q/work/1",
+		.no_iprev = r->no_iprev, .listed = r->listed, .lists = "l.example:127.0.0.2",
 	};
 }
 
@@ -147,6 +150,35 @@ START_TEST(whom_nobody_knows_must_come_from_where_his_domain_says)
 }
 END_TEST
 
+START_TEST(an_address_without_a_name_counts_against_whom_nobody_knows)
+{
+	static const struct row rows[] = {
+		{ .reputation = "ip1 junk weak 1", .no_iprev = true, .expected = "away iprev 451" },
+		{ .reputation = "ip1 junk weak 1", .expected = "take no-bad-signals" },
+		{ .reputation = "ip1 unknown weak 1", .no_iprev = true, .expected = "take no-bad-signals" },
+		{ .reputation = "msgfromfull junk weak 1", .no_iprev = true, .expected = "take no-bad-signals" },
+		{ .reputation = NOBODY, .no_iprev = true, .expected = "take no-bad-signals first" },
+		{ .reputation = NOBODY, .no_iprev = true, .content = "260000 enough 9", .expected = "away junk-content-strict 451" },
+	};
+	CHECK(rows);
+}
+END_TEST
+
+START_TEST(lists_count_last)
+{
+	static const struct row rows[] = {
+		{ .reputation = NOBODY, .listed = 1, .expected = "away dns-blocklisted 451" },
+		{ .reputation = NULL, .listed = 1, .expected = "away dns-blocklisted 451" },
+		{ .reputation = KNOWN, .listed = 9, .expected = "take msgfromfull" },
+		{ .reputation = NOBODY, .listed = -1, .expected = "take no-bad-signals first" },
+		{ .reputation = NOBODY, .listed = 1, .spf = SPF_FAIL, .expected = "away spf-policy 451" },
+		{ .lists = "lists.example", .dkim = "lists.example", .listed = 1, .expected = "take list-allow" },
+		{ .forwarders = "fwd.example", .dkim = "fwd.example", .reputation = NOBODY, .listed = 1, .expected = "take no-bad-signals" },
+	};
+	CHECK(rows);
+}
+END_TEST
+
 START_TEST(words_count_where_nothing_else_decides)
 {
 	static const struct row rows[] = {
@@ -194,6 +226,8 @@ Suite *policy_judge_suite(void)
 	tcase_add_test(c, a_forwarder_is_not_blamed_for_what_others_wrote);
 	tcase_add_test(c, what_the_reader_did_decides_when_it_is_enough);
 	tcase_add_test(c, whom_nobody_knows_must_come_from_where_his_domain_says);
+	tcase_add_test(c, an_address_without_a_name_counts_against_whom_nobody_knows);
+	tcase_add_test(c, lists_count_last);
 	tcase_add_test(c, words_count_where_nothing_else_decides);
 	tcase_add_test(c, what_is_late_is_not_waited_for);
 	suite_add_tcase(s, c);

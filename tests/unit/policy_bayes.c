@@ -27,6 +27,9 @@ static bool same_words(const char *a, const char *b)
 }
 
 #define BODY(text) "X: y\n\n" text
+#define MIXED \
+	"Content-Type: multipart/mixed;\n boundary=\"=_b\"\n\npreamble\n--=_b\n\ncheap pills\n--=_b\nContent-Type: application/pdf\n\nnot read\n" \
+	"--=_b\nContent-Type: multipart/alternative; boundary=c\n\n--c\nContent-Type: text/html\n\n<i>don't</i>\n--c--\n--=_b--\nepilogue\n"
 
 START_TEST(words_are_found_in_whatever_they_are_wrapped)
 {
@@ -35,8 +38,7 @@ START_TEST(words_are_found_in_whatever_they_are_wrapped)
 		"Content-Type: text/html\r\n\r\n<html><style>hidden{}</style><b>cheap</b><br>pills<script>var nothing</script> <p class=x>don't</p>",
 		"Content-Transfer-Encoding: quoted-printable\n\nche=\nap p=69lls don=27t",
 		"Content-Type: text/plain\nContent-Transfer-Encoding: base64\n\nY2hlYXAgcGls\nbHMgZG9uJ3Q=\n",
-		"Content-Type: multipart/mixed;\n boundary=\"=_b\"\n\npreamble\n--=_b\n\ncheap pills\n--=_b\nContent-Type: application/pdf\n\nnot read\n"
-			"--=_b\nContent-Type: multipart/alternative; boundary=c\n\n--c\nContent-Type: text/html\n\n<i>don't</i>\n--c--\n--=_b--\nepilogue\n",
+		MIXED,
 		"Content-Type: message/rfc822\n\nX: y\n\ncheap pills don't\n",
 	};
 

@@ -637,17 +637,26 @@ static const char *put(int dir, const struct letter *l, off_t *size)
 
 const char *maildir_put(int dir, const struct letter *l) { return put(dir, l, NULL); }
 
-/* Mail that was judged says so in its first field. Its mailbox remembers who it was from, and what was refused of it before need be kept
+/* Above our own Received stands what we have written, and our filters. What is below came with the message. */
+static bool find_reason(struct str header, struct reason *out)
+{
+	struct field f;
+
+	while (header_next(&header, &f) && !str_eq_nocase(f.name, STR("Received")))
+		if (str_eq(f.name, STR(REASON_FIELD)))
+			return reason_parse(f.value, out);
+	return false;
+}
+
+/* Mail that was judged says so. Its mailbox remembers who it was from, and what was refused of it before need be kept
  * no longer. None of this is a reason not to deliver it. */
 static void remember(int mailbox, struct str header)
 {
 	static struct reason r;
 	char key[REJECT_KEY + 1];
 	struct buf line = { 0 };
-	struct str rest = header;
-	struct field f;
 
-	if (!config.folders || !header_next(&rest, &f) || !str_eq(f.name, STR(REASON_FIELD)) || !reason_parse(f.value, &r))
+	if (!config.folders || !find_reason(header, &r))
 		return;
 	history_add(&line, (int64_t)time(NULL), r.id, r.reason, &r.who);
 	memory_add(mailbox, buf_view(&line));

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "lib/account.h"
+#include "deliver/memory.h"
 #include "lib/child.h"
 #include "lib/file.h"
 #include "lib/list.h"
@@ -338,6 +339,36 @@ START_TEST(delivered_mail_has_trace_fields_and_unix_lines)
 	ck_assert_str_eq(buf_cstr(&text), "Return-Path: <alice@example.net>\nDelivered-To: bob@example.org\n" STORED);
 	expect_nothing_left("bob");
 	buf_free(&text);
+}
+END_TEST
+
+/* What a stranger has written below our trace fields is not believed. */
+START_TEST(judged_mail_is_remembered_by_what_we_have_written)
+{
+	static const struct memory_folders folders = { .rejects = "Rejects" };
+	static const char field[] = "X-Fardel-Reason: none; id=6b040b696db0f6315eaf30e1;\r\n\tanna@example.net f - - - -\r\n";
+	static const struct { const char *above, *below; bool remembered; } rows[] = {
+		{ field, "", true }, { "", field, false }, { "X-Filter: yes\r\nX-Fardel-Reason: none; id=6b040b696db0f6315eaf30e1; a@b f - - - -\r\n", "", true },
+	};
+	char text[600], history[100];
+	struct trial t;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct maildir_config c = config_of(_i);
+		char name[20];
+
+		c.folders = &folders;
+		snprintf(name, sizeof name, "bob%zu", i);
+		make_mailbox(name);
+		ck_assert_ptr_null(maildir_start(&c));
+		snprintf(text, sizeof text, "X-Filter: ours\r\n%s%s%s", rows[i].above, MESSAGE, "");
+		snprintf(text, sizeof text, "%sReceived: by us\r\n%sSubject: x\r\n\r\ntext\r\n", rows[i].above, rows[i].below);
+		begin_text(&t, name, text, strlen(text));
+		ck_assert_int_eq(finish(&t).code, 250);
+		snprintf(history, sizeof history, "mail/%s/fardel.history", name);
+		ck_assert_int_eq(access(in_dir(history), F_OK) == 0, rows[i].remembered);
+		maildir_stop();
+	}
 }
 END_TEST
 
@@ -1152,6 +1183,7 @@ Suite *deliver_maildir_suite(void)
 
 	tcase_add_checked_fixture(work, set_up, tear_down);
 	tcase_add_loop_test(work, delivered_mail_has_trace_fields_and_unix_lines, 0, WAYS);
+	tcase_add_loop_test(work, judged_mail_is_remembered_by_what_we_have_written, 0, WAYS);
 	tcase_add_loop_test(work, file_is_private_and_named_by_the_convention, 0, WAYS);
 	tcase_add_loop_test(work, null_sender_is_an_empty_path, 0, WAYS);
 	tcase_add_test(work, line_ends_are_judged_over_the_borders_of_reads);

@@ -352,7 +352,9 @@ static void add_domain(struct dmarc_author *a, struct str domain)
 {
 	char ascii[DOMAIN_MAX + 1];
 
-	if (domain.p[0] == '[' || idn_to_ascii(domain, ascii)) {
+	if (domain.p[0] == '[')         /* nobody can have a record for it */
+		return;
+	if (idn_to_ascii(domain, ascii)) {
 		a->unclear = "the domain in From is not a name in the DNS";
 		return;
 	}
@@ -379,6 +381,28 @@ static bool add_author(void *arg, const struct addr *addr)
 	return !a->unclear;             /* of ten thousand addresses the rest would be for nothing */
 }
 
+static bool in_domain(char c) { return ascii_alpha(c) || ascii_digit(c) || (c && strchr("-_.", c)) || (unsigned char)c >= 0x80; }
+
+/* Where no address can be made out, some reader's program makes out one all the same: what stands behind each @ counts. False: there is none. */
+static bool scan(struct dmarc_author *a, struct str text)
+{
+	struct str before;
+	bool any = false;
+
+	while (!a->unclear && str_cut(&text, '@', &before)) {
+		size_t n = 0;
+
+		while (n < text.n && in_domain(text.p[n]))
+			n++;
+		while (n && text.p[n - 1] == '.')
+			n--;
+		any = any || n;
+		if (n)
+			add_domain(a, (struct str){ text.p, n });
+	}
+	return any;
+}
+
 void dmarc_read_end(struct dmarc_reader *r, struct dmarc_author *out)
 {
 	*out = (struct dmarc_author){ .fields = r->fields };
@@ -386,8 +410,9 @@ void dmarc_read_end(struct dmarc_reader *r, struct dmarc_author *out)
 		end_value(r);
 	if (r->from.bad)
 		out->unclear = "From is too long";
-	else if (!header_authors(buf_view(&r->from), add_author, out) && !out->unclear)
-		out->unclear = "what stands in From is no list of addresses";
+	else if (!header_addresses(buf_view(&r->from), add_author, out) && !out->n && !out->unclear &&
+		memchr(buf_view(&r->from).p, '@', r->from.n) && !scan(out, buf_view(&r->from)))
+		out->unclear = "no address can be made out in From";
 	if (r->fields > 1)
 		out->unclear = "there is more than one From field";
 	buf_free(&r->from);

@@ -38,7 +38,8 @@ struct dmarc_uri {
 };
 bool dmarc_uri_next(struct str *list, struct dmarc_uri *out);
 
-/* ---- who has written a message: the domains of its From field. The header goes by in pieces of any size, lines end in CR LF. */
+/* ---- who has written a message: the domains of its From field, an address in a display name not counted ("boss@y <a@x>"). Where nothing
+ * in it is an address, everything behind an @ is. The header goes by in pieces of any size, lines end in CR LF. */
 struct dmarc_author {
 	size_t n;                       /* 0: no From, or none with a domain ("undisclosed:;") */
 	char domain[DMARC_AUTHORS][DOMAIN_MAX + 1];     /* different ones, lower case, A-labels */

@@ -147,7 +147,8 @@ static const struct {
 	{ "", SMTPD_DMARC_REFUSE, "250 *", "\tdmarc=none;\r\n", { SPF_OF_B } },
 	/* Nobody can say who it is. */
 	{ "From: a@b.test\r\nFrom: a@bank.test\r\n", SMTPD_DMARC_REFUSE, "550 5.7.1 DMARC: there is more than one From field", NULL, { SPF_OF_B } },
-	{ "From: a@b.test <x@c.test> <y@d.test>\r\n", SMTPD_DMARC_REFUSE, "550 5.7.1 DMARC: what stands in From is no list of addresses", NULL, { SPF_OF_B } },
+	{ "From: a@\r\n", SMTPD_DMARC_REFUSE, "550 5.7.1 DMARC: no address can be made out in From", NULL, { SPF_OF_B } },
+	{ "From: A <a@bank.test\r\n", SMTPD_DMARC_REFUSE, "550 5.7.26 DMARC: * for bank.test; *", NULL, { SPF_OF_B, "_dmarc.bank.test T v=DMARC1; p=reject" } },
 	{ "From: a@b.test, c@bank.test\r\n", SMTPD_DMARC_REFUSE, "550 5.7.26 DMARC: * for bank.test; *", NULL,
 		{ SPF_OF_B, "_dmarc.bank.test T v=DMARC1; p=reject", "_dmarc.b.test T v=DMARC1; p=none" } },
 	/* What cannot be found out. */

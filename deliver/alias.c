@@ -125,7 +125,8 @@ static bool is_named(const struct aliases *a, struct str domain)
 		return false;
 	for (char *c = key; *c; c++)
 		*c = ascii_lower(*c);
-	if (a->config.commands && !strcmp(key, COMMAND_DOMAIN))
+	/* Also where commands are not run any more: those that wait must not go to the world. */
+	if (!strcmp(key, COMMAND_DOMAIN))
 		return true;
 	/* Of a file that was never right the domains are known all the same: their mail is ours, and waits. */
 	return map_get(a->read ? &a->table.domains : &a->broken.domains, str_of(key)) != NULL;

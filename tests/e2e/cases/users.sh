@@ -238,6 +238,10 @@ users_run_commands_as_themselves() {
 	status_is 1 inject -p "$(port_of here)" -f sender@here.test -t '"staff|1"@here.test' >"$T/said"
 	sed -i "s|/no/such/command|$T/exits 0|" "$T/here.aliases"
 	hear 'given to the command of none' 40
+	end "$here"
+	sed -i 's/^pipes = yes/pipes = no/' "$T/here.conf"
+	start here
+	hear 'deferred .*later|1.*451 4.3.5 commands are not run here any more' 40
 }
 
 it users_have_folders_and_a_quota "anna+lists goes into her folder .lists; a mailbox that is full takes no more: 452 for strangers, the rest waits, or goes back"

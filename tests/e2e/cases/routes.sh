@@ -91,3 +91,24 @@ route_by_token() {
 	within 30 "the fourth" relayed 4
 	drained here
 }
+
+it route_tls_rules "a rule names the certificate of a host: the right one takes mail, a wrong one keeps it back, and explain says so"
+route_tls_rules() {
+	certificate
+	digest=$(openssl x509 -in "$T/cert.pem" -noout -fingerprint -sha256 | sed 's/.*=//')
+	serve here "local_domains = here.test away.test" "tls_certificate = $T/cert.pem" "tls_key = $T/key.pem"
+	at=$(port_of here)
+	serve home "route = * smtp://localhost:$at" "tls = localhost fingerprint=$digest"
+	letter a@here.test | send home -f a@here.test user@away.test || fail sendmail
+	within 20 "the message" arrived here user 1
+	grep -q 'with ESMTPS' "$(mail here user)" || fail "not inside TLS"
+	"$fardel" explain -c "$T/home.conf" user@away.test >"$T/said"
+	has 'a fingerprint that is configured (tls = localhost fingerprint)' "$T/said"
+	end "$pid"
+	sed "s/fingerprint=../fingerprint=00/" "$T/home.conf" >"$T/new" && mv "$T/new" "$T/home.conf"
+	grep -q "fingerprint=$digest" "$T/home.conf" && skip "the digest begins with 00"
+	start home
+	letter a@here.test | send home -f a@here.test user@away.test || fail sendmail
+	within 20 "a line about it" grep -q 'deferred.*the setting tls = localhost fingerprint is not met' "$T/home.log"
+	arrived here user 1 || fail "it was sent"
+}

@@ -152,6 +152,11 @@ void dest_is_runnable(struct dest *d)
 	plan_soon();
 }
 
+int64_t dest_again(const struct dest *d)
+{
+	return d->down ? loop_wall() + (d->back.node.key > loop_now() ? (d->back.node.key - loop_now()) / 1000 : 0) : 0;
+}
+
 static void dest_back(struct timer *t)
 {
 	struct dest *d = owner_of(t, struct dest, back);

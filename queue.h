@@ -287,5 +287,17 @@ struct queue_figures {
 	int64_t oldest;                 /* Unix seconds at which the oldest message came; 0: there is none */
 };
 void queue_measure(struct queue_figures *);     /* walks the index */
+/* A domain's mail, and how the destination does that it goes to; "+": what goes to several and was not opened yet. */
+struct domain_figures {
+	const char *domain;
+	size_t entries, held;
+	int64_t oldest;                 /* Unix seconds */
+	unsigned connections, failures; /* failures in a row to come to a conversation */
+	int64_t again;                  /* Unix seconds at which one message tries a destination that is down; 0: it is not */
+	bool ours;                      /* the failures are faults of our side */
+	const struct reply *why;        /* the last of them, or NULL */
+};
+/* Tells of those with the most entries first, so many at most; walks the index. False: no memory. */
+bool queue_measure_domains(size_t most, void (*each)(void *arg, const struct domain_figures *), void *arg);
 
 #endif

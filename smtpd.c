@@ -630,4 +630,21 @@ unsigned smtpd_sessions_of(const struct smtpd_config *c)
 	return n;
 }
 
+void smtpd_measure(size_t most, void (*each)(void *arg, const struct smtpd_figures *), void *arg)
+{
+	static const char *const doing[] = {
+		[P_PROXY] = "awaits its proxy", [P_GREETING] = "is not greeted yet", [P_COMMAND] = "may say commands", [P_PAUSED] = "is slowed down",
+		[P_ASKING] = "waits for facts", [P_VETTING] = "waits for SPF", [P_AUTH] = "logs in", [P_AUTH_CHECK] = "logs in", [P_AUTH_PAUSE] = "logs in",
+		[P_DATA] = "sends a message", [P_CHUNK] = "sends a message", [P_JUDGING] = "waits for keys", [P_COMMIT] = "waits for the disk",
+		[P_STARTTLS] = "begins TLS", [P_HANDSHAKE] = "begins TLS", [P_CLOSING] = "ends", [P_LINGER] = "ends", [P_DEAD] = "has ended",
+	};
+
+	for (struct node *x = sessions.head.next ? list_first(&sessions) : NULL; x && most; x = list_next(&sessions, x), most--) {
+		const struct session *s = owner_of(x, struct session, node);
+
+		each(arg, &(struct smtpd_figures){ .peer = s->who.peer_text, .doing = doing[s->phase], .user = s->who.user,
+			.seconds = (loop_now() - s->since) / 1000, .mails = s->mails });
+	}
+}
+
 unsigned smtpd_places(void) { return sessions_max(); }

@@ -120,6 +120,13 @@ int smtpd_session(int in, int out, enum smtpd_service, const struct sockaddr_sto
 void smtpd_stop(void);
 unsigned smtpd_sessions(void);                          /* that are not over yet */
 unsigned smtpd_sessions_of(const struct smtpd_config *);        /* those that began with it; walks them all */
+struct smtpd_figures {
+	const char *peer, *doing, *user;        /* user "": nobody has logged in */
+	int64_t seconds;                        /* since it began, or has brought a message */
+	unsigned mails;                         /* transactions begun */
+};
+/* Tells of so many sessions at most, the one that was quiet longest first. */
+void smtpd_measure(size_t most, void (*each)(void *arg, const struct smtpd_figures *), void *arg);
 unsigned smtpd_places(void);                            /* at most so many, as descriptors allow */
 
 #endif

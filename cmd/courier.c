@@ -1809,6 +1809,16 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	look_for_aliases(c, false);
 }
 
+void courier_measure(size_t most, void (*each)(void *arg, const char *host, const char *domain, const char *id, unsigned served), void *arg)
+{
+	for (struct node *x = lines.head.next ? list_first(&lines) : NULL; x && most; x = list_next(&lines, x), most--) {
+		const struct line *l = owner_of(x, struct line, node);
+		const struct courier *c = l->courier;
+
+		each(arg, l->host, c ? dest_domain(c->dest) : l->domain, c && c->bundle ? c->bundle->mail->id : "", c ? c->served : 0);
+	}
+}
+
 /* ---- ways */
 
 static struct transport remote = { .name = "smtp", .couriers = COURIERS_REMOTE, .deliver = courier_deliver };

@@ -19,6 +19,8 @@ struct courier_config {                 /* borrowed */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };
 void courier_configure(const struct courier_config *);
+/* Tells of so many connections at most: the host, the domain, the message that is being sent ("": none) and how many were before it. */
+void courier_measure(size_t most, void (*each)(void *arg, const char *host, const char *domain, const char *id, unsigned served), void *arg);
 /* For struct queue_config.way: which key and transport for a domain and a sender. arg is not used. */
 void courier_way(void *arg, struct str domain, const struct addr *from, struct way *out);
 

@@ -18,6 +18,7 @@
 #include "auth/token.h"
 #include "auth/verify.h"
 #include "cmd/confine.h"
+#include "cmd/control.h"
 #include "cmd/courier.h"
 #include "cmd/drop.h"
 #include "cmd/expand.h"
@@ -606,7 +607,7 @@ static struct queue_config queue_as_set(bool schedule, bool inline_sync)
 		.dir = settings->queue, .schedule = schedule, .deliver = settings->deliver, .inline_sync = inline_sync,
 		.retry_first = settings->retry_first, .retry_max = settings->retry_max, .lifetime = settings->queue_lifetime,
 		.delay_notice = settings->delay_notice, .message_size = settings->message_size, .reserve = settings->queue_reserve,
-		.way = courier_way, .report = report_write,
+		.way = courier_way, .report = report_write, .settled = control_settled,
 	};
 }
 
@@ -1079,6 +1080,7 @@ static int run_server(void)
 	if (!start_smtpd())
 		return complain(EX_OSERR, "out of memory");
 	start_policies();
+	control_start(settings);
 	if ((status = start_drops()) || (status = accept_on_ports()) || (status = start_tokens()) || (status = confine(settings)))
 		return status;
 	if (smtpd_places() < settings->sessions_max)
@@ -1103,6 +1105,7 @@ static int cmd_serve(int argc, char **argv)
 	status = load(argc, argv);
 	if (!status) {
 		status = run_server();
+		control_stop();
 		drop_stop();
 		queue_close();
 		expand_stop();
@@ -1336,7 +1339,7 @@ static const struct command {
 	{ "flush", cmd_flush, "[-v] " SETTINGS, "deliver what is due, then exit (75: something was deferred)" },
 	{ "check", cmd_check, SETTINGS, "look at configuration and environment" },
 	{ "config", cmd_config, SETTINGS, "print the settings, with their origins" },
-	{ "sendmail", cmd_sendmail, "[-itv] [-C FILE] [-f SENDER] [-F NAME] [-N WHEN] [-R WHAT] [-V ENVID] [--at TIME] [RECIPIENT]... | -bs | -bp | -bi | -q",
+	{ "sendmail", cmd_sendmail, "[-itv] [-C FILE] [-f SENDER] [-F NAME] [-N WHEN] [-R WHAT] [-V ENVID] [--at TIME | --wait SECONDS] [RECIPIENT]... | -bs | -bp | -bi | -q",
 		"take a message from standard input" },
 	{ "mailq", cmd_mailq, "[--json] " SETTINGS, "list the queue" },
 	{ "why", cmd_why, SETTINGS " [ID|ADDRESS|DOMAIN]", "why is this mail still here? ID, ADDRESS or DOMAIN" },
@@ -1345,6 +1348,8 @@ static const struct command {
 		"    [--id ID] [--from SENDER] [--to RECIPIENT] [--domain DOMAIN] [--older AGE] [--younger AGE] [--larger SIZE] [--smaller SIZE]\n"
 		"    [--state held,due,deferred,new]",
 		"look at what waits; retry, hold, release, drop, fail or reroute it" },
+	{ "top", cmd_top, "[--once] " SETTINGS, "a live screen: sessions, connections, the queue by destination, rates" },
+	{ "metrics", cmd_metrics, SETTINGS, "print the running server's figures, in the text form of Prometheus" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "judge", cmd_judge, "--ip ADDRESS --to RECIPIENT [--helo NAME] [--from SENDER] [--dns FILE] " SETTINGS " MESSAGE|-",
 		"would this message be taken? Facts, steps, verdict" },

@@ -2,9 +2,13 @@
 #ifndef CMD_FARDEL_H
 #define CMD_FARDEL_H
 
+#include <stdint.h>
+
 int cmd_sendmail(int argc, char **argv);
 int cmd_mailq(int argc, char **argv);
 int cmd_why(int argc, char **argv);
+int cmd_metrics(int argc, char **argv);
+int cmd_top(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
 int cmd_spf(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
@@ -19,6 +23,10 @@ int cmd_passwd(int argc, char **argv);
 int cmd_dkim_verify(int argc, char **argv);
 int cmd_dkim_sign(int argc, char **argv);
 int cmd_dkim_key(int argc, char **argv);
+
+/* sendmail --at: "+2h", "18:00" (the next one, local), "2026-12-24T18:00" (local), "2026-12-24T18:00:00Z" or Unix seconds. NULL, or what
+ * is wrong; a time before now is. */
+const char *sendmail_time(const char *value, int64_t now, int64_t *out);
 
 /* Modes of sendmail that are commands themselves: -bs is inetd, -q is flush. main() puts them in; NULL: not there. */
 struct sendmail_modes {

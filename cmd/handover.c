@@ -14,6 +14,9 @@
 #include <unistd.h>
 
 #include "client.h"
+#include "cmd/await.h"
+#include "lib/clock.h"
+#include "lib/file.h"
 #include "lib/loop.h"
 #include "queue.h"
 
@@ -96,6 +99,13 @@ const struct listen_on *handover_address(const struct settings *set, struct sock
 
 /* ---- the queue for one message */
 
+static bool drops_are_open(const struct settings *set)
+{
+	char path[PATH_MAX];
+
+	return (size_t)snprintf(path, sizeof path, "%s/new", set->queue) < sizeof path && access(path, W_OK | X_OK) == 0;
+}
+
 int handover_begin(const struct settings *set)
 {
 	const char *above = getenv("TMPDIR");
@@ -108,7 +118,7 @@ int handover_begin(const struct settings *set)
 	socklen_t len;
 	char why[512] = "";
 
-	if (!handover_address(set, &addr, &len))
+	if (!handover_address(set, &addr, &len) && !drops_are_open(set))
 		return complain(EX_TEMPFAIL, "the queue %s is not open to you, and listen has neither unix:// nor smtp:// (%s), so no server can be "
 			"asked. Send as the queue's owner, or set listen; nothing is sent", set->queue, conf_where(&set->conf, "listen"));
 	if (!above || above[0] != '/' || strlen(above) > sizeof place / 2)
@@ -175,6 +185,8 @@ struct conversation {
 	const struct listen_on *on;     /* what the daemon listens on */
 	struct client *client;          /* NULL: gone */
 	struct timer limit;
+	char unreached[REPLY_TEXT];     /* why no conversation came about; "": it did */
+	char *id;                       /* [ID_MAX]: of the message at the daemon, once it has said so */
 	bool verbose;
 	bool begun;                     /* the job was given to the client */
 	bool job_over, over;
@@ -182,31 +194,20 @@ struct conversation {
 	int status;
 };
 
-/* What the daemon's refusals are called among programs that run sendmail. The first that fits. */
-static int status_of(const struct reply *r)
-{
-	static const struct {
-		const char *enhanced;
-		int status;
-	} rows[] = {
-		{ "5.1.", EX_NOUSER }, { "5.2.", EX_NOUSER },
-		{ "5.3.4", EX_DATAERR }, { "5.6.", EX_DATAERR },
-		{ "5.7.", EX_NOPERM },
-	};
-
-	if (r->code < 500)
-		return EX_TEMPFAIL;
-	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
-		if (strncmp(r->enhanced, rows[i].enhanced, strlen(rows[i].enhanced)) == 0)
-			return rows[i].status;
-	return EX_UNAVAILABLE;
-}
-
 /* Of several failures that one which trying again may mend. */
 static void failed(struct conversation *c, int status)
 {
 	if (c->status == 0 || status == EX_TEMPFAIL)
 		c->status = status;
+}
+
+/* "Queued as 6b04..." */
+static void note_id(struct conversation *c, const struct reply *r)
+{
+	struct str last = str_of(r->text), before;
+
+	if (str_cut_last(&last, ' ', &before) && last.n < ID_MAX)
+		str_copy(c->id, ID_MAX, last);
 }
 
 static void got_result(struct client_job *job, size_t i, const struct reply *r)
@@ -217,10 +218,11 @@ static void got_result(struct client_job *job, size_t i, const struct reply *r)
 	print_addr(&to, &job->to[i]->addr);
 	if (r->code >= 200 && r->code < 300) {
 		c->taken++;
+		note_id(c, r);
 		if (c->verbose)
 			printf("%s: %s\n", buf_cstr(&to), r->text);
 	} else {
-		failed(c, status_of(r));
+		failed(c, await_status(r->code, str_of(r->enhanced)));
 		complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
 			r->text, r->code < 500 ? "; try again later" : "");
 	}
@@ -266,15 +268,17 @@ static void gone(struct client *client, void *arg, const struct reply *why)
 	c->client = NULL;
 	c->over = true;
 	if (!c->begun)
-		not_sent(c, why->text);
+		snprintf(c->unreached, sizeof c->unreached, "%s", why->text);
 }
 
 static void time_is_up(struct timer *t)
 {
 	struct conversation *c = owner_of(t, struct conversation, limit);
 
-	if (!c->job_over)
-		not_sent(c, c->begun ? "it did not answer for the whole message within 90 s; it may have it already" : "no greeting within 90 s");
+	if (!c->begun)
+		snprintf(c->unreached, sizeof c->unreached, "no greeting within 90 s");
+	else if (!c->job_over)
+		not_sent(c, "it did not answer for the whole message within 90 s; it may have it already");
 	c->over = true;
 }
 
@@ -285,8 +289,8 @@ static int converse(struct conversation *c, const struct settings *set, const st
 
 	c->client = client_open(&config, (const struct sockaddr *)addr, len, "localhost", &events, c);
 	if (!c->client) {
-		not_sent(c, strerror(errno));
-		return c->status;
+		snprintf(c->unreached, sizeof c->unreached, "%s", strerror(errno));
+		return EX_TEMPFAIL;
 	}
 	c->limit.expired = time_is_up;
 	timer_set(&c->limit, WHOLE_MS);
@@ -300,13 +304,67 @@ static int converse(struct conversation *c, const struct settings *set, const st
 	return c->status;
 }
 
-static int send_mail(const struct settings *set, const struct mail *m, bool verbose)
+/* ---- the drop directory, where there is no daemon to talk to */
+
+/* Its envelope is in SMTP's own words already (doc/QUEUE). */
+static bool drop_text(struct buf *out, const struct mail *m)
+{
+	struct str rest = buf_view(&m->text), line;
+	char until[40];
+
+	while (str_cut(&rest, '\n', &line) && line.n) {
+		if (!str_starts_nocase(line, STR("MAIL ")) && !str_starts_nocase(line, STR("RCPT ")))
+			continue;
+		buf_str(out, line);
+		if (m->release && line.p[0] == 'M')
+			buf_printf(out, " HOLDUNTIL=%s", clock_rfc3339(m->release, until));
+		buf_char(out, '\n');
+	}
+	buf_char(out, '\n');
+	for (off_t at = 0; at < m->size && !out->bad; ) {
+		char *to = buf_reserve(out, 65536);
+		ssize_t n = to ? file_pread(m->fd, to, m->size - at < 65536 ? (size_t)(m->size - at) : 65536, m->at + at) : -1;
+
+		if (n <= 0)
+			return false;
+		out->n += (size_t)n;
+		at += n;
+	}
+	return !out->bad;
+}
+
+/* Readable for the daemon, whoever that is; the directory shows its names to nobody else. */
+static int lay_drop(const struct settings *set, const struct mail *m)
+{
+	char tmp[PATH_MAX], target[PATH_MAX];
+	struct buf text = { 0 };
+	int fd = -1, r = -1;
+
+	if ((size_t)snprintf(tmp, sizeof tmp, "%s/tmp/%s", set->queue, m->id) >= sizeof tmp ||
+	    (size_t)snprintf(target, sizeof target, "%s/new/%s", set->queue, m->id) >= sizeof target || !drop_text(&text, m))
+		goto out;
+	fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd == -1)
+		goto out;
+	if (fchmod(fd, 0644) == 0 && file_write(fd, text.p, text.n) == 0 && fsync(fd) == 0 && rename(tmp, target) == 0)
+		r = 0;
+	else
+		unlink(tmp);
+out:
+	if (fd != -1)
+		close(fd);
+	buf_free(&text);
+	return r;
+}
+
+static int send_mail(const struct settings *set, const struct mail *m, bool verbose, char *id)
 {
 	struct sockaddr_storage addr;
 	socklen_t len;
-	struct conversation c = { .verbose = verbose, .on = handover_address(set, &addr, &len) };
+	struct conversation c = { .verbose = verbose, .id = id, .on = handover_address(set, &addr, &len) };
 	int status;
 
+	id[0] = '\0';
 	c.to = calloc(m->nrcpt, sizeof *c.to);
 	if (!c.to)
 		return complain(EX_TEMPFAIL, "out of memory: nothing is sent; try again later");
@@ -316,12 +374,23 @@ static int send_mail(const struct settings *set, const struct mail *m, bool verb
 		.from = &m->from, .n = m->nrcpt, .to = c.to, .fd = m->fd, .at = m->at, .size = m->size, .id = m->id,
 		.result = got_result, .done = job_done,
 	};
-	status = converse(&c, set, &addr, len);
+	status = c.on ? converse(&c, set, &addr, len) : EX_TEMPFAIL;
 	free(c.to);
-	return status;
+	if (c.on && !c.unreached[0])
+		return status;
+	if (drops_are_open(set) && lay_drop(set, m) == 0) {
+		if (verbose)
+			printf("no server can be called: the message lies in the drop directory\n");
+		return EX_OK;
+	}
+	if (c.on)
+		not_sent(&c, c.unreached);
+	else
+		complain(0, "the message cannot be laid into the drop directory of %s: %s; nothing is sent", set->queue, strerror(errno));
+	return EX_TEMPFAIL;
 }
 
-int handover_send(const struct settings *set, bool verbose, void (*removed)(void))
+int handover_send(const struct settings *set, bool verbose, void (*removed)(void), char id[ID_MAX])
 {
 	struct mail *m = read_back();
 	int status = EX_TEMPFAIL;
@@ -330,7 +399,7 @@ int handover_send(const struct settings *set, bool verbose, void (*removed)(void
 	handover_end();
 	removed();
 	if (m)
-		status = send_mail(set, m, verbose);
+		status = send_mail(set, m, verbose, id);
 	mail_free(m);
 	return status;
 }

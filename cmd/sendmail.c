@@ -12,6 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/await.h"
 #include "cmd/fardel.h"
 #include "cmd/handover.h"
 #include "cmd/settings.h"
@@ -31,6 +32,7 @@ struct options {
 	bool verbose;
 	bool flush;                     /* -q: unless there is something else to do */
 	bool says_send;                 /* -bm */
+	int64_t wait;                   /* seconds for the result; 0: not at all */
 	struct submit_config submit;
 	struct passwd *self;
 };
@@ -151,6 +153,8 @@ static const char *take_envid(struct options *o, const char *value)
 	return NULL;
 }
 
+enum { WAIT_MOST_S = 3600 };             /* as long as the server bears with it */
+
 enum value { NO_VALUE, VALUE, GLUED };   /* GLUED: what follows in the same word, perhaps nothing */
 
 static const struct letter {
@@ -216,45 +220,99 @@ static bool take_word(struct options *o, int argc, char **argv, int *i)
 	return true;
 }
 
-/* "+2h", "2026-12-24T18:00:00Z" or Unix seconds. */
-static const char *take_time(struct options *o, const char *value)
+/* By the clock on the wall, here: "18:00" is the next one that comes, "2026-12-24T18:00" or with a blank for the T. False: neither. */
+static bool local_time(const char *value, int64_t now, int64_t *out)
+{
+	static const char *const forms[] = { "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M", "%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M" };
+	time_t t = (time_t)now;
+	struct tm tm;
+	const char *end;
+
+	if (!localtime_r(&t, &tm))
+		return false;
+	tm.tm_sec = 0;
+	end = strptime(value, "%H:%M", &tm);
+	if (end && !*end) {
+		tm.tm_isdst = -1;
+		*out = (int64_t)mktime(&tm);
+		if (*out <= now) {
+			tm.tm_mday++;
+			tm.tm_isdst = -1;
+			*out = (int64_t)mktime(&tm);
+		}
+		return *out != -1;
+	}
+	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+		tm = (struct tm){ .tm_isdst = -1 };
+		end = strptime(value, forms[i], &tm);
+		if (end && !*end)
+			return (*out = (int64_t)mktime(&tm)) != -1;
+	}
+	return false;
+}
+
+const char *sendmail_time(const char *value, int64_t now, int64_t *out)
 {
 	struct buf line = { 0 };
 	struct sender from;
 	uint64_t seconds;
 	int64_t span;
-	const char *wrong = NULL;
+	bool known = true;
 
 	if (value[0] == '+' && conf_duration(str_of(value + 1), &span)) {
-		o->submit.hold_until = time(NULL) + span;
+		*out = now + span;
 	} else if (str_number(str_of(value), INT64_MAX / 2, &seconds)) {
-		o->submit.hold_until = (int64_t)seconds;
-	} else {
+		*out = (int64_t)seconds;
+	} else if (!local_time(value, now, out)) {
 		buf_printf(&line, "FROM:<> HOLDUNTIL=%s", value);
-		if (parse_mail(buf_view(&line), PARAM_HOLD, &from).text)
-			wrong = "is no time. Write +2h, 2026-12-24T18:00:00Z or Unix seconds";
-		else
-			o->submit.hold_until = from.hold_until;
+		known = !parse_mail(buf_view(&line), PARAM_HOLD, &from).text;
+		*out = known ? from.hold_until : 0;
+		buf_free(&line);
 	}
-	buf_free(&line);
-	return wrong;
+	if (!known)
+		return "is no time. Write +2h, 18:00, 2026-12-24T18:00 (here), 2026-12-24T18:00:00Z or Unix seconds";
+	return *out < now ? "is a time that has passed" : NULL;
 }
 
-/* --at TIME and --at=TIME, the only long word. False: something else. */
+static const char *take_time(struct options *o, const char *value)
+{
+	return sendmail_time(value, time(NULL), &o->submit.hold_until);
+}
+
+static const char *take_wait(struct options *o, const char *value)
+{
+	uint64_t seconds;
+
+	if (!str_number(str_of(value), WAIT_MOST_S, &seconds) || !seconds)
+		return "needs seconds, 3600 at most";
+	o->wait = (int64_t)seconds;
+	return NULL;
+}
+
+static const struct {
+	const char *name;
+	const char *(*take)(struct options *, const char *value);
+} words[] = { { "--at", take_time }, { "--wait", take_wait } };
+
+/* The long words, with their value behind a = or as the next word. False: something else. */
 static bool take_long(struct options *o, int argc, char **argv, int *i, const char **why)
 {
-	const char *word = argv[*i];
-
 	*why = NULL;
-	if (strncmp(word, "--at", 4) || (word[4] && word[4] != '='))
-		return false;
-	if (word[4])
-		*why = take_time(o, word + 5);
-	else if (*i + 1 < argc)
-		*why = take_time(o, argv[++*i]);
-	else
-		*why = "needs a time behind it";
-	return true;
+	for (size_t k = 0; k < sizeof words / sizeof *words; k++) {
+		const char *word = argv[*i];
+		size_t n = strlen(words[k].name);
+
+		if (strncmp(word, words[k].name, n) || (word[n] && word[n] != '='))
+			continue;
+		if (word[n])
+			*why = words[k].take(o, word + n + 1);
+		else if (*i + 1 < argc)
+			*why = words[k].take(o, argv[++*i]);
+		else
+			*why = "needs a value behind it";
+		return true;
+	}
+	return false;
 }
 
 /* Index of the first word that is no option, or -1 after a complaint. Words behind it are recipients, options or not. */
@@ -264,12 +322,14 @@ static int take_options(struct options *o, int argc, char **argv)
 	int i;
 
 	for (i = 1; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
-		if (!strcmp(argv[i], "--"))
+		const char *option = argv[i];
+
+		if (!strcmp(option, "--"))
 			return i + 1;
 		if (take_long(o, argc, argv, &i, &why)) {
 			if (!why)
 				continue;
-			fprintf(stderr, "sendmail: --at %s\n", why);
+			fprintf(stderr, "sendmail: %s%s%s %s\n", option, argv[i] != option ? " " : "", argv[i] != option ? argv[i] : "", why);
 			return -1;
 		}
 		if (!take_word(o, argc, argv, &i))
@@ -394,12 +454,11 @@ static void committed(void *arg, bool ok)
 	w->ok = ok;
 }
 
-static int commit(struct draft *d, bool say)
+static int commit(struct draft *d, bool say, char id[ID_MAX])
 {
 	struct waiting w = { 0 };
-	char id[ID_MAX];
 
-	snprintf(id, sizeof id, "%s", draft_id(d));
+	snprintf(id, ID_MAX, "%s", draft_id(d));
 	/* Whoever delivers watches in/, where this goes. */
 	queue_commit(d, committed, &w);
 	/* The sync is made in this process at the end of a turn: there is nothing to sleep for. */
@@ -415,7 +474,7 @@ static int commit(struct draft *d, bool say)
 }
 
 /* From standard input into the queue that is open. */
-static int take_message(const struct options *o, bool say)
+static int take_message(const struct options *o, bool say, char id[ID_MAX])
 {
 	struct submission *s = submit_open(&o->submit, STDIN_FILENO);
 	enum verdict v = WAIT;
@@ -428,7 +487,7 @@ static int take_message(const struct options *o, bool say)
 	while (v == WAIT && wait_for_text())
 		v = submit_step(s);
 	if (v == ACCEPT) {
-		status = commit(submit_draft(s), say);
+		status = commit(submit_draft(s), say, id);
 	} else if (v == WAIT) {
 		status = EX_TEMPFAIL;
 		fprintf(stderr, "sendmail: told to end before the message was read to its end: nothing is sent\n");
@@ -468,22 +527,22 @@ static enum opened open_queue(const struct settings *set)
 	return QUEUE_FAILED;
 }
 
-static int queue_message(const struct options *o)
+static int queue_message(const struct options *o, char id[ID_MAX])
 {
-	int status = take_message(o, o->verbose);
+	int status = take_message(o, o->verbose, id);
 
 	queue_close();
 	return status;
 }
 
-static int hand_over_message(const struct options *o, const struct settings *set)
+static int hand_over_message(const struct options *o, const struct settings *set, char id[ID_MAX])
 {
 	int status = handover_begin(set);
 
 	if (status == 0)
-		status = take_message(o, false);
+		status = take_message(o, false, id);
 	if (status == 0)
-		status = handover_send(set, o->verbose, release_signals);
+		status = handover_send(set, o->verbose, release_signals, id);
 	handover_end();
 	return status;
 }
@@ -501,7 +560,7 @@ static int send_with(struct options *o, const struct settings *set)
 {
 	int status = EX_TEMPFAIL;
 	struct signer *signer;
-	char name[256];
+	char name[256], id[ID_MAX] = "";
 
 	if (!o->submit.full_name) {
 		name_of_account(o, name, sizeof name);
@@ -512,6 +571,10 @@ static int send_with(struct options *o, const struct settings *set)
 	o->submit.send_as = &set->send_as;
 	o->submit.message_size = set->message_size;
 	o->submit.future_max = set->future_release_max;
+	if (o->wait && o->submit.hold_until) {
+		fprintf(stderr, "sendmail: --wait: a message that is held (--at) has no result to wait for; nothing is queued\n");
+		return EX_USAGE;
+	}
 	if (o->submit.hold_until > time(NULL) + set->future_release_max) {
 		fprintf(stderr, "sendmail: --at: that is later than future_release_max allows (%s); nothing is queued\n",
 			conf_where(&set->conf, "future_release_max"));
@@ -524,15 +587,20 @@ static int send_with(struct options *o, const struct settings *set)
 		if (bad_key[0])
 			fprintf(stderr, "sendmail: dkim_key: %s. The message is not signed with it.\n", bad_key);
 		o->submit.signer = signer;
-		status = queue_message(o);
+		status = queue_message(o, id);
 		break;
 	case QUEUE_DENIED:                      /* who takes it over signs it */
-		status = hand_over_message(o, set);
+		status = hand_over_message(o, set, id);
 		break;
 	case QUEUE_FAILED:
 		break;
 	}
 	signer_free(signer);
+	if (status == 0 && o->wait) {
+		release_signals();
+		fflush(stdout);
+		status = await_results(set, id, o->wait, o->verbose);
+	}
 	return status;
 }
 

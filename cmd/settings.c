@@ -254,6 +254,10 @@ static const struct conf_row rows[] = {
 		"How a line of the log is written. plain: time, level, event and name=value. json: one JSON object, with the same names." },
 	{ .name = "log_level", .kind = CONF_TEXT, .offset = AT(log_level_text), .preset = "info", .help =
 		"How much is logged: error, warn, info or debug (every line of every SMTP conversation)." },
+	{ .name = "control", .kind = CONF_TEXT, .at_start = true, .offset = AT(control), .example = "/run/fardel/control", .help =
+		"A local socket where the running program is asked for what only it knows: `fardel top`, `metrics`, `why` and sendmail --wait do so.\n"
+		"When it is not set: control in the queue directory, where root and the queue's owner come. Results of their own mail are for every\n"
+		"account that can reach the socket, all else for root and the owner. off: there is none." },
 	{ .name = "metrics_file", .kind = CONF_TEXT, .offset = AT(metrics_file), .example = "/var/lib/prometheus/node-exporter/fardel.prom", .help =
 		"Figures for monitoring are written there every 15 s, in the text form of Prometheus: what has happened since the start, and what\n"
 		"waits in the queue. The directory must be one that this account may write to." },

@@ -76,6 +76,7 @@ struct settings {
 	const char *resolver;           /* or NULL: resolv.conf */
 	const char *log, *log_format_text, *log_level_text;
 	const char *metrics_file;       /* or NULL */
+	const char *control;            /* path, "off", or NULL: in the queue directory */
 	unsigned rcpt_domain_max, mail_max;     /* 0: no limit */
 	unsigned user_rcpt_per_day;     /* 0: no limit */
 	int64_t future_release_max;     /* seconds; 0: none */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "cmd/control.h"
 #include "cmd/views.h"
 #include "lib/codec.h"
 #include "lib/list.h"
@@ -24,9 +25,13 @@ struct row {
 	struct str dest;
 	size_t n, held, due, by_age[AGES];
 	int64_t oldest;                 /* age in seconds */
+	bool known;                     /* the running program has told of it: */
+	struct control_dest state;
 };
 struct shape {
 	struct map rows;
+	struct buf told;                /* by the running program; empty: by nobody */
+	int64_t now;
 	struct row *all, **order;
 	size_t n;
 };
@@ -118,9 +123,45 @@ static bool gather(struct shape *s, struct listing *l, const struct selection *w
 	return s->all && s->order;
 }
 
+/* What lives in the memory of the program that delivers, if one does. */
+static void ask_for_states(struct shape *s, const struct settings *set)
+{
+	struct control_dest d;
+	struct str rest;
+	const char *why;
+
+	if (!control_ask(set, "destinations", &s->told, &why)) {
+		buf_clear(&s->told);
+		return;
+	}
+	rest = buf_view(&s->told);
+	while (control_next_dest(&rest, &d)) {
+		struct map_node *x = map_get(&s->rows, d.dest);
+
+		if (!x)
+			continue;
+		owner_of(x, struct row, node)->known = true;
+		owner_of(x, struct row, node)->state = d;
+	}
+}
+
 /* ---- a table */
 
-static void print_row(struct str name, const struct row *r)
+static void print_state(const struct shape *s, const struct row *r)
+{
+	char span[40];
+
+	if (!r->known)
+		return;
+	if (r->state.again)
+		printf("  down, next try in %s: ", listing_span(r->state.again - s->now, span));
+	else if (r->state.connections)
+		printf("  %" PRIu64 " connections", r->state.connections);
+	if (r->state.again)
+		listing_show(stdout, r->state.words);
+}
+
+static void print_row(const struct shape *s, struct str name, const struct row *r)
 {
 	char span[40];
 
@@ -133,7 +174,9 @@ static void print_row(struct str name, const struct row *r)
 			printf(" %6zu", r->by_age[i]);
 		else
 			printf(" %6s", ".");
-	printf(" %6zu %6zu  %s\n", r->due, r->held, listing_span(r->oldest, span));
+	printf(" %6zu %6zu  %s", r->due, r->held, listing_span(r->oldest, span));
+	print_state(s, r);
+	putchar('\n');
 }
 
 static struct str name_of(const struct row *r)
@@ -155,12 +198,12 @@ static void print_table(const struct shape *s)
 		if (i >= ROWS_SHOWN)
 			add(&others, s->order[i]);
 	}
-	print_row(STR("all"), &total);
+	print_row(s, STR("all"), &total);
 	for (size_t i = 0; i < s->n && i < ROWS_SHOWN; i++)
-		print_row(name_of(s->order[i]), s->order[i]);
+		print_row(s, name_of(s->order[i]), s->order[i]);
 	if (s->n > ROWS_SHOWN) {
 		snprintf(text, sizeof text, "(%zu others)", s->n - ROWS_SHOWN);
-		print_row(str_of(text), &others);
+		print_row(s, str_of(text), &others);
 	}
 }
 
@@ -179,7 +222,16 @@ static bool print_json(const struct shape *s)
 			r->held, r->oldest);
 		for (size_t k = 0; k < AGES; k++)
 			buf_printf(&out, "%s{\"from_seconds\": %" PRId64 ", \"entries\": %zu}", k ? ", " : "", ages[k].from, r->by_age[k]);
-		buf_puts(&out, "]}\n");
+		buf_char(&out, ']');
+		if (r->known) {
+			buf_printf(&out, ", \"down\": %s, \"connections\": %" PRIu64 ", \"failures\": %" PRIu64, r->state.again ? "true" : "false",
+				r->state.connections, r->state.failures);
+			if (r->state.again)
+				buf_printf(&out, ", \"next_try\": %" PRId64 ", \"reason\": ", r->state.again);
+			if (r->state.again)
+				json_string(&out, r->state.words);
+		}
+		buf_puts(&out, "}\n");
 		if (out.bad)
 			break;
 		fwrite(out.p, 1, out.n, stdout);
@@ -194,8 +246,12 @@ int queue_shape(const struct settings *set, const struct queue_words *q)
 	struct shape s = { 0 };
 	struct listing l;
 	int status = listing_read(&l, set->queue, "queue");
+	bool gathered = status == 0 && gather(&s, &l, &q->which);
 
-	if (status == 0 && !gather(&s, &l, &q->which)) {
+	s.now = l.now;
+	if (gathered)
+		ask_for_states(&s, set);
+	if (status == 0 && !gathered) {
 		fprintf(stderr, "queue: out of memory\n");
 		status = EX_OSERR;
 	} else if (status == 0 && q->json) {
@@ -207,6 +263,7 @@ int queue_shape(const struct settings *set, const struct queue_words *q)
 		print_table(&s);
 	}
 	map_free(&s.rows);
+	buf_free(&s.told);
 	free(s.all);
 	free(s.order);
 	listing_free(&l);

@@ -7,6 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "cmd/control.h"
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
 #include "cmd/settings.h"
@@ -20,6 +21,8 @@ enum { WIDTH = 100, SHOWN_AT_MOST = 50, ALIASES_AT_MOST = 5 };
 struct question {
 	struct str about;
 	const struct settings *set;
+	struct buf dests;               /* what the running program says of destinations; empty: none runs, or it does not tell */
+	bool runs;
 	size_t told, more;              /* messages */
 };
 
@@ -98,6 +101,7 @@ static void say_tls(const struct rcpt *r)
 static void say_next(const struct question *q, const struct listed *x, const struct mail *m, int64_t now)
 {
 	int64_t end = m->arrived + q->set->queue_lifetime, notice = m->arrived + q->set->delay_notice;
+	struct control_dest d;
 
 	printf("    %-12s", "next");
 	if (x->entry.held)
@@ -110,6 +114,12 @@ static void say_next(const struct question *q, const struct listed *x, const str
 		say_time(x->entry.next, now);
 	} else if (!q->set->deliver)
 		printf("nothing: the setting deliver is no");
+	else if (control_find_dest(buf_view(&q->dests), x->entry.dest, &d) && d.again) {
+		printf("its destination is down%s: one message tries it again ", d.ours ? " by a fault of this host or its settings" : "");
+		say_time(d.again, now);
+		printf(", and when that gets through the others follow");
+	} else if (!q->runs)
+		printf("due: tried by the next fardel serve or fardel flush; no server says that it runs");
 	else
 		printf("due: tried as soon as a place is free, or when another message to there shows that it is up again");
 	putchar('\n');
@@ -255,6 +265,9 @@ static int tell(struct question *q)
 
 	tlsseen_start(dir, "tls-seen", false);
 
+	q->runs = status == 0 && control_ask(q->set, "destinations", &q->dests, &silent);
+	if (!q->runs)
+		buf_clear(&q->dests);
 	for (size_t first = 0, end; status == 0 && first < l.n; first = end) {
 		end = listing_end(&l, first);
 		tell_message(q, &l, first, end);

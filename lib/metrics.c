@@ -38,6 +38,12 @@ bool metrics_print(struct buf *out)
 	return !out->bad;
 }
 
+void metrics_lines(struct buf *out)
+{
+	for (size_t i = 0; i < ROOM && counters[i].event; i++)
+		buf_printf(out, "count\t%s\t%" PRIu64 "\n", counters[i].event, counters[i].n);
+}
+
 bool metrics_figure(struct buf *out, const char *name, const char *type, const char *help, int64_t value)
 {
 	return buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n%s %" PRId64 "\n", name, help, name, type, name, value);

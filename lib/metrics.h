@@ -11,6 +11,8 @@ void metrics_count(const char *event);
 bool metrics_print(struct buf *out);
 /* Appends one figure with its help and type ("gauge", "counter"). */
 bool metrics_figure(struct buf *out, const char *name, const char *type, const char *help, int64_t value);
+/* Appends a line "count<TAB>NAME<TAB>VALUE" for each counter. */
+void metrics_lines(struct buf *out);
 void metrics_reset(void);                       /* tests */
 
 #endif

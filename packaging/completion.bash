@@ -36,6 +36,8 @@ _fardel() {
 			;;
 		spf) choice="--ip --helo --from -c -o --help" ;;
 		dmarc) choice="--from --spf --dkim -c -o --help" ;;
+		top) choice="--once -c -o --help" ;;
+		metrics) choice="-c -o --help" ;;
 		alias|explain|newaliases) choice="-c -o --help" ;;
 		why) choice="-c -o --help $(_fardel_waiting)" ;;
 		queue)
@@ -50,7 +52,7 @@ _fardel() {
 			*) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
 			esac
 			;;
-		sendmail) choice="-t -i -f -F -N -R -V -C -v -bs -bp -bi -q --at --help" ;;
+		sendmail) choice="-t -i -f -F -N -R -V -C -v -bs -bp -bi -q --at --wait --help" ;;
 		version|help) choice=--help ;;
 		esac
 	fi

@@ -557,6 +557,64 @@ void queue_measure(struct queue_figures *out)
 	}
 }
 
+/* ---- by domain */
+
+static void measure_entries(struct domain_figures *several)
+{
+	for (struct map_node *x = map_next(&domains, NULL); x; x = map_next(&domains, x)) {
+		struct domain *d = owner_of(x, struct domain, node);
+
+		d->held = 0;
+		d->oldest = 0;
+	}
+	for (struct map_node *x = map_next(&messages, NULL); x; x = map_next(&messages, x)) {
+		struct message *m = owner_of(x, struct message, node);
+		int64_t came = id_arrival(m->id);
+
+		for (const struct entry *e = m->entries; e; e = e->sibling) {
+			int64_t *oldest = e->domain ? &e->domain->oldest : &several->oldest;
+
+			if (!*oldest || came < *oldest)
+				*oldest = came;
+			*(e->domain ? &e->domain->held : &several->held) += e->state == ENTRY_HELD;
+			several->entries += !e->domain;
+		}
+	}
+}
+
+static int most_first(const void *a, const void *b)
+{
+	const struct domain *x = *(const struct domain *const *)a, *y = *(const struct domain *const *)b;
+
+	return x->entries != y->entries ? (x->entries < y->entries ? 1 : -1) : strcmp(x->name, y->name);
+}
+
+bool queue_measure_domains(size_t most, void (*each)(void *arg, const struct domain_figures *), void *arg)
+{
+	struct domain **order = malloc((domains.n + 1) * sizeof *order);
+	struct domain_figures several = { .domain = "+" };
+	size_t n = 0;
+
+	if (!order)
+		return false;
+	measure_entries(&several);
+	if (several.entries)
+		each(arg, &several);
+	for (struct map_node *x = map_next(&domains, NULL); x; x = map_next(&domains, x))
+		order[n++] = owner_of(x, struct domain, node);
+	qsort(order, n, sizeof *order, most_first);
+	for (size_t i = 0; i < n && i < most; i++) {
+		const struct domain *d = order[i];
+		const struct dest *to = d->dest;
+
+		each(arg, &(struct domain_figures){ .domain = d->name, .entries = d->entries, .held = d->held, .oldest = d->oldest,
+			.connections = to ? to->couriers : 0, .failures = to ? to->failures : 0, .again = to ? dest_again(to) : 0,
+			.ours = to && to->ours, .why = to && to->failures ? &to->last : NULL });
+	}
+	free(order);
+	return true;
+}
+
 void index_ordered(struct message *m, bool at_once)
 {
 	if (m->ordered)

@@ -113,6 +113,8 @@ struct domain {
 	struct dest *dest;
 	bool by_sender;                 /* the sender decides and is not known: there is no dest */
 	size_t entries;                 /* of this domain: forgotten at 0 */
+	size_t held;                    /* as last measured; */
+	int64_t oldest;                 /* likewise: Unix seconds */
 	char name[];
 };
 enum entry_state {
@@ -194,6 +196,7 @@ void dest_release(struct dest *);               /* NULL is fine */
 /* A bundle ended. BLAME_RCPT, BLAME_TALK: there was a conversation; delivered: somebody has got it. */
 void dest_went(struct dest *, enum blame, const struct reply *why, bool delivered);
 void dest_is_runnable(struct dest *);
+int64_t dest_again(const struct dest *);        /* Unix seconds at which it is probed; 0: it is not down */
 /* The last try of anything where it goes came to no conversation, and that was no fault of ours. */
 bool dest_is_failing(const struct entry *);
 bool dest_waits_for_us(const struct entry *);   /* ... it was: nothing there ends its lifetime */

@@ -300,6 +300,8 @@ static void expect(struct client *c, enum expect what)
 
 static void log_line(const struct client *c, const char *direction, struct str line)
 {
+	if (c->config->said)
+		c->config->said(direction, line);
 	log_event(LOG_DEBUG, c->config->lmtp ? "lmtp" : "smtp", LF(L_TEXT("id", c->job ? c->job->id : NULL),
 		L_TEXT("peer", c->peer), L_STR(direction, line)));
 }
@@ -741,7 +743,9 @@ static void say_next(struct client *c)
 		c->next = N_NOTHING;
 		if (!awaiting(c) && !c->accepted)
 			break;
-		if (by_chunk(c))
+		if (c->job->probe)
+			say(c, X_RSET, STR("RSET"));
+		else if (by_chunk(c))
 			say_chunk(c);
 		else
 			say(c, X_DATA, STR("DATA"));
@@ -754,7 +758,7 @@ static void say_next(struct client *c)
 static bool may_say(const struct client *c)
 {
 	/* A long message is not sent in vain: it waits until somebody is to get it. */
-	if (c->next == N_DATA && by_chunk(c) && c->job->size > BLOCK && awaiting(c))
+	if (c->next == N_DATA && ((by_chunk(c) && c->job->size > BLOCK) || c->job->probe) && awaiting(c))
 		return false;
 	return (c->can.set & CAP_PIPELINING) ? !stream_full(&c->stream) : !awaiting(c);
 }
@@ -794,10 +798,11 @@ static void rcpt_taken(struct client *c, const struct reply *r)
 {
 	size_t i = c->batch[c->heard++];
 
-	(void)r;
 	c->accepted++;
 	if (c->fate[i] == F_OFFERED)
 		c->fate[i] = F_ACCEPTED;
+	if (c->job->probe)
+		settle(c, i, r);
 }
 
 /* RFC 5321 4.5.3.1.10: 452, or 552 in older peers, is "too many recipients" when others came before it. A full

@@ -17,6 +17,7 @@ struct client_job {
 	int fd;                                 /* the message: `size` octets from `at`, lines ended by CR LF */
 	off_t at, size;
 	const char *id;                         /* for the log */
+	bool probe;                             /* nothing is sent: behind the replies to RCPT comes RSET. Whom the peer would take has its 250 as result */
 	/* The final word of recipient i, as the peer said it, or ours ("not sent: ...") when the peer cannot take this message
 	 * at all: larger than its SIZE, or in need of an extension it has not. Once for each i that gets one, never
 	 * from inside client_send(). Must not call the client. */
@@ -60,6 +61,8 @@ struct client_config {
 	bool hearsay;                           /* with VERIFY: the host's name is from a DNS that anybody may have changed, so REQUIRETLS wants more */
 	const char *user, *password;            /* to log in with (RFC 4954); NULL: nobody */
 	bool token;                             /* the password is an access token (RFC 6750) */
+	/* Each line of the conversation as the log has it: what is "sent" (secrets left out), what is "received". NULL: nobody looks on. */
+	void (*said)(const char *direction, struct str line);
 	/* Seconds; 0: RFC 5321 4.5.3.2 (connect 30, by a proxy 60 more; greeting, EHLO, MAIL, RCPT, RSET 300, DATA 120, block 180; final dot 600).
 	 * command_s stands for all that are between connect and final dot, a TLS handshake (60) among them. QUIT has 5. */
 	unsigned connect_s, command_s, final_s;

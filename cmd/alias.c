@@ -18,11 +18,13 @@ static struct settings set;
 static struct aliases *aliases;
 static bool explains;                           /* hosts, too */
 static const struct addr *sender;               /* whose mail it would be; NULL: anybody's */
+static bool connects;                           /* ... and call them */
+static struct buf addresses;                    /* one in each of them: a line each */
 static struct buf domains;                      /* where mail goes by hosts: a LF before and behind each */
 
 static const char *usage(void)
 {
-	return explains ? "write fardel explain [--from SENDER] [-c FILE] ADDRESS" : "write fardel alias [-c FILE] ADDRESS";
+	return explains ? "write fardel explain [--from SENDER] [--connect] [-c FILE] ADDRESS" : "write fardel alias [-c FILE] ADDRESS";
 }
 
 static const char *command(void) { return explains ? "explain" : "alias"; }
@@ -151,13 +153,16 @@ static bool show_mailbox(struct look *l, const struct addr *a, const char *befor
 	return true;
 }
 
-static void note_domain(const char *domain)
+static void note_domain(const char *domain, const struct addr *a)
 {
 	char line[DOMAIN_MAX + 3];
 	int n = snprintf(line, sizeof line, "\n%s\n", domain);
 
-	if (!domains.n || !memmem(domains.p, domains.n, line, (size_t)n))
-		buf_puts(&domains, line);
+	if (domains.n && memmem(domains.p, domains.n, line, (size_t)n))
+		return;
+	buf_puts(&domains, line);
+	print_addr(&addresses, a);
+	buf_char(&addresses, '\n');
 }
 
 /* Where an address goes that stands for itself. False: as above. */
@@ -176,7 +181,7 @@ static bool show_way(struct look *l, const struct addr *a, const char *before)
 	}
 	if (r.kind == ROUTE_LOCAL)
 		return show_mailbox(l, a, before);
-	note_domain(domain);
+	note_domain(domain, a);
 	printf("%s", before);
 	if (r.kind == ROUTE_MX)
 		printf("by the MX hosts of %s\n", domain);
@@ -289,17 +294,31 @@ static int explain(const struct addr *about)
 	return l.status;
 }
 
+/* Somebody in this domain whose mail goes there: asked for when the host is called. */
+static bool first_of(struct str domain, struct addr *out)
+{
+	struct str rest = buf_view(&addresses), line;
+
+	while (str_cut(&rest, '\n', &line))
+		if (!parse_address(line, true, out) && str_eq_nocase(out->domain, domain))
+			return true;
+	return false;
+}
+
 static int explain_domains(int status)
 {
 	struct str rest = buf_view(&domains), domain;
 
 	while (explains && str_cut(&rest, '\n', &domain)) {
-		int s = domain.n ? explain_domain(&set, domain, sender) : 0;
+		struct addr first;
+		int s = !domain.n ? 0 : connects && first_of(domain, &first) ? explain_connect(&set, domain, sender, &first) :
+			explain_domain(&set, domain, sender);
 
 		if (s && !status)
 			status = s;
 	}
 	buf_free(&domains);
+	buf_free(&addresses);
 	return status;
 }
 
@@ -337,6 +356,10 @@ int cmd_alias(int argc, char **argv)
 	for (int i = 1; i < argc && !wrong; i++) {
 		if (arguments_take(&args, argc, argv, &i, &wrong))
 			continue;
+		if (explains && !strcmp(argv[i], "--connect")) {
+			connects = true;
+			continue;
+		}
 		if (explains && !strcmp(argv[i], "--from") && i + 1 < argc) {
 			wrong = take_sender(argv[++i]);
 			continue;

@@ -1809,6 +1809,20 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	look_for_aliases(c, false);
 }
 
+const struct client_config *courier_demands(const struct route *route, struct mx_result *hosts, size_t at, struct reply *why)
+{
+	static struct courier c;
+	static struct line l;
+
+	c = (struct courier){ .route = *route, .hosts = hosts, .at = at };
+	l = (struct line){ .courier = &c };
+	if (not_to_call(&c, &hosts->at[at], why))
+		return NULL;
+	take_demands(&l, &hosts->at[at]);
+	l.config = way_to(&c.route, (const struct sockaddr *)&hosts->at[at].addr, &l);
+	return &l.config;
+}
+
 void courier_measure(size_t most, void (*each)(void *arg, const char *host, const char *domain, const char *id, unsigned served), void *arg)
 {
 	for (struct node *x = lines.head.next ? list_first(&lines) : NULL; x && most; x = list_next(&lines, x), most--) {

@@ -19,6 +19,9 @@ struct courier_config {                 /* borrowed */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };
 void courier_configure(const struct courier_config *);
+/* How the at-th of these hosts is called, and what TLS it must show. Valid until the next call; route and hosts must stay as long. NULL: it may
+ * not be called, and *why says what forbids it. */
+const struct client_config *courier_demands(const struct route *, struct mx_result *hosts, size_t at, struct reply *why);
 /* Tells of so many connections at most: the host, the domain, the message that is being sent ("": none) and how many were before it. */
 void courier_measure(size_t most, void (*each)(void *arg, const char *host, const char *domain, const char *id, unsigned served), void *arg);
 /* For struct queue_config.way: which key and transport for a domain and a sender. arg is not used. */

@@ -2,12 +2,15 @@
 #include "cmd/explain.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "client.h"
+#include "cmd/courier.h"
 #include "cmd/listing.h"
 #include "deliver/hosts.h"
 #include "deliver/mtasts.h"
@@ -226,14 +229,200 @@ static int tell(const struct asked *a, struct str domain)
 	return a->hosts.why.code >= 500 && !a->hosts.local_fault ? 1 : EX_TEMPFAIL;
 }
 
+static struct asked asked_last;
+
 int explain_domain(const struct settings *set, struct str domain, const struct addr *from)
 {
-	static struct asked a;
+	struct asked *const a = &asked_last;
 	int status;
 
-	a = (struct asked){ .set = set, .self = { .hostname = set->hostname, .dane = set->tls_out != TLS_OUT_NO, .inet = set->inet } };
-	route_find(&set->routes, domain, from, &a.route);
-	tls_rules_ask(&set->tls_rules, &a.route, &a.self);
-	status = ask(&a);
-	return status ? status : tell(&a, domain);
+	*a = (struct asked){ .set = set, .self = { .hostname = set->hostname, .dane = set->tls_out != TLS_OUT_NO, .inet = set->inet } };
+	route_find(&set->routes, domain, from, &a->route);
+	tls_rules_ask(&set->tls_rules, &a->route, &a->self);
+	status = ask(a);
+	return status ? status : tell(a, domain);
+}
+
+/* ---- calling the host */
+
+enum { CALL_MS = 60000, CONNECT_S = 20, COMMAND_S = 30 };
+
+struct call {
+	struct client *client;
+	struct client_job job;
+	struct timer late;
+	bool over, begun, answered;
+	bool tls_failed;
+	char tls[100];
+	struct reply why, result;       /* how the connection ended, and what was said of the recipient */
+};
+
+static void show_line(const char *direction, struct str line)
+{
+	printf("    %s ", direction[0] == 's' ? ">" : "<");
+	listing_show(stdout, line);
+	putchar('\n');
+}
+
+static void probe_result(struct client_job *job, size_t i, const struct reply *r)
+{
+	struct call *c = owner_of(job, struct call, job);
+
+	(void)i;
+	c->result = *r;
+	c->answered = true;
+}
+
+static void probe_done(struct client_job *job, const struct reply *why, bool untried)
+{
+	struct call *c = owner_of(job, struct call, job);
+
+	(void)untried;
+	if (why)
+		c->why = *why;
+	client_quit(c->client);
+}
+
+static void probe_ready(struct client *client, void *arg)
+{
+	struct call *c = arg;
+
+	if (c->begun)
+		return;
+	c->begun = true;
+	snprintf(c->tls, sizeof c->tls, "%s", client_tls(client));
+	client_send(client, &c->job);
+}
+
+static void probe_gone(struct client *client, void *arg, const struct reply *why)
+{
+	struct call *c = arg;
+
+	if (!c->begun)
+		c->why = *why;
+	c->tls_failed = client_tls_failed(client);
+	c->client = NULL;
+	c->over = true;
+}
+
+static void probe_late(struct timer *t)
+{
+	struct call *c = owner_of(t, struct call, late);
+
+	reply_set(&c->why, 0, "4.4.1", "no end of it within %d s", CALL_MS / 1000);
+	c->over = true;
+}
+
+static void call(struct call *c, const struct client_config *config, const struct mx_address *at, const struct addr *from, const struct addr *to)
+{
+	static const struct client_events events = { .ready = probe_ready, .gone = probe_gone };
+	static const struct sender nobody;
+	struct sender sender = { .addr = from ? *from : nobody.addr };
+	struct recipient rcpt = { .addr = *to };
+	const struct recipient *one = &rcpt;
+
+	*c = (struct call){ .late.expired = probe_late, .job = { .from = &sender, .n = 1, .to = &one, .fd = -1, .id = "probe", .probe = true,
+		.result = probe_result, .done = probe_done } };
+	c->client = client_open(config, (const struct sockaddr *)&at->addr, at->len, at->host, &events, c);
+	if (!c->client) {
+		reply_set(&c->why, 0, "4.4.1", "connect: %s", strerror(errno));
+		return;
+	}
+	timer_set(&c->late, CALL_MS);
+	while (!c->over)
+		loop_turn(-1);
+	timer_stop(&c->late);
+	if (c->client)
+		client_abort(c->client);
+}
+
+static void say_trust(const struct call *c, const struct client_config *config, bool verified)
+{
+	if (!c->tls[0])
+		printf("    In clear: nobody vouches for who this is.\n");
+	else if (config->tls == CLIENT_TLS_PINNED)
+		printf("    %s, with a certificate that is one of those named (DANE or a fingerprint).\n", c->tls);
+	else if (verified)
+		printf("    %s, with a certificate for this host that the authorities of tls_ca vouch for.\n", c->tls);
+	else
+		printf("    %s; the certificate is not one that the authorities of tls_ca vouch for, which is not demanded here.\n", c->tls);
+}
+
+/* Is its certificate good? That is found out by demanding it; where nobody does, and it is not, the host is called once more. */
+static void call_and_tell(struct call *c, const struct client_config *demanded, const struct mx_address *at, const struct addr *from, const struct addr *to)
+{
+	struct client_config config = *demanded;
+	bool only_may = config.tls == CLIENT_TLS_MAY || config.tls == CLIENT_TLS_MUST;
+	bool verified = config.tls == CLIENT_TLS_VERIFY;
+
+	config.connect_s = CONNECT_S;
+	config.command_s = COMMAND_S;
+	config.said = show_line;
+	if (only_may && config.trust) {
+		config.tls = CLIENT_TLS_VERIFY;
+		call(c, &config, at, from, to);
+		verified = c->begun;
+		if (c->begun || (!c->tls_failed && c->why.code == 0 && !strstr(c->why.text, "STARTTLS") && !strstr(c->why.text, "TLS")))
+			goto tell;
+		printf("    %s. Once more, without demanding it:\n", c->why.text);
+		config.tls = demanded->tls;
+	}
+	call(c, &config, at, from, to);
+	if (!c->begun && c->tls_failed && demanded->tls == CLIENT_TLS_MAY) {
+		printf("    %s. Once more, in clear:\n", c->why.text);
+		config.tls = CLIENT_TLS_NO;
+		call(c, &config, at, from, to);
+	}
+tell:
+	if (c->begun)
+		say_trust(c, &config, verified && c->tls[0]);
+}
+
+static int call_hosts(struct asked *a, const struct addr *from, const struct addr *to)
+{
+	for (size_t i = 0; i < a->hosts.n; i++) {
+		const struct client_config *config;
+		struct reply why;
+		struct call c;
+
+		printf("\n  ");
+		say_address(&a->hosts.at[i]);
+		printf(":\n");
+		config = courier_demands(&a->route, &a->hosts, i, &why);
+		if (!config) {
+			printf("    It is not called: %s\n", why.text);
+			continue;
+		}
+		call_and_tell(&c, config, &a->hosts.at[i], from, to);
+		if (c.answered) {
+			printf("    The recipient is %s.\n", c.result.code < 300 ? "taken" : c.result.code < 500 ? "not taken now" : "refused");
+			return c.result.code < 300 ? EX_OK : c.result.code < 500 ? EX_TEMPFAIL : 1;
+		}
+		printf("    No answer about the recipient: ");
+		if (c.why.code)
+			printf("%d %s ", c.why.code, c.why.enhanced);
+		listing_show(stdout, str_of(c.why.text));
+		printf("\n");
+	}
+	return EX_TEMPFAIL;
+}
+
+int explain_connect(const struct settings *set, struct str domain, const struct addr *from, const struct addr *to)
+{
+	static struct courier_config courier;
+	struct asked *a = &asked_last;
+	struct tls_trust *trust;
+	int status = explain_domain(set, domain, from);
+
+	if (status || !a->hosts.n)
+		return status;
+	if (!(trust = tls_trust_new(set->tls_ca)))
+		return EX_OSERR;
+	courier = (struct courier_config){ .hostname = set->hostname, .routes = &set->routes, .self = &a->self, .trust = trust, .source = set->source,
+		.proxy = set->proxy_out.len ? &set->proxy_out : NULL, .tls_rules = &set->tls_rules,
+		.tls = set->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : set->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
+	courier_configure(&courier);
+	status = call_hosts(a, from, to);
+	tls_trust_free(trust);
+	return status;
 }

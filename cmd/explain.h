@@ -8,4 +8,8 @@
  * DNS, 30 s at most. from NULL: for anybody's mail. An exit status: 0; 1: no mail can go there, for good; 75: it cannot be found out now; 78, 71. */
 int explain_domain(const struct settings *, struct str domain, const struct addr *from);
 
+/* The same, and then calls these hosts, until one has answered for the recipient, as far as RCPT: nothing is sent. Prints what is said on
+ * both sides, and what the certificate is worth. 60 s at most. */
+int explain_connect(const struct settings *, struct str domain, const struct addr *from, const struct addr *to);
+
 #endif

@@ -1355,7 +1355,7 @@ static const struct command {
 		"would this message be taken? Facts, steps, verdict" },
 	{ "dmarc", cmd_dmarc, "--from ADDRESS [--spf [RESULT:]DOMAIN] [--dkim [RESULT:]DOMAIN]... " SETTINGS, "what does the owner of From want done with a message?" },
 	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
-	{ "explain", cmd_explain, "[--from SENDER] " SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },
+	{ "explain", cmd_explain, "[--from SENDER] [--connect] " SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },
 	{ "newaliases", cmd_newaliases, SETTINGS, "look at the aliases; there is nothing to be built" },
 	{ "mkmailbox", cmd_mkmailbox, SETTINGS " USER...", "make a local user's mailbox" },
 	{ "passwd", cmd_passwd, "[-d] FILE USER", "write a user's password into a file of users" },

@@ -265,9 +265,6 @@ static int tell(struct question *q)
 
 	tlsseen_start(dir, "tls-seen", false);
 
-	q->runs = status == 0 && control_ask(q->set, "destinations", &q->dests, &silent);
-	if (!q->runs)
-		buf_clear(&q->dests);
 	for (size_t first = 0, end; status == 0 && first < l.n; first = end) {
 		end = listing_end(&l, first);
 		tell_message(q, &l, first, end);
@@ -286,6 +283,19 @@ static int tell(struct question *q)
 		printf("\": it was delivered or has failed, or never came here. The log has the rest.\n");
 		status = 1;
 	}
+	return status;
+}
+
+static int ask_and_tell(struct question *q)
+{
+	const char *silent;
+	int status;
+
+	q->runs = control_ask(q->set, "destinations", &q->dests, &silent);
+	if (!q->runs)
+		buf_clear(&q->dests);
+	status = tell(q);
+	buf_free(&q->dests);
 	return status;
 }
 
@@ -311,7 +321,7 @@ int cmd_why(int argc, char **argv)
 		}
 		q.about = str_of(argv[i]);
 	}
-	status = settings_load(&set, &a) ? tell(&q) : settings_complain(&set);
+	status = settings_load(&set, &a) ? ask_and_tell(&q) : settings_complain(&set);
 	settings_free(&set);
 	if (fflush(stdout) == EOF && status == 0)
 		status = EX_IOERR;

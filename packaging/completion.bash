@@ -38,7 +38,8 @@ _fardel() {
 		dmarc) choice="--from --spf --dkim -c -o --help" ;;
 		top) choice="--once -c -o --help" ;;
 		metrics) choice="-c -o --help" ;;
-		alias|explain|newaliases) choice="-c -o --help" ;;
+		alias|newaliases) choice="-c -o --help" ;;
+		explain) choice="--from --connect -c -o --help" ;;
 		why) choice="-c -o --help $(_fardel_waiting)" ;;
 		queue)
 			choice="-c -o --yes --json --body --reason --id --from --to --domain --older --younger --larger --smaller --state all $(_fardel_waiting)"

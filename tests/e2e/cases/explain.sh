@@ -34,3 +34,30 @@ explain_tells_where_mail_goes() {
 	status_is 64 "$fardel" explain -c "$T/here.conf" 2>"$T/said"
 	has 'fardel explain' "$T/said"
 }
+
+it explain_connect_calls_the_host "explain --connect talks to the host as far as RCPT, shows what is said and what TLS is worth, and sends nothing"
+explain_connect_calls_the_host() {
+	sink there -r 'no=550 5.1.1 no such user' -r 'later=450 4.2.0 come back'
+	config here "route = there.test smtp://127.0.0.1:$port"
+	calls() { "$fardel" explain --connect -c "$T/here.conf" "$@" >"$T/said" 2>&1; }
+	status_is 0 calls --from ann@here.test yes@there.test
+	has '^    < 220 ' "$T/said"
+	has '^    > EHLO here.test' "$T/said"
+	has '^    > MAIL FROM:<ann@here.test>' "$T/said"
+	has '^    > RCPT TO:<yes@there.test>' "$T/said"
+	has '^    > RSET' "$T/said"
+	has '^    > QUIT' "$T/said"
+	has 'In clear' "$T/said"
+	has 'The recipient is taken' "$T/said"
+	grep -q 'DATA$\|> BDAT' "$T/said" && fail "it sends a message"
+	status_is 1 calls no@there.test
+	has 'MAIL FROM:<>' "$T/said"
+	has 'The recipient is refused' "$T/said"
+	status_is 75 calls later@there.test
+	has 'not taken now' "$T/said"
+	must "nothing was sent" took there 0
+	free_port
+	sed -i "s|^route = .*|route = there.test smtp://127.0.0.1:$port|" "$T/here.conf"
+	status_is 75 calls yes@there.test
+	has 'No answer about the recipient: connect to .*Connection refused' "$T/said"
+}

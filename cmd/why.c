@@ -10,6 +10,7 @@
 #include "cmd/control.h"
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
+#include "cmd/remedy.h"
 #include "cmd/settings.h"
 #include "deliver/tlsseen.h"
 #include "dsn.h"
@@ -85,6 +86,8 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 	meaning = dsn_meaning(r->status, r->words, &advice);
 	if (meaning)
 		say("this means", str_of(meaning));
+	if (remedy_of(r->status, r->words))
+		say("remedy", str_of(remedy_of(r->status, r->words)));
 }
 
 /* A domain that has used TLS and does not any more. */

@@ -1,0 +1,31 @@
+# What scripts written for Postfix make of mailq.
+
+it mailq_for_scripts "mailq is read by what people and monitoring use with Postfix: counts, ids of a recipient, reasons, JSON lines"
+mailq_for_scripts() {
+	mailq() { "$fardel" mailq -c "$T/home.conf" "$@"; }
+	free_port
+	config home "route = * smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	flush home                      # makes the queue
+	must "nothing waits" [ "$(mailq | tail -n 1)" = "Mail queue is empty" ]
+	must "none are counted" [ "$(mailq | grep -v 'Mail queue is empty' | grep -c '^[0-9A-Z]')" = 0 ]
+	for to in b@y.test c@z.test d@z.test; do
+		printf 'Subject: x\n\ntext\n' | send home -f user@home.test "$to" e@w.test || fail "sendmail"
+	done
+	flush home
+	"$fardel" queue hold --to d@z.test --yes -c "$T/home.conf" >/dev/null
+	mailq >"$T/said"
+	must "the total" [ "$(tail -n 1 "$T/said" | cut -d ' ' -f 5)" = 3 ]
+	tail -n 1 "$T/said" | grep -qE '^-- [0-9]+ Kbytes in [0-9]+ Requests?\.$' || fail "another last line"
+	must "messages by their first letter" [ "$(grep -c '^[0-9A-Z]' "$T/said")" = 3 ]
+	must "ids with a mark" [ "$(grep -cE '^[0-9A-Fa-f]{8,}[*!]? ' "$T/said")" = 3 ]
+	must "one on hold" [ "$(grep -cE '^[0-9a-f]+! ' "$T/said")" = 1 ]
+	must "senders" [ "$(awk '/^[0-9A-Fa-f]+[*!]?[ \t]+[0-9]+ / && NF == 7 { print $7 }' "$T/said" | sort -u)" = user@home.test ]
+	# the usual way to remove a recipient's mail: by paragraphs
+	mailq | awk 'BEGIN { RS = "" } / c@z\.test/ { print $1 }' | tr -d '*!' >"$T/ids"
+	must "its id" grep -qE '^[0-9a-f]{24}$' "$T/ids"
+	must "recipients" [ "$(grep -cE '^ +[^ (]+@[^ ]+$' "$T/said")" = 6 ]
+	grep -qE '^ +\(.*Connection refused.*\)$' "$T/said" || fail "no reason in brackets"
+	must "a line of JSON for each" [ "$(mailq --json | grep -cE '^\{"queue_name": "(deferred|hold|incoming)", "queue_id": "[0-9a-f]{24}", "arrival_time": [0-9]+, "message_size": [0-9]+, .*"sender": "user@home.test", "recipients": \[.*\]\}$')" = 3 ]
+	xargs "$fardel" queue drop --yes -c "$T/home.conf" <"$T/ids" >/dev/null || fail "it cannot be dropped by that id"
+	must "two are left" [ "$(mailq | tail -n 1 | cut -d ' ' -f 5)" = 2 ]
+}

@@ -957,7 +957,8 @@ static void suspect(const char *id)
 
 static int start_schedule(char *why, size_t size)
 {
-	char ids[SLOTS][ID_MAX];
+	char ids[SLOTS][ID_MAX], cache[FILE_CACHE_ID];
+	uint64_t seq;
 	size_t n;
 
 	list_init(&blind);
@@ -976,10 +977,15 @@ static int start_schedule(char *why, size_t size)
 		return -1;
 	}
 	sweep_work();
+	file_sys.cache(queue.dir, cache);
+	if (recover(cache, &seq, why, size) == -1)
+		return -1;
 	if (index_read() == -1) {
 		snprintf(why, size, "cannot read %s/cur: %s", queue.conf.dir, strerror(errno));
 		return -1;
 	}
+	if (queue.conf.sync == QUEUE_SYNC_LOG)
+		wal_open(seq, cache);
 	for (size_t i = 0; i < n; i++)
 		suspect(ids[i]);
 	adopt_in();
@@ -997,6 +1003,10 @@ int queue_open(const struct queue_config *conf, char *why, size_t size)
 	int saved;
 
 	queue.conf = *conf;
+	if (conf->sync != QUEUE_SYNC_FILE && !file_syncfs_tells()) {
+		log_text(LOG_WARN, "queue", "this kernel's syncfs() does not say what could not be written: each message is synced by itself");
+		queue.conf.sync = QUEUE_SYNC_FILE;
+	}
 	space_forget();
 	if (!queue.conf.couriers)
 		queue.conf.couriers = 100;
@@ -1088,6 +1098,7 @@ void queue_close(void)
 			io_forget(&wake_io);
 		close_fd(&wake_io.fd);
 	}
+	wal_close();
 	if (queue.open)
 		intake_close();
 	queue.open = false;

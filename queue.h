@@ -151,11 +151,19 @@ enum report_kind {
 	REPORT_DELAYED
 };
 
+enum queue_sync {                        /* how messages are made durable, where a helper process does it; else each file is synced */
+	QUEUE_SYNC_FILE,                /* fdatasync() of each, fsync() of the directory */
+	QUEUE_SYNC_FS,                  /* syncfs() of the file system */
+	QUEUE_SYNC_LOG                  /* fdatasync() of a log that holds them, too */
+};
+
 struct queue_config {
 	const char *dir;
 	bool schedule;                  /* take queue/lock and deliver; else only accept (inetd, sendmail, tools) */
 	bool deliver;                   /* with schedule: false accepts and queues only */
 	bool inline_sync;               /* sync in this process at the end of a turn; else a helper process does */
+	enum queue_sync sync;           /* QUEUE_SYNC_LOG: only with schedule */
+	uint64_t log_size;              /* octets of each of the log's two segments */
 	int64_t retry_first, retry_max, lifetime, delay_notice;         /* seconds; delay_notice 0: none */
 	uint64_t message_size;          /* ceiling for a file taken back in */
 	uint64_t reserve;               /* octets of the disk (a tenth of it at most) that new mail must leave free; 0: it may be full */

@@ -605,6 +605,7 @@ static struct queue_config queue_as_set(bool schedule, bool inline_sync)
 {
 	return (struct queue_config){
 		.dir = settings->queue, .schedule = schedule, .deliver = settings->deliver, .inline_sync = inline_sync,
+		.sync = inline_sync ? QUEUE_SYNC_FILE : settings->queue_sync, .log_size = settings->queue_log,
 		.retry_first = settings->retry_first, .retry_max = settings->retry_max, .lifetime = settings->queue_lifetime,
 		.delay_notice = settings->delay_notice, .message_size = settings->message_size, .reserve = settings->queue_reserve,
 		.way = courier_way, .report = report_write, .settled = control_settled,

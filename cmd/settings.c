@@ -104,6 +104,12 @@ static const struct conf_row rows[] = {
 	{ .name = "queue_reserve", .kind = CONF_SIZE, .offset = AT(queue_reserve), .preset = "64M", .max = (uint64_t)1 << 50, .help =
 		"Mail from clients is put off while the file system of the queue has less room than this (a tenth of its size at most), or\n"
 		"less than 1000 inodes; what is in the queue already is sent. 0: until it is full." },
+	{ .name = "queue_sync", .kind = CONF_TEXT, .at_start = true, .offset = AT(queue_sync_text), .preset = "file", .help =
+		"How `fardel serve` makes a message durable before it is accepted. file: its file and the directory are synced. log: it is also\n"
+		"appended to a log in the queue directory, and the log is synced; its file reaches the disk later, if it is still there. fs: the whole\n"
+		"file system is synced, for a queue that has one for itself. See doc/QUEUE." },
+	{ .name = "queue_log", .kind = CONF_SIZE, .at_start = true, .offset = AT(queue_log), .preset = "16M", .min = 32768, .max = (uint64_t)1 << 30, .help =
+		"The size of each of the log's two files, with queue_sync = log." },
 	{ .name = "sessions_per_address", .kind = CONF_NUMBER, .offset = AT(sessions_per_address), .preset = "100", .max = 100000, .help =
 		"How many connections one client address (IPv6: one /64 network) may have at a time; its neighbours (IPv4 /26 and /21,\n"
 		"IPv6 /48 and /32) together 3 and 9 times as many. No limit for loopback addresses, relay_from and who has logged in. 0: nobody has one." },
@@ -876,6 +882,13 @@ static void check_dmarc(struct settings *s)
 			"check_dkim = yes, or dmarc = off.", s->dmarc_text);
 }
 
+static void make_sync(struct settings *s)
+{
+	static const char *const words[] = { [QUEUE_SYNC_FILE] = "file", [QUEUE_SYNC_FS] = "fs", [QUEUE_SYNC_LOG] = "log" };
+
+	s->queue_sync = (enum queue_sync)find_word(s, "queue_sync", s->queue_sync_text, words, 3, "log, file or fs");
+}
+
 static void make_words(struct settings *s)
 {
 	static const char *const reports[] = { [DMARC_REPORTS_OFF] = "off", [DMARC_REPORTS_KEEP] = "keep" };
@@ -1106,6 +1119,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_milters(s);
 	make_dkim(s);
 	make_send_as(s);
+	make_sync(s);
 	make_words(s);
 	make_lists(s, "dnsbl", &s->dnsbl_text, false);
 	make_lists(s, "rhsbl", &s->rhsbl_text, true);

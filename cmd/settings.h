@@ -13,6 +13,7 @@
 #include "lib/log.h"
 #include "lib/tls.h"
 #include "policy/dnsbl.h"
+#include "queue.h"
 #include "smtpd.h"
 
 struct listen_on {
@@ -101,7 +102,8 @@ struct settings {
 	const char *sandbox_text;
 	const char *tls_ca;             /* or NULL: the system's */
 	unsigned smtp_port, mta_sts_port;
-	uint64_t message_size, queue_reserve;
+	uint64_t message_size, queue_reserve, queue_log;
+	const char *queue_sync_text;
 	int64_t retry_first, retry_max, queue_lifetime, delay_notice;   /* seconds; delay_notice 0: none */
 	int64_t session_time;
 	bool deliver, check_sender, content_filter, check_dkim, mta_sts, mix_domains;
@@ -135,6 +137,7 @@ struct settings {
 	size_t ndkim;
 	struct dkim_words *dkim;
 	enum tls_out tls_out;
+	enum queue_sync queue_sync;
 	enum inet inet;
 	enum smtpd_spf spf;
 	enum smtpd_judge judge;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 static int sys_open(int dir, const char *name, int flags, mode_t mode)
@@ -59,6 +60,33 @@ static int sys_space(int fd, struct file_space *out)
 	return 0;
 }
 
+/* A boot forgets everything. So does a disk that is pulled out: it comes back by another mount, whose number is never used again where
+ * the kernel has such numbers (Linux 6.8). */
+static void sys_cache(int dir, char id[FILE_CACHE_ID])
+{
+	struct buf boot = { .max = 64 };
+	uint64_t mount = 0;
+	struct statx x;
+
+#ifndef STATX_MNT_ID_UNIQUE
+#define STATX_MNT_ID_UNIQUE 0x4000
+#endif
+	id[0] = 0;
+	if (statx(dir, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE, &x) == 0 && x.stx_mask & STATX_MNT_ID_UNIQUE)
+		mount = x.stx_mnt_id;
+	if (file_read_all(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &boot) == 0 && boot.n == 37)
+		snprintf(id, FILE_CACHE_ID, "%.36s/%llx", boot.p, (unsigned long long)mount);
+	buf_free(&boot);
+}
+
+bool file_syncfs_tells(void)
+{
+	struct utsname u;
+	unsigned major = 0, minor = 0;
+
+	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major > 5 || (major == 5 && minor >= 8));
+}
+
 struct file_calls file_sys = {
 	.open = sys_open,
 	.write = write,
@@ -70,6 +98,8 @@ struct file_calls file_sys = {
 	.rename = sys_rename,
 	.unlink = sys_unlink,
 	.space = sys_space,
+	.syncfs = syncfs,
+	.cache = sys_cache,
 };
 
 int file_write(int fd, const void *data, size_t n)

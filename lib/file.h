@@ -15,6 +15,8 @@ struct file_space {                     /* of a file system; all: 0 when it does
 	uint64_t inodes, inodes_all;
 };
 
+enum { FILE_CACHE_ID = 64 };
+
 struct file_calls {
 	int (*open)(int dir, const char *name, int flags, mode_t mode);
 	ssize_t (*write)(int fd, const void *, size_t);
@@ -26,12 +28,19 @@ struct file_calls {
 	int (*rename)(int from_dir, const char *from, int to_dir, const char *to);     /* never replaces: EEXIST */
 	int (*unlink)(int dir, const char *name);
 	int (*space)(int fd, struct file_space *);
+	int (*syncfs)(int fd);                                  /* everything on the file system of fd */
+	/* Which life of the kernel's memory of the directory's files this is: as long as the word is the same, what was written and not
+	 * synced is still there, whatever became of processes. Empty: that cannot be told. */
+	void (*cache)(int dir, char id[FILE_CACHE_ID]);
 };
 extern struct file_calls file_sys;                              /* the kernel's, unless a test changed it */
 
 /* What rename() does where the file system knows no RENAME_NOREPLACE: link() + unlink(). A crash between them leaves two
  * names, which recovery takes for one entry. */
 int file_rename_by_link(int from_dir, const char *from, int to_dir, const char *to);
+
+/* syncfs() says when something could not be written (Linux 5.8). */
+bool file_syncfs_tells(void);
 
 /* All of it, over short writes and EINTR. 0 or -1 with errno. */
 int file_write(int fd, const void *, size_t);

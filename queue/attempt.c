@@ -191,7 +191,12 @@ void attempt_put_back(struct attempt *a)
 	struct entry *e = a->entry;
 	bool nothing_new = entry_is_blind(e) && !a->moved;
 	bool ordered = e->msg->ordered && !a->order.n;  /* while it was open */
+	char name[NAME_ROOM];
 
+	/* Not when it moves before the attempt: most leave. One that comes back from the log has the tries of the last time it stayed. */
+	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
+	if (a->moved)
+		wal_name(NULL, name);
 	close_attempt(a);
 	e->state = ENTRY_SCHEDULED;
 	if (ordered)
@@ -248,6 +253,7 @@ static void could_not_open(struct entry *e, const char *why)
 	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
 	if (error == ENOENT) {          /* moved or removed by hand: look the directory through */
 		e->state = ENTRY_SCHEDULED;
+		index_miss(e);
 		index_drop(e);
 		index_scan_soon();
 		return;
@@ -887,6 +893,7 @@ int attempt_write(struct attempt *a)
 		return 0;
 	if (journal_append(a->mail, a->lines.p, a->lines.n) == -1)
 		return -1;
+	wal_lines(a->entry->msg->id, a->lines.p, a->lines.n);
 	buf_clear(&a->lines);
 	if (sync_marks(a->mail->fd, &a->round) == -1)
 		log_event(LOG_WARN, "cannot-sync-soon", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("error", strerror(errno))));

@@ -21,6 +21,7 @@ enum {
 	SCAN_LONGEST_MS = 3600000,
 	LOOK_EVERY_MS = 10000,          /* for delay notices and the end of the lifetime */
 	LOOK_AFTER_MAX = 20,            /* messages opened for that in one turn */
+	MISSED_MAX = 65536,             /* octets of names; more are taken for moved, and come back after a power cut if they were not */
 	LOOK_AGAIN_S = 3600,            /* an entry that a look has not changed */
 	ADOPT_AGAIN_MS = 1000           /* in in/: still being made durable by whoever took it in */
 };
@@ -180,10 +181,14 @@ void index_learn(struct entry *e, struct str domain, const struct addr *from)
 
 static void take_stamp(struct entry *e, const struct entry_name *n)
 {
+	char name[NAME_ROOM];
+
 	unschedule_entry(e);
 	e->next = n->next;
 	e->tries = n->tries;
 	e->state = n->held ? ENTRY_HELD : ENTRY_SCHEDULED;
+	entry_name_of(e, name);
+	wal_name(NULL, name);
 	schedule_entry(e);
 }
 
@@ -196,9 +201,9 @@ static void remove_name(const char *gone, const char *stays)
 		return;
 	if (a.st_ino == b.st_ino)
 		file_sys.unlink(queue.cur, gone);
-	else
-		queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one "
-			"is kept in the queue.");
+	else if (queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one "
+			"is kept in the queue."))
+		wal_name(NULL, stays);
 }
 
 /* Written by hand ("0.3.ID.example.org"): it gets the form under which we shall look for it. False: it could not. */
@@ -235,6 +240,8 @@ struct entry *index_name(const char *given, bool checked)
 			return NULL;
 		if (checked)
 			e->msg->checked = true;
+		else
+			wal_name(NULL, name);   /* made by hand: not one that has left */
 		e->next = n.next;
 		e->tries = n.tries;
 		e->state = n.held ? ENTRY_HELD : ENTRY_SCHEDULED;
@@ -262,6 +269,8 @@ struct entry *index_name(const char *given, bool checked)
 /* ---- the scan */
 
 static DIR *scan;
+static struct buf missed;               /* names, each with its NUL */
+static size_t missed_before;            /* of them, octets from before the pass */
 static uint32_t pass;
 static bool scan_wanted, pass_complete;
 static struct timer scan_timer, look_timer;
@@ -334,17 +343,46 @@ static void drop_unseen(void)
 			if (e->seen == pass || e->state == ENTRY_OPEN || faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
 				continue;
 			log_event(LOG_INFO, "removed-by-hand", LF(L_TEXT("id", m->id), L_TEXT("dest", e->dest)));
+			wal_gone(name, false);
 			index_drop(e);
 		}
 	}
+}
+
+void index_miss(const struct entry *e)
+{
+	char name[NAME_ROOM];
+
+	entry_name_of(e, name);
+	missed.max = MISSED_MAX;
+	if (wal_on() && missed.n + sizeof name <= MISSED_MAX)
+		buf_add(&missed, name, strlen(name) + 1);
+}
+
+static void settle_missed(void)
+{
+	for (size_t at = 0; at < missed_before; at += strlen(missed.p + at) + 1) {
+		struct entry_name n;
+		const struct message *m;
+
+		if (!entry_parse(missed.p + at, &n))
+			continue;
+		m = index_message(str_of(n.id));
+		if (!m || !entry_find(m, n.dest))
+			wal_gone(missed.p + at, false);
+	}
+	buf_drop(&missed, missed_before);
+	missed_before = 0;
 }
 
 static void scan_end(void)
 {
 	closedir(scan);
 	scan = NULL;
-	if (pass_complete)
-		drop_unseen();
+	if (!pass_complete)
+		return;
+	drop_unseen();
+	settle_missed();
 }
 
 static msec pass_interval(void)
@@ -407,6 +445,7 @@ static void scan_begin(void)
 	scan_wanted = false;
 	scan = open_again(queue.cur);
 	pass++;
+	missed_before = missed.n;
 	pass_complete = true;
 	if (!scan)
 		log_text(LOG_ERROR, "queue", "cannot read cur/: %s", strerror(errno));
@@ -652,6 +691,8 @@ void index_close(void)
 		closedir(scan);
 	scan = NULL;
 	scan_wanted = false;
+	buf_free(&missed);
+	missed_before = 0;
 	seen_mtime = (struct timespec){ 0 };
 	while ((x = map_next(&messages, NULL))) {
 		struct message *m = owner_of(x, struct message, node);

@@ -2,6 +2,7 @@
 #ifndef QUEUE_INSIDE_H
 #define QUEUE_INSIDE_H
 
+#include "lib/file.h"
 #include "lib/heap.h"
 #include "lib/list.h"
 #include "lib/map.h"
@@ -96,6 +97,77 @@ void orders_look(bool at_once);
 bool order_is_there(const char *id);            /* of a message that is new to the index */
 void orders_forget(void);                       /* another queue is opened */
 
+/* ---- the intake log (queue/wal.c): its form and what it promises are in doc/QUEUE */
+
+enum {
+	WAL_LINE = 48,                  /* octets of a record's first line */
+	WAL_BLOCK = 4096,               /* a segment's head; where a batch begins */
+	WAL_HEAD_LINE = 600,            /* of what a record says, the first line: two names at most */
+	WAL_MESSAGE_MAX = 1 << 20,      /* octets of a record with a message: a longer one is synced by itself */
+	WAL_SEGMENT_MIN = 32768,
+	WAL_SEGMENT_MAX = 1 << 30
+};
+enum wal_kind {
+	WAL_MESSAGE = 'M',              /* <name>: the whole file that was made in cur/ under that name */
+	WAL_LINES = 'J',                /* <id>: lines that were added to its journal */
+	WAL_NAME = 'N',                 /* <from> <to>: an entry has another name; from "-": one name more */
+	WAL_GONE = 'G'                  /* done <name>: it has left the queue; away <name>: somebody else took it out, or it was set aside */
+};
+struct wal_head {
+	uint64_t seq;                   /* segments are read in this order */
+	uint64_t life;                  /* in all its records: those of an earlier life of the segment have another one */
+	char cache[FILE_CACHE_ID];      /* as file_sys.cache() said */
+};
+struct wal_record {
+	char kind;                      /* enum wal_kind */
+	struct str head;                /* its first line, until the next record is read */
+	off_t at;                       /* where in the file the rest is */
+	size_t n;
+};
+void wal_head_print(char block[WAL_BLOCK], const struct wal_head *);
+int wal_head_read(int fd, struct wal_head *);   /* 0 or -1 with errno; EBADMSG: none */
+/* Adds a record to out. False: no memory, out->bad is set. number: 1 for the first of a segment's life, then growing. */
+bool wal_record(struct buf *out, const struct wal_head *, uint32_t number, enum wal_kind, struct str head, const void *, size_t n);
+/* Every whole record of this life, in order; unreadable: blocks that the disk did not give. 0, or -1 with errno: the disk, or each() was false. */
+int wal_read(int fd, const struct wal_head *, bool (*each)(void *arg, const struct wal_record *), void *arg, unsigned *unreadable);
+int wal_dir(bool make);                         /* descriptor of wal/, or -1 with errno */
+bool wal_is_segment(const char *name);
+bool wal_is_kept(const char *name);             /* a segment that could not be retired */
+void wal_keep(int dir, const char *name, uint64_t seq);
+
+/* Begins a log in segments that hold nothing any more, with numbers above seq. When that cannot be, there is none: wal_on() is false. */
+void wal_open(uint64_t seq, const char *cache);
+void wal_close(void);                           /* syncs the file system, and the log is empty */
+bool wal_on(void);
+
+/* What has happened in cur/: in the log with the next batch. Nothing, while there is no log. */
+void wal_lines(const char *id, const char *lines, size_t n);
+void wal_name(const char *from, const char *to);        /* from NULL: a name more */
+void wal_gone(const char *name, bool done);
+bool wal_pending(void);                         /* there is some that no batch has taken */
+
+/* A batch: wal_begin(), wal_add() for each message, wal_write(), a sync of what that returned, wal_synced(). One at a time. */
+bool wal_begin(size_t first);                   /* octets of the first record with a message, 0: none. False: nothing can be logged now */
+size_t wal_message_size(const char *name, size_t n);    /* octets of a record with a file of n octets */
+bool wal_takes(size_t n);                       /* not too large ever */
+enum wal_answer { WAL_TAKEN, WAL_NEXT_TIME, WAL_NOT_NOW };      /* NOT_NOW: all is full, it is to be synced by itself */
+/* The message that is in cur/ under this name: its n octets, text or (NULL) those in fd. */
+enum wal_answer wal_add(const char *name, int fd, const char *text, size_t n);
+bool wal_batched(void);                         /* the batch holds something */
+int wal_write(void);                            /* the descriptor to sync, or -1 (told in the log): the batch has failed */
+void wal_synced(bool ok);
+
+/* A full segment: wal_full() gives it and its new head, wal_retire() (in any process) does it, wal_retired() hears what came of it. */
+int wal_full(char head[WAL_BLOCK]);             /* its descriptor, or -1: none is full */
+int wal_retire(int dir, int fd, const char head[WAL_BLOCK]);    /* 0 or an errno */
+void wal_retired(int error);
+
+/* ---- what a start does about the log (queue/recover.c) */
+
+/* Before cur/ is read: what the log tells of and a power cut took is there again, and durable; then the log is no more, and *seq is its last
+ * number. 0, or -1 with errno and *why in plain words, and everything is left for the next try. */
+int recover(const char *cache, uint64_t *seq, char *why, size_t why_size);
+
 /* ---- index (queue/index.c): what is in cur/, by name only */
 
 struct message {
@@ -144,6 +216,7 @@ struct entry *index_name(const char *name, bool checked);
 struct message *index_message(struct str id);   /* or NULL */
 struct entry *entry_find(const struct message *, struct str dest);      /* or NULL */
 void index_drop(struct entry *);                /* its file is gone (state must not be ENTRY_OPEN) */
+void index_miss(const struct entry *);          /* its name is gone: if a whole pass does not meet it under another one, the log hears of it */
 void entry_name_of(const struct entry *, char name[NAME_ROOM]);
 /* All that is open of a blind entry goes the way of this domain and sender. */
 void index_learn(struct entry *, struct str domain, const struct addr *from);

@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -105,6 +106,9 @@ struct draft {
 	size_t room;                    /* blanks in front of it that may yet become a part of it */
 	uint64_t size;
 	uint32_t crc;                   /* of what has left the buffer */
+	bool in_buf;                    /* the buffer holds the whole file, written as it is */
+	bool by_file;                   /* the log is not for it: somebody else's file, or too large */
+	bool logged;                    /* its fate is that of the log's batch */
 	bool broken;                    /* a write failed: only draft_abort() */
 	bool replaced;                  /* by another with this id: its file has no name any more */
 	bool held;
@@ -193,8 +197,8 @@ static int open_work(const char *id)
 	return fd;
 }
 
-/* Writes the buffer out. The first line stays blank until all is known. */
-static int draft_flush(struct draft *d)
+/* The first line stays blank until all is known. */
+static int write_buf(struct draft *d)
 {
 	size_t skip = 0;
 
@@ -208,11 +212,18 @@ static int draft_flush(struct draft *d)
 	if (file_write(d->fd, d->buf.p, d->buf.n) == -1)
 		goto fail;
 	space_used(d->buf.n);
-	buf_clear(&d->buf);
 	return 0;
 fail:
 	d->broken = true;
 	return -1;
+}
+
+static int draft_flush(struct draft *d)
+{
+	int failed = write_buf(d);
+
+	buf_clear(&d->buf);
+	return failed;
 }
 
 int draft_write(struct draft *d, const void *p, size_t n)
@@ -409,7 +420,8 @@ static int draft_complete(struct draft *d)
 
 		file_line_print(line, d->at, d->size, crc);
 		memcpy(d->buf.p, line, FILE_LINE);
-		return draft_flush(d);
+		d->in_buf = wal_on();
+		return d->in_buf ? write_buf(d) : draft_flush(d);
 	}
 	if (d->buf.n && draft_flush(d) == -1)
 		return -1;
@@ -441,26 +453,38 @@ static unsigned round_number = 1;               /* of the next round */
 static struct {
 	bool running;
 	msec began;
-	size_t ndrafts, nmarks;
+	bool log, dir, fs;              /* what is synced besides files: the log, before them; the directory; all of the file system in place of them */
+	size_t ndrafts, nmarks;         /* files, in this order */
 	struct list drafts, marks, waiters;
+	struct list logged;             /* drafts in the log */
 } flying;
+static bool retiring;                           /* the helper is at it */
 static bool marks_due;
 static struct timer marks_timer, round_timer, helper_timer;
 static msec helper_missing_since;
 static struct turn_end at_turn_end;
 static unsigned holds;
 
-/* The helper's answer: an errno for each descriptor, then one for the directory. */
+/* The helper's answer: an errno for each descriptor, then one for the directory or the file system. */
 struct answer {
-	int32_t error[ROUND_MAX + 1];
+	int32_t retired;                /* 1: to 'R', and the one errno is about that */
+	int32_t error[ROUND_MAX + 2];   /* the log's, too */
 };
+static size_t answer_size(size_t n) { return offsetof(struct answer, error) + n * sizeof(int32_t); }
 
-static int sync_files(const int *fds, size_t n, int dir, struct answer *a)
+static int32_t error_of(int failed) { return failed == -1 ? errno : 0; }
+
+static int32_t sync_rest(int dir, char what)
 {
+	return what == 'A' ? error_of(file_sys.syncfs(dir)) : what == 'S' ? error_of(file_sys.fsync(dir)) : 0;
+}
+
+static void sync_files(const int *fds, size_t n, int dir, char what, struct answer *a)
+{
+	a->retired = 0;
 	for (size_t i = 0; i < n; i++)
-		a->error[i] = file_sys.fdatasync(fds[i]) == -1 ? errno : 0;
-	a->error[n] = file_sys.fsync(dir) == -1 ? errno : 0;
-	return 0;
+		a->error[i] = error_of(file_sys.fdatasync(fds[i]));
+	a->error[n] = sync_rest(dir, what);
 }
 
 /* Every SYNCERS-th file of a round, from the first on. */
@@ -483,7 +507,7 @@ static void *sync_share(void *arg)
 
 /* In the helper: one after the other each file would wait for the disk anew, while what waits at the same time is written and flushed
  * together. A thread that cannot be had costs time only. */
-static void sync_together(const int *fds, size_t n, int dir, struct answer *a)
+static void sync_together(const int *fds, size_t n, int dir, char what, struct answer *a)
 {
 	struct share share[SYNCERS];
 
@@ -496,9 +520,45 @@ static void sync_together(const int *fds, size_t n, int dir, struct answer *a)
 	for (size_t i = 0; i < SYNCERS; i++)
 		if (share[i].running)
 			pthread_join(share[i].thread, NULL);
-	a->error[n] = file_sys.fsync(dir) == -1 ? errno : 0;
+	a->retired = 0;
+	a->error[n] = sync_rest(dir, what);
 }
 
+/* A segment of the log is retired beside the rounds: that waits for all that anybody has written. */
+struct retirement {
+	int socket, dir, fd;
+	char head[WAL_BLOCK];
+};
+
+static void *retire(void *arg)
+{
+	struct retirement *r = arg;
+	struct answer a = { .retired = 1 };
+
+	a.error[0] = wal_retire(r->dir, r->fd, r->head);
+	close(r->fd);
+	child_reply(r->socket, &a, answer_size(1));
+	free(r);
+	return NULL;
+}
+
+static void retire_beside(int socket, int dir, int fd, const char *head)
+{
+	struct retirement *r = malloc(sizeof *r);
+	pthread_t thread;
+
+	if (!r)
+		_exit(1);
+	*r = (struct retirement){ .socket = socket, .dir = dir, .fd = fd };
+	memcpy(r->head, head, WAL_BLOCK);
+	if (pthread_create(&thread, NULL, retire, r) == 0)
+		pthread_detach(thread);
+	else
+		retire(r);
+}
+
+/* D: the directory. S: sync the files, then the directory. L: the files alone. A: the file system. R: retire a segment, its new head
+ * follows. */
 static int helper_main(int socket, void *arg)
 {
 	static int fds[CHILD_FDS];
@@ -506,21 +566,25 @@ static int helper_main(int socket, void *arg)
 
 	(void)arg;
 	for (;;) {
+		static char said[1 + WAL_BLOCK];
 		struct answer a;
-		char octet;
 		size_t n = CHILD_FDS;
-		ssize_t got = child_receive(socket, &octet, 1, fds, &n);
+		ssize_t got = child_receive(socket, said, sizeof said, fds, &n);
 
 		if (got <= 0)
 			return 0;
-		if (octet == 'D' && n == 1) {
+		if (said[0] == 'D' && n == 1) {
 			dir = fds[0];
 			continue;
 		}
-		sync_together(fds, n, dir, &a);
+		if (said[0] == 'R' && n == 1) {
+			retire_beside(socket, dir, fds[0], said + 1);
+			continue;
+		}
+		sync_together(fds, n, dir, said[0], &a);
 		for (size_t i = 0; i < n; i++)
 			close(fds[i]);
-		if (child_reply(socket, &a, (n + 1) * sizeof a.error[0]) == -1)
+		if (child_reply(socket, &a, answer_size(n + 1)) == -1)
 			return 1;
 	}
 }
@@ -561,6 +625,8 @@ static void draft_end(struct draft *d, bool ok)
 	no_longer_committing(d);
 	if (!ok && d->name[0])
 		file_sys.unlink(target_dir(), d->name);
+	if (!ok && d->logged)
+		wal_gone(d->name, true);
 	if (ok && d->name[0] && queue.conf.schedule)
 		index_name(d->name, true);
 	draft_free(d);
@@ -581,39 +647,55 @@ static void end_marks(struct list *l, const int32_t *errors)
 	}
 }
 
+static size_t descriptors(void)
+{
+	return flying.log + (flying.fs ? 0 : flying.ndrafts + flying.nmarks);
+}
+
+static void end_draft(struct draft *d, int error)
+{
+	if (error)
+		log_event(LOG_ERROR, "commit-failed", LF(L_TEXT("id", d->id), L_TEXT("error", strerror(error))));
+	draft_end(d, !error);
+}
+
+static void take_all(struct list *from, struct list *to)
+{
+	struct node *x;
+
+	list_init(to);
+	while ((x = list_shift(from)))
+		list_push(to, x);
+}
+
 /* The round is over; an answer is NULL when there was none. */
 static void round_end(const struct answer *a)
 {
-	struct list mine_drafts, mine_waiters;
+	struct list by_file, logged, wait;
 	struct node *x;
-	size_t i = 0;
-	int dir_error = a ? a->error[flying.ndrafts + flying.nmarks] : EIO;
+	int log_error = !flying.log ? 0 : a ? a->error[0] : EIO, rest_error = a ? a->error[descriptors()] : EIO;
+	const int32_t *file_error = a && !flying.fs ? a->error + flying.log : NULL;
+	bool dir = flying.dir || flying.fs;
 	msec took = loop_now() - flying.began;
 
 	timer_stop(&round_timer);
 	if (took >= ROUND_SLOW_MS)
-		log_event(LOG_WARN, "slow-disk", LF(L_NUM("ms", took), L_NUM("messages", (long long)flying.ndrafts)));
-	list_init(&mine_drafts);
-	list_init(&mine_waiters);
-	while ((x = list_shift(&flying.drafts)))
-		list_push(&mine_drafts, x);
-	while ((x = list_shift(&flying.waiters)))
-		list_push(&mine_waiters, x);
-	end_marks(&flying.marks, a ? a->error + flying.ndrafts : NULL);
+		log_event(LOG_WARN, "slow-disk", LF(L_NUM("ms", took), L_NUM("messages", (long long)(flying.ndrafts + flying.logged.n))));
+	if (flying.log)
+		wal_synced(!log_error);
+	take_all(&flying.drafts, &by_file);
+	take_all(&flying.logged, &logged);
+	take_all(&flying.waiters, &wait);
+	end_marks(&flying.marks, file_error ? file_error + flying.ndrafts : NULL);
 	flying.running = false;
-	while ((x = list_shift(&mine_drafts))) {
-		struct draft *d = owner_of(x, struct draft, node);
-		int error = a && a->error[i] ? a->error[i] : dir_error;
-
-		i++;
-		if (error)
-			log_event(LOG_ERROR, "commit-failed", LF(L_TEXT("id", d->id), L_TEXT("error", strerror(error))));
-		draft_end(d, !error);
-	}
-	while ((x = list_shift(&mine_waiters))) {
+	for (size_t i = 0; (x = list_shift(&by_file)); i++)
+		end_draft(owner_of(x, struct draft, node), file_error && file_error[i] ? file_error[i] : rest_error);
+	while ((x = list_shift(&logged)))
+		end_draft(owner_of(x, struct draft, node), log_error);
+	while ((x = list_shift(&wait))) {
 		struct waiter *w = owner_of(x, struct waiter, node);
 
-		w->done(w->arg, !dir_error);
+		w->done(w->arg, dir ? !rest_error : !log_error);
 		free(w);
 	}
 }
@@ -625,19 +707,26 @@ static void helper_answered(struct child *c, const void *p, size_t n, int *fds, 
 	(void)c;
 	(void)fds;
 	(void)nfds;
-	if (!flying.running || n != (flying.ndrafts + flying.nmarks + 1) * sizeof a.error[0])
+	if (n > sizeof a || n < answer_size(1))
 		return;
 	memcpy(&a, p, n);
-	round_end(&a);
+	if (a.retired) {
+		retiring = false;
+		wal_retired(a.error[0]);
+	} else if (flying.running && n == answer_size(descriptors() + 1)) {
+		round_end(&a);
+	}
 }
 
-static size_t board(int fds[ROUND_MAX]);
+static bool board(int fds[ROUND_MAX + 1], size_t *n);
 
 /* No helper has come for too long: what waits for one is refused, as a round would be. */
 static void refuse_waiting(void)
 {
+	size_t n;
+
 	while (drafts.n) {
-		board((int[ROUND_MAX]){ 0 });
+		board((int[ROUND_MAX + 1]){ 0 }, &n);
 		round_end(NULL);
 	}
 }
@@ -659,6 +748,9 @@ static void helper_gone(struct child *c)
 {
 	(void)c;
 	log_text(LOG_ERROR, "commit-helper", "it has ended; messages being committed are refused for now");
+	if (retiring)
+		wal_retired(EIO);       /* what it has heard of the disk is not known, and is not told twice */
+	retiring = false;
 	if (flying.running)
 		round_end(NULL);
 	helper_missing_since = loop_now();
@@ -681,18 +773,40 @@ static bool has_no_name(int fd)
 	return fstat(fd, &st) == 0 && st.st_nlink == 0;
 }
 
-/* Moves up to ROUND_MAX files into the round and lists their descriptors: drafts first, then marks. */
-static size_t board(int fds[ROUND_MAX])
+static size_t octets_of(const struct draft *d) { return (size_t)d->at + (size_t)d->size; }
+
+static bool for_log(const struct draft *d)
+{
+	return !d->by_file && wal_takes(wal_message_size(d->name, octets_of(d)));
+}
+
+/* Drafts go into the log as long as it has room; the others are files of the round. */
+static size_t board_drafts(bool log, int *fds)
 {
 	size_t n = 0;
 	struct node *x;
 
-	while (n < ROUND_MAX && (x = list_shift(&drafts))) {
-		fds[n++] = owner_of(x, struct draft, node)->fd;
-		list_push(&flying.drafts, x);
+	while (n < ROUND_MAX && (x = list_first(&drafts))) {
+		struct draft *d = owner_of(x, struct draft, node);
+		enum wal_answer is = log && for_log(d) ? wal_add(d->name, d->fd, d->in_buf ? d->buf.p : NULL, octets_of(d)) : WAL_NOT_NOW;
+
+		if (is == WAL_NEXT_TIME)
+			break;
+		list_shift(&drafts);
+		d->logged = is == WAL_TAKEN;
+		if (!d->logged)
+			fds[n++] = d->fd;
+		list_push(d->logged ? &flying.logged : &flying.drafts, x);
 	}
-	flying.ndrafts = n;
-	while (n < ROUND_MAX && (x = list_shift(&marks))) {
+	return n;
+}
+
+static size_t board_marks(int *fds, size_t room)
+{
+	size_t n = 0;
+	struct node *x;
+
+	while (n < room && (x = list_shift(&marks))) {
 		struct unsynced *u = owner_of(x, struct unsynced, node);
 
 		if (has_no_name(u->fd)) {
@@ -702,38 +816,92 @@ static size_t board(int fds[ROUND_MAX])
 		fds[n++] = u->fd;
 		list_push(&flying.marks, x);
 	}
-	flying.nmarks = n - flying.ndrafts;
+	return n;
+}
+
+static size_t octets_of_first(void)
+{
+	const struct draft *d = drafts.n ? owner_of(list_first(&drafts), struct draft, node) : NULL;
+
+	return d && for_log(d) ? wal_message_size(d->name, octets_of(d)) : 0;
+}
+
+/* Moves what waits into the round and lists the descriptors: the log first, then up to ROUND_MAX files, drafts before marks. False: there is
+ * nothing to sync. *n: how many. */
+static bool board(int fds[ROUND_MAX + 1], size_t *n)
+{
+	bool log = wal_begin(octets_of_first());
+	int *files = fds + 1;
+	struct node *x;
+
+	flying.ndrafts = board_drafts(log, files);
+	flying.nmarks = board_marks(files + flying.ndrafts, ROUND_MAX - flying.ndrafts);
 	while ((x = list_shift(&waiters)))
 		list_push(&flying.waiters, x);
-	marks_due = marks.n > 0;
-	if (!marks.n)
+	flying.fs = queue.conf.sync == QUEUE_SYNC_FS && !queue.conf.inline_sync;
+	flying.log = log && wal_batched();
+	flying.dir = flying.ndrafts || (!log && flying.waiters.n) || (!wal_on() && marks_due);
+	marks_due = marks.n > 0 || (wal_pending() && !flying.log);
+	if (!marks_due)
 		timer_stop(&marks_timer);
-	flying.running = true;
-	flying.began = loop_now();
 	round_number++;
-	return n;
+	flying.began = loop_now();
+	flying.running = flying.log || flying.dir || flying.nmarks || flying.fs || flying.waiters.n;
+	*n = flying.fs ? 0 : flying.ndrafts + flying.nmarks;
+	if (flying.log)
+		fds[0] = wal_write();
+	else
+		memmove(fds, files, *n * sizeof *fds);
+	*n += flying.log;
+	return flying.running;
+}
+
+/* All of the file system, for a segment of the log that is full. */
+static void retire_full(void)
+{
+	char said[1 + WAL_BLOCK] = "R";
+	int fd;
+
+	if (retiring || (!queue.conf.inline_sync && !helper.pid) || (fd = wal_full(said + 1)) == -1)
+		return;
+	if (queue.conf.inline_sync) {
+		wal_retired(wal_retire(queue.cur, fd, said + 1));
+		return;
+	}
+	retiring = child_send(&helper, said, sizeof said, &fd, 1) == 0;
+	if (!retiring)
+		wal_retired(errno);
 }
 
 static void round_begin(struct turn_end *e)
 {
-	int fds[ROUND_MAX];
+	int fds[ROUND_MAX + 1];
 	size_t n;
+	char what;
 
 	(void)e;
+	if (wal_on())
+		retire_full();
 	if (flying.running || (!drafts.n && !waiters.n && !marks_due))
 		return;
 	if (!queue.conf.inline_sync && !helper.pid)
 		return;                 /* helper_timer is on it */
-	n = board(fds);
+	if (!board(fds, &n))
+		return;
+	what = flying.fs ? 'A' : flying.dir ? 'S' : 'L';
+	if (flying.log && fds[0] == -1) {
+		round_end(NULL);
+		return;
+	}
 	if (queue.conf.inline_sync) {
 		struct answer a;
 
-		sync_files(fds, n, target_dir(), &a);
+		sync_files(fds, n, target_dir(), what, &a);
 		round_end(&a);
 		return;
 	}
 	timer_set(&round_timer, ROUND_LIMIT_MS);
-	if (child_send(&helper, "S", 1, fds, n) == -1) {
+	if (child_send(&helper, &what, 1, fds, n) == -1) {
 		log_text(LOG_ERROR, "commit-helper", "cannot reach it: %s", strerror(errno));
 		child_stop(&helper);
 		helper_gone(&helper);
@@ -824,6 +992,7 @@ static int board_existing(struct draft *d, const struct message *m)
 	if (d->fd != -1)
 		close(d->fd);
 	d->fd = fd;
+	d->by_file = true;
 	return 0;
 }
 
@@ -903,6 +1072,10 @@ int sync_marks(int fd, unsigned *round)
 {
 	struct unsynced *u;
 
+	if (wal_on()) {                 /* the log tells of it: wal_lines() */
+		sync_names();
+		return 0;
+	}
 	if (*round == round_number)
 		return 0;               /* the next round takes it anyway */
 	u = calloc(1, sizeof *u);
@@ -940,6 +1113,7 @@ int intake_open(void)
 	list_init(&waiters);
 	list_init(&failing);
 	list_init(&flying.drafts);
+	list_init(&flying.logged);
 	list_init(&flying.marks);
 	list_init(&flying.waiters);
 	marks_timer.expired = marks_are_due;
@@ -981,12 +1155,13 @@ void intake_close(void)
 	timer_stop(&helper_timer);
 	forget_drafts(&drafts);
 	forget_drafts(&flying.drafts);
+	forget_drafts(&flying.logged);
 	forget_drafts(&failing);
 	end_marks(&marks, NULL);
 	end_marks(&flying.marks, NULL);
 	forget_waiters(&waiters);
 	forget_waiters(&flying.waiters);
-	flying.running = marks_due = false;
+	flying.running = flying.log = marks_due = retiring = false;
 	holds = 0;
 	map_free(&committing);
 }

@@ -430,6 +430,7 @@ static size_t make_links(struct attempt *a, const struct split *s)
 		name_apart(a, &s->group[i], to, token);
 		if (file_sys.link(queue.cur, from, queue.cur, to) == -1 && errno != EEXIST)
 			break;
+		wal_name(NULL, to);
 		if (!index_name(to, true))
 			break;
 		no_longer_mine(a, s->group[i].first->to.addr.domain);
@@ -452,6 +453,7 @@ static void become(struct attempt *a, const struct group *g)
 		attempt_put_back(a);            /* "+" does as well */
 		return;
 	}
+	wal_name(from, to);
 	index_name(to, true);
 	attempt_forget_entry(a);
 }
@@ -482,6 +484,8 @@ static void remove_joined(struct attempt *a)
 
 static void remove_entry(struct attempt *a)
 {
+	char name[NAME_ROOM];
+
 	remove_joined(a);
 	if (entry_unlink(a->entry) == -1) {
 		int saved = errno;
@@ -495,6 +499,8 @@ static void remove_entry(struct attempt *a)
 		}
 		index_scan_soon();
 	}
+	entry_name_of(a->entry, name);
+	wal_gone(name, true);
 	sync_names();
 	log_event(LOG_DEBUG, "removed", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("dest", a->entry->dest)));
 	attempt_forget_entry(a);

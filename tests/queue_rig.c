@@ -83,6 +83,12 @@ static int try_unlink(int dir, const char *name)
 	return disk_fails() ? -1 : kernel.unlink(dir, name);
 }
 
+static void rig_cache(int dir, char id[FILE_CACHE_ID])
+{
+	(void)dir;
+	snprintf(id, FILE_CACHE_ID, "life-%u", rig.life);
+}
+
 static void take_disk(void)
 {
 	if (!kernel.open)
@@ -90,6 +96,7 @@ static void take_disk(void)
 	file_sys = (struct file_calls){
 		.open = try_open, .write = try_write, .pwrite = try_pwrite, .ftruncate = try_ftruncate, .fdatasync = try_fdatasync,
 		.fsync = try_fdatasync, .link = try_link, .rename = try_rename, .unlink = try_unlink, .space = kernel.space,
+		.syncfs = try_fdatasync, .cache = rig_cache,
 	};
 }
 
@@ -330,6 +337,10 @@ void rig_open(void)
 		.lifetime = 5 * 86400, .delay_notice = 0, .message_size = 1 << 20, .couriers = 20, .way = way, .report = report,
 		.settled = settled,
 	};
+	if (getenv("RIG_LOG")) {
+		rig.conf.sync = QUEUE_SYNC_LOG;
+		rig.conf.log_size = 32768;
+	}
 	rig_start();
 }
 
@@ -546,7 +557,7 @@ const char *rig_name(const char *dest)
 	for (size_t i = 0; i < n; i++) {
 		struct entry_name e;
 
-		if (!found[0] && entry_parse(names[i], &e) && str_eq(e.dest, str_of(dest)))
+		if (!found[0] && entry_parse(names[i], &e) && (!dest || str_eq(e.dest, str_of(dest))))
 			snprintf(found, sizeof found, "%s", names[i]);
 		free(names[i]);
 	}

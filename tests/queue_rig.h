@@ -45,10 +45,11 @@ struct rig {
 	unsigned calls, fail_from, fail_to;     /* ordinals; 0: none fails */
 	int fail_errno;
 	bool fail_open;                 /* open() counts as well */
+	unsigned life;                  /* of the page cache: another one is behind a power cut */
 };
 extern struct rig rig;
 
-void rig_open(void);                    /* with couriers that deliver everything */
+void rig_open(void);                    /* with couriers that deliver everything; with RIG_LOG in the environment, with an intake log */
 void rig_start(void);                   /* the queue alone, after rig_crash() */
 /* The process is gone at once: nothing more is written, the lock file keeps what it said, bundles are forgotten. */
 void rig_crash(void);
@@ -70,7 +71,7 @@ void rig_finish(size_t i, bool more);
 /* "0 a.example, 1 b.example": tries and destinations of what is in cur/, sorted; message ids left out. Static. */
 const char *rig_cur(void);
 unsigned rig_count(const char *dir);    /* names in it */
-/* The whole name of the only (or first) entry for dest in cur/. Static. */
+/* The whole name of the only (or first) entry for dest (NULL: any) in cur/. Static. */
 const char *rig_name(const char *dest);
 void rig_mv(const char *from, const char *to);          /* in cur/, as a person would */
 void rig_rm(const char *name);

@@ -1,0 +1,665 @@
+/* The intake log: its form, and what comes back from it behind a power cut. */
+#include "queue/inside.h"
+
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "tests/queue_rig.h"
+
+Suite *queue_wal_suite(void);
+
+#define ROWS(...) ((const struct rig_answer[]){ __VA_ARGS__ })
+#define ANSWERS(...) rig_answers(ROWS(__VA_ARGS__), sizeof ROWS(__VA_ARGS__) / sizeof(struct rig_answer))
+#define LATER(who) { who, RESULT_DEFERRED, BLAME_RCPT, 450, "later" }
+#define NEVER(who) { who, RESULT_FAILED, BLAME_RCPT, 550, "no such user" }
+
+enum { SMALL = WAL_SEGMENT_MIN };
+
+/* ---- the form */
+
+static const struct wal_head one = { .seq = 7, .life = 0x0123456789abcdefu, .cache = "boot/1" };
+
+static int memory_file(const struct buf *b)
+{
+	int fd = memfd_create("segment", MFD_CLOEXEC);
+
+	ck_assert(fd != -1);
+	ck_assert_int_eq(file_write(fd, b->p, b->n), 0);
+	return fd;
+}
+
+static char seen[4096];
+static bool note(void *arg, const struct wal_record *r)
+{
+	size_t n = strlen(seen);
+
+	(void)arg;
+	snprintf(seen + n, sizeof seen - n, "%c<" STR_FMT ">%zu ", r->kind, STR_ARG(r->head), r->n);
+	return true;
+}
+
+static const char *read_all(const struct buf *b)
+{
+	struct wal_head h;
+	unsigned unreadable;
+	int fd = memory_file(b);
+
+	seen[0] = 0;
+	if (wal_head_read(fd, &h) == 0)
+		ck_assert_int_eq(wal_read(fd, &h, note, NULL, &unreadable), 0);
+	close(fd);
+	return seen;
+}
+
+static void start_segment(struct buf *b, const struct wal_head *h)
+{
+	char block[WAL_BLOCK];
+
+	wal_head_print(block, h);
+	ck_assert(buf_add(b, block, sizeof block));
+}
+
+static void up_to_block(struct buf *b)
+{
+	while (b->n % WAL_BLOCK)
+		buf_char(b, 0);
+}
+
+/* Two batches: three records, and one. */
+static void make_segment(struct buf *b)
+{
+	start_segment(b, &one);
+	ck_assert(wal_record(b, &one, 1, WAL_MESSAGE, STR("a"), "0123456789", 10));
+	ck_assert(wal_record(b, &one, 2, WAL_LINES, STR("b"), "x\n", 2));
+	ck_assert(wal_record(b, &one, 3, WAL_GONE, STR("done a"), "", 0));
+	up_to_block(b);
+	ck_assert(wal_record(b, &one, 4, WAL_NAME, STR("- c"), "", 0));
+	up_to_block(b);
+	up_to_block(b);
+}
+
+START_TEST(what_is_logged_is_read_back)
+{
+	struct buf b = { 0 };
+
+	make_segment(&b);
+	ck_assert_str_eq(read_all(&b), "M<a>10 J<b>2 G<done a>0 N<- c>0 ");
+	buf_free(&b);
+}
+END_TEST
+
+START_TEST(a_head_with_any_octet_changed_is_none)
+{
+	char block[WAL_BLOCK];
+	struct wal_head h;
+
+	wal_head_print(block, &one);
+	for (size_t i = 0; i < 200; i++) {
+		struct buf b = { 0 };
+		int fd;
+
+		buf_add(&b, block, sizeof block);
+		b.p[i] ^= 1;
+		fd = memory_file(&b);
+		ck_assert_int_eq(wal_head_read(fd, &h), -1);
+		ck_assert_int_eq(errno, EBADMSG);
+		close(fd);
+		buf_free(&b);
+	}
+}
+END_TEST
+
+/* The records of its batch behind it go with it; what was durable before, and later batches, count. */
+START_TEST(a_record_with_any_octet_changed_or_zeroed_is_passed_over)
+{
+	struct buf good = { 0 };
+	size_t first = WAL_BLOCK, end = WAL_BLOCK + 3 * WAL_LINE + 12 + 4 + 7;
+
+	make_segment(&good);
+	for (size_t i = first; i < end; i++)
+		for (int how = 0; how < 2; how++) {
+			struct buf b = { 0 };
+			const char *got;
+
+			buf_add(&b, good.p, good.n);
+			b.p[i] = how ? 0 : (char)(b.p[i] ^ 0x10);
+			got = read_all(&b);
+			ck_assert_str_eq(got, i < first + WAL_LINE + 12 ? "N<- c>0 " : i < first + 2 * WAL_LINE + 16 ? "M<a>10 N<- c>0 " :
+				"M<a>10 J<b>2 N<- c>0 ");
+			buf_free(&b);
+		}
+	buf_free(&good);
+}
+END_TEST
+
+START_TEST(a_segment_cut_anywhere_gives_what_is_whole)
+{
+	struct buf good = { 0 };
+
+	make_segment(&good);
+	for (size_t n = WAL_BLOCK; n < WAL_BLOCK + 200; n++) {
+		struct buf b = { 0 };
+		const char *got;
+
+		buf_add(&b, good.p, n);
+		got = read_all(&b);
+		ck_assert_str_eq(got, n < WAL_BLOCK + WAL_LINE + 12 ? "" : n < WAL_BLOCK + 2 * WAL_LINE + 16 ? "M<a>10 " :
+			n < WAL_BLOCK + 3 * WAL_LINE + 23 ? "M<a>10 J<b>2 " : "M<a>10 J<b>2 G<done a>0 ");
+		buf_free(&b);
+	}
+	buf_free(&good);
+}
+END_TEST
+
+START_TEST(records_of_an_earlier_life_of_the_segment_do_not_count)
+{
+	struct wal_head again = one;
+	struct buf b = { 0 }, fresh = { 0 };
+
+	make_segment(&b);
+	again.life++;
+	again.seq++;
+	start_segment(&fresh, &again);
+	ck_assert(wal_record(&fresh, &again, 1, WAL_GONE, STR("away z"), "", 0));
+	memcpy(b.p, fresh.p, fresh.n);
+	ck_assert_str_eq(read_all(&b), "G<away z>0 ");
+	buf_free(&b);
+	buf_free(&fresh);
+}
+END_TEST
+
+/* ---- in a queue */
+
+static void start(void)
+{
+	rig.conf.sync = QUEUE_SYNC_LOG;
+	rig.conf.log_size = SMALL;
+	rig_start();
+}
+
+static void set_up(void)
+{
+	rig_open();
+	rig_crash();
+	start();
+}
+
+static void tear_down(void)
+{
+	rig_close();
+}
+
+static void power_cut(void)
+{
+	rig_run(2);             /* what happened is in the log within a second */
+	rig_crash();
+	rig.life++;
+}
+
+static void lose_all(void)
+{
+	while (rig_count("cur"))
+		rig_rm(rig_name(NULL));
+}
+
+static bool put_later(const char *to)
+{
+	bool ok;
+
+	ANSWERS(LATER(""));
+	ok = rig_put("a@s.example", to);
+	rig_run(2);
+	return ok;
+}
+
+START_TEST(a_message_whose_file_was_lost_comes_back)
+{
+	ck_assert(put_later("b@x.example"));
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	rig_run(86400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_str_eq(rig.sent[rig.nsent - 1].body, rig_body);
+}
+END_TEST
+
+START_TEST(a_file_that_is_torn_or_zeros_is_written_again)
+{
+	for (int how = 0; how < 3; how++) {
+		char text[8192] = "", name[NAME_ROOM];
+		size_t n;
+
+		ck_assert(put_later("b@x.example"));
+		power_cut();
+		snprintf(name, sizeof name, "%s", rig_name("x.example"));
+		n = strlen(rig_read("cur", name));
+		memcpy(text, rig_read("cur", name), n);
+		if (how == 2)
+			memset(text, 0, n);
+		rig_rm(name);
+		rig_write("cur", name, text, how == 0 ? 0 : how == 1 ? 100 : n);
+		start();
+		ck_assert_str_eq(rig_cur(), "1 x.example");
+		ck_assert_uint_eq(rig_count("bad"), 0);
+		ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+		rig_run(86400);
+		ck_assert_uint_eq(rig_count("cur"), 0);
+	}
+	ck_assert_uint_eq(rig_count("bad"), 0);
+}
+END_TEST
+
+START_TEST(what_was_delivered_does_not_come_back)
+{
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(2);
+	ck_assert_str_eq(rig_cur(), "");
+	power_cut();
+	start();
+	rig_run(86400);
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+}
+END_TEST
+
+/* The name's removal was not written back before the power went. */
+START_TEST(a_delivered_message_that_is_there_again_is_removed)
+{
+	char text[8192], name[NAME_ROOM];
+	size_t n;
+
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	snprintf(name, sizeof name, "%s", rig_name("x.example"));
+	n = strlen(rig_read("cur", name));
+	memcpy(text, rig_read("cur", name), n);
+	rig_finish(0, false);
+	power_cut();
+	rig_write("cur", name, text, n);
+	rig.by_hand = false;
+	start();
+	rig_run(86400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+}
+END_TEST
+
+START_TEST(who_has_it_does_not_get_it_again)
+{
+	ANSWERS(LATER("c@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example c@x.example"));
+	power_cut();
+	lose_all();
+	start();
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	rig_run(86400);
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+	ck_assert_uint_eq(rig_got("c@x.example"), 2);
+}
+END_TEST
+
+START_TEST(a_journal_that_lost_its_lines_gets_them_again)
+{
+	char name[NAME_ROOM], path[600];
+
+	ANSWERS(LATER("c@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example c@x.example"));
+	power_cut();
+	snprintf(name, sizeof name, "%s", rig_name("x.example"));
+	snprintf(path, sizeof path, "%s/cur/%s", rig.dir, name);
+	ck_assert_int_eq(truncate(path, strstr(rig_read("cur", name), "A line.\r\n") + 9 - rig_read("cur", name)), 0);
+	start();
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	rig_run(86400);
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+	ck_assert_uint_eq(rig_got("c@x.example"), 2);
+}
+END_TEST
+
+START_TEST(names_of_destinations_come_back_and_plus_does_not)
+{
+	ck_assert(put_later("b@x.example c@y.example"));
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	power_cut();
+	rig_rm(rig_name("y.example"));
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	rig_crash();
+	rig.life++;
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "");        /* the last start made it durable: who removes it since does so by hand */
+}
+END_TEST
+
+START_TEST(all_names_are_made_again_from_the_log)
+{
+	ck_assert(put_later("b@x.example c@y.example d@z.example"));
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example, 1 z.example");
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	rig_run(86400);
+	ck_assert_uint_eq(rig_got("b@x.example") + rig_got("c@y.example") + rig_got("d@z.example"), 6);
+}
+END_TEST
+
+START_TEST(in_the_same_life_of_the_machine_nothing_comes_back)
+{
+	ck_assert(put_later("b@x.example"));
+	rig_run(2);
+	rig_crash();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+	rig_crash();
+	rig.life++;
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(what_was_removed_by_hand_and_noticed_stays_away)
+{
+	ck_assert(put_later("b@x.example"));
+	rig_rm(rig_name("x.example"));
+	queue_wake();
+	rig_run(3);
+	power_cut();
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* Due, and gone by hand: it could have been moved. */
+START_TEST(what_was_removed_when_it_was_due_stays_away)
+{
+	char name[NAME_ROOM], moved[NAME_ROOM];
+	struct entry_name n;
+
+	ck_assert(put_later("b@x.example"));
+	ck_assert(put_later("b@y.example"));
+	snprintf(name, sizeof name, "%s", rig_name("y.example"));
+	ck_assert(entry_parse(name, &n));
+	entry_print(moved, n.next + 86400, false, 5, n.id, "y.example");
+	loop_advance(3600 * 1000);      /* both are due, before anybody has looked */
+	rig_mv(name, moved);
+	rig_rm(rig_name("x.example"));
+	rig_run(20);
+	ck_assert_str_eq(rig_cur(), "5 y.example");
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "5 y.example");
+}
+END_TEST
+
+START_TEST(what_was_held_by_hand_comes_back_held)
+{
+	struct entry_name n;
+	char name[NAME_ROOM], held[NAME_ROOM];
+
+	ck_assert(put_later("b@x.example"));
+	snprintf(name, sizeof name, "%s", rig_name("x.example"));
+	ck_assert(entry_parse(name, &n));
+	entry_print(held, n.next, true, 0, n.id, "x.example");
+	rig_mv(name, held);
+	queue_wake();
+	rig_run(3);
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "H x.example");
+}
+END_TEST
+
+START_TEST(a_report_comes_back_once)
+{
+	ANSWERS(NEVER("b@x.example"), LATER(""));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(2);
+	ck_assert_str_eq(rig_cur(), "1 s.example");
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "1 s.example");
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	rig_run(86400);
+	ck_assert_uint_eq(rig.reports[0], 1);
+	ck_assert_uint_eq(rig_got("a@s.example"), 2);   /* the first was put off */
+}
+END_TEST
+
+START_TEST(a_sync_that_fails_refuses_its_messages_and_no_others)
+{
+	unsigned refused = 0, taken = 0;
+
+	ANSWERS(LATER(""));
+	for (unsigned n = 1; n < 12; n++) {
+		bool ok;
+
+		rig_disk(n, n, EIO);
+		ok = rig_put("a@s.example", "b@x.example");
+		rig_disk(0, 0, 0);
+		taken += ok;
+		refused += !ok;
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		taken++;
+		rig_run(3);
+		ck_assert_uint_eq(rig_count("cur"), taken);
+	}
+	ck_assert_uint_gt(refused, 2);
+	power_cut();
+	start();
+	ck_assert_uint_eq(rig_count("cur"), taken);
+}
+END_TEST
+
+/* More than both segments hold. Whatever the log says, what is in cur/ stays, and what left stays away. */
+START_TEST(segments_are_used_by_turns)
+{
+	unsigned all = 0;
+
+	for (int i = 0; i < 60; i++) {
+		ANSWERS(LATER("@late.example"));
+		ck_assert(rig_put("a@s.example", i % 3 ? "b@x.example" : "b@late.example"));
+		all += i % 3 == 0;
+		rig_run(2);
+		if (i % 7 == 0) {
+			power_cut();
+			start();
+		}
+		ck_assert_uint_eq(rig_count("cur"), all);
+	}
+	ck_assert_uint_eq(rig_got("b@x.example"), 40);
+	ck_assert_uint_eq(rig_count("wal"), 2);
+}
+END_TEST
+
+START_TEST(a_message_that_is_too_large_for_the_log_is_synced_by_itself)
+{
+	struct buf body = { 0 };
+
+	ANSWERS(LATER(""));
+	buf_puts(&body, "Subject: large\r\n\r\n");
+	while (body.n < 100000)
+		buf_puts(&body, "one line more of the sixty-four thousand that nobody reads\r\n");
+	ck_assert(rig_put_body("a@s.example", "b@x.example", buf_cstr(&body), NULL, 0));
+	ck_assert(rig_put("a@s.example", "c@x.example"));
+	power_cut();
+	start();
+	ck_assert_uint_eq(rig_count("cur"), 2);
+	buf_free(&body);
+}
+END_TEST
+
+/* A draft that was written to disk in pieces is read back for the log. */
+START_TEST(a_message_of_several_writes_comes_back)
+{
+	struct buf body = { 0 };
+
+	rig_crash();
+	rig.conf.log_size = 1 << 20;
+	rig_start();
+	ANSWERS(LATER(""));
+	buf_puts(&body, "Subject: large\r\n\r\n");
+	while (body.n < 100000)
+		buf_puts(&body, "one line more of the sixty-four thousand that nobody reads\r\n");
+	ck_assert(rig_put_body("a@s.example", "b@x.example", buf_cstr(&body), NULL, 0));
+	power_cut();
+	lose_all();
+	rig_start();
+	ck_assert_uint_eq(rig_count("cur"), 1);
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	rig_run(86400);
+	ck_assert_str_eq(rig.sent[rig.nsent - 1].body, body.p);
+	buf_free(&body);
+}
+END_TEST
+
+static int fails(int fd)
+{
+	(void)fd;
+	errno = EIO;
+	return -1;
+}
+
+START_TEST(a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot)
+{
+	int (*good)(int) = file_sys.syncfs;
+	unsigned logged = 0;
+
+	file_sys.syncfs = fails;
+	for (; wal_on(); logged++)
+		ck_assert(put_later("b@x.example"));
+	ck_assert_uint_eq(rig_count("wal"), 2);
+	ck_assert(put_later("b@x.example"));
+	file_sys.syncfs = good;
+	rig_crash();
+	start();                /* the same boot: what was kept stays, and there is a new log */
+	ck_assert(wal_on());
+	ck_assert_uint_eq(rig_count("wal"), 4);
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_uint_eq(rig_count("cur"), logged);
+	ck_assert_uint_eq(rig_count("wal"), 2);
+}
+END_TEST
+
+START_TEST(without_the_setting_the_log_is_read_once_more_and_goes)
+{
+	ck_assert(put_later("b@x.example"));
+	power_cut();
+	lose_all();
+	rig.conf.sync = QUEUE_SYNC_FILE;
+	rig_start();
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+	ck_assert_uint_eq(rig_count("wal"), 0);
+}
+END_TEST
+
+START_TEST(a_recovery_that_fails_anywhere_is_done_by_the_next_start)
+{
+	char why[500];
+	bool failed = true;
+
+	for (unsigned n = 1; failed; n++) {
+		ANSWERS(LATER("c@x.example"), LATER("d@y.example"));
+		ck_assert(rig_put("a@s.example", "b@x.example c@x.example d@y.example"));
+		power_cut();
+		lose_all();
+		rig_disk(n, (unsigned)-1, EIO);
+		failed = queue_open(&rig.conf, why, sizeof why) == -1;
+		rig_disk(0, 0, 0);
+		ck_assert(!failed || strstr(why, "wal") || strstr(why, "lock"));
+		rig_crash();
+		start();
+		ck_assert_uint_eq(rig_count("cur"), 2);
+		ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+		rig_run(86400);
+		ck_assert_uint_eq(rig_count("cur"), 0);
+		ck_assert_uint_eq(rig_got("b@x.example"), n);
+		ck_assert_uint_eq(rig_got("c@x.example"), 2 * n);
+		ck_assert_uint_eq(rig_count("bad"), 0);
+		ck_assert_uint_eq(rig_count("work"), 0);
+		ck_assert(n < 40);
+	}
+}
+END_TEST
+
+static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static ssize_t full(int fd, const void *p, size_t n, off_t at)
+{
+	errno = ENOSPC;
+	return at > 100000 ? -1 : real_pwrite(fd, p, n, at);
+}
+
+START_TEST(no_room_for_a_log_is_no_obstacle)
+{
+	char why[500];
+
+	ck_assert(put_later("b@x.example"));
+	rig_crash();
+	rig.conf.log_size = 1 << 20;
+	real_pwrite = file_sys.pwrite;
+	file_sys.pwrite = full;
+	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
+	file_sys.pwrite = real_pwrite;
+	ck_assert(!wal_on());
+	ck_assert_uint_eq(rig_count("wal"), 0);
+	ck_assert(put_later("b@y.example"));
+	power_cut();
+	rig_start();
+	ck_assert(wal_on());
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+}
+END_TEST
+
+Suite *queue_wal_suite(void)
+{
+	Suite *s = suite_create("queue/wal");
+	TCase *form = tcase_create("form"), *t = tcase_create("queue");
+
+	tcase_add_test(form, what_is_logged_is_read_back);
+	tcase_add_test(form, a_head_with_any_octet_changed_is_none);
+	tcase_add_test(form, a_record_with_any_octet_changed_or_zeroed_is_passed_over);
+	tcase_add_test(form, a_segment_cut_anywhere_gives_what_is_whole);
+	tcase_add_test(form, records_of_an_earlier_life_of_the_segment_do_not_count);
+	suite_add_tcase(s, form);
+	tcase_add_checked_fixture(t, set_up, tear_down);
+	tcase_add_test(t, a_message_whose_file_was_lost_comes_back);
+	tcase_add_test(t, a_file_that_is_torn_or_zeros_is_written_again);
+	tcase_add_test(t, what_was_delivered_does_not_come_back);
+	tcase_add_test(t, a_delivered_message_that_is_there_again_is_removed);
+	tcase_add_test(t, who_has_it_does_not_get_it_again);
+	tcase_add_test(t, a_journal_that_lost_its_lines_gets_them_again);
+	tcase_add_test(t, names_of_destinations_come_back_and_plus_does_not);
+	tcase_add_test(t, all_names_are_made_again_from_the_log);
+	tcase_add_test(t, in_the_same_life_of_the_machine_nothing_comes_back);
+	tcase_add_test(t, what_was_removed_by_hand_and_noticed_stays_away);
+	tcase_add_test(t, what_was_removed_when_it_was_due_stays_away);
+	tcase_add_test(t, what_was_held_by_hand_comes_back_held);
+	tcase_add_test(t, a_report_comes_back_once);
+	tcase_add_test(t, a_sync_that_fails_refuses_its_messages_and_no_others);
+	tcase_add_test(t, segments_are_used_by_turns);
+	tcase_add_test(t, a_message_that_is_too_large_for_the_log_is_synced_by_itself);
+	tcase_add_test(t, a_message_of_several_writes_comes_back);
+	tcase_add_test(t, a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot);
+	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);
+	tcase_add_test(t, a_recovery_that_fails_anywhere_is_done_by_the_next_start);
+	tcase_add_test(t, no_room_for_a_log_is_no_obstacle);
+	suite_add_tcase(s, t);
+	return s;
+}

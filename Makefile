@@ -8,7 +8,7 @@
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
 #   make conformance    the published suites of test cases that lie in CONFORMANCE (spf/*.yml, psl/*.txt)
-#   make crash      fardel killed at, and power cut behind, every call that matters; about ten minutes. T=drop: one scenario
+#   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
 #   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root

@@ -157,10 +157,9 @@ bool wal_batched(void);                         /* the batch holds something */
 int wal_write(void);                            /* the descriptor to sync, or -1 (told in the log): the batch has failed */
 void wal_synced(bool ok);
 
-/* A full segment: wal_full() gives it and its new head, wal_retire() (in any process) does it, wal_retired() hears what came of it. */
-int wal_full(char head[WAL_BLOCK]);             /* its descriptor, or -1: none is full */
-int wal_retire(int dir, int fd, const char head[WAL_BLOCK]);    /* 0 or an errno */
-void wal_retired(int error);
+/* A segment is full, and waits for a sync of the whole file system that begins now. */
+bool wal_full(void);
+void wal_retired(int error);                    /* what came of it */
 
 /* ---- what a start does about the log (queue/recover.c) */
 

@@ -526,39 +526,32 @@ static void sync_together(const int *fds, size_t n, int dir, char what, struct a
 
 /* A segment of the log is retired beside the rounds: that waits for all that anybody has written. */
 struct retirement {
-	int socket, dir, fd;
-	char head[WAL_BLOCK];
+	int socket, dir;
 };
 
 static void *retire(void *arg)
 {
-	struct retirement *r = arg;
+	const struct retirement *r = arg;
 	struct answer a = { .retired = 1 };
 
-	a.error[0] = wal_retire(r->dir, r->fd, r->head);
-	close(r->fd);
+	a.error[0] = error_of(file_sys.syncfs(r->dir));
 	child_reply(r->socket, &a, answer_size(1));
-	free(r);
 	return NULL;
 }
 
-static void retire_beside(int socket, int dir, int fd, const char *head)
+static void retire_beside(int socket, int dir)
 {
-	struct retirement *r = malloc(sizeof *r);
+	static struct retirement r;     /* one at a time */
 	pthread_t thread;
 
-	if (!r)
-		_exit(1);
-	*r = (struct retirement){ .socket = socket, .dir = dir, .fd = fd };
-	memcpy(r->head, head, WAL_BLOCK);
-	if (pthread_create(&thread, NULL, retire, r) == 0)
+	r = (struct retirement){ .socket = socket, .dir = dir };
+	if (pthread_create(&thread, NULL, retire, &r) == 0)
 		pthread_detach(thread);
 	else
-		retire(r);
+		retire(&r);
 }
 
-/* D: the directory. S: sync the files, then the directory. L: the files alone. A: the file system. R: retire a segment, its new head
- * follows. */
+/* D: the directory. S: sync the files, then the directory. L: the files alone. A: the file system. R: the same, beside the rounds. */
 static int helper_main(int socket, void *arg)
 {
 	static int fds[CHILD_FDS];
@@ -566,22 +559,22 @@ static int helper_main(int socket, void *arg)
 
 	(void)arg;
 	for (;;) {
-		static char said[1 + WAL_BLOCK];
 		struct answer a;
+		char octet;
 		size_t n = CHILD_FDS;
-		ssize_t got = child_receive(socket, said, sizeof said, fds, &n);
+		ssize_t got = child_receive(socket, &octet, 1, fds, &n);
 
 		if (got <= 0)
 			return 0;
-		if (said[0] == 'D' && n == 1) {
+		if (octet == 'D' && n == 1) {
 			dir = fds[0];
 			continue;
 		}
-		if (said[0] == 'R' && n == 1) {
-			retire_beside(socket, dir, fds[0], said + 1);
+		if (octet == 'R') {
+			retire_beside(socket, dir);
 			continue;
 		}
-		sync_together(fds, n, dir, said[0], &a);
+		sync_together(fds, n, dir, octet, &a);
 		for (size_t i = 0; i < n; i++)
 			close(fds[i]);
 		if (child_reply(socket, &a, answer_size(n + 1)) == -1)
@@ -859,16 +852,13 @@ static bool board(int fds[ROUND_MAX + 1], size_t *n)
 /* All of the file system, for a segment of the log that is full. */
 static void retire_full(void)
 {
-	char said[1 + WAL_BLOCK] = "R";
-	int fd;
-
-	if (retiring || (!queue.conf.inline_sync && !helper.pid) || (fd = wal_full(said + 1)) == -1)
+	if (retiring || (!queue.conf.inline_sync && !helper.pid) || !wal_full())
 		return;
 	if (queue.conf.inline_sync) {
-		wal_retired(wal_retire(queue.cur, fd, said + 1));
+		wal_retired(error_of(file_sys.syncfs(queue.cur)));
 		return;
 	}
-	retiring = child_send(&helper, said, sizeof said, &fd, 1) == 0;
+	retiring = child_send(&helper, "R", 1, NULL, 0) == 0;
 	if (!retiring)
 		wal_retired(errno);
 }

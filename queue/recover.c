@@ -584,15 +584,16 @@ static int replay(const struct segment *seg, int n)
 			return -1;
 		damaged += seg[i].head.seq ? unreadable : 0;
 	}
-	if (read_cur() == -1)
+	if (all.n && read_cur() == -1)
 		return -1;
 	for (x = map_next(&all, NULL); x; x = map_next(&all, x))
 		if (put_right(owner_of(x, struct found, node)) == -1)
 			return -1;
 	if (damaged)
 		log_text(LOG_ERROR, "intake-log", "%u blocks of it cannot be read", damaged);
-	log_text(LOG_WARN, "recovered", "from the intake log of %zu messages: written again %zu, named again %zu, journals mended %zu, removed %zu",
-		all.n, rebuilt, renamed, noted, removed);
+	if (all.n)
+		log_text(LOG_WARN, "recovered", "of %zu messages in the intake log: written again %zu, named again %zu, journals mended %zu, removed %zu",
+			all.n, rebuilt, renamed, noted, removed);
 	return 0;
 }
 
@@ -611,9 +612,30 @@ static int drop(int dir, const struct segment *seg, int n)
 	return any ? file_sys.fsync(dir) : 0;
 }
 
+static bool there_is(void *arg, const struct wal_record *r)
+{
+	(void)r;
+	*(bool *)arg = true;
+	return false;
+}
+
+/* After a clean end there is nothing in it, and what others have written is not waited for. */
+static bool any_record(const struct segment *seg, int n)
+{
+	bool any = false;
+
+	for (int i = 0; i < n && !any; i++) {
+		unsigned unreadable = 0;
+		bool all_read = !seg[i].head.seq || wal_read(seg[i].fd, &seg[i].head, there_is, &any, &unreadable) == 0;
+
+		any |= !all_read || unreadable;
+	}
+	return any;
+}
+
 static int sync_all(int dir, const struct segment *seg, int n, bool lost)
 {
-	if (file_sys.syncfs(queue.cur) == 0)
+	if (!any_record(seg, n) || file_sys.syncfs(queue.cur) == 0)
 		return 0;
 	/* Behind a power cut the log is the only copy. Otherwise it is kept for the next one, and mail is served from what is seen. */
 	for (int i = 0; i < n && !lost; i++)

@@ -453,33 +453,15 @@ void wal_synced(bool ok)
 
 /* ---- retiring: when the file system is synced, all that a full segment tells of is where it belongs */
 
-static void new_life(struct wal_head *h, uint64_t seq)
-{
-	h->seq = seq;
-	h->life = rand_u64();
-}
-
-int wal_full(char head[WAL_BLOCK])
+bool wal_full(void)
 {
 	for (int i = 0; wal.on && i < 2; i++) {
-		struct segment *s = &wal.seg[i];
-		const struct segment *other = &wal.seg[!i];
-
-		if (s->state != SEG_FULL || other->state == SEG_RETIRING)
+		if (wal.seg[i].state != SEG_FULL || wal.seg[!i].state == SEG_RETIRING)
 			continue;
-		s->state = SEG_RETIRING;
-		new_life(&s->head, (s->head.seq > other->head.seq ? s->head.seq : other->head.seq) + 1);
-		wal_head_print(head, &s->head);
-		return s->fd;
+		wal.seg[i].state = SEG_RETIRING;
+		return true;
 	}
-	return -1;
-}
-
-int wal_retire(int dir, int fd, const char head[WAL_BLOCK])
-{
-	if (file_sys.syncfs(dir) == -1 || file_pwrite(fd, head, WAL_BLOCK, 0) == -1 || file_sys.fdatasync(fd) == -1)
-		return errno;
-	return 0;
+	return false;
 }
 
 static void close_segments(void)
@@ -496,25 +478,41 @@ static void close_segments(void)
 	wal.dir = wal.seg[0].fd = wal.seg[1].fd = -1;
 }
 
+/* A new life: nothing that the segment holds counts any more. */
+static int write_head(struct segment *s)
+{
+	uint64_t a = wal.seg[0].head.seq, b = wal.seg[1].head.seq;
+	char head[WAL_BLOCK];
+
+	s->head.seq = (a > b ? a : b) + 1;
+	s->head.life = rand_u64();
+	wal_head_print(head, &s->head);
+	s->used = WAL_BLOCK;
+	s->number = 0;
+	s->state = SEG_FREE;
+	return file_pwrite(s->fd, head, sizeof head, 0);
+}
+
+static void give_up(int error)
+{
+	log_text(LOG_ERROR, "intake-log", "the file system cannot be synced: %s. From now on each message is synced by itself", strerror(error));
+	for (int i = 0; i < 2; i++)
+		wal_keep(wal.dir, seg_name[i], wal.seg[i].head.seq);
+	close_segments();
+}
+
+/* The head becomes durable with the first batch behind it. Until then what the segment told may be told again, and is true. It is written
+ * here and by no helper: one that outlives us must not write it into the log of the next process. */
 void wal_retired(int error)
 {
-	if (!wal.on)
-		return;
-	if (error) {
-		log_text(LOG_ERROR, "intake-log", "the file system cannot be synced: %s. From now on each message is synced by itself", strerror(error));
-		for (int i = 0; i < 2; i++)
-			wal_keep(wal.dir, seg_name[i], wal.seg[i].head.seq);
-		close_segments();
-		return;
+	for (int i = 0; wal.on && i < 2; i++) {
+		if (wal.seg[i].state != SEG_RETIRING)
+			continue;
+		if (error || write_head(&wal.seg[i]) == -1)
+			give_up(error ? error : errno);
 	}
-	for (int i = 0; i < 2; i++)
-		if (wal.seg[i].state == SEG_RETIRING) {
-			wal.seg[i].state = SEG_FREE;
-			wal.seg[i].used = WAL_BLOCK;
-			wal.seg[i].number = 0;
-		}
 	wal.dropped = false;
-	if (!wal.now)
+	if (wal.on && !wal.now)
 		change_segment();
 }
 
@@ -545,28 +543,13 @@ static int fill(int fd, off_t size)
 	return file_sys.fsync(fd);
 }
 
-/* A new life: nothing that the segment holds counts any more. */
-static int write_head(struct segment *s, uint64_t seq)
-{
-	char head[WAL_BLOCK];
-
-	new_life(&s->head, seq);
-	wal_head_print(head, &s->head);
-	return file_pwrite(s->fd, head, sizeof head, 0) == -1 ? -1 : file_sys.fdatasync(s->fd);
-}
-
-static int open_segment(struct segment *s, const char *name, uint64_t seq, const char *cache)
+static int open_segment(struct segment *s, const char *name, const char *cache)
 {
 	s->fd = file_sys.open(wal.dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 	if (s->fd == -1 || fill(s->fd, wal.size) == -1)
 		return -1;
 	str_copy(s->head.cache, sizeof s->head.cache, str_of(cache));
-	if (write_head(s, seq) == -1)
-		return -1;
-	s->used = WAL_BLOCK;
-	s->number = 0;
-	s->state = SEG_FREE;
-	return 0;
+	return write_head(s) == -1 ? -1 : file_sys.fdatasync(s->fd);
 }
 
 void wal_open(uint64_t seq, const char *cache)
@@ -578,12 +561,14 @@ void wal_open(uint64_t seq, const char *cache)
 	if (wal.size > WAL_SEGMENT_MAX)
 		wal.size = WAL_SEGMENT_MAX;
 	wal.dir = wal_dir(true);
-	if (wal.dir == -1 || open_segment(&wal.seg[0], seg_name[0], seq + 1, cache) == -1 ||
-	    open_segment(&wal.seg[1], seg_name[1], seq + 2, cache) == -1 || file_sys.fsync(wal.dir) == -1 || file_sys.fsync(queue.dir) == -1) {
+	wal.seg[0].head.seq = seq;
+	if (wal.dir == -1 || open_segment(&wal.seg[0], seg_name[0], cache) == -1 || open_segment(&wal.seg[1], seg_name[1], cache) == -1 || file_sys.fsync(wal.dir) == -1 || file_sys.fsync(queue.dir) == -1) {
 		log_text(LOG_ERROR, "intake-log", "cannot make %s/wal: %s. Each message is synced by itself", queue.conf.dir, strerror(errno));
 		/* What is half made may fill the disk. */
 		for (int i = 0; i < 2 && wal.dir != -1; i++)
 			file_sys.unlink(wal.dir, seg_name[i]);
+		if (wal.dir != -1)
+			file_sys.fsync(wal.dir);
 		close_segments();
 		return;
 	}
@@ -594,22 +579,14 @@ void wal_open(uint64_t seq, const char *cache)
 /* Nothing is left for the next start to do, and what is removed by hand meanwhile stays away. */
 void wal_close(void)
 {
-	uint64_t seq;
-	int error;
-
 	if (!wal.on)
 		return;
-	seq = wal.seg[0].head.seq > wal.seg[1].head.seq ? wal.seg[0].head.seq : wal.seg[1].head.seq;
-	error = file_sys.syncfs(queue.dir) == -1 ? errno : 0;
-	if (error)
-		log_text(LOG_ERROR, "intake-log", "the file system cannot be synced: %s", strerror(error));
-	for (int i = 0; i < 2; i++) {
-		struct segment *s = &wal.seg[i];
-
-		if (error)
-			wal_keep(wal.dir, seg_name[i], s->head.seq);
-		else if (write_head(s, seq + 1 + (uint64_t)i) == -1)
-			log_text(LOG_ERROR, "intake-log", "cannot write wal/%s: %s", seg_name[i], strerror(errno));
+	if (file_sys.syncfs(queue.dir) == -1) {
+		give_up(errno);
+		return;
 	}
+	for (int i = 0; i < 2; i++)
+		if (write_head(&wal.seg[i]) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
+			log_text(LOG_ERROR, "intake-log", "cannot write wal/%s: %s", seg_name[i], strerror(errno));
 	close_segments();
 }

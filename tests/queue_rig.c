@@ -337,7 +337,7 @@ void rig_open(void)
 		.lifetime = 5 * 86400, .delay_notice = 0, .message_size = 1 << 20, .couriers = 20, .way = way, .report = report,
 		.settled = settled,
 	};
-	if (getenv("RIG_LOG")) {
+	if (getenv("RIG_WAL")) {
 		rig.conf.sync = QUEUE_SYNC_LOG;
 		rig.conf.log_size = 32768;
 	}

@@ -49,7 +49,7 @@ struct rig {
 };
 extern struct rig rig;
 
-void rig_open(void);                    /* with couriers that deliver everything; with RIG_LOG in the environment, with an intake log */
+void rig_open(void);                    /* with couriers that deliver everything; with RIG_WAL in the environment, with an intake log */
 void rig_start(void);                   /* the queue alone, after rig_crash() */
 /* The process is gone at once: nothing more is written, the lock file keeps what it said, bundles are forgotten. */
 void rig_crash(void);

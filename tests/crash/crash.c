@@ -1,6 +1,7 @@
 /* Ends fardel at each call that changes a file or makes one durable, fails each such call once, and cuts the power behind each: then
  * starts it again on what is left and looks whether the promises of doc/QUEUE hold. Ends with "N passed, N failed", N being the states tried.
- *   crash PROGRAM SHIM [PART...]        PART: kill, power, fail, the name of a scenario, or control alone; none is all of them
+ *   crash PROGRAM SHIM [PART...]        PART: kill, power, fail, the name of a scenario, file or log (queue_sync), or control alone; none
+ *                                       is all of them
  *
  * A scenario is run once under the shim (shim.c) that logs calls. kill: it is run again and again, ended by SIGKILL at the n-th call.
  * fail: the n-th call fails, and the scenario goes on. power: the log is played back up to each event, with what no sync has
@@ -40,7 +41,8 @@ static bool quiet;
 static bool control;                    /* syncs do nothing: then promises must be seen to break */
 static struct stat drop;
 static char drop_said[64];              /* what the shim is told of it; "": there is none */
-static char work[256], root[300], trace_path[300], conf[300], listen_port[16];
+static char work[256], root[300], trace_path[300], conf[300], boot_path[300], listen_port[16];
+static const char *method;              /* of making durable: queue_sync */
 static struct trace *trace;
 static volatile struct shared {
 	uint32_t put_off;               /* refusals for now that the second peer still gives */
@@ -262,7 +264,29 @@ static char *read_file(const char *path)
 	return text;
 }
 
+static unsigned char *read_octets(const char *path, size_t *n)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	struct stat st;
+	unsigned char *p;
+
+	if (fd == -1 || fstat(fd, &st) == -1 || !(p = malloc((size_t)st.st_size + 1)) || read(fd, p, (size_t)st.st_size) != st.st_size)
+		die(path);
+	close(fd);
+	*n = (size_t)st.st_size;
+	return p;
+}
+
 /* ---- fardel's processes */
+
+/* The machine is booted: what was in the kernel's memory is gone. */
+static void boot(unsigned n)
+{
+	FILE *f = fopen(boot_path, "w");
+
+	if (!f || fprintf(f, "00000000-0000-0000-0000-%012u\n", n) < 0 || fclose(f) == EOF)
+		die(boot_path);
+}
 
 static pid_t launch(bool traced, int in, const char *const *argv)
 {
@@ -285,13 +309,12 @@ static pid_t launch(bool traced, int in, const char *const *argv)
 		dup2(in, 0);
 		dup2(in, 1);
 	}
-	if (traced) {
-		setenv("LD_PRELOAD", shim, 1);
+	setenv("LD_PRELOAD", shim, 1);
+	setenv("CRASH_BOOT", boot_path, 1);
+	if (traced)
 		setenv("CRASH_TRACE", trace_path, 1);
-	} else if (drop_said[0]) {
-		setenv("LD_PRELOAD", shim, 1);
+	else if (drop_said[0])
 		setenv("CRASH_DROP", drop_said, 1);
-	}
 	execv(program, (char *const *)(uintptr_t)argv);
 	_exit(127);
 }
@@ -425,6 +448,8 @@ static struct message *new_message(const char *const *rcpt)
 }
 
 /* ---- scenarios */
+
+static unsigned in_mailbox(const char *user, const char *a, const char *b, const char *c);
 
 static bool queue_empty(void)
 {
@@ -623,15 +648,22 @@ static void prepare_hold(void)
 	shared->put_off = 0;
 }
 
+/* It has read the queue when it greets. */
+static void wait_for_greeting(pid_t server)
+{
+	int fd = call(server);
+
+	if (fd == -1)
+		return;
+	hear(fd);
+	close(fd);
+}
+
 static bool scene_hold(void)
 {
 	pid_t server = run_command(true, -1, "serve");
-	int fd = call(server);
 
-	if (fd != -1) {                         /* it has read the queue when it greets */
-		hear(fd);
-		close(fd);
-	}
+	wait_for_greeting(server);
 	rename_held(false);
 	say_wake();
 	settle(server);
@@ -652,24 +684,86 @@ static bool scene_expiry(void)
 	return stop(server);
 }
 
+/* Killed with mail in the queue, and started again at once. */
+static bool scene_again(void)
+{
+	static const char *const to_some[] = { "a@takes.test", "c@later.test", NULL };
+	pid_t server = run_command(true, -1, "serve");
+	int status;
+
+	shared->put_off = 1;
+	submit(server, to_some);
+	if (!struck_dead(server))
+		kill(-server, SIGKILL);
+	ended(server, &status);
+	if (trace->fault == FAULT_KILL && trace->struck)
+		return true;
+	server = run_command(true, -1, "serve");
+	settle(server);
+	return stop(server);
+}
+
+/* The power has gone, and nothing has reached the disk but the log, and a mailbox: one message had been delivered to it, another one
+ * in part. */
+static void prepare_rebuild(void)
+{
+	static const char *const to_both[] = { "user@here.test", "c@later.test", NULL };
+	char path[400];
+	double end = now() + RUN_S;
+	pid_t server;
+	int status;
+
+	shared->put_off = 1000;
+	server = run_command(false, -1, "serve");
+	submit(server, to_user);
+	submit(server, to_both);
+	submit(server, to_user);
+	while (now() < end && (in_mailbox("user", "X-Token: t02", NULL, NULL) == 0 || shared->put_off == 1000))
+		nap();
+	for (end = now() + 1.5; now() < end; )          /* marks are in the log within a second */
+		nap();
+	kill(-server, SIGKILL);
+	ended(server, &status);
+	snprintf(path, sizeof path, "%s/queue/cur", root);
+	remove_tree(path);
+	if (mkdir(path, 0700) == -1)
+		die(path);
+	for (unsigned i = 0; i < nmessages; i++)
+		messages[i].promised_from_start = true;
+	shared->put_off = 0;
+	boot(2);
+}
+
+static bool scene_rebuild(void)
+{
+	pid_t server = run_command(true, -1, "serve");
+
+	wait_for_greeting(server);
+	settle(server);
+	return stop(server);
+}
+
 static const struct scene {
 	const char *name;
 	void (*prepare)(void);                  /* before anything is logged */
 	bool (*run)(void);                      /* false: it did not end as it should */
 	const char *setting;                    /* one more line of configuration, or NULL */
 	bool slow;                              /* waits for a retry: failures of single calls are left to the others */
+	const char *method;                     /* the only one that it is for; NULL: all */
 } scenes[] = {
-	{ "one", NULL, scene_one, NULL, false },                /* accept, relay */
-	{ "mailbox", NULL, scene_mailbox, NULL, false },        /* accept, Maildir */
-	{ "several", NULL, scene_soon, NULL, false },           /* several destinations, partial delivery, a bounce */
-	{ "two", NULL, scene_two, NULL, false },                /* two messages, one connection */
-	{ "alias", NULL, scene_alias, NULL, false },            /* two of them: one message more, besides a recipient of its own */
-	{ "list", NULL, scene_list, NULL, false },              /* an alias alone, whose message goes when the new one is there */
-	{ "drop", prepare_drop, scene_drop, NULL, false },
-	{ "inetd", NULL, scene_inetd, NULL, false },            /* and flush */
-	{ "retry", NULL, scene_all, NULL, true },
-	{ "hold", prepare_hold, scene_hold, NULL, false },
-	{ "expiry", NULL, scene_expiry, "queue_lifetime = 1s", true },
+	{ "one", NULL, scene_one, NULL, false, NULL },                /* accept, relay */
+	{ "mailbox", NULL, scene_mailbox, NULL, false, NULL },        /* accept, Maildir */
+	{ "several", NULL, scene_soon, NULL, false, NULL },           /* several destinations, partial delivery, a bounce */
+	{ "two", NULL, scene_two, NULL, false, NULL },                /* two messages, one connection */
+	{ "alias", NULL, scene_alias, NULL, false, NULL },            /* two of them: one message more, besides a recipient of its own */
+	{ "list", NULL, scene_list, NULL, false, NULL },              /* an alias alone, whose message goes when the new one is there */
+	{ "drop", prepare_drop, scene_drop, NULL, false, NULL },
+	{ "inetd", NULL, scene_inetd, NULL, false, NULL },            /* and flush */
+	{ "retry", NULL, scene_all, NULL, true, NULL },
+	{ "hold", prepare_hold, scene_hold, NULL, false, NULL },
+	{ "expiry", NULL, scene_expiry, "queue_lifetime = 1s", true, NULL },
+	{ "again", NULL, scene_again, NULL, true, NULL },
+	{ "rebuild", prepare_rebuild, scene_rebuild, NULL, false, "log" },
 };
 enum { SCENES = sizeof scenes / sizeof *scenes };
 
@@ -714,6 +808,7 @@ static void write_conf(const struct scene *s)
 		peer_port[TAKES], peer_port[OTHER], peer_port[LATER], peer_port[NEVER]);
 	if (s->setting)
 		fprintf(f, "%s\n", s->setting);
+	fprintf(f, "queue_sync = %s\nqueue_log = 32k\n", method);      /* so small that segments change within a scenario */
 	fclose(f);
 }
 
@@ -733,6 +828,7 @@ static void make_place(const struct scene *s)
 	nmessages = 0;
 	drop_said[0] = '\0';
 	shared->put_off = 0;
+	boot(1);
 	trace_reset(FAULT_NONE, 0, 0);
 	if (!ended(launch(false, -1, argv), &status) || status)
 		die("fardel mkmailbox");
@@ -910,7 +1006,7 @@ static unsigned char fate[TRACE_EVENTS];        /* enum loss of each event */
 
 static void print_events(uint32_t until)
 {
-	static const char *const words[] = { "-", "create", "write", "truncate", "sync file", "sync dir", "link", "rename", "unlink", "answered", "sent" };
+	static const char *const words[] = { "-", "create", "write", "truncate", "sync file", "sync dir", "link", "rename", "unlink", "answered", "sent", "sync all" };
 
 	for (uint32_t i = 0; i < until; i++) {
 		const struct trace_event *e = &trace->event[i];
@@ -1020,6 +1116,8 @@ struct object {
 	uint64_t ino;
 	unsigned char *data;
 	size_t n;
+	unsigned char *was;             /* before anything was logged */
+	size_t was_n;
 };
 struct place {                          /* a name */
 	uint64_t dir;
@@ -1074,7 +1172,7 @@ static void base_add(const char *path, const struct stat *st, void *arg)
 		if (base_places == 256 || stat(dir, &of) == -1)
 			die("too many files");
 		objects[base_objects] = (struct object){ .ino = st->st_ino, .n = (size_t)st->st_size };
-		objects[base_objects].data = (unsigned char *)read_file(path);
+		objects[base_objects].was = read_octets(path, &objects[base_objects].was_n);
 		if (!strcmp(below, "/queue/new/drop")) {
 			drop = *st;
 			snprintf(drop_said, sizeof drop_said, "%llu %lld", (unsigned long long)st->st_ino, (long long)st->st_ctim.tv_sec);
@@ -1088,8 +1186,11 @@ static void base_take(void)
 {
 	struct stat st;
 
-	for (int i = 0; i < base_objects; i++)
+	for (int i = 0; i < base_objects; i++) {
 		free(objects[i].data);
+		free(objects[i].was);
+		objects[i] = (struct object){ 0 };
+	}
 	ndirs = base_objects = base_places = 0;
 	if (stat(root, &st) == -1)
 		die(root);
@@ -1117,6 +1218,7 @@ static void name_objects(uint32_t until)
 		if (e->op == T_CREATE) {
 			if (nobjects == OBJECTS)
 				die("too many objects");
+			free(objects[nobjects].data);
 			objects[nobjects] = (struct object){ .ino = e->ino };
 			of_event[i] = live[nlive++] = nobjects++;
 		} else if (e->op == T_WRITE || e->op == T_TRUNCATE || e->op == T_SYNC_FILE) {
@@ -1143,6 +1245,8 @@ static bool durable(uint32_t i, uint32_t until)
 
 		if (s->begin <= i)
 			continue;
+		if (s->op == T_SYNC_ALL)
+			return true;
 		if (is_data(e) && s->op == T_SYNC_FILE && of_event[k] == of_event[i])
 			return true;
 		if (is_name(e) && s->op == T_SYNC_DIR && s->dir == name_dir(e))
@@ -1216,11 +1320,12 @@ static uint64_t build(uint32_t until)
 	uint64_t hash = 14695981039346656037u;
 
 	for (int i = 0; i < nobjects; i++) {
-		if (i >= base_objects) {
-			free(objects[i].data);
-			objects[i].data = NULL;
-			objects[i].n = 0;
-		}
+		free(objects[i].data);
+		objects[i].data = NULL;
+		objects[i].n = 0;
+		object_size(&objects[i], objects[i].was_n);
+		if (objects[i].n)
+			memcpy(objects[i].data, objects[i].was, objects[i].n);
 	}
 	/* What the names were in the process's eyes says which object an operation was about. */
 	memcpy(places, base_place, sizeof base_place[0] * (size_t)base_places);
@@ -1249,7 +1354,7 @@ static uint64_t build(uint32_t until)
 		}
 		if (e->op == T_RENAME || e->op == T_UNLINK)
 			place_drop(e->dir, e->name);
-		if (is_data(e) && of_event[i] >= base_objects)
+		if (is_data(e) && of_event[i] != -1)
 			apply_data(e, &objects[of_event[i]], fate[i]);
 	}
 	for (int i = 0; i < nplaces; i++) {
@@ -1324,6 +1429,7 @@ static void try_state(const struct scene *s, uint32_t until, const char *variant
 	if (met_before(build(until) + promised))
 		return;
 	write_tree();
+	boot(3);
 	snprintf(what, sizeof what, "%s, power cut behind event %u of %u, %s", s->name, until, trace->next, variant);
 	check_promises(what, until);
 }
@@ -1419,9 +1525,24 @@ static bool wanted(int argc, char **argv, const char *name, const char *const *k
 	return !any;
 }
 
-int main(int argc, char **argv)
+static void run_parts(int argc, char **argv, const struct scene *s)
 {
 	static const char *const parts[] = { "kill", "power", "fail", NULL };
+	unsigned before = states_seen;
+
+	if (wanted(argc, argv, "kill", parts))
+		each_kill(s);
+	if (wanted(argc, argv, "power", parts))
+		each_power_cut(s);
+	if (wanted(argc, argv, "fail", parts) && !s->slow)
+		each_failure(s, s == scenes ? FAULTS : FAULTS_SHORT);
+	printf("%s, queue_sync = %s: %u states\n", s->name, method, states_seen - before);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	static const char *const methods[] = { "file", "log", NULL };
 	const char *names[SCENES + 1] = { NULL };
 	const char *tmp = getenv("TMPDIR");
 	bool only_control = argc == 4 && !strcmp(argv[3], "control");
@@ -1437,6 +1558,7 @@ int main(int argc, char **argv)
 		die("no directory");
 	snprintf(root, sizeof root, "%s/root", work);
 	snprintf(conf, sizeof conf, "%s/fardel.conf", work);
+	snprintf(boot_path, sizeof boot_path, "%s/boot", work);
 	snprintf(trace_path, sizeof trace_path, "%s/trace", work);
 	fd = open(trace_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd == -1 || ftruncate(fd, sizeof *trace) == -1)
@@ -1449,27 +1571,21 @@ int main(int argc, char **argv)
 	peers_start();
 	for (size_t i = 0; i < SCENES; i++)
 		names[i] = scenes[i].name;
-	for (size_t i = 0; i < SCENES && !only_control; i++) {
-		const struct scene *s = &scenes[i];
-		unsigned before = states_seen;
-
-		if (!wanted(argc, argv, s->name, names))
-			continue;
-		if (wanted(argc, argv, "kill", parts))
-			each_kill(s);
-		if (wanted(argc, argv, "power", parts))
-			each_power_cut(s);
-		if (wanted(argc, argv, "fail", parts) && !s->slow)
-			each_failure(s, i == 0 ? FAULTS : FAULTS_SHORT);
-		printf("%s: %u states\n", s->name, states_seen - before);
-		fflush(stdout);
-	}
-	if (argc == 3 || only_control)
-		control_run();
+	for (size_t k = 0; methods[k]; k++)
+		if (wanted(argc, argv, methods[k], methods)) {
+			method = methods[k];
+			repeats = 0;
+			for (size_t i = 0; i < SCENES && !only_control; i++)
+				if (wanted(argc, argv, scenes[i].name, names) && (!scenes[i].method || !strcmp(scenes[i].method, method)))
+					run_parts(argc, argv, &scenes[i]);
+			if (argc == 3 || only_control)
+				control_run();
+			printf("queue_sync = %s: repeats %u\n", method, repeats);
+		}
 	kill(peers, SIGTERM);
 	waitpid(peers, NULL, 0);
 	if (chdir("/") == 0 && !getenv("KEEP"))
 		remove_tree(work);
-	printf("repeats: %u\n%u passed, %u failed\n", repeats, passed, failed);
+	printf("%u passed, %u failed\n", passed, failed);
 	return failed != 0 || passed == 0;
 }

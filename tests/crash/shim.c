@@ -187,6 +187,8 @@ int openat(int dir, const char *name, int flags, ...)
 		mode = va_arg(ap, mode_t);
 		va_end(ap);
 	}
+	if (getenv("CRASH_BOOT") && !strcmp(name, "/proc/sys/kernel/random/boot_id"))
+		name = getenv("CRASH_BOOT");    /* a machine that was booted, as far as fardel can see */
 	if ((flags & O_TMPFILE) == O_TMPFILE || name[0] == '/' || !(flags & (O_WRONLY | O_RDWR)) || !ours(dir))
 		return REAL(openat)(dir, name, flags, mode);
 	exists = faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
@@ -247,7 +249,7 @@ int ftruncate(int fd, off_t size)
 	return r;
 }
 
-static int sync_by(int fd, int (*real)(int))
+static int sync_by(int fd, int (*real)(int), bool all)
 {
 	bool cut = false;
 	uint32_t begin;
@@ -261,7 +263,7 @@ static int sync_by(int fd, int (*real)(int))
 	begin = __atomic_load_n(&trace->next, __ATOMIC_SEQ_CST);
 	r = real(fd);
 	if (r == 0) {
-		e = event(regular(fd) ? T_SYNC_FILE : T_SYNC_DIR);
+		e = event(all ? T_SYNC_ALL : regular(fd) ? T_SYNC_FILE : T_SYNC_DIR);
 		e->ino = e->dir = ino_of(fd);
 		e->begin = begin;
 		e->ready = 1;
@@ -269,8 +271,9 @@ static int sync_by(int fd, int (*real)(int))
 	return r;
 }
 
-int fdatasync(int fd) { return sync_by(fd, REAL(fdatasync)); }
-int fsync(int fd) { return sync_by(fd, REAL(fsync)); }
+int fdatasync(int fd) { return sync_by(fd, REAL(fdatasync), false); }
+int fsync(int fd) { return sync_by(fd, REAL(fsync), false); }
+int syncfs(int fd) { return sync_by(fd, REAL(syncfs), true); }
 
 int linkat(int dir, const char *name, int dir2, const char *name2, int flags)
 {

@@ -21,7 +21,8 @@ enum trace_op {
 	T_RENAME,
 	T_UNLINK,
 	T_ANSWERED,             /* the driver read 250 for message `name` */
-	T_SENT                  /* a peer took message `name` for recipient `name2` */
+	T_SENT,                 /* a peer took message `name` for recipient `name2` */
+	T_SYNC_ALL              /* all that was logged before `begin` is durable */
 };
 /* What happens at call number `at`, counted from 1. */
 enum trace_fault { FAULT_NONE, FAULT_KILL, FAULT_ERROR, FAULT_SHORT };

@@ -380,7 +380,13 @@ static int unlink_there(const struct there *t)
 	return file_sys.unlink(queue.cur, t->name) == 0 || errno == ENOENT ? 0 : -1;
 }
 
-/* None of its names has a whole file. 0, or -1 with errno. */
+static int link_again(const char *from, const char *to)
+{
+	return file_sys.link(queue.cur, from, queue.cur, to) == 0 || errno == EEXIST ? 0 : -1;
+}
+
+/* None of its names has a whole file. Those that the log does not know, as a link or a rename reached the disk before it did, are names of
+ * the whole one, too: "+" leaves to them what is theirs. 0, or -1 with errno. */
 static int rebuild(struct found *f)
 {
 	struct logged *first = first_open(f);
@@ -392,12 +398,15 @@ static int rebuild(struct found *f)
 		return 0;
 	}
 	for (const struct there *t = f->there; t; t = t->next)
-		if (entry_for(f, t->dest) && unlink_there(t) == -1)
+		if (unlink_there(t) == -1)
 			return -1;
 	if (file_sys.rename(queue.work, f->id, queue.cur, first->name) == -1)
 		return -1;
 	for (const struct logged *e = first->next; e; e = e->next)
-		if (e->open && file_sys.link(queue.cur, first->name, queue.cur, e->name) == -1 && errno != EEXIST)
+		if (e->open && link_again(first->name, e->name) == -1)
+			return -1;
+	for (const struct there *t = f->there; t; t = t->next)
+		if (!entry_for(f, t->dest) && link_again(first->name, t->name) == -1)
 			return -1;
 	rebuilt++;
 	return 0;
@@ -408,7 +417,7 @@ static int name_again(struct found *f, const struct there *good)
 	for (const struct logged *e = f->entries; e; e = e->next) {
 		if (!e->open || there_for(f, e->dest))
 			continue;
-		if (file_sys.link(queue.cur, good->name, queue.cur, e->name) == -1 && errno != EEXIST)
+		if (link_again(good->name, e->name) == -1)
 			return -1;
 		renamed++;
 	}

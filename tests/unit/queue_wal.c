@@ -342,6 +342,31 @@ START_TEST(names_of_destinations_come_back_and_plus_does_not)
 }
 END_TEST
 
+/* The directory was written back before the log told of the name, and the file was not. */
+START_TEST(a_name_that_the_log_does_not_know_gets_its_file_again)
+{
+	char name[NAME_ROOM], apart[NAME_ROOM];
+	struct entry_name n;
+
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	rig_run(1);
+	power_cut();
+	snprintf(name, sizeof name, "%s", rig_name("+"));
+	ck_assert(entry_parse(name, &n));
+	entry_print(apart, n.next, false, 1, n.id, "y.example");
+	rig_rm(name);
+	rig_write("cur", apart, "", 0);
+	rig.by_hand = false;
+	start();
+	rig_run(86400);
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+	ck_assert_uint_eq(rig_got("c@y.example"), 1);
+	ck_assert_uint_eq(rig_count("bad"), 0);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 START_TEST(all_names_are_made_again_from_the_log)
 {
 	ck_assert(put_later("b@x.example c@y.example d@z.example"));
@@ -646,6 +671,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, who_has_it_does_not_get_it_again);
 	tcase_add_test(t, a_journal_that_lost_its_lines_gets_them_again);
 	tcase_add_test(t, names_of_destinations_come_back_and_plus_does_not);
+	tcase_add_test(t, a_name_that_the_log_does_not_know_gets_its_file_again);
 	tcase_add_test(t, all_names_are_made_again_from_the_log);
 	tcase_add_test(t, in_the_same_life_of_the_machine_nothing_comes_back);
 	tcase_add_test(t, what_was_removed_by_hand_and_noticed_stays_away);

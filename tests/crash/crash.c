@@ -808,7 +808,8 @@ static void write_conf(const struct scene *s)
 		peer_port[TAKES], peer_port[OTHER], peer_port[LATER], peer_port[NEVER]);
 	if (s->setting)
 		fprintf(f, "%s\n", s->setting);
-	fprintf(f, "queue_sync = %s\nqueue_log = 32k\n", method);      /* so small that segments change within a scenario */
+	/* so small that segments change within a scenario; not in one where that would make files durable that are to be lost */
+	fprintf(f, "queue_sync = %s\nqueue_log = %s\n", method, s->method ? "256k" : "32k");
 	fclose(f);
 }
 

@@ -2,6 +2,7 @@
 # Accepting mail beside Postfix: bench/run.sh. Both get the same load in turns, round after round, on the same disk; mail is kept, not
 # delivered. Prints messages a second as median [least - most] of the rounds, and the ratio of the two within a round.
 #   ROUNDS=5 SECONDS_EACH=1 bench/run.sh     how often, how long
+#   QUEUE_SYNC=file                          how fardel makes mail durable (queue_sync); CASES=4: the first so many
 # Postfix is unpacked below build/e2e/ as for the end-to-end tests and needs root; without it fardel is measured alone.
 . "$(dirname "$0")/lib.sh"
 each=${SECONDS_EACH:-1}
@@ -16,11 +17,13 @@ certificates() {
 	done
 	cp "$T/rsa.crt" "$T/cert.pem"
 }
-# A new queue each time: files removed under a running queue would be noticed, and that is work of another kind.
+# A new queue each time: files removed under a running queue would be noticed, and that is work of another kind. Nothing is removed before
+# the end: ext4 without a journal spends long looking for inodes that have not been removed lately.
 start_fardel() {
 	[ "${fardel_pid:-}" ] && end "$fardel_pid"
-	rm -rf "$T/fardel.queue"
-	config fardel "deliver = no" "log = $T/fardel.mail.log"
+	old=$((${old:-0} + 1))
+	[ ! -d "$T/fardel.queue" ] || mv "$T/fardel.queue" "$T/old.$old"
+	config fardel "deliver = no" "log = $T/fardel.mail.log" ${QUEUE_SYNC:+"queue_sync = $QUEUE_SYNC"}
 	for kind in rsa ec; do printf 'tls_certificate = %s\ntls_key = %s\n' "$T/$kind.crt" "$T/$kind.key"; done >>"$T/fardel.conf"
 	begin fardel setsid "$fardel" serve -c "$T/fardel.conf"
 	fardel_pid=$pid
@@ -58,8 +61,7 @@ measure() {
 	round=1
 	while [ "$round" -le "$rounds" ]; do
 		start_fardel
-		[ "$postfix_port" ] && find "$T/postfix/queue/hold" -type f -delete
-		echo "$cases" | while IFS='|' read -r name options; do
+		echo "$cases" | head -n "${CASES:-99}" | while IFS='|' read -r name options; do
 			for who in postfix fardel; do
 				eval "port=\$${who}_port"
 				[ "$port" ] || continue
@@ -86,25 +88,28 @@ report() {
 }
 # written PID...: octets that they have had written to the disk.
 written() { for pid in "$@"; do cat /proc/"$pid"/io; done 2>/dev/null | awk '/^write_bytes/ { n += $2 } END { print n + 0 }'; }
-# Counts that no other load on the machine changes: 200 messages, one a session and then one session for all.
+# Counts that no other load on the machine changes, but for how many of 100 sessions a sync serves.
 counts() {
 	command -v strace >/dev/null 2>&1 || { echo "no strace here: no counts"; return; }
 	start_fardel
 	processes="$fardel_pid $(pgrep -P "$fardel_pid" | tr '\n' ' ')"
-	for how in "a message each|-k 1" "one session for all|-k 0"; do
+	for how in "1 session, a message each|200|-k 1" "1 session for all|200|-k 0" "100 sessions, a message each|8000|-c 100 -k 1" "100 sessions for all|8000|-c 100 -k 0"; do
+		n=${how#*|}
+		n=${n%|*}
 		before=$(written $processes)
 		# shellcheck disable=SC2046
 		strace -f -c -qq -o "$T/strace" $(printf -- '-p %s ' $processes) 2>/dev/null &
 		tracer=$!
 		sleep 0.5
-		"$load" -n 200 ${how#*|} "$fardel_port" >/dev/null
+		# shellcheck disable=SC2086
+		"$load" -n "$n" ${how##*|} "$fardel_port" >/dev/null
 		sleep 0.2
 		kill -INT $tracer 2>/dev/null
 		wait $tracer 2>/dev/null
 		after=$(written $processes)
-		awk -v how="${how%|*}" -v bytes=$((after - before)) '
-			$NF ~ /^[a-z_0-9]+$/ && $4 ~ /^[0-9]+$/ && $NF != "total" { calls += $4; if ($NF ~ /sync/) syncs += $4; list = list sprintf(" %s %.1f", $NF, $4 / 200) }
-			END { printf "1 session, %s: %.1f system calls, %.2f syncs, %.0f octets to the disk a message of 4096\n  %s\n", how, calls / 200, syncs / 200, bytes / 200, list }' "$T/strace"
+		awk -v how="${how%%|*}" -v n="$n" -v bytes=$((after - before)) '
+			$NF ~ /^[a-z_0-9]+$/ && $4 ~ /^[0-9]+$/ && $NF != "total" { calls += $4; if ($NF ~ /sync/) syncs += $4; list = list sprintf(" %s %.1f", $NF, $4 / n) }
+			END { printf "%s: %.1f system calls, %.3f syncs, %.0f octets to the disk a message of 4096\n  %s\n", how, calls / n, syncs / n, bytes / n, list }' "$T/strace"
 	done
 }
 

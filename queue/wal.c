@@ -320,7 +320,7 @@ static bool has_room(const struct segment *s, size_t events, size_t messages)
 {
 	off_t kept = messages ? wal.size / EVENT_SHARE : 0;
 
-	return s && up_to_block(s->used) + (off_t)(events + messages) <= wal.size - kept;
+	return s && up_to_block(s->used) + up_to_block((off_t)(events + messages)) <= wal.size - kept;
 }
 
 static void change_segment(void)
@@ -419,6 +419,12 @@ int wal_write(void)
 	wal.taken = wal.events;         /* until it is durable */
 	wal.events = none;
 	buf_clear(&wal.events);
+	if (buf_reserve(&wal.batch, WAL_BLOCK)) {       /* whole blocks: none has to be read first */
+		size_t all = (size_t)up_to_block((off_t)wal.batch.n);
+
+		memset(wal.batch.p + wal.batch.n, 0, all - wal.batch.n);
+		wal.batch.n = all;
+	}
 	/* A write that fails leaves nothing that may be synced: the sync shall say so. */
 	if (wal.batch.bad || file_pwrite(wal.now->fd, wal.batch.p, wal.batch.n, wal.now->used) == -1) {
 		log_text(LOG_ERROR, "intake-log", "cannot write: %s", strerror(errno));
@@ -490,6 +496,9 @@ static int write_head(struct segment *s)
 	s->used = WAL_BLOCK;
 	s->number = 0;
 	s->state = SEG_FREE;
+	/* The kernel keeps what was written at a time together, and writes all of it when a part changes. */
+	posix_fadvise(s->fd, 0, 0, POSIX_FADV_DONTNEED);
+	posix_fadvise(s->fd, 0, 0, POSIX_FADV_RANDOM);
 	return file_pwrite(s->fd, head, sizeof head, 0);
 }
 

@@ -237,9 +237,15 @@ int entry_restamp(struct entry *e, int64_t next, unsigned tries)
 int entry_unlink(const struct entry *e)
 {
 	char name[NAME_ROOM];
+	int failed, saved;
 
 	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
-	return file_sys.unlink(queue.cur, name);
+	failed = file_sys.unlink(queue.cur, name);
+	saved = errno;
+	if (!failed || saved == ENOENT)
+		wal_gone(name, true);
+	errno = saved;
+	return failed;
 }
 
 /* ---- opening */

@@ -484,8 +484,6 @@ static void remove_joined(struct attempt *a)
 
 static void remove_entry(struct attempt *a)
 {
-	char name[NAME_ROOM];
-
 	remove_joined(a);
 	if (entry_unlink(a->entry) == -1) {
 		int saved = errno;
@@ -499,8 +497,6 @@ static void remove_entry(struct attempt *a)
 		}
 		index_scan_soon();
 	}
-	entry_name_of(a->entry, name);
-	wal_gone(name, true);
 	sync_names();
 	log_event(LOG_DEBUG, "removed", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("dest", a->entry->dest)));
 	attempt_forget_entry(a);

@@ -668,7 +668,6 @@ static void round_end(const struct answer *a)
 	struct node *x;
 	int log_error = !flying.log ? 0 : a ? a->error[0] : EIO, rest_error = a ? a->error[descriptors()] : EIO;
 	const int32_t *file_error = a && !flying.fs ? a->error + flying.log : NULL;
-	bool dir = flying.dir || flying.fs;
 	msec took = loop_now() - flying.began;
 
 	timer_stop(&round_timer);
@@ -688,7 +687,7 @@ static void round_end(const struct answer *a)
 	while ((x = list_shift(&wait))) {
 		struct waiter *w = owner_of(x, struct waiter, node);
 
-		w->done(w->arg, dir ? !rest_error : !log_error);
+		w->done(w->arg, !rest_error && !log_error);
 		free(w);
 	}
 }
@@ -833,13 +832,14 @@ static bool board(int fds[ROUND_MAX + 1], size_t *n)
 		list_push(&flying.waiters, x);
 	flying.fs = queue.conf.sync == QUEUE_SYNC_FS && !queue.conf.inline_sync;
 	flying.log = log && wal_batched();
-	flying.dir = flying.ndrafts || (!log && flying.waiters.n) || (!wal_on() && marks_due);
+	/* Who waits for names has them in the directory: "+" goes next, and a message that is not in the log any more has no other. */
+	flying.dir = flying.ndrafts || flying.waiters.n || (!wal_on() && marks_due);
 	marks_due = marks.n > 0 || (wal_pending() && !flying.log);
 	if (!marks_due)
 		timer_stop(&marks_timer);
 	round_number++;
 	flying.began = loop_now();
-	flying.running = flying.log || flying.dir || flying.nmarks || flying.fs || flying.waiters.n;
+	flying.running = flying.log || flying.dir || flying.nmarks || flying.fs;
 	*n = flying.fs ? 0 : flying.ndrafts + flying.nmarks;
 	if (flying.log)
 		fds[0] = wal_write();

@@ -206,7 +206,12 @@ bool dest_waits_for_us(const struct entry *e)
 
 const struct way *dest_way(const struct dest *d) { return &d->way; }
 const char *dest_domain(const struct dest *d) { return d->domain; }
-size_t queue_waiting(const struct dest *d) { return d->ready.n + d->waiting.n; }
+
+size_t queue_waiting(const struct dest *d, size_t *parts)
+{
+	*parts = d->ready.n;
+	return d->waiting.n;
+}
 
 int64_t back_off(unsigned tries)
 {

@@ -238,7 +238,8 @@ struct bundle {                                 /* all due recipients of one mes
 };
 const struct way *dest_way(const struct dest *);
 const char *dest_domain(const struct dest *);           /* a domain of it, for the MX lookup */
-size_t queue_waiting(const struct dest *);              /* messages that are due there and not begun */
+/* Messages that are due there and not begun: for this destination alone; *parts: and of messages for several. */
+size_t queue_waiting(const struct dest *, size_t *parts);
 
 void queue_result(struct bundle *, size_t i, const struct result *);        /* once per recipient; marks the journal */
 /* Ends the bundle; `rest` is the result of recipients that have none yet (NULL: all have). */

@@ -205,12 +205,15 @@ static bool full(const struct sockaddr_storage *addr)
 	return lines_in_all() >= LINES_IN_ALL || lines_to(addr) >= (most ? most : LINES_TO_ADDRESS);
 }
 
-/* Messages that wait for a connection to this address. Counted once a turn for one after the other. */
+/* Transactions that wait for a connection to this address. Parts of a message may share one, so the most of a destination's stand for all.
+ * Counted once a turn for one after the other. */
 static size_t work_for(const struct sockaddr_storage *addr)
 {
 	static struct sockaddr_storage counted;
 	static unsigned when;
 	static size_t n;
+	size_t most = 0, sum = 0;
+	bool mix = config->mix && !(lame_noted((const struct sockaddr *)addr) & LAME_MIX);
 
 	if (when == loop_turns() && same_address(&counted, addr))
 		return n;
@@ -220,10 +223,15 @@ static size_t work_for(const struct sockaddr_storage *addr)
 	for (struct node *x = list_first(&waiters); x; x = list_next(&waiters, x)) {
 		struct courier *w = owner_of(x, struct courier, waiting);
 
-		if (same_address(&wanted_address(w)->addr, addr))
-			n += queue_waiting(w->dest);
+		size_t parts;
+
+		if (!same_address(&wanted_address(w)->addr, addr))
+			continue;
+		n += queue_waiting(w->dest, &parts);
+		sum += parts;
+		most = parts > most ? parts : most;
 	}
-	return n;
+	return n += mix ? most : sum;
 }
 
 /* A large message, or a peer that takes its time: nobody can say when it will carry something else. */

@@ -205,6 +205,12 @@ static void say_hosts(const struct asked *a)
 	say_seen(a);
 }
 
+/* All rules were understood, so they are the items of the setting one by one. */
+static const char *route_where(const struct asked *a)
+{
+	return a->set->route_text.item[a->route.rule - a->set->routes.rule].where;
+}
+
 static int tell(const struct asked *a, struct str domain)
 {
 	printf("Mail for ");
@@ -212,7 +218,7 @@ static int tell(const struct asked *a, struct str domain)
 	if (a->route.kind == ROUTE_MX)
 		printf(" goes to its mail hosts, in this order:\n");
 	else
-		printf(" goes by the route %s, to these in their order:\n", a->route.key);
+		printf(" goes by the route %s (from %s), to these in their order:\n", a->route.key, route_where(a));
 	switch (a->verdict) {
 	case ACCEPT:
 		say_hosts(a);

@@ -12,6 +12,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cmd/relayhost.h"
 #include "deliver/mailbox.h"
 #include "lib/account.h"
 #include "lib/file.h"
@@ -555,8 +556,9 @@ static void make_networks(struct settings *s, const char *name, const struct con
 }
 
 /* The first line of the file. One that is closed to us stays unread: programs of others that send by sendmail need it not. */
-static void read_password(struct settings *s, const struct conf_item *item, struct route_login *login)
+static void read_password(struct settings *s, const char *where, struct route_login *login)
 {
+	bool secret = !strcmp(where, RELAYHOST_PASSWORD_FILE);  /* of a container, which mounts it as it likes: nobody else is in there */
 	struct buf text = { .max = 4096 };
 	struct str rest, line;
 	struct stat st;
@@ -565,9 +567,9 @@ static void read_password(struct settings *s, const struct conf_item *item, stru
 	if (!read && errno == EACCES) {
 		login->password[0] = '\0';
 	} else if (!read) {
-		conf_complain(&s->conf, item->where, "route: password_file=%s: %s", login->file, strerror(errno));
-	} else if (st.st_mode & S_IROTH) {
-		conf_complain(&s->conf, item->where, "route: password_file=%s can be read by everybody. Say chmod 600 %s", login->file, login->file);
+		conf_complain(&s->conf, where, "route: password_file=%s: %s", login->file, strerror(errno));
+	} else if (st.st_mode & S_IROTH && !secret) {
+		conf_complain(&s->conf, where, "route: password_file=%s can be read by everybody. Say chmod 600 %s", login->file, login->file);
 	} else {
 		rest = buf_view(&text);
 		if (!str_cut(&rest, '\n', &line))
@@ -575,7 +577,7 @@ static void read_password(struct settings *s, const struct conf_item *item, stru
 		if (line.n && line.p[line.n - 1] == '\r')
 			line.n--;
 		if (!line.n || memchr(line.p, '\0', line.n) || !str_copy(login->password, sizeof login->password, line))
-			conf_complain(&s->conf, item->where, "route: password_file=%s: the first line is to be the password, of up to 511 octets",
+			conf_complain(&s->conf, where, "route: password_file=%s: the first line is to be the password, of up to 511 octets",
 				login->file);
 	}
 	if (text.p)
@@ -612,30 +614,58 @@ static struct str harmless(const char *text)
 	return (struct str){ text, colon && (size_t)(colon - text) < n ? (size_t)(colon - text) : n };
 }
 
+/* password_where: for complaints about the password's file. */
+static void take_route(struct settings *s, const struct conf_item *item, const char *password_where)
+{
+	struct routes *r = &s->routes;
+	struct route_rule *rule = &r->rule[r->n];
+	const char *wrong = route_parse(str_of(item->text), rule);
+
+	if (wrong) {
+		struct str shown = harmless(item->text);
+
+		conf_complain(&s->conf, item->where, "route: \"" STR_FMT "%s\": %s", STR_ARG(shown), item->text[shown.n] ? "..." : "", wrong);
+		return;
+	}
+	hide_password(item->text);
+	if (rule->login.file[0])
+		read_password(s, password_where, &rule->login);
+	r->n++;
+}
+
+/* RELAYHOST is for what has no way yet: one for all domains and senders that stands in a setting is meant more than it. */
+static void make_relayhost(struct settings *s)
+{
+	struct buf rule = { .max = RELAYHOST_RULE };
+	const char *variable, *wrong = NULL;
+	bool said = false;
+
+	for (size_t i = 0; i < s->routes.n; i++)
+		said = said || (!strcmp(s->routes.rule[i].domain, "*") && !s->routes.rule[i].from[0]);
+	if (!said && (wrong = relayhost_rule(&rule, &variable)))
+		conf_complain(&s->conf, variable, "%s", wrong);
+	else if (rule.n && !conf_add(&s->conf, "route", RELAYHOST, buf_view(&rule)))
+		conf_complain(&s->conf, RELAYHOST, "out of memory.");
+	else if (rule.n)
+		take_route(s, &s->route_text.item[s->route_text.n - 1], RELAYHOST_PASSWORD_FILE);
+	if (rule.p)
+		explicit_bzero(rule.p, rule.room);
+	buf_free(&rule);
+}
+
 static void make_routes(struct settings *s)
 {
 	const struct conf_list *l = &s->route_text;
-	struct routes *r = &s->routes;
+	size_t n = l->n;
 
-	r->smtp_port = s->smtp_port;
-	if (!(r->rule = make_array(s, l->n, sizeof *r->rule)))
+	s->routes.smtp_port = s->smtp_port;
+	if (!(s->routes.rule = make_array(s, n + 1, sizeof *s->routes.rule)))
 		return;
-	for (size_t i = 0; i < l->n; i++) {
-		struct route_rule *rule = &r->rule[r->n];
-		const char *wrong = route_parse(str_of(l->item[i].text), rule);
-
-		if (wrong) {
-			struct str shown = harmless(l->item[i].text);
-
-			conf_complain(&s->conf, l->item[i].where, "route: \"" STR_FMT "%s\": %s", STR_ARG(shown), l->item[i].text[shown.n] ? "..." : "", wrong);
-			continue;
-		}
-		hide_password(l->item[i].text);
-		if (rule->login.file[0])
-			read_password(s, &l->item[i], &rule->login);
-		r->n++;
-	}
-	routes_tell_apart(r);
+	for (size_t i = 0; i < n; i++)
+		take_route(s, &l->item[i], l->item[i].where);
+	if (conf_ok(&s->conf))
+		make_relayhost(s);
+	routes_tell_apart(&s->routes);
 }
 
 static void make_proxy(struct settings *s)

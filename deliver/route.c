@@ -398,6 +398,7 @@ void route_find(const struct routes *r, struct str domain, const struct addr *fr
 	} else {
 		make_mx(r, domain, best && best->proxy.len ? best->to.key : "", out);
 	}
+	out->rule = best;
 	out->proxy = best && best->proxy.len ? &best->proxy : NULL;
 	out->by_sender = asks && asks >= best_is;
 }

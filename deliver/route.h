@@ -22,6 +22,7 @@ struct route_host {
 	unsigned port;
 };
 
+struct route_rule;
 enum route_kind { ROUTE_MX, ROUTE_SMTP, ROUTE_LMTP, ROUTE_LOCAL };
 
 struct route {
@@ -36,6 +37,7 @@ struct route {
 	bool tls_first;                 /* from the first octet (smtps://) */
 	const struct route_login *login;        /* of the rule; NULL: none */
 	const struct socks_proxy *proxy;        /* the same */
+	const struct route_rule *rule;  /* that says so; NULL: none does */
 	bool shared;                    /* several domains may share one transaction */
 	bool by_sender;                 /* found without a sender; for some senders it is another one */
 };

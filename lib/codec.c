@@ -30,6 +30,18 @@ bool percent_decode(struct str text, char *out, size_t size)
 	return n > 0;
 }
 
+bool percent_encode(struct buf *out, struct str text)
+{
+	for (size_t i = 0; i < text.n; i++) {
+		char c = text.p[i];
+
+		if (ascii_alpha(c) || ascii_digit(c) || c == '-' || c == '.' || c == '_' || c == '~')
+			buf_char(out, c);
+		else
+			buf_printf(out, "%%%02X", (unsigned char)c);
+	}
+	return !out->bad;
+}
 
 bool base64_encode(struct buf *out, const void *data, size_t n)
 {

@@ -7,6 +7,8 @@
 int hex_digit(char c);                                                 /* 0 to 15, or -1 */
 /* %XX stands for an octet. False: a wrong %, a control character, nothing, or it does not fit with its NUL. */
 bool percent_decode(struct str text, char *out, size_t size);
+/* All but letters, digits and - . _ ~ becomes %XX. False: out->bad. */
+bool percent_encode(struct buf *out, struct str);
 bool base64_encode(struct buf *out, const void *, size_t n);           /* false: out->bad */
 /* Strict: padded, no white space, no bits left over. *n: room before, octets after. False: not base64, or it does not fit. */
 bool base64_decode(struct str text, unsigned char *out, size_t *n);

@@ -514,6 +514,27 @@ void conf_environment(struct conf *c, const char *prefix, char *const *environme
 	}
 }
 
+bool conf_add(struct conf *c, const char *name, const char *variable, struct str item)
+{
+	const struct conf_row *row = find_row(c, str_of(name));
+	struct conf_state *state = &c->state[row - c->row];
+	struct buf all = { .max = 2 * PATH_MAX };
+	char *where;
+
+	if (state->rank != CONF_PRESET)
+		buf_printf(&all, "%s, ", state->where);
+	buf_puts(&all, variable);
+	where = all.bad ? NULL : strdup(buf_cstr(&all));
+	buf_free(&all);
+	if (!where)
+		return false;
+	free(state->where);
+	state->where = where;
+	if (state->rank < CONF_ENVIRONMENT)
+		state->rank = CONF_ENVIRONMENT;
+	return list_add(value_of(c, row), item, variable);
+}
+
 void conf_option(struct conf *c, const char *text)
 {
 	take_line(c, CONF_OPTION, "-o", str_of(text));

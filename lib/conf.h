@@ -63,6 +63,8 @@ void conf_text(struct conf *, const char *name, struct str text);       /* a fil
 /* Names that begin with prefix ("FARDEL_") and belong to no row are left alone unless they look like a slip of a row's name. */
 void conf_environment(struct conf *, const char *prefix, char *const *environment);
 void conf_option(struct conf *, const char *text);
+/* One more item for the list of this name, behind all others, from an environment that calls it otherwise. False: no memory. */
+bool conf_add(struct conf *, const char *name, const char *variable, struct str item);
 void conf_complain(struct conf *, const char *where, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* Where the row with this name got its value. */
 const char *conf_where(const struct conf *, const char *name);

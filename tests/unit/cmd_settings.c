@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cmd/settings.h"
@@ -378,6 +379,131 @@ START_TEST(the_environment_names_the_file_and_is_no_setting)
 }
 END_TEST
 
+static const char *const relayhost_names[] = { "RELAYHOST", "RELAYHOST_USERNAME", "RELAYHOST_PASSWORD", "RELAYHOST_PASSWORD_FILE" };
+
+/* NULL: unset. */
+static void say_relayhost(const char *const value[4])
+{
+	for (size_t i = 0; i < 4; i++) {
+		if (value[i])
+			setenv(relayhost_names[i], value[i], 1);
+		else
+			unsetenv(relayhost_names[i]);
+	}
+}
+
+START_TEST(the_relayhost_of_containers_becomes_a_route)
+{
+	static const struct { const char *value[4], *key, *user, *password; } row[] = {
+		{ { "relay.test" }, "smtp://relay.test:25", "", "" },
+		{ { "Relay.test:2525" }, "smtp://relay.test:2525", "", "" },
+		{ { "[relay.test]" }, "smtp://relay.test:25", "", "" },
+		{ { "[relay.test]:587" }, "smtp+starttls://relay.test:587", "", "" },
+		{ { " relay.test:465\n" }, "smtps://relay.test:465", "", "" },
+		{ { "[2001:db8::1]:26" }, "smtp://[2001:db8::1]:26", "", "" },
+		{ { "192.0.2.1" }, "smtp://192.0.2.1:25", "", "" },
+		{ { "a.test:587,[b.test]:587" }, "smtp+starttls://a.test:587,b.test:587", "", "" },
+		{ { "relay.test", "", "", "" }, "smtp://relay.test:25", "", "" },
+		{ { "relay.test", "anna", "geheim" }, "smtp+starttls://anna@relay.test:587", "anna", "geheim" },
+		{ { "relay.test:465", "anna@x.test", "a b:c%@/#=\xc3\xa4" }, "smtps://anna@x.test@relay.test:465", "anna@x.test", "a b:c%@/#=\xc3\xa4" },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct route r;
+		struct buf out = { 0 };
+
+		say_relayhost(row[i].value);
+		ck_assert_msg(LOAD("hostname = h.test"), "%s: %s", row[i].value[0], errors());
+		route_find(&set.routes, STR("x.test"), NULL, &r);
+		ck_assert_str_eq(r.key, row[i].key);
+		ck_assert_uint_eq(set.routes.n, 1);
+		ck_assert_str_eq(set.routes.rule[0].login.user, row[i].user);
+		ck_assert_str_eq(set.routes.rule[0].login.password, row[i].password);
+		ck_assert_str_eq(set.route_text.item[0].where, "RELAYHOST");
+		ck_assert(conf_print(&set.conf, &out));
+		ck_assert_msg(strstr(buf_cstr(&out), "# (from RELAYHOST)\nroute = * smtp") != NULL, "%s", buf_cstr(&out));
+		ck_assert(!*row[i].password || !strstr(buf_cstr(&out), row[i].password));
+		buf_free(&out);
+		settings_free(&set);
+	}
+	say_relayhost((const char *const[4]){ 0 });
+}
+END_TEST
+
+START_TEST(a_relayhost_gives_way_to_a_route_for_all_and_to_no_other)
+{
+	static const struct { const char *option; size_t rules; const char *where; } row[] = {
+		{ "route = * smtp://other.test", 1, "-o" }, { "route = * mx", 1, "-o" },
+		{ "route = x.test smtp://other.test", 2, "-o, RELAYHOST" }, { "route = * smtp://other.test from=anna@x.test", 2, "-o, RELAYHOST" },
+	};
+
+	say_relayhost((const char *const[4]){ "relay.test" });
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(LOAD(row[i].option), "%s", errors());
+		ck_assert_uint_eq(set.routes.n, row[i].rules);
+		ck_assert_str_eq(conf_where(&set.conf, "route"), row[i].where);
+		settings_free(&set);
+	}
+	/* Nothing of it is looked at, then. */
+	say_relayhost((const char *const[4]){ "a b", "anna" });
+	ck_assert_msg(LOAD("route = * smtp://other.test"), "%s", errors());
+	settings_free(&set);
+	say_relayhost((const char *const[4]){ 0 });
+}
+END_TEST
+
+START_TEST(a_wrong_relayhost_is_told_with_its_variable_and_no_password)
+{
+	char many[2000];
+	const struct { const char *value[4], *want; } row[] = {
+		{ { "a b" }, "RELAYHOST: is to be " }, { { "smtp://relay.test" }, "RELAYHOST: is to be " },
+		{ { "anna:geheim@relay.test" }, "RELAYHOST: is to be " }, { { "relay.test:0" }, "RELAYHOST: the port " },
+		{ { "relay.test:x" }, "RELAYHOST: the port " }, { { "[relay.test" }, "RELAYHOST: " }, { { "[]" }, "RELAYHOST: " },
+		{ { "a..b" }, "RELAYHOST: " }, { { "," }, "RELAYHOST: " }, { { "192.0.2.1:587" }, "RELAYHOST: the host's certificate " },
+		{ { "2001:db8::1" }, "RELAYHOST: " }, { { "a\nb" }, "RELAYHOST: " }, { { many }, "RELAYHOST: " },
+		{ { NULL, "anna", "geheim" }, "RELAYHOST_USERNAME: is set, and RELAYHOST is not" },
+		{ { "relay.test", "anna" }, "RELAYHOST_USERNAME: is set without a password" },
+		{ { "relay.test", many, "geheim" }, "RELAYHOST_USERNAME: is longer" },
+		{ { "relay.test", NULL, "geheim" }, "RELAYHOST_PASSWORD: is set without RELAYHOST_USERNAME" },
+		{ { "relay.test", "anna", many }, "RELAYHOST_PASSWORD: is longer" }, { { "relay.test", "anna", "ge\nheim" }, "RELAYHOST_PASSWORD: " },
+		{ { "relay.test", "anna", "geheim", "/f" }, "RELAYHOST_PASSWORD_FILE: is set beside" },
+		{ { "relay.test", "anna", NULL, "f" }, "RELAYHOST_PASSWORD_FILE: needs the whole path" },
+		{ { "relay.test", "anna", NULL, "/nonexistent/f" }, "RELAYHOST_PASSWORD_FILE: route: password_file=/nonexistent/f: No such file" },
+	};
+
+	memset(many, 'x', sizeof many - 1);
+	many[sizeof many - 1] = '\0';
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		say_relayhost(row[i].value);
+		ck_assert_msg(!LOAD("hostname = h.test"), "%s", row[i].want);
+		ck_assert_msg(!strncmp(errors(), row[i].want, strlen(row[i].want)), "%zu: %s", i, errors());
+		ck_assert_msg(!strstr(errors(), "geheim"), "%s", errors());
+		settings_free(&set);
+	}
+	say_relayhost((const char *const[4]){ 0 });
+}
+END_TEST
+
+START_TEST(the_relayhosts_password_file_is_as_a_container_mounts_it)
+{
+	const char *tmp = getenv("TMPDIR");
+	char file[200];
+	int fd;
+
+	snprintf(file, sizeof file, "%.150s/secret.XXXXXX", tmp ? tmp : "/tmp");
+	fd = mkstemp(file);
+	ck_assert_int_eq(file_write(fd, "geheim\n", 7), 0);
+	ck_assert_int_eq(fchmod(fd, 0444), 0);
+	close(fd);
+	say_relayhost((const char *const[4]){ "relay.test", "anna", NULL, file });
+	ck_assert_msg(LOAD("hostname = h.test"), "%s", errors());
+	ck_assert_str_eq(set.routes.rule[0].login.password, "geheim");
+	settings_free(&set);
+	say_relayhost((const char *const[4]){ 0 });
+	unlink(file);
+}
+END_TEST
+
 Suite *cmd_settings_suite(void)
 {
 	Suite *s = suite_create("cmd_settings");
@@ -400,6 +526,10 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, certificates_and_keys_come_in_pairs);
 	tcase_add_test(c, the_command_line_takes_c_and_o_glued_or_spaced);
 	tcase_add_test(c, the_environment_names_the_file_and_is_no_setting);
+	tcase_add_test(c, the_relayhost_of_containers_becomes_a_route);
+	tcase_add_test(c, a_relayhost_gives_way_to_a_route_for_all_and_to_no_other);
+	tcase_add_test(c, a_wrong_relayhost_is_told_with_its_variable_and_no_password);
+	tcase_add_test(c, the_relayhosts_password_file_is_as_a_container_mounts_it);
 	suite_add_tcase(s, c);
 	return s;
 }

@@ -31,6 +31,20 @@ static const struct { const char *octets, *text; } strings[] = {
 	{ "a\xff\xc3", "\"a\\ufffd\\ufffd\"" }, { "\xc2\x9b", "\"\\ufffd\\ufffd\"" }, { "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"" },
 };
 
+START_TEST(what_is_percent_encoded_comes_back)
+{
+	static const char text[] = "a:b@c/d%e #~\xc3\xa4";
+	struct buf out = { 0 };
+	char back[40];
+
+	ck_assert(percent_encode(&out, str_of(text)));
+	ck_assert_str_eq(buf_cstr(&out), "a%3Ab%40c%2Fd%25e%20%23~%C3%A4");
+	ck_assert(percent_decode(buf_view(&out), back, sizeof back));
+	ck_assert_str_eq(back, text);
+	buf_free(&out);
+}
+END_TEST
+
 START_TEST(a_json_string_holds_any_octets)
 {
 	struct buf out = { 0 };
@@ -108,6 +122,7 @@ Suite *lib_codec_suite(void)
 	TCase *t = tcase_create("octets as text, and hashes");
 
 	tcase_add_loop_test(t, base64_is_that_of_the_rfc_both_ways, 0, ROWS(pairs));
+	tcase_add_test(t, what_is_percent_encoded_comes_back);
 	tcase_add_loop_test(t, a_json_string_holds_any_octets, 0, (int)(sizeof strings / sizeof *strings));
 	tcase_add_loop_test(t, what_is_not_exactly_base64_is_refused, 0, ROWS(wrong));
 	tcase_add_test(t, nothing_is_written_behind_the_room_there_is);

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Relaying beside Postfix and Exim: bench/relay.sh, as root. A network of its own, with a resolver that knows 100 domains and their three
 # hosts, and at these hosts a sink (bench/sink.c) that counts.
-#   ROUNDS=5 MESSAGES=1000 bench/relay.sh [rates|counts]          PROGRAM=... measures another fardel
+#   ROUNDS=5 MESSAGES=1000 bench/relay.sh [rates|counts]          PROGRAM=... measures another fardel, QUEUE_SYNC=log this queue_sync
 # On a machine that others use, `chrt -r 1` before it keeps their processes from delaying ours.
 # Rates: fardel and Postfix take messages and deliver them, in turns; messages a second until the last one is at the sink, as median
 # [least - most] of the rounds, and the ratio of the two within a round. Counts: what goes over the wire for the same mail.
@@ -36,7 +36,7 @@ network() {
 	said_port dns
 }
 start_fardel() {
-	config fardel "resolver = 127.0.0.1:53" "log = $T/fardel.mail.log"
+	config fardel "resolver = 127.0.0.1:53" "log = $T/fardel.mail.log" ${QUEUE_SYNC:+"queue_sync = $QUEUE_SYNC"}
 	begin fardel setsid "$fardel" serve -c "$T/fardel.conf"
 	fardel_pid=$pid
 	fardel_port=$(port_of fardel)

@@ -38,7 +38,9 @@ enum {
 
 static const char *program, *shim;
 static bool quiet;
-static bool control;                    /* syncs do nothing: then promises must be seen to break */
+static enum defect {                    /* with one, promises must be seen to break */
+	SOUND, NO_SYNC, NO_FILE_SYNC, NO_RECOVERY
+} defect;
 static struct stat drop;
 static char drop_said[64];              /* what the shim is told of it; "": there is none */
 static char work[256], root[300], trace_path[300], conf[300], boot_path[300], listen_port[16];
@@ -1241,10 +1243,10 @@ static bool durable(uint32_t i, uint32_t until)
 {
 	const struct trace_event *e = &trace->event[i];
 
-	for (uint32_t k = i + 1; k < until && !control; k++) {
+	for (uint32_t k = i + 1; k < until && defect != NO_SYNC; k++) {
 		const struct trace_event *s = &trace->event[k];
 
-		if (s->begin <= i)
+		if (s->begin <= i || (s->op == T_SYNC_FILE && defect == NO_FILE_SYNC))
 			continue;
 		if (s->op == T_SYNC_ALL)
 			return true;
@@ -1430,7 +1432,7 @@ static void try_state(const struct scene *s, uint32_t until, const char *variant
 	if (met_before(build(until) + promised))
 		return;
 	write_tree();
-	boot(3);
+	boot(defect == NO_RECOVERY ? 1 : 3);    /* as if nothing had happened: what was running goes on with its files */
 	snprintf(what, sizeof what, "%s, power cut behind event %u of %u, %s", s->name, until, trace->next, variant);
 	check_promises(what, until);
 }
@@ -1491,19 +1493,36 @@ static void each_power_cut(const struct scene *s)
 		each_loss(s, until);
 }
 
-/* A disk whose syncs do nothing loses mail. If that is not seen, nothing else that is said here counts. */
+/* What loses mail must be seen to. If it is not, nothing else that is said here counts. */
+static const struct {
+	const char *what;
+	enum defect defect;
+	const char *method;             /* the only one that it is for; NULL: all */
+} controls[] = {
+	{ "syncs do nothing", NO_SYNC, NULL },
+	{ "a sync of a file does nothing, of a directory it does", NO_FILE_SYNC, NULL },        /* with log: the log's */
+	{ "the log is not read", NO_RECOVERY, "log" },
+};
+enum { CONTROLS = sizeof controls / sizeof *controls };
+
 static void control_run(void)
 {
-	unsigned p = passed, f = failed, r = repeats;
+	for (size_t i = 0; i < CONTROLS; i++) {
+		unsigned p = passed, f = failed, r = repeats;
 
-	printf("control: with syncs that do nothing promises must break\n");
-	control = quiet = true;
-	each_power_cut(&scenes[0]);
-	control = quiet = false;
-	printf("control: %u of %u states were seen to break them\n", failed - f, failed - f + passed - p);
-	passed = p + (failed > f);
-	failed = f + (failed == f);
-	repeats = r;
+		if (controls[i].method && strcmp(controls[i].method, method))
+			continue;
+		defect = controls[i].defect;
+		quiet = true;
+		each_power_cut(&scenes[0]);
+		defect = SOUND;
+		quiet = false;
+		printf("control, queue_sync = %s, %s: promises break in %u of %u states%s\n", method, controls[i].what, failed - f, failed - f + passed - p,
+			failed == f ? ": FAIL, they must" : "");
+		passed = p + (failed > f);
+		failed = f + (failed == f);
+		repeats = r;
+	}
 }
 
 /* ---- */
@@ -1526,19 +1545,26 @@ static bool wanted(int argc, char **argv, const char *name, const char *const *k
 	return !any;
 }
 
+static void each_call_fails(const struct scene *s)
+{
+	if (!s->slow)
+		each_failure(s, s == scenes ? FAULTS : FAULTS_SHORT);
+}
+
 static void run_parts(int argc, char **argv, const struct scene *s)
 {
-	static const char *const parts[] = { "kill", "power", "fail", NULL };
-	unsigned before = states_seen;
+	static const char *const names[] = { "kill", "power", "fail", NULL };
+	static void (*const parts[])(const struct scene *) = { each_kill, each_power_cut, each_call_fails };
 
-	if (wanted(argc, argv, "kill", parts))
-		each_kill(s);
-	if (wanted(argc, argv, "power", parts))
-		each_power_cut(s);
-	if (wanted(argc, argv, "fail", parts) && !s->slow)
-		each_failure(s, s == scenes ? FAULTS : FAULTS_SHORT);
-	printf("%s, queue_sync = %s: %u states\n", s->name, method, states_seen - before);
-	fflush(stdout);
+	for (size_t i = 0; names[i]; i++) {
+		unsigned before = states_seen, repeated = repeats;
+
+		if (!wanted(argc, argv, names[i], names))
+			continue;
+		parts[i](s);
+		printf("%s, %s, queue_sync = %s: %u states, %u repeats\n", s->name, names[i], method, states_seen - before, repeats - repeated);
+		fflush(stdout);
+	}
 }
 
 int main(int argc, char **argv)

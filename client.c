@@ -723,12 +723,19 @@ static void say_rcpt(struct client *c, size_t i)
 /* RFC 3030 2. In LMTP nobody could say how many replies come before RCPT is answered. */
 static bool by_chunk(const struct client *c) { return (c->can.set & CAP_CHUNKING) && !c->config->lmtp; }
 
+/* Behind it all is clean, and not when it is answered: by then the next MAIL may have been said. */
+static void say_reset(struct client *c)
+{
+	c->dirty = false;
+	say(c, X_RSET, STR("RSET"));
+}
+
 static void say_next(struct client *c)
 {
 	switch (c->next) {
 	case N_RSET:
 		c->next = N_MAIL;
-		say(c, X_RSET, STR("RSET"));
+		say_reset(c);
 		break;
 	case N_MAIL:
 		c->next = N_RCPT;
@@ -744,7 +751,7 @@ static void say_next(struct client *c)
 		if (!awaiting(c) && !c->accepted)
 			break;
 		if (c->job->probe)
-			say(c, X_RSET, STR("RSET"));
+			say_reset(c);
 		else if (by_chunk(c))
 			say_chunk(c);
 		else
@@ -772,10 +779,10 @@ static void pump(struct client *c)
 		transaction_over(c);
 }
 
-static void reset(struct client *c, const struct reply *r)
+static void reset_taken(struct client *c, const struct reply *r)
 {
+	(void)c;
 	(void)r;
-	c->dirty = false;
 }
 
 static void reset_refused(struct client *c, const struct reply *r) { end_by_reply(c, steps[X_RSET].name, r); }
@@ -1049,7 +1056,7 @@ static const struct step steps[X_QUIT + 1] = {
 	[X_LHLO] = { "LHLO", 300, 250, 250, false, hello_taken, lhlo_refused },
 	[X_STARTTLS] = { "STARTTLS", 120, 220, 220, false, starttls_taken, starttls_refused },
 	[X_AUTH] = { "AUTH", 300, 235, 334, false, login_taken, login_refused },
-	[X_RSET] = { "RSET", 300, 200, 299, false, reset, reset_refused },
+	[X_RSET] = { "RSET", 300, 200, 299, false, reset_taken, reset_refused },
 	[X_MAIL] = { "MAIL", 300, 200, 299, false, mail_taken, mail_refused },
 	[X_RCPT] = { "RCPT", 300, 200, 299, false, rcpt_taken, rcpt_refused },
 	[X_DATA] = { "DATA", 120, 354, 354, false, data_taken, data_refused },

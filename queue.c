@@ -1053,6 +1053,7 @@ static void ask_again(struct dest *d)
 
 void queue_reconfigure(const struct queue_config *c)
 {
+	queue.conf.dir = c->dir;                /* the same one, in words that stay */
 	queue.conf.retry_first = c->retry_first;
 	queue.conf.retry_max = c->retry_max;
 	queue.conf.lifetime = c->lifetime;

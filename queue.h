@@ -158,7 +158,7 @@ enum queue_sync {                        /* how messages are made durable, where
 };
 
 struct queue_config {
-	const char *dir;
+	const char *dir;                /* lent until queue_close(), or until queue_reconfigure() is handed the same one again */
 	bool schedule;                  /* take queue/lock and deliver; else only accept (inetd, sendmail, tools) */
 	bool deliver;                   /* with schedule: false accepts and queues only */
 	bool inline_sync;               /* sync in this process at the end of a turn; else a helper process does */

@@ -114,6 +114,33 @@ START_TEST(a_draft_that_is_given_up_leaves_nothing)
 }
 END_TEST
 
+START_TEST(after_other_settings_a_draft_knows_its_path_without_the_old_ones)
+{
+	struct envelope e = { 0 };
+	struct sender s = { .addr = { STR("a"), STR("s.example") } };
+	struct recipient r = { .addr = { STR("b"), STR("x.example") } };
+	char fresh[sizeof rig.dir], wanted[sizeof rig.dir + ID_MAX + 8];
+	struct buf path = { 0 };
+	struct draft *d;
+
+	memcpy(fresh, rig.dir, sizeof fresh);
+	rig.conf.dir = fresh;
+	queue_reconfigure(&rig.conf);
+	rig.dir[0] = '?';
+	ck_assert(envelope_sender(&e, &s) && envelope_rcpt(&e, &r));
+	d = queue_draft(&e, NULL);
+	ck_assert(draft_path(d, &path));
+	snprintf(wanted, sizeof wanted, "%s/work/%s", fresh, draft_id(d));
+	ck_assert_str_eq(buf_cstr(&path), wanted);
+	rig.dir[0] = fresh[0];
+	rig.conf.dir = rig.dir;
+	queue_reconfigure(&rig.conf);
+	draft_abort(d);
+	buf_free(&path);
+	envelope_free(&e);
+}
+END_TEST
+
 START_TEST(a_large_message_is_delivered_octet_for_octet)
 {
 	size_t n = 3 << 20;
@@ -1319,6 +1346,7 @@ Suite *queue_suite(void)
 	tcase_add_test(t, one_destination_is_in_the_name_and_several_are_a_plus);
 	tcase_add_test(t, a_domain_in_capitals_is_the_same_destination);
 	tcase_add_test(t, a_draft_that_is_given_up_leaves_nothing);
+	tcase_add_test(t, after_other_settings_a_draft_knows_its_path_without_the_old_ones);
 	tcase_add_test(t, a_large_message_is_delivered_octet_for_octet);
 	tcase_add_test(t, an_empty_message_is_delivered);
 	tcase_add_test(t, an_id_whose_file_is_not_whole_is_taken_again);

@@ -50,6 +50,12 @@ it() {
 . tests/e2e/lib.sh
 . tests/e2e/packages.sh
 for file in tests/e2e/cases/*.sh; do . "./$file"; done
+# One shell reads them all: a second function of a name would take the place of the first.
+twice=$(sed -n 's/^\([a-z_][a-z_0-9]*\)().*/\1/p' tests/e2e/lib.sh tests/e2e/packages.sh tests/e2e/cases/*.sh | sort | uniq -d)
+if [ -n "$twice" ]; then
+	echo "e2e: two functions are called $twice" >&2
+	exit 1
+fi
 
 wanted() {
 	name=$1

@@ -8,8 +8,8 @@ need_pymilter() {
 }
 of_python() { LD_LIBRARY_PATH=$libraries PYTHONPATH=$tree/usr/lib/python3/dist-packages PYTHONDONTWRITEBYTECODE=1 /usr/bin/python3 "$@"; }
 is_socket() { [ -S "$1" ]; }
-# text NAME FIELDS: a message for inject in $T/NAME.
-text() { printf 'From: a@client.test\r\nTo: user@here.test\r\nSubject: %s\r\nDate: Fri, 27 Nov 2026 09:00:00 +0000\r\nMessage-ID: <%s@client.test>\r\n%b\r\nthe body\r\n' "$1" "$1" "$2" >"$T/$1"; }
+# mail_of NAME FIELDS: a message for inject in $T/NAME.
+mail_of() { printf 'From: a@client.test\r\nTo: user@here.test\r\nSubject: %s\r\nDate: Fri, 27 Nov 2026 09:00:00 +0000\r\nMessage-ID: <%s@client.test>\r\n%b\r\nthe body\r\n' "$1" "$1" "$2" >"$T/$1"; }
 
 # begin_python: the filter listens at $T/filter.sock.
 begin_python() {
@@ -24,12 +24,12 @@ filters_libmilter() {
 	mailboxes here full
 	begin super "$tools/superserver" "$fardel" inetd -c "$T/here.conf"
 	said_port super
-	text fields 'X-Do: fields\r\nX-Gone: 1\r\nX-Gone: 2\r\n'
-	text body 'X-Do: body work\r\n'
-	text rcpt 'X-Do: rcpt\r\n'
-	text refuse 'X-Do: refuse\r\n'
-	text drop 'X-Do: drop\r\n'
-	text hold 'X-Do: hold\r\n'
+	mail_of fields 'X-Do: fields\r\nX-Gone: 1\r\nX-Gone: 2\r\n'
+	mail_of body 'X-Do: body work\r\n'
+	mail_of rcpt 'X-Do: rcpt\r\n'
+	mail_of refuse 'X-Do: refuse\r\n'
+	mail_of drop 'X-Do: drop\r\n'
+	mail_of hold 'X-Do: hold\r\n'
 	round=0
 	for at in $(port_of here) $port; do
 		round=$((round + 1))
@@ -119,12 +119,12 @@ it filters_rspamd "rspamd marks mail and refuses what is spam, and 200 messages 
 filters_rspamd() {
 	begin_rspamd ""
 	serve here "milter = inet:127.0.0.1:$port" "check_dkim = no"
-	text plain ''
+	mail_of plain ''
 	within 60 "an answer by rspamd" inject -p "$(port_of here)" -f a@client.test -t user@here.test -m "$T/plain" 2>/dev/null
 	within 30 "a message" arrived here user 1
 	has '^X-Spamd-Bar: ' "$(mail here user)"
 	has '^the body$' "$(mail here user)"
-	text spam ''
+	mail_of spam ''
 	printf 'XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X\r\n' >>"$T/spam"
 	must "spam is refused" not inject -p "$(port_of here)" -f a@client.test -t user@here.test -m "$T/spam" 2>"$T/said"
 	has '554 5.7.1 Gtube pattern' "$T/said"
@@ -153,7 +153,7 @@ filters_opendkim() {
 	begin_python
 	sink there
 	serve here "milter = unix:$T/filter.sock" "milter = unix:$T/signs.sock" "check_dkim = no" "route = * smtp://127.0.0.1:$port"
-	text theirs 'X-Do: body fields\r\n'
+	mail_of theirs 'X-Do: body fields\r\n'
 	sed -i 's/a@client.test/a@example.org/' "$T/theirs"
 	must "taken" inject -p "$(port_of here)" -f a@example.org -t x@there.test -m "$T/theirs"
 	within 30 "the message" took there 1
@@ -167,7 +167,7 @@ filters_opendkim() {
 	config first "listen = unix://$T/first.sock" "milter = unix:$T/filter.sock" "route = * smtp://127.0.0.1:$(port_of last)"
 	cat "$T/keys.conf" >>"$T/first.conf"
 	start first
-	text ours 'X-Do: body fields\r\n'
+	mail_of ours 'X-Do: body fields\r\n'
 	sed -i 's/a@client.test/a@example.org/' "$T/ours"
 	must "handed in" speak "$T/first.sock" a@example.org user@last.test "$T/ours"
 	within 30 "the message" arrived last user 1

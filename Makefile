@@ -94,6 +94,13 @@ ifneq ($(SECCOMP),)
 OPTIONS += -DHAVE_SECCOMP
 endif
 
+# zlib for reports of TLS; without it they are sent as they are.
+ZLIB    := $(shell S=$$(pkg-config --libs zlib 2>/dev/null || echo -lz); printf '\043include <zlib.h>\nint main(void) { return !zlibVersion(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
+ifneq ($(ZLIB),)
+OPTIONS += -DHAVE_ZLIB
+LIBS    += $(ZLIB)
+endif
+
 # ---- sources: a new file is found by itself
 SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c smtpd/*.c cmd/*.c))
 MAIN        := cmd/fardel.c

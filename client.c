@@ -76,6 +76,7 @@ struct client {
 	struct buf first;               /* its first words, when they do not fit beside the command */
 	bool not_let_in;                /* it was refused, or cannot be done */
 	bool securing;                  /* STARTTLS was said, and EHLO inside was not answered yet */
+	enum tls_fault tls_fault;       /* why the handshake has failed */
 	bool no_tls_offered;            /* and it is a must */
 	bool is_self;                   /* the peer has said our marker */
 	enum phase phase;
@@ -1126,6 +1127,12 @@ static const char *doubt(struct client *c)
 	return "; the peer may have the message already, and the next attempt may make a second copy";
 }
 
+static void handshake_failed(struct client *c, const char *cause)
+{
+	c->tls_fault = tls_fault(c->stream.tls);
+	fail(c, "4.7.5", "TLS handshake failed: %s", cause);
+}
+
 static void lost(struct client *c)
 {
 	const char *cause = c->stream.error ? stream_error(&c->stream) : "closed by the peer";
@@ -1138,7 +1145,7 @@ static void lost(struct client *c)
 	else if (c->phase == C_PROXY)
 		proxy_fails(c, cause);
 	else if (c->phase == C_TLS)
-		fail(c, "4.7.5", "TLS handshake failed: %s", cause);
+		handshake_failed(c, cause);
 	else if (c->phase == C_BODY || (c->dot_leaving && !*doubt(c)))
 		fail(c, "4.4.2", "connection lost in the middle of the message (%s)", cause);
 	else if (!awaiting(c))
@@ -1528,6 +1535,7 @@ const char *client_peer(const struct client *c) { return c->peer; }
 const struct capabilities *client_capabilities(const struct client *c) { return &c->can; }
 const char *client_tls(const struct client *c) { return c->tls; }
 bool client_tls_failed(const struct client *c) { return c->phase == C_OVER && c->securing; }
+enum tls_fault client_tls_fault(const struct client *c) { return c->tls_fault; }
 bool client_tls_missing(const struct client *c) { return c->phase == C_OVER && c->no_tls_offered; }
 
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }

@@ -7,6 +7,7 @@
 
 #include "fardel.h"
 #include "lib/loop.h"
+#include "lib/tls.h"
 #include "parse.h"
 
 /* One message for some recipients. The caller keeps it alive until done(). */
@@ -37,8 +38,6 @@ struct client_job {
 enum client_tls { CLIENT_TLS_NO, CLIENT_TLS_MAY, CLIENT_TLS_MUST, CLIENT_TLS_VERIFY, CLIENT_TLS_PINNED };
 
 struct socks_proxy;
-struct tls_trust;
-struct tls_pins;
 
 struct client_config {
 	const char *hostname;                   /* for EHLO */
@@ -91,6 +90,8 @@ const char *client_tls(const struct client *);
 /* In gone(): STARTTLS was said and the conversation did not get as far as a good EHLO inside. Another connection that does
  * without may succeed. */
 bool client_tls_failed(const struct client *);
+/* In gone(), when TLS has failed: what is wrong with the peer's certificate, if that was it. */
+enum tls_fault client_tls_fault(const struct client *);
 /* In gone(): TLS is a must, and the peer does not offer it. */
 bool client_tls_missing(const struct client *);
 /* In a job's done() and in gone(): what the peer announced and did not do, or what its silence may come of. A connection without it may

@@ -1,6 +1,7 @@
 /* SMTP and LMTP couriers: find a destination's hosts, connect, send bundle after bundle, and tell the queue what was said. */
 #include "cmd/courier.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +155,7 @@ static size_t next_to_call(const struct courier *, size_t at);
 static bool shares(const struct line *, struct courier *);
 static const struct tls_rule *rule_for(const struct courier *, const struct mx_address *);
 static void riders_alight(struct courier *);
+static void tell_session(const struct courier *);
 
 /* ---- the connection */
 
@@ -163,6 +165,7 @@ static bool same_address(const struct sockaddr_storage *a, const struct sockaddr
 		a->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof *a) == 0;
 }
 
+static bool is_level(const struct tls_rule *r, enum tls_level level) { return r && r->level == level; }
 static const struct mx_address *wanted_address(const struct courier *c) { return &c->hosts->at[c->at]; }
 
 /* The first who waits for a connection to this address with mail for another destination. */
@@ -669,6 +672,7 @@ static bool suits(const struct line *l, struct courier *c)
 static void take_line(struct courier *c, struct courier *from)
 {
 	struct line *l = from->line;
+	bool new_here = !str_eq_nocase(str_of(l->domain), str_of(c->route.domain));
 
 	from->line = NULL;
 	l->courier = c;
@@ -677,6 +681,8 @@ static void take_line(struct courier *c, struct courier *from)
 	c->met = true;
 	c->tried++;
 	courier_end(from);
+	if (new_here)
+		tell_session(c);
 	if (c->expanded)
 		send_bundle(c);
 	else
@@ -1188,6 +1194,96 @@ static void send_bundle(struct courier *c)
 	connect_next(c);
 }
 
+/* ---- what came of TLS, for reports (RFC 8460) */
+
+static void print_pins(struct buf *out, const struct tls_pins *pins)
+{
+	for (size_t i = 0; i < pins->n; i++) {
+		const struct tls_pin *p = &pins->pin[i];
+
+		buf_printf(out, "%s%u %u %u ", i ? "," : "", p->usage, p->key_only, p->hash == HASH_SHA512 ? 2 : 1);
+		for (size_t k = 0; k < hash_size(p->hash); k++)
+			buf_printf(out, "%02x", p->digest[k]);
+	}
+}
+
+/* Of hosts that the DNS names alone, and of what is demanded of them by their own domain: not where the administrator wants no TLS, or a
+ * certificate that he names or believes, nor where an attempt is made again with less. */
+static bool counts(const struct courier *c, const struct mx_address *a)
+{
+	const struct tls_rule *rule = rule_for(c, a);
+
+	return config->note_tls && c->route.kind == ROUTE_MX && c->route.domain[0] != '[' && !(c->passed_over >> a->nth & 1) &&
+		!is_level(rule, TLS_LEVEL_NONE) && !is_level(rule, TLS_LEVEL_VERIFY) && !is_level(rule, TLS_LEVEL_FINGERPRINT);
+}
+
+static void tell_tls(const struct courier *c, const struct mx_address *a, enum tlsrpt_result result, const char *why)
+{
+	const struct dane *dane = &c->hosts->dane[a->nth];
+	struct buf policy = { 0 };
+	char ip[INET6_ADDRSTRLEN] = "";
+	const void *octets = a->addr.ss_family == AF_INET6 ? (const void *)&((const struct sockaddr_in6 *)(const void *)&a->addr)->sin6_addr :
+		&((const struct sockaddr_in *)(const void *)&a->addr)->sin_addr;
+	struct tlsrpt_session s = { .time = loop_wall(), .domain = str_of(c->route.domain), .mx = str_of(a->host), .result = result, .why = str_of(why),
+		.type = dane->demand != DANE_NONE ? TLSRPT_TLSA : c->hosts->policy != MTASTS_NONE || c->hosts->unfetched[0] ? TLSRPT_STS :
+			TLSRPT_NO_POLICY };
+
+	if (s.type == TLSRPT_STS && c->hosts->unfetched[0]) {
+		s.result = TLSRPT_STS_NOT_FETCHED;
+		s.why = str_of(c->hosts->unfetched);
+	}
+	inet_ntop(a->addr.ss_family, octets, ip, sizeof ip);
+	s.ip = str_of(ip);
+	print_pins(&policy, &dane->pins);
+	s.policy = buf_view(&policy);
+	config->note_tls(&s);
+	buf_free(&policy);
+}
+
+/* The connection is ready, and the courier's: in clear, that is since the host offers nothing else. */
+static void tell_session(const struct courier *c)
+{
+	const struct mx_address *a = wanted_address(c);
+
+	if (c->line->lax || c->line->config.tls == CLIENT_TLS_NO || !counts(c, a))
+		return;
+	if (!*client_tls(c->line->client))
+		tell_tls(c, a, TLSRPT_NO_STARTTLS, "STARTTLS is not offered");
+	else if (c->hosts->dane[a->nth].demand == DANE_ENCRYPT)
+		tell_tls(c, a, TLSRPT_TLSA_INVALID, "none of the TLSA records can be used; the session was encrypted all the same");
+	else
+		tell_tls(c, a, TLSRPT_OK, "");
+}
+
+static void tell_failure(const struct courier *c, const struct client *client, bool lax, const char *why)
+{
+	static const enum tlsrpt_result of[] = {
+		[TLS_FAULT_OTHER] = TLSRPT_FAILED, [TLS_FAULT_HOST] = TLSRPT_OTHER_HOST, [TLS_FAULT_EXPIRED] = TLSRPT_EXPIRED,
+		[TLS_FAULT_NOT_TRUSTED] = TLSRPT_NOT_TRUSTED,
+	};
+	const struct mx_address *a = wanted_address(c);
+
+	if (!lax && counts(c, a))
+		tell_tls(c, a, client_tls_missing(client) ? TLSRPT_NO_STARTTLS : of[client_tls_fault(client)], why);
+}
+
+/* A host that was not asked, or not as the policy has it. */
+static void tell_passed_over(const struct courier *c, const struct mx_address *a, enum tlsrpt_result result, const char *why)
+{
+	if (counts(c, a))
+		tell_tls(c, a, result, why);
+}
+
+/* RFC 7672 2.1.2: a host that is left out since DNSSEC says neither yes nor no. */
+static void tell_unknown(const struct courier *c)
+{
+	const struct mx_result *hosts = c->hosts;
+
+	if (config->note_tls && hosts->unknown_tls[0])
+		config->note_tls(&(struct tlsrpt_session){ .time = loop_wall(), .domain = str_of(c->route.domain), .type = TLSRPT_TLSA,
+			.result = TLSRPT_DNSSEC_INVALID, .mx = str_of(hosts->unknown_tls), .why = str_of(hosts->why.text) });
+}
+
 /* ---- connecting */
 
 static bool is_level(const struct tls_rule *, enum tls_level);
@@ -1224,6 +1320,7 @@ static void client_is_ready(struct client *client, void *arg)
 	note_tls(l);
 	l->courier->met = true;
 	l->courier->fresh_token = false;
+	tell_session(l->courier);
 	send_bundle(l->courier);
 }
 
@@ -1350,7 +1447,7 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	enum mtasts_mode policy = l->config.tls == CLIENT_TLS_VERIFY || l->config.verify_too ? l->policy : MTASTS_NONE;
 	const struct tls_rule *rule = l->rule && l->rule->level >= TLS_LEVEL_ENCRYPT ? l->rule : NULL;
 	bool useless = c && !l->ready && !tls_failed && !client_login_failed(client) && !client_proxy_failed(client) && !client_is_our_trouble(why);
-	bool crowded = useless && is_one_too_many(l);
+	bool crowded = useless && is_one_too_many(l), lax = l->lax;
 
 	if (useless && !crowded)
 		tell_waiters(l, client_peer(client), why);
@@ -1359,6 +1456,8 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 	line_free(l);
 	if (!c || c->expanding)
 		return;                 /* a new connection is made when the aliases have gone */
+	if (c->bundle && tls_failed)
+		tell_failure(c, client, lax, why->text);
 	if (c->bundle && tls_failed && may_go_without) {
 		without_tls(c, client, why);
 		return;
@@ -1452,8 +1551,6 @@ static const struct tls_rule *rule_for(const struct courier *c, const struct mx_
 {
 	return tls_rule_of(config->tls_rules, &c->route, a->nth);
 }
-
-static bool is_level(const struct tls_rule *r, enum tls_level level) { return r && r->level == level; }
 
 /* What the administrator, DNSSEC and the domain's policy demand of this host. */
 static void take_demands(struct line *l, const struct mx_address *a)
@@ -1595,15 +1692,20 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	return true;
 }
 
+static const char not_among_them[] = "it is not among the hosts that the policy names";
+
 /* False: a rule of ours or the domain's policy does not allow this host. */
 static bool look_at_policy(struct courier *c, const struct mx_address *a)
 {
 	struct reply why;
 
-	if (c->hosts->policy == MTASTS_TESTING && !c->hosts->allowed[a->nth] && !(c->passed_over >> a->nth & 1))
-		test_failed(c, a, "it is not among the hosts that the policy names");
+	if (c->hosts->policy == MTASTS_TESTING && !c->hosts->allowed[a->nth] && !(c->passed_over >> a->nth & 1)) {
+		tell_passed_over(c, a, TLSRPT_FAILED, not_among_them);
+		test_failed(c, a, not_among_them);
+	}
 	if (!not_to_call(c, a, &why))
 		return true;
+	tell_passed_over(c, a, is_level(rule_for(c, a), TLS_LEVEL_DANE) ? TLSRPT_DANE_REQUIRED : TLSRPT_FAILED, why.text);
 	if (c->last.text[0])            /* what a host said that may be asked tells more */
 		return false;
 	str_copy(c->last_host, sizeof c->last_host, str_of(a->host));
@@ -1779,12 +1881,14 @@ static void look_for_hosts(struct task *t)
 	case WAIT:
 		return;
 	case ACCEPT:
+		tell_unknown(c);
 		facts_free(c->facts);   /* no answer that is still on its way may wake us again */
 		c->facts = NULL;
 		c->unasked = c->hosts->partial;
 		connect_next(c);
 		return;
 	case REFUSE:
+		tell_unknown(c);
 		break;
 	}
 	no_hosts_known(c, &c->hosts->why);

@@ -5,6 +5,7 @@
 #include "client.h"
 #include "deliver/mx.h"
 #include "deliver/tlsrule.h"
+#include "policy/tlsrpt.h"
 #include "queue.h"
 
 struct courier_config {                 /* borrowed */
@@ -15,6 +16,8 @@ struct courier_config {                 /* borrowed */
 	const struct socks_proxy *proxy;        /* for MX hosts; NULL: none */
 	struct tls_trust *trust;        /* for routes whose host is to be verified */
 	bool mix;                       /* domains with the same hosts may share a transaction */
+	/* What came of TLS with a host of another domain, for reports (RFC 8460); borrowed. NULL: nobody wants to know. */
+	void (*note_tls)(const struct tlsrpt_session *);
 	const struct tls_rules *tls_rules;      /* for certain domains and hosts, beside what follows; or NULL */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };

@@ -28,6 +28,7 @@
 #include "cmd/report.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
+#include "cmd/tlsreport.h"
 #include "deliver/alias.h"
 #include "deliver/hosts.h"
 #include "deliver/maildir.h"
@@ -65,13 +66,14 @@ static struct drop_config drop;
 static struct mx_self self;
 static struct stscache_config policies;
 static bool policies_open;
+static struct tlsreport_config tls_reports;
 static struct tls_server *tls;
 static struct users *users;
 static struct signer *signer;                   /* DKIM keys; NULL: none are set */
 static struct aliases *aliases;
 static struct greylist *greylist;               /* NULL: off, or it cannot be opened */
 static int quota = -1;                          /* how much users have sent */
-static struct evaluations evaluations = { .dir = -1, .fd = -1 };        /* for reports of DMARC */
+static struct daily evaluations = { .dir = -1, .fd = -1 };        /* for reports of DMARC */
 static bool verbose;
 static char fallback[4096];
 
@@ -562,6 +564,7 @@ static void configure_sending(void)
 	courier = (struct courier_config){ .hostname = settings->hostname, .marker = marker(), .routes = &settings->routes, .self = &self, .trust = trust, .source = settings->source,
 		.proxy = settings->proxy_out.len ? &settings->proxy_out : NULL, .tls_rules = &settings->tls_rules, .tls = settings->tls_out == TLS_OUT_NO ? CLIENT_TLS_NO : settings->tls_out == TLS_OUT_MAY ? CLIENT_TLS_MAY : CLIENT_TLS_MUST };
 	courier.mix = settings->mix_domains;
+	courier.note_tls = settings->tls_reports ? tlsreport_note : NULL;
 	courier_configure(&courier);
 	report = (struct report_config){ .hostname = settings->hostname, .queue_lifetime = settings->queue_lifetime, .signer = signer };
 	report_configure(&report);
@@ -599,6 +602,16 @@ static void start_policies(void)
 	}
 	facts_source(FACT_POLICY, stscache_source());
 	policies_open = self.mta_sts = true;
+}
+
+/* Likewise. send: this process also makes the reports; else it only writes down what another one tells. */
+static void start_tls_reports(bool send)
+{
+	tls_reports = (struct tlsreport_config){ .hostname = settings->hostname, .contact = settings->tls_reports };
+	if (!settings->tls_reports)
+		tlsreport_stop();
+	else if (tlsreport_start(&tls_reports, queue_dir(), send) == -1)
+		log_text(LOG_ERROR, "tls-report", "cannot make %s/tlsrpt: %s. tls_reports is as if it were no", settings->queue, strerror(errno));
 }
 
 static struct queue_config queue_as_set(bool schedule, bool inline_sync)
@@ -711,7 +724,7 @@ static void open_greylist(void)
 
 static void stop_users(void)
 {
-	evaluations_close(&evaluations);
+	daily_close(&evaluations);
 	if (quota != -1)
 		close(quota);
 	quota = -1;
@@ -984,6 +997,7 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	configure_aliases();
 	configure_sending();
 	start_policies();
+	start_tls_reports(true);
 	configure_drops();
 	open_greylist();
 	configure_smtpd(c);
@@ -1081,6 +1095,7 @@ static int run_server(void)
 	if (!start_smtpd())
 		return complain(EX_OSERR, "out of memory");
 	start_policies();
+	start_tls_reports(true);
 	control_start(settings);
 	if ((status = start_drops()) || (status = accept_on_ports()) || (status = start_tokens()) || (status = confine(settings)))
 		return status;
@@ -1108,6 +1123,7 @@ static int cmd_serve(int argc, char **argv)
 		status = run_server();
 		control_stop();
 		drop_stop();
+		tlsreport_stop();
 		queue_close();
 		expand_stop();
 		token_stop();
@@ -1289,6 +1305,7 @@ static int run_flush(void)
 		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s. Run flush as the account that it runs as, or as root", why, strerror(errno));
 	}
 	start_policies();
+	start_tls_reports(false);
 	if ((status = start_drops()))
 		return status;
 	on_signals(false);
@@ -1308,6 +1325,7 @@ static int cmd_flush(int argc, char **argv)
 	if (!status)
 		status = run_flush();
 	drop_stop();
+	tlsreport_stop();
 	queue_close();
 	expand_stop();
 	token_stop();

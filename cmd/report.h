@@ -13,5 +13,7 @@ struct report_config {
 void report_configure(const struct report_config *);    /* borrowed */
 /* For struct queue_config.report. */
 bool report_write(void *arg, enum report_kind, const struct mail *, unsigned event, int64_t next_try, struct buf *out);
+/* Puts signatures in front of a report, the only text in out. For want of one no report is withheld; id is for the log. */
+void report_sign(struct buf *out, const char *id);
 
 #endif

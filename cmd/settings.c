@@ -232,6 +232,9 @@ static const struct conf_row rows[] = {
 		"then mail waits rather than go elsewhere, or in clear. No effect with tls_out = no, or without authorities." },
 	{ .name = "mta_sts_port", .kind = CONF_NUMBER, .offset = AT(mta_sts_port), .preset = "443", .min = 1, .max = 65535, .help =
 		"The port that their policies are fetched from." },
+	{ .name = "tls_reports", .kind = CONF_TEXT, .offset = AT(tls_reports), .preset = "no", .help =
+		"Send domains that ask for it (RFC 8460) a report a day of what came of TLS with their hosts: the ADDRESS of who answers questions\n"
+		"about it. no: none is sent, and nothing is counted." },
 	{ .name = "dkim_key", .kind = CONF_LIST, .at_start = true, .offset = AT(dkim_text), .example = "example.org fardel1 /etc/fardel/dkim/example.org.key", .help =
 		"DOMAIN SELECTOR FILE: mail that users and local programs send, and reports of ours, are signed (DKIM) when the author has an\n"
 		"address in DOMAIN, or below it if nothing nearer is named. `fardel dkim-key` makes the file and shows the DNS record. One a\n"
@@ -919,6 +922,23 @@ static void make_sync(struct settings *s)
 	s->queue_sync = (enum queue_sync)find_word(s, "queue_sync", s->queue_sync_text, words, 3, "log, file or fs");
 }
 
+static void check_tls_reports(struct settings *s)
+{
+	const char *wrong;
+	struct addr a;
+
+	if (!s->tls_reports || str_eq_nocase(str_of(s->tls_reports), STR("no"))) {
+		s->tls_reports = NULL;
+		return;
+	}
+	wrong = parse_address(str_of(s->tls_reports), false, &a);
+	if (!wrong && !a.domain.n)
+		wrong = "there is no domain in it";
+	if (wrong)
+		conf_complain(&s->conf, conf_where(&s->conf, "tls_reports"), "tls_reports = %s is neither no nor an address: %s. Write postmaster@%s, say.",
+			s->tls_reports, wrong, s->hostname);
+}
+
 static void make_words(struct settings *s)
 {
 	static const char *const reports[] = { [DMARC_REPORTS_OFF] = "off", [DMARC_REPORTS_KEEP] = "keep" };
@@ -1154,6 +1174,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_lists(s, "dnsbl", &s->dnsbl_text, false);
 	make_lists(s, "rhsbl", &s->rhsbl_text, true);
 	check_dmarc(s);
+	check_tls_reports(s);
 	make_source(s);
 	check_submission(s);
 	if (conf_ok(&s->conf))

@@ -87,6 +87,7 @@ struct settings {
 	unsigned sessions_per_address, connections_per_minute;  /* 0: no limit */
 	unsigned greeting_delay_ms;
 	const char *tls_out_text, *proxy_out_text;
+	const char *tls_reports;        /* an address; NULL: no */
 	unsigned rcpt_per_hour, domain_per_hour;        /* 0: no limit */
 	bool greylist;
 	int64_t greylist_delay, greylist_window;        /* seconds */

@@ -267,6 +267,7 @@ enum verdict mtasts_find(struct facts *f, struct str domain, struct mtasts_polic
 		return WAIT;
 	if (policy->outcome == FOUND && policy->n && !mtasts_parse(policy->record[0].data, out))
 		return ACCEPT;
-	*out = (struct mtasts_policy){ .mode = MTASTS_NONE, .unsure = txt->outcome == UNKNOWN || policy->outcome == UNKNOWN };
+	*out = (struct mtasts_policy){ .mode = MTASTS_NONE, .unsure = txt->outcome == UNKNOWN || policy->outcome == UNKNOWN,
+		.unfetched = id.n && policy->outcome == UNKNOWN ? policy->why ? policy->why : "no reason given" : NULL };
 	return ACCEPT;
 }

@@ -19,6 +19,7 @@ struct mtasts_policy {
 	uint32_t max_age;               /* seconds */
 	struct str text;                /* that it was read from: its "mx" lines say which hosts are allowed */
 	bool unsure;                    /* of mtasts_find(): mode is NONE as it could not be found out whether there is one */
+	const char *unfetched;          /* likewise: one is announced and could not be fetched, for this reason; NULL: it is not so */
 };
 
 /* A TXT record at _mta-sts.DOMAIN. NULL: *id is what it says, borrowed. Else what is wrong with it (RFC 8461 3.1). */

@@ -4,6 +4,7 @@
 #include <arpa/inet.h>
 #include <assert.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -247,6 +248,8 @@ static bool demands_known(struct facts *f, unsigned port, const struct mx_self *
 		if (self && self->dane && mx->secure && host_secure(h))
 			v = dane_find(f, h->name, end_of(h), port, &out->dane[i], &out->why);
 		h->unknown_tls = v == REFUSE;
+		if (h->unknown_tls)
+			str_copy(out->unknown_tls, sizeof out->unknown_tls, h->name);
 		known = known && v != WAIT;
 	}
 	return known;
@@ -258,6 +261,7 @@ static void note_policy(const struct mtasts_policy *p, const struct hosts *hosts
 {
 	out->policy = p->mode;
 	out->unsure = p->unsure;
+	snprintf(out->unfetched, sizeof out->unfetched, "%s", p->unfetched ? p->unfetched : "");
 	for (size_t i = 0; i < hosts->n; i++)
 		out->allowed[i] = p->mode != MTASTS_NONE && mtasts_allows(p, hosts->at[i].name);
 }
@@ -465,6 +469,7 @@ enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_sel
 	memset(out->allowed, 0, sizeof out->allowed);
 	out->unsure = out->local_fault = out->partial = false;
 	memset(&out->why, 0, sizeof out->why);
+	out->unfetched[0] = out->unknown_tls[0] = '\0';
 	assert(r->kind != ROUTE_LOCAL);
 	if (r->kind != ROUTE_MX)
 		return r->path[0] ? take_path(r, out) : find_relay(f, r, self ? self->inet : INET_PREFER4, out);

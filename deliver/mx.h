@@ -32,6 +32,9 @@ struct mx_result {
 	enum mtasts_mode policy;        /* what the domain's policy (MTA-STS) demands, and whether each host is one of those it names; */
 	bool allowed[MX_HOSTS];
 	bool unsure;                    /* it could not be found out whether there is one */
+	/* For reports: why a policy that is announced could not be fetched, and a host that was left out since its TLSA records could not
+	 * be had (why says so, even if n > 0); "": it is not so. */
+	char unfetched[200], unknown_tls[256];
 	/* n == 0: why. reply.code 5xx: permanent, 4xx: try later. */
 	struct reply why;
 	bool local_fault;               /* our resolver's or our smarthost's fault: never permanent, counts as no attempt */

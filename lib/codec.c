@@ -30,18 +30,21 @@ bool percent_decode(struct str text, char *out, size_t size)
 	return n > 0;
 }
 
-bool percent_encode(struct buf *out, struct str text)
+static bool encode(struct buf *out, struct str text, bool (*plain)(char))
 {
-	for (size_t i = 0; i < text.n; i++) {
-		char c = text.p[i];
-
-		if (ascii_alpha(c) || ascii_digit(c) || c == '-' || c == '.' || c == '_' || c == '~')
-			buf_char(out, c);
+	for (size_t i = 0; i < text.n; i++)
+		if (plain(text.p[i]))
+			buf_char(out, text.p[i]);
 		else
-			buf_printf(out, "%%%02X", (unsigned char)c);
-	}
+			buf_printf(out, "%%%02X", (unsigned char)text.p[i]);
 	return !out->bad;
 }
+
+static bool unreserved(char c) { return ascii_alpha(c) || ascii_digit(c) || c == '-' || c == '.' || c == '_' || c == '~'; }
+static bool of_a_word(char c) { return c > ' ' && c < 0x7f && c != '%'; }
+
+bool percent_encode(struct buf *out, struct str text) { return encode(out, text, unreserved); }
+bool percent_word(struct buf *out, struct str text) { return encode(out, text, of_a_word); }
 
 bool base64_encode(struct buf *out, const void *data, size_t n)
 {

@@ -9,6 +9,8 @@ int hex_digit(char c);                                                 /* 0 to 1
 bool percent_decode(struct str text, char *out, size_t size);
 /* All but letters, digits and - . _ ~ becomes %XX. False: out->bad. */
 bool percent_encode(struct buf *out, struct str);
+/* For a word of a line: octets outside of ! to ~, and % itself, as %XX. False: out->bad. */
+bool percent_word(struct buf *out, struct str text);
 bool base64_encode(struct buf *out, const void *, size_t n);           /* false: out->bad */
 /* Strict: padded, no white space, no bits left over. *n: room before, octets after. False: not base64, or it does not fit. */
 bool base64_decode(struct str text, unsigned char *out, size_t *n);

@@ -736,3 +736,25 @@ const char *tls_error(struct tls *t)
 		describe(t, error);
 	return t->words;
 }
+
+enum tls_fault tls_fault(const struct tls *t)
+{
+	switch (br_ssl_engine_last_error(t->engine)) {
+	case BR_ERR_X509_BAD_SERVER_NAME:
+		return TLS_FAULT_HOST;
+	case BR_ERR_X509_EXPIRED:
+		return TLS_FAULT_EXPIRED;
+	case BR_ERR_X509_NOT_TRUSTED:
+	case BR_ERR_X509_DN_MISMATCH:
+	case BR_ERR_X509_NOT_CA:
+	case BR_ERR_X509_BAD_SIGNATURE:
+	case BR_ERR_X509_CRITICAL_EXTENSION:
+	case BR_ERR_X509_FORBIDDEN_KEY_USAGE:
+	case BR_ERR_X509_WEAK_PUBLIC_KEY:
+	case X509_NOT_PINNED:
+	case X509_NOT_OWN:
+		return TLS_FAULT_NOT_TRUSTED;
+	default:
+		return TLS_FAULT_OTHER;
+	}
+}

@@ -93,6 +93,9 @@ unsigned tls_signatures(void);
 bool tls_ready(struct tls *);                           /* the handshake is over and was good */
 bool tls_over(struct tls *);                            /* nothing more comes or goes: closed by the peer or failed */
 const char *tls_error(struct tls *);                    /* what failed, in words; NULL: nothing. Valid as long as the tls */
+/* The same for those who count it: what is wrong with the peer's certificate, or something else. */
+enum tls_fault { TLS_FAULT_OTHER, TLS_FAULT_HOST, TLS_FAULT_EXPIRED, TLS_FAULT_NOT_TRUSTED };
+enum tls_fault tls_fault(const struct tls *);
 /* From tls_ready() on. The texts are constants. */
 const char *tls_version(const struct tls *);            /* "TLSv1.2" */
 const char *tls_cipher(const struct tls *);             /* IANA's name: "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256" */

@@ -3,6 +3,7 @@
 #define POLICY_EVALUATION_H
 
 #include "lib/buf.h"
+#include "lib/daily.h"
 #include "lib/ip.h"
 #include "policy/dmarc.h"
 
@@ -29,16 +30,9 @@ struct evaluation {
 /* Appends the line with its LF (doc/QUEUE has the format). False: it is too long, or no memory; nothing was added. */
 bool evaluation_print(struct buf *, const struct evaluation *);
 
-struct evaluations {
-	int dir, fd;                            /* -1: none */
-	int32_t day;                            /* of fd, since 1970 */
-	bool full;                              /* no more of that day */
-};
-/* Makes the directory `dmarc` in `dir`. 0, or -1 with errno. */
-int evaluations_open(struct evaluations *, int dir);
-void evaluations_close(struct evaluations *);
-/* Adds a line to the file of its day, without syncing: a report that counts a message less after a power cut harms nobody. One that
- * cannot be written is left out, and the log says so once a day. */
-void evaluations_keep(struct evaluations *, const struct evaluation *);
+/* Makes the directory `dmarc` in `dir`. 0, or -1 with errno. daily_close() ends it. */
+int evaluations_open(struct daily *, int dir);
+/* Adds a line to the file of its day (lib/daily.h). */
+void evaluations_keep(struct daily *, const struct evaluation *);
 
 #endif

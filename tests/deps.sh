@@ -27,6 +27,7 @@ probe() {
 	idn2) compiles '#include <idn2.h>' -lidn2 ;;
 	psl) compiles '#include <libpsl.h>' -lpsl ;;
 	seccomp) compiles '#include <seccomp.h>' -lseccomp ;;
+	zlib) compiles '#include <zlib.h>' -lz ;;
 	sodium) compiles '#include <sodium.h>' -lsodium ;;
 	check) compiles '#include <check.h>' -lcheck ;;
 	openssl) have openssl && compiles '#include <openssl/ssl.h>' -lssl -lcrypto ;;
@@ -43,6 +44,7 @@ package() {
 	psl) echo libpsl-dev ;;
 	seccomp) echo libseccomp-dev ;;
 	sodium) echo libsodium-dev ;;
+	zlib) echo zlib1g-dev ;;
 	clang) echo clang llvm ;;
 	openssl) echo openssl libssl-dev ;;
 	dh) echo dpkg-dev debhelper ;;
@@ -51,7 +53,7 @@ package() {
 }
 
 # The program is built without them, too.
-optional="idn2 psl sodium seccomp"
+optional="idn2 psl sodium seccomp zlib"
 wanted=
 for step in "$@"; do
 	case $step in

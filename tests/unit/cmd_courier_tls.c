@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "deliver/lame.h"
+#include "lib/facts.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "tests/peer.h"
@@ -182,6 +183,110 @@ START_TEST(an_address_that_tls_fails_with_is_left_in_peace_for_an_hour)
 }
 END_TEST
 
+/* ---- what is told of sessions, for reports (RFC 8460) */
+
+static struct buf came;
+static bool pinned, unusable, bogus, unfetched;
+static const char *policy, *mx;
+
+static void note(const struct tlsrpt_session *s)
+{
+	buf_printf(&came, STR_FMT " %s %s " STR_FMT " " STR_FMT "\n", STR_ARG(s->domain), tlsrpt_type_name[s->type], tlsrpt_result_name[s->result],
+		STR_ARG(s->mx), STR_ARG(s->ip));
+	ck_assert((s->result == TLSRPT_OK) == !s->why.n);
+	ck_assert(s->type != TLSRPT_TLSA || bogus || s->policy.n == (unusable ? 0 : strlen("3 1 1 ") + 64));
+}
+
+static void answer(struct fact_source *s, enum fact_kind kind, struct str name, struct fact_ticket *t)
+{
+	static const char pin[35] = { 3, 1, 1 }, none[35] = { 0, 1, 1 };
+	struct record r = { .data = str_of(mx) };
+	struct fact f = { .outcome = FOUND, .secure = pinned || unusable || bogus, .n = 1, .record = &r };
+
+	(void)s;
+	if (kind == FACT_A)
+		r.data = STR("\x7f\0\0\1");
+	else if (kind == FACT_TXT)
+		r.data = STR("v=STSv1; id=1;");
+	else if (kind == FACT_POLICY && policy)
+		r.data = str_of(policy);
+	else if (kind == FACT_TLSA && (pinned || unusable))
+		r.data = (struct str){ unusable ? none : pin, 35 };
+	else if (kind == FACT_POLICY && unfetched)
+		f = (struct fact){ .outcome = UNKNOWN, .why = "the policy host is asleep" };
+	else if (kind == FACT_TLSA && bogus)
+		f = (struct fact){ .outcome = UNKNOWN, .why = "SERVFAIL" };
+	else if (kind != FACT_MX || !str_eq(name, STR("y.test")))
+		f.outcome = NO_DATA;
+	fact_answer(t, &f);
+}
+
+static void start_mx(const struct peer *p, enum client_tls tls, const char *trust)
+{
+	static struct fact_source world = { answer };
+	socklen_t len;
+
+	start(p, tls);
+	routes = (struct routes){ .smtp_port = ntohs(((const struct sockaddr_in *)(const void *)peer_address(p, &len))->sin_port) };
+	self.dane = self.mta_sts = true;
+	config.trust = tls_trust_new(trust);
+	config.note_tls = note;
+	for (int k = FACT_A; k <= FACT_TLSA; k++)
+		facts_source((enum fact_kind)k, &world);
+	facts_source(FACT_POLICY, &world);
+}
+
+#define HOSTS(mode, mx) "version: STSv1\nmode: " mode "\nmx: " mx "\nmax_age: 86400\n"
+#define BREAKS "C: STARTTLS\nS: 220 go\ntls\neof\n"
+static const struct {
+	enum client_tls tls;
+	enum { PLAIN, PINNED, UNUSABLE, BOGUS, UNFETCHED } world;
+	const char *policy, *script, *came, *mx, *trust;
+} outcomes[] = {
+	{ CLIENT_TLS_MAY, PLAIN, NULL, HELLO SECURE MAIL, "y.test no-policy-found ok mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_MAY, PLAIN, NULL, "S: 220 mx\nC: EHLO client.test\nS: 250 mx\n" MAIL, "y.test no-policy-found starttls-not-supported mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_MUST, PLAIN, NULL, "S: 220 mx\nC: EHLO client.test\nS: 250 mx\nC: QUIT\nS: 221 bye\nclose\n",
+		"y.test no-policy-found starttls-not-supported mx1.test 127.0.0.1\n", NULL, NULL },
+	/* In clear afterwards is no session of its own. */
+	{ CLIENT_TLS_MAY, PLAIN, NULL, HELLO "C: STARTTLS\nS: 454 4.7.0 not now\nclose\n" HELLO MAIL, "y.test no-policy-found validation-failure mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_NO, PLAIN, NULL, HELLO MAIL, "", NULL, NULL },
+	{ CLIENT_TLS_MAY, PLAIN, HOSTS("enforce", "mx1.test"), HELLO SECURE MAIL, "y.test sts ok mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_MAY, PLAIN, HOSTS("enforce", "mx1.test"), HELLO BREAKS, "y.test sts certificate-not-trusted mx1.test 127.0.0.1\n",
+		NULL, "tests/pki/other.crt" },
+	{ CLIENT_TLS_MAY, PLAIN, HOSTS("testing", "mx1.test"), HELLO BREAKS HELLO SECURE MAIL, "y.test sts certificate-not-trusted mx1.test 127.0.0.1\n",
+		NULL, "tests/pki/other.crt" },
+	{ CLIENT_TLS_MAY, PLAIN, HOSTS("enforce", "mx9.test"), HELLO BREAKS, "y.test sts certificate-host-mismatch mx9.test 127.0.0.1\n",
+		"mx9.test", "tests/pki/ec.crt" },
+	{ CLIENT_TLS_MAY, PLAIN, HOSTS("testing", "mx2.test"), HELLO SECURE MAIL, "y.test sts validation-failure mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_MAY, PLAIN, HOSTS("enforce", "mx2.test"), "", "y.test sts validation-failure mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_MAY, PINNED, NULL, HELLO BREAKS, "y.test tlsa certificate-not-trusted mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_MAY, BOGUS, NULL, "", "y.test tlsa dnssec-invalid mx1.test \n", NULL, NULL },
+	{ CLIENT_TLS_MAY, UNFETCHED, NULL, HELLO SECURE MAIL, "y.test sts sts-policy-fetch-error mx1.test 127.0.0.1\n", NULL, NULL },
+	{ CLIENT_TLS_MAY, UNUSABLE, NULL, HELLO SECURE MAIL, "y.test tlsa tlsa-invalid mx1.test 127.0.0.1\n", NULL, NULL },
+};
+
+START_TEST(what_came_of_tls_is_told_once)
+{
+	struct peer *p = peer_new_tcp(outcomes[_i].script);
+
+	peer_message(p, message);
+	pinned = outcomes[_i].world == PINNED;
+	unusable = outcomes[_i].world == UNUSABLE;
+	bogus = outcomes[_i].world == BOGUS;
+	unfetched = outcomes[_i].world == UNFETCHED;
+	policy = outcomes[_i].policy;
+	mx = outcomes[_i].mx ? outcomes[_i].mx : "mx1.test";
+	buf_clear(&came);
+	start_mx(p, outcomes[_i].tls, outcomes[_i].trust ? outcomes[_i].trust : "tests/pki/sts.crt");
+	deliver();
+	ck_assert_str_eq(buf_cstr(&came), outcomes[_i].came);
+	stop();
+	tls_trust_free(config.trust);
+	peer_free(p);
+	buf_free(&came);
+}
+END_TEST
+
 Suite *cmd_courier_tls_suite(void)
 {
 	Suite *s = suite_create("cmd_courier_tls");
@@ -190,6 +295,7 @@ Suite *cmd_courier_tls_suite(void)
 	tcase_add_checked_fixture(t, with_a_virtual_clock, NULL);
 	tcase_add_loop_test(t, mail_goes_the_way_that_was_wanted, 0, sizeof rows / sizeof *rows);
 	tcase_add_test(t, an_address_that_tls_fails_with_is_left_in_peace_for_an_hour);
+	tcase_add_loop_test(t, what_came_of_tls_is_told_once, 0, sizeof outcomes / sizeof *outcomes);
 	suite_add_tcase(s, t);
 	return s;
 }

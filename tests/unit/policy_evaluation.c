@@ -73,7 +73,7 @@ END_TEST
 
 static char place[200];
 static int dir = -1;
-static struct evaluations kept;
+static struct daily kept;
 
 static void setup(void)
 {
@@ -85,7 +85,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	evaluations_close(&kept);
+	daily_close(&kept);
 	close(dir);
 }
 
@@ -106,7 +106,7 @@ START_TEST(each_day_has_its_file_and_old_ones_go)
 	ck_assert_int_gt(one, 100);
 	evaluations_keep(&kept, &e);
 	ck_assert_int_eq(size_of("dmarc/2024-10-04"), 2 * one);
-	evaluations_close(&kept);               /* another process, later that day */
+	daily_close(&kept);               /* another process, later that day */
 	ck_assert_int_eq(evaluations_open(&kept, dir), 0);
 	evaluations_keep(&kept, &e);
 	ck_assert_int_eq(size_of("dmarc/2024-10-04"), 3 * one);

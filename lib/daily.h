@@ -1,0 +1,33 @@
+/* A file a day (UTC) in a directory of its own, to which lines are added: what is kept for reports. Nothing is synced: a report that counts a
+ * message less after a power cut harms nobody. */
+#ifndef LIB_DAILY_H
+#define LIB_DAILY_H
+
+#include <sys/types.h>
+
+#include "lib/str.h"
+
+enum {
+	DAILY_S = 86400,
+	DAILY_NAME = 16                 /* "2026-11-28", with the NUL and room for a suffix */
+};
+
+struct daily {
+	const char *event;              /* in the log, when lines are lost */
+	off_t octets_max;               /* of a file: then none of that day is added */
+	int days;                       /* older files are removed */
+	int dir, fd;                    /* -1: none */
+	int32_t day;                    /* of fd, since 1970 */
+	bool full;                      /* no more of that day */
+};
+
+/* Makes the directory `name` in `dir`; the first three members are set. 0, or -1 with errno. */
+int daily_open(struct daily *, int dir, const char *name);
+void daily_close(struct daily *);
+/* Adds a line, with its end, to the file of its day (Unix seconds). One that cannot be written is left out, and the log says so once a day. */
+void daily_add(struct daily *, int64_t time, struct str line);
+void daily_name(int32_t day, char out[DAILY_NAME]);
+/* The day of such a name, whatever suffix it bears behind a dot. -1: it is none. */
+int32_t daily_day(const char *name);
+
+#endif

@@ -84,6 +84,7 @@ size_t list_names(int dir, char names[][NAME_ROOM], size_t room);
 
 /* ---- room on the disk (queue/space.c) */
 
+bool space_left(uint64_t octets);               /* is there room for them beside queue_reserve? */
 void space_used(uint64_t octets);               /* written just now */
 void space_forget(void);                        /* what is known: another queue is opened */
 

@@ -66,12 +66,17 @@ static void look(void)
 	space.low = low;
 }
 
-bool queue_room(uint64_t octets, struct reply *why)
+bool space_left(uint64_t octets)
 {
-	if (!queue.conf.reserve || !queue.open)
+	if (!queue.conf.reserve)
 		return true;
 	look();
-	if (!space.known || (!space.low && octets_free() >= octets && octets_free() - octets >= octets_reserved()))
+	return !space.known || (!space.low && octets_free() >= octets && octets_free() - octets >= octets_reserved());
+}
+
+bool queue_room(uint64_t octets, struct reply *why)
+{
+	if (!queue.open || space_left(octets))
 		return true;
 	reply_set(why, 452, "4.3.1", "not enough room on the disk now, try again later");
 	return false;

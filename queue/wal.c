@@ -22,7 +22,8 @@ enum {
 	BATCH_MAX = 1 << 20,            /* octets gathered in memory and written at once; one message more when it is the first */
 	EVENTS_MAX = 4 << 20,           /* not written yet, as the disk is slow: more are not logged, which may repeat a delivery after a power cut */
 	KEEP_BUFFER = 256 << 10,        /* a buffer that grew larger is given back */
-	EVENT_SHARE = 8                 /* one part in so many of a segment is kept for what happens to messages: that can go nowhere else */
+	EVENT_SHARE = 8,                /* one part in so many of a segment is kept for what happens to messages: that can go nowhere else */
+	DISK_SHARE = 64                 /* a segment is no larger than this part of the file system, which may be a router's */
 };
 
 /* ---- the form */
@@ -539,7 +540,7 @@ static int fill(int fd, off_t size)
 		return 0;
 	if (file_sys.ftruncate(fd, 0) == -1)
 		return -1;
-	if (posix_fallocate(fd, 0, size) == ENOSPC) {   /* what else it says is of no account: the writes tell */
+	if (!space_left((uint64_t)size) || posix_fallocate(fd, 0, size) == ENOSPC) {    /* what else this says is of no account: the writes tell */
 		errno = ENOSPC;
 		return -1;
 	}
@@ -549,6 +550,7 @@ static int fill(int fd, off_t size)
 		if (file_pwrite(fd, zeros, n, at) == -1)
 			return -1;
 	}
+	space_used((uint64_t)size);
 	return file_sys.fsync(fd);
 }
 
@@ -561,14 +563,24 @@ static int open_segment(struct segment *s, const char *name, const char *cache)
 	return write_head(s) == -1 ? -1 : file_sys.fdatasync(s->fd);
 }
 
+/* By the whole of the disk, not by what is free: it should be the same at the next start, or the segments are filled anew. */
+static off_t segment_size(void)
+{
+	struct file_space disk;
+	uint64_t size = queue.conf.log_size;
+
+	if (file_sys.space(queue.dir, &disk) == 0 && disk.octets_all && size > disk.octets_all / DISK_SHARE)
+		size = disk.octets_all / DISK_SHARE;
+	size = size / WAL_BLOCK * WAL_BLOCK;
+	if (size < WAL_SEGMENT_MIN)
+		return WAL_SEGMENT_MIN;
+	return size > WAL_SEGMENT_MAX ? WAL_SEGMENT_MAX : (off_t)size;
+}
+
 void wal_open(uint64_t seq, const char *cache)
 {
 	wal.dir = wal.seg[0].fd = wal.seg[1].fd = -1;
-	wal.size = (off_t)queue.conf.log_size / WAL_BLOCK * WAL_BLOCK;
-	if (wal.size < WAL_SEGMENT_MIN)
-		wal.size = WAL_SEGMENT_MIN;
-	if (wal.size > WAL_SEGMENT_MAX)
-		wal.size = WAL_SEGMENT_MAX;
+	wal.size = segment_size();
 	wal.dir = wal_dir(true);
 	wal.seg[0].head.seq = seq;
 	if (wal.dir == -1 || open_segment(&wal.seg[0], seg_name[0], cache) == -1 || open_segment(&wal.seg[1], seg_name[1], cache) == -1 || file_sys.fsync(wal.dir) == -1 || file_sys.fsync(queue.dir) == -1) {

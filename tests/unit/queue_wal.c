@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/queue_rig.h"
@@ -20,7 +21,7 @@ Suite *queue_wal_suite(void);
 #define LATER(who) { who, RESULT_DEFERRED, BLAME_RCPT, 450, "later" }
 #define NEVER(who) { who, RESULT_FAILED, BLAME_RCPT, 550, "no such user" }
 
-enum { SMALL = WAL_SEGMENT_MIN };
+enum { SMALL = WAL_SEGMENT_MIN, MB = 1 << 20 };
 
 /* ---- the form */
 
@@ -652,6 +653,62 @@ START_TEST(no_room_for_a_log_is_no_obstacle)
 }
 END_TEST
 
+static struct file_space disk;
+static int disk_space(int fd, struct file_space *out)
+{
+	(void)fd;
+	*out = disk;
+	return 0;
+}
+
+/* Starts a queue that may have a log of 16 MB on such a disk. */
+static void start_on(uint64_t octets, uint64_t all)
+{
+	char why[500];
+
+	rig_crash();
+	disk = (struct file_space){ octets, all, 100000, 100000 };
+	file_sys.space = disk_space;
+	rig.conf.log_size = 16 * MB;
+	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
+}
+
+static off_t segment_size(void)
+{
+	struct stat st;
+
+	return fstatat(queue.dir, "wal/1", &st, 0) == -1 ? 0 : st.st_size;
+}
+
+START_TEST(a_small_disk_has_a_small_log)
+{
+	static const struct {
+		uint64_t all;
+		off_t size;
+	} rows[] = { { 0, 16 * MB }, { 100000 * (uint64_t)MB, 16 * MB }, { 1024 * (uint64_t)MB, 16 * MB }, { 64 * MB, MB }, { MB, SMALL } };
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		start_on(rows[i].all, rows[i].all);
+		ck_assert(wal_on());
+		ck_assert_msg(segment_size() == rows[i].size, "of %llu: %lld", (unsigned long long)rows[i].all, (long long)segment_size());
+	}
+}
+END_TEST
+
+START_TEST(a_log_is_not_made_of_the_reserve)
+{
+	rig.conf.reserve = 64 * MB;
+	start_on((64 + 31) * (uint64_t)MB, 10000 * (uint64_t)MB);
+	ck_assert(!wal_on());
+	ck_assert_uint_eq(rig_count("wal"), 0);
+	ck_assert(put_later("b@x.example"));
+	start_on((64 + 33) * (uint64_t)MB, 10000 * (uint64_t)MB);
+	ck_assert(wal_on());
+	start_on((64 + 1) * (uint64_t)MB, 10000 * (uint64_t)MB);        /* it is there already */
+	ck_assert(wal_on());
+}
+END_TEST
+
 Suite *queue_wal_suite(void)
 {
 	Suite *s = suite_create("queue/wal");
@@ -686,6 +743,8 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);
 	tcase_add_test(t, a_recovery_that_fails_anywhere_is_done_by_the_next_start);
 	tcase_add_test(t, no_room_for_a_log_is_no_obstacle);
+	tcase_add_test(t, a_small_disk_has_a_small_log);
+	tcase_add_test(t, a_log_is_not_made_of_the_reserve);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -261,6 +261,15 @@ static bool take_txt(const struct walk *w, const struct rr *r, struct store *s, 
 	return true;
 }
 
+/* RFC 2782: priority, weight, port, target. */
+static bool take_srv(const struct walk *w, const struct rr *r, struct store *s, int64_t *priority)
+{
+	if (r->size < 7)
+		return false;
+	*priority = dns_get16(r->data);
+	return store_add(s, r->data + 2, 4) && store_name(s, w, r, 6, true);
+}
+
 /* RFC 6698 2.1: three octets of fields and something to compare. What they mean is for whoever asked. */
 static bool take_tlsa(const struct walk *w, const struct rr *r, struct store *s, int64_t *priority)
 {
@@ -277,6 +286,7 @@ static const struct kind {
 	[FACT_MX] = { DNS_T_MX, take_mx },
 	[FACT_PTR] = { DNS_T_PTR, take_ptr },
 	[FACT_TXT] = { DNS_T_TXT, take_txt },
+	[FACT_SRV] = { DNS_T_SRV, take_srv },
 	[FACT_TLSA] = { T_TLSA, take_tlsa },
 };
 

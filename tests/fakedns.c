@@ -13,7 +13,7 @@
 
 #include "lib/list.h"
 
-enum { T_A = 1, T_CNAME = 5, T_SOA = 6, T_PTR = 12, T_MX = 15, T_TXT = 16, T_AAAA = 28, T_OPT = 41, T_TLSA = 52 };
+enum { T_A = 1, T_CNAME = 5, T_SOA = 6, T_PTR = 12, T_MX = 15, T_TXT = 16, T_AAAA = 28, T_SRV = 33, T_OPT = 41, T_TLSA = 52 };
 enum { NAME_MAX_TEXT = 256, PACKET = 65535, UDP_MAX = 1232 };
 
 enum behaviour {
@@ -28,7 +28,7 @@ static const char *const behaviours[] = {
 };
 static const struct { const char *name; unsigned type; } types[] = {
 	{ "A", T_A }, { "AAAA", T_AAAA }, { "CNAME", T_CNAME }, { "PTR", T_PTR }, { "MX", T_MX }, { "TXT", T_TXT },
-	{ "TLSA", T_TLSA },
+	{ "SRV", T_SRV }, { "TLSA", T_TLSA },
 };
 
 /* A line: a record (type), or something said of the name (behaviour, TTL, AD). */
@@ -180,6 +180,13 @@ static bool make_rdata(struct out *o, unsigned type, const char *data)
 	case T_MX:
 		put16(o, (unsigned)strtoul(data, &end, 10));
 		return end != data && *end == ' ' && put_name(o, end + strspn(end, " \t"));
+	case T_SRV:
+		for (int i = 0; i < 3; i++, data = end + 1) {
+			put16(o, (unsigned)strtoul(data, &end, 10));
+			if (end == data || *end != ' ')
+				return false;
+		}
+		return put_name(o, data);
 	case T_TXT:
 		return txt_strings(o, data);
 	case T_TLSA:

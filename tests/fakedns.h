@@ -6,6 +6,7 @@
  *   t.test TXT "v=spf1 " "-all"           (strings; without quotes the rest of the line is one text)
  *   192.0.2.1 PTR host.test               (or the reverse name)
  *   alias.test CNAME example.test         _25._tcp.mx.test TLSA 030101AB12...
+ *   _submissions._tcp.a.test SRV 0 1 465 mail.a.test
  *   example.test TTL 5                    of its records; 300 when nothing is said
  *   signed.test AD                        answers have the AD bit
  * Behaviours, for every question about the name or, with N, for the next N (DELAY: milliseconds):

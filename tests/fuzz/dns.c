@@ -15,7 +15,7 @@ static void must(bool holds)
 		abort();
 }
 
-static const enum fact_kind kinds[] = { FACT_A, FACT_AAAA, FACT_MX, FACT_PTR, FACT_TXT, FACT_TLSA };
+static const enum fact_kind kinds[] = { FACT_A, FACT_AAAA, FACT_MX, FACT_PTR, FACT_TXT, FACT_SRV, FACT_TLSA };
 static const unsigned char types[] = { 1, 28, 15, 12, 16, 52 };
 
 /* The name on the wire, without compression. False: it cannot be one. */
@@ -42,6 +42,7 @@ static void check_record(enum fact_kind kind, const struct record *r, const char
 	switch (kind) {
 	case FACT_A: must(r->data.n == 4); break;
 	case FACT_AAAA: must(r->data.n == 16); break;
+	case FACT_SRV: must(r->data.n >= 4 && r->priority >= 0 && r->priority <= 65535); break;
 	case FACT_TLSA: must(r->data.n >= 3); break;
 	case FACT_MX:
 		must(r->priority >= 0 && r->priority <= 65535);

@@ -14,7 +14,7 @@
 
 /* ---- packets made by hand */
 
-enum { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, OPT = 41, RRSIG = 46, TLSA = 52 };
+enum { A = 1, NS = 2, CNAME = 5, SOA = 6, PTR = 12, MX = 15, TXT = 16, AAAA = 28, SRV = 33, OPT = 41, RRSIG = 46, TLSA = 52 };
 enum section { ANSWER = 6, AUTHORITY = 8, ADDITIONAL = 10 };
 
 struct packet {
@@ -151,6 +151,16 @@ START_TEST(records_of_every_kind_are_understood)
 	ck_assert(parse("a.test", FACT_TXT));
 	assert_data(0, "v=spf");
 	assert_data(1, " ");
+
+	begin(&k, "_submission._tcp.a.test", SRV);
+	record(&k, ANSWER, "_submission._tcp.a.test", SRV, 300, "\0\1\0\2\2\113\4Mail\1a\4test\0", 19);
+	record(&k, ANSWER, "_submission._tcp.a.test", SRV, 300, "\0\0\0\0\0\0\0", 7);
+	ck_assert(parse("_submission._tcp.a.test", FACT_SRV));
+	ck_assert_uint_eq(a.n, 2);
+	ck_assert_int_eq(a.record[0].priority, 1);
+	ck_assert_uint_eq(a.record[0].data.n, 15);
+	ck_assert_mem_eq(a.record[0].data.p, "\0\2\2\113mail.a.test", 15);
+	ck_assert_uint_eq(a.record[1].data.n, 4);
 
 	begin(&k, "_25._tcp.a.test", TLSA);
 	record(&k, ANSWER, "_25._tcp.a.test", TLSA, 300, "\3\1\1hash", 7);
@@ -324,6 +334,8 @@ START_TEST(broken_records_are_left_out)
 		{ FACT_MX, MX, "\0\1\3a\0b\0", 7 }, { FACT_MX, MX, "\0\1\2)\xff\0", 6 }, { FACT_MX, MX, "\0\1\3a.b\0", 7 },
 		{ FACT_MX, MX, "\0\1\xc0", 3 }, { FACT_MX, MX, "\0\1\xff\xff", 4 },
 		{ FACT_TXT, TXT, "", 0 }, { FACT_TXT, TXT, "\5abcd", 5 }, { FACT_TXT, TXT, "\1a\1", 3 },
+		{ FACT_SRV, SRV, "", 0 }, { FACT_SRV, SRV, "\0\1\0\2\2\113", 6 }, { FACT_SRV, SRV, "\0\1\0\2\2\113\1a", 8 },
+		{ FACT_SRV, SRV, "\0\1\0\2\2\113\1a\0\0", 10 }, { FACT_SRV, SRV, "\0\1\0\2\2\113\3a b\0", 11 },
 		{ FACT_TLSA, TLSA, "", 0 }, { FACT_TLSA, TLSA, "\3", 1 }, { FACT_TLSA, TLSA, "\3\1\1", 3 },
 	};
 
@@ -503,13 +515,14 @@ START_TEST(no_packet_leads_the_parser_astray)
 {
 	static const struct { const char *name; unsigned type; enum fact_kind kind; } row[] = {
 		{ "a.test", MX, FACT_MX }, { "a.test", TXT, FACT_TXT }, { "a.test", A, FACT_A }, { "a.test", TLSA, FACT_TLSA },
+		{ "a.test", SRV, FACT_SRV },
 	};
 	static struct packet good;
 	uint32_t x = 1;
 
 	for (unsigned round = 0; round < 40000; round++) {
-		size_t i = round % 4;
-		if (round < 4 || !(round & 1023)) {
+		size_t i = round % 5;
+		if (round < 5 || !(round & 1023)) {
 			begin(&k, "a.test", row[i].type);
 			name_record(&k, "a.test", CNAME, -1, "b.test");
 			name_record(&k, "b.test", row[i].type, 10, "mx.b.test");
@@ -637,7 +650,7 @@ START_TEST(names_are_looked_up)
 
 	ZONE(&one, "d.test MX 20 b.test", "d.test MX 10 a.test", "null.test MX 0 .", "a.test A 192.0.2.1", "a.test AAAA 2001:db8::1",
 		"192.0.2.1 PTR a.test", "2001:db8::1 PTR six.test", "t.test TXT \"v=spf1 \" \"-all\"", "_25._tcp.a.test TLSA 030101ABCDEF",
-		"c.test CNAME a.test", "s.test A 192.0.2.2", "s.test AD");
+		"_submissions._tcp.a.test SRV 0 1 465 mx.a.test", "c.test CNAME a.test", "s.test A 192.0.2.2", "s.test AD");
 	f = look(FACT_MX, "D.Test");
 	ck_assert_int_eq(f->outcome, FOUND);
 	ck_assert_uint_eq(f->n, 2);
@@ -650,6 +663,7 @@ START_TEST(names_are_looked_up)
 	ck_assert(str_eq(look(FACT_PTR, "192.0.2.1")->record[0].data, STR("a.test")));
 	ck_assert(str_eq(look(FACT_PTR, "2001:db8::1")->record[0].data, STR("six.test")));
 	ck_assert(str_eq(look(FACT_TXT, "t.test")->record[0].data, STR("v=spf1 -all")));
+	ck_assert_mem_eq(look(FACT_SRV, "_submissions._tcp.a.test")->record[0].data.p, "\0\1\1\321mx.a.test", 13);
 	ck_assert_uint_eq(look(FACT_TLSA, "_25._tcp.a.test")->record[0].data.n, 6);
 	ck_assert_mem_eq(look(FACT_A, "c.test")->record[0].data.p, "\xc0\0\2\1", 4);
 	ck_assert(look(FACT_A, "s.test")->secure);

@@ -13,6 +13,7 @@ int cmd_queue(int argc, char **argv);
 int cmd_spf(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
 int cmd_dmarc(int argc, char **argv);
+int cmd_setup(int argc, char **argv);
 int cmd_check(int argc, char **argv);
 int cmd_config(int argc, char **argv);
 int cmd_alias(int argc, char **argv);

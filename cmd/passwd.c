@@ -4,13 +4,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sysexits.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "auth/users.h"
 #include "cmd/fardel.h"
+#include "cmd/prompt.h"
 #include "lib/file.h"
 #include "lib/rand.h"
 
@@ -22,54 +21,16 @@ static int complain(int status, const char *what, const char *about)
 	return status;
 }
 
-/* One line of standard input without its end. False: none, or too long. */
-static bool read_line(char line[PASSWORD_MAX + 1])
-{
-	size_t n = 0;
-	char c;
-
-	while (read(STDIN_FILENO, &c, 1) == 1) {
-		if (c == '\n') {
-			line[n] = '\0';
-			return true;
-		}
-		if (!c || n == PASSWORD_MAX)
-			return false;
-		line[n++] = c;
-	}
-	line[n] = '\0';
-	return n > 0;
-}
-
-static bool ask(const char *prompt, char line[PASSWORD_MAX + 1])
-{
-	struct termios as_was, silent;
-	bool tty = tcgetattr(STDIN_FILENO, &as_was) == 0, ok;
-
-	if (tty) {
-		fprintf(stderr, "%s", prompt);
-		silent = as_was;
-		silent.c_lflag &= ~(tcflag_t)ECHO;
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent);
-	}
-	ok = read_line(line);
-	if (tty) {
-		tcsetattr(STDIN_FILENO, TCSAFLUSH, &as_was);
-		fputc('\n', stderr);
-	}
-	return ok;
-}
-
 static const char *read_password(char password[PASSWORD_MAX + 1])
 {
 	char again[PASSWORD_MAX + 1];
 	bool same;
 
-	if (!ask("Password: ", password) || !password[0])
+	if (prompt("Password: ", true, password, PASSWORD_MAX + 1) != 1 || !password[0])
 		return "no password on standard input, or one of more than 512 octets";
 	if (!isatty(STDIN_FILENO))
 		return NULL;
-	same = ask("Once more: ", again) && strcmp(password, again) == 0;
+	same = prompt("Once more: ", true, again, sizeof again) == 1 && strcmp(password, again) == 0;
 	explicit_bzero(again, sizeof again);
 	return same ? NULL : "the two passwords differ; nothing is changed";
 }
@@ -128,42 +89,6 @@ static bool edit(struct str text, struct str name, const char *password, struct 
 	return !out->bad;
 }
 
-/* A new file beside it takes its place: whoever reads sees the old one or the new one. Owner and mode stay. */
-static int replace(const char *path, const struct buf *text)
-{
-	char beside[4096], directory[4096];
-	char *slash;
-	struct stat st;
-	bool there = stat(path, &st) == 0;
-	int fd, dir;
-
-	if (snprintf(beside, sizeof beside, "%s.new.%ld", path, (long)getpid()) >= (int)sizeof beside)
-		return complain(EX_USAGE, "the path is too long", NULL);
-	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd == -1)
-		return complain(EX_CANTCREAT, beside, strerror(errno));
-	if (there && (fchown(fd, st.st_uid, st.st_gid) == -1 || fchmod(fd, st.st_mode & 07777) == -1))
-		goto fail;
-	if (file_write(fd, text->p, text->n) == -1 || fsync(fd) == -1 || rename(beside, path) == -1)
-		goto fail;
-	close(fd);
-	snprintf(directory, sizeof directory, "%s", path);
-	slash = strrchr(directory, '/');
-	if (slash)
-		slash[slash == directory] = '\0';
-	dir = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir != -1) {
-		fsync(dir);
-		close(dir);
-	}
-	return 0;
-fail:
-	complain(EX_IOERR, beside, strerror(errno));
-	close(fd);
-	unlink(beside);
-	return EX_IOERR;
-}
-
 static int change(const char *path, const char *name, const char *password)
 {
 	struct buf text = { .max = FILE_MAX }, out = { .max = FILE_MAX };
@@ -176,8 +101,8 @@ static int change(const char *path, const char *name, const char *password)
 		status = complain(EX_OSERR, "out of memory, or the file would grow over 4 MiB", NULL);
 	else if (!found && !password)
 		status = complain(EX_NOUSER, "there is nobody of that name", name);
-	else
-		status = replace(path, &out);
+	else if (file_replace(path, out.p, out.n, 0600) == -1)
+		status = complain(errno == EACCES || errno == ENOENT ? EX_CANTCREAT : EX_IOERR, path, strerror(errno));
 	if (!status)
 		printf("%s: %s %s\n", path, name, !password ? "removed" : found ? "has a new password" : "added");
 	buf_free(&text);

@@ -19,8 +19,6 @@
 #include "lib/list.h"
 #include "parse.h"
 
-#define SYSTEM_FILE "/etc/fardel/fardel.conf"
-
 extern char **environ;
 
 #define AT(member) offsetof(struct settings, member)
@@ -1122,9 +1120,9 @@ static void load_file(struct settings *s, const char *said)
 		return;
 	}
 	/* A file that is there and cannot be read is an error; none at all is not. */
-	if (access(SYSTEM_FILE, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR)) {
-		s->file = SYSTEM_FILE;
-		conf_file(&s->conf, SYSTEM_FILE);
+	if (access(SETTINGS_FILE, F_OK) == 0 || (errno != ENOENT && errno != ENOTDIR)) {
+		s->file = SETTINGS_FILE;
+		conf_file(&s->conf, SETTINGS_FILE);
 	}
 }
 

@@ -46,6 +46,8 @@ const char *milter_parse(const char *text, struct smtpd_milter *out);
 /* "127.0.0.1", "127.0.0.1:5353", "::1", "[::1]:53": an address with port 53 or the one said. */
 bool resolver_parse(struct str, struct sockaddr_storage *, socklen_t *);
 
+#define SETTINGS_FILE "/etc/fardel/fardel.conf"         /* read when no other is named and it is there */
+
 enum tls_out { TLS_OUT_NO, TLS_OUT_MAY, TLS_OUT_MUST };
 
 /* What the command line says of settings: -c FILE and -o 'name = value'. */

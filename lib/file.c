@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -220,6 +221,44 @@ fail:
 	saved = errno;
 	close(fd);
 	out->n = before;
+	errno = saved;
+	return -1;
+}
+
+int file_replace(const char *path, const void *data, size_t n, mode_t mode)
+{
+	char beside[PATH_MAX], directory[PATH_MAX];
+	int fd, dir, saved;
+	struct stat st;
+	bool there = stat(path, &st) == 0;
+	char *slash;
+
+	if ((size_t)snprintf(beside, sizeof beside, "%s.new.%ld", path, (long)getpid()) >= sizeof beside) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (fd == -1)
+		return -1;
+	if (there && fchown(fd, st.st_uid, st.st_gid) == -1)
+		goto fail;
+	if (fchmod(fd, there ? st.st_mode & 07777 : mode) == -1 || file_write(fd, data, n) == -1 || fsync(fd) == -1 || rename(beside, path) == -1)
+		goto fail;
+	close(fd);
+	memcpy(directory, path, strlen(path) + 1);
+	slash = strrchr(directory, '/');
+	if (slash)
+		slash[slash == directory] = '\0';
+	dir = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir != -1) {
+		fsync(dir);
+		close(dir);
+	}
+	return 0;
+fail:
+	saved = errno;
+	close(fd);
+	unlink(beside);
 	errno = saved;
 	return -1;
 }

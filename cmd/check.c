@@ -17,6 +17,7 @@
 
 #include "auth/users.h"
 #include "cmd/fardel.h"
+#include "cmd/relay.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
 #include "deliver/alias.h"
@@ -26,7 +27,7 @@
 #include "lib/file.h"
 #include "lib/rand.h"
 
-enum { RESOLVER_WAIT_MS = 2000 };
+enum { RESOLVER_WAIT_MS = 2000, LOGIN_CONNECT_S = 10 };
 
 /* An error makes the exit status 78; a note does not: it may be meant so, or pass. */
 static unsigned errors, notes;
@@ -203,6 +204,28 @@ static void check_queue(const struct settings *s)
 		if (stat(path, &st) == 0)
 			check_directory(s, "queue", path);
 	}
+}
+
+/* Less than queue_reserve, or 1000 inodes: mail from clients is put off. */
+static void check_room(const struct settings *s)
+{
+	enum { INODES_LOW = 1000, MEGABYTE = 1 << 20 };
+	char at[PATH_MAX];
+	struct file_space room;
+	int fd = nearest_directory(s->queue, at, sizeof at) ? open(at, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd == -1)
+		return;
+	if (file_sys.space(fd, &room) == 0) {
+		uint64_t tenth = room.octets_all / 10, least = s->queue_reserve < tenth ? s->queue_reserve : tenth;
+
+		if (room.octets_all && least && room.octets < least)
+			note(s, "queue", "%s has %llu MB of room left: mail from clients is put off (queue_reserve). Make room.", at,
+				(unsigned long long)(room.octets / MEGABYTE));
+		if (room.inodes_all && s->queue_reserve && room.inodes < INODES_LOW)
+			note(s, "queue", "%s has %llu inodes left: mail from clients is put off. Remove files.", at, (unsigned long long)room.inodes);
+	}
+	close(fd);
 }
 
 /* The server's children: is one of them root? -1: that cannot be told. */
@@ -477,10 +500,11 @@ static bool first_resolver(const struct settings *s, char *out, size_t size)
 	return found;
 }
 
-/* Asks for the name servers of the root. NULL: it answered (with whatever); else what happened. */
-static const char *ask(const struct sockaddr *to, socklen_t len)
+/* Asks for the name servers of the root, which are signed. NULL: it answered (with whatever); else what happened. *validates: it says that
+ * it has checked the answer by DNSSEC (RFC 6840 5.7: who sets AD in the question wants to know). */
+static const char *ask(const struct sockaddr *to, socklen_t len, bool *validates)
 {
-	unsigned char question[17] = { [2] = 1, [5] = 1, [14] = 2, [16] = 1 }, answer[512];     /* RD; one question: . NS IN */
+	unsigned char question[17] = { [2] = 1, [3] = 0x20, [5] = 1, [14] = 2, [16] = 1 }, answer[512];      /* RD, AD; one question: . NS IN */
 	struct pollfd p = { .events = POLLIN };
 	const char *wrong = NULL;
 	ssize_t n;
@@ -497,6 +521,8 @@ static const char *ask(const struct sockaddr *to, socklen_t len)
 		wrong = strerror(errno);
 	else if (n < 12 || memcmp(answer, question, 2) != 0)
 		wrong = "its answer is no DNS packet";
+	else
+		*validates = answer[3] & 0x20;
 	close(p.fd);
 	return wrong;
 }
@@ -506,6 +532,7 @@ static void check_resolver(const struct settings *s)
 	char text[128] = "";
 	const char *wrong;
 	struct sockaddr_storage ss;
+	bool validates = false;
 	socklen_t len;
 
 	if (!first_resolver(s, text, sizeof text)) {
@@ -516,11 +543,12 @@ static void check_resolver(const struct settings *s)
 		note(s, "resolver", "/etc/resolv.conf: \"%s\" is no address.", text);
 		return;
 	}
-	wrong = ask((const struct sockaddr *)&ss, len);
+	wrong = ask((const struct sockaddr *)&ss, len, &validates);
 	if (wrong)
 		note(s, "resolver", "%s does not answer: %s. Mail to domains without a route waits until it does.", text, wrong);
 	else
-		printf("resolver %s answers\n", text);
+		printf("resolver %s answers%s\n", text, validates ? ", and checks DNSSEC" :
+			"; it does not check DNSSEC, so DANE is without effect: a resolver on this host that does (unbound) would help");
 }
 
 /* ---- TLS */
@@ -672,6 +700,36 @@ static void check_passwords(const struct settings *s)
 	}
 }
 
+/* Where mail would go that needs a login: is it let in? Nothing is sent. */
+static void check_logins(const struct settings *s, bool wanted)
+{
+	for (size_t i = 0; i < s->routes.n; i++) {
+		const struct route_rule *rule = &s->routes.rule[i];
+		struct route r = rule->to;
+		enum relay_step step;
+		struct reply why;
+
+		if (!rule->login.password[0])           /* none, by a command, or one that is closed to us, which is told elsewhere */
+			continue;
+		if (!wanted) {
+			printf("route %s: its login was not tried (check --login does)\n", r.key);
+			continue;
+		}
+		r.login = &rule->login;
+		r.proxy = rule->proxy.len ? &rule->proxy : NULL;
+		fflush(stdout);
+		if ((step = relay_try(s, &r, LOGIN_CONNECT_S, &why)) == RELAY_IN) {
+			printf("route %s lets us in\n", r.key);
+			continue;
+		}
+		for (char *p = why.text; *p; p++)
+			if (!ascii_print(*p))
+				*p = '?';
+		printf("%s: error: route: %s: failed at %s: %s. %s\n", s->route_text.item[i].where, r.key, relay_step_name(step), why.text, relay_remedy(step));
+		errors++;
+	}
+}
+
 static void check_source(const struct settings *s)
 {
 	for (size_t i = 0; i < 2; i++) {
@@ -722,15 +780,20 @@ static void check_names(const struct settings *s)
 
 int cmd_check(int argc, char **argv)
 {
+	bool login = argc > 1 && !strcmp(argv[1], "--login");
 	struct settings set;
-	int status = settings_for_command(&set, argc, argv);
+	int status;
 
+	if (login)
+		argv[1] = argv[0];
+	status = settings_for_command(&set, argc - login, argv + login);
 	if (status == 0) {
 		errors = notes = 0;
 		printf("configuration: %s\n", set.file ? set.file : "no file; presets, environment and options");
 		check_user(&set);
 		check_names(&set);
 		check_queue(&set);
+		check_room(&set);
 		check_mailbox(&set);
 		check_aliases(&set);
 		check_listens(&set);
@@ -740,6 +803,7 @@ int cmd_check(int argc, char **argv)
 		check_trust(&set);
 		check_passwords(&set);
 		check_source(&set);
+		check_logins(&set, login);
 		check_resolver(&set);
 		check_log(&set);
 		if (errors)

@@ -23,7 +23,8 @@ _fardel() {
 		case $command in
 		serve|flush) choice="-c -o -v --help" ;;
 		inetd) choice="-s -c -o -v --help"; [ "$before" = -s ] && choice="smtp submission submissions" ;;
-		setup|check|config|mkmailbox) choice="-c -o --help" ;;
+		check) choice="--login -c -o --help" ;;
+		setup|config|mkmailbox) choice="-c -o --help" ;;
 		mailq) choice="-c -o --json --help" ;;
 		dkim-key) choice="-t -b -p --help" ;;
 		dkim-sign|dkim-verify) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;

@@ -30,6 +30,21 @@ setup_writes_what_works() {
 	grep -q 'with ESMTPSA' "$(mail here user)" || fail "not by a login"
 }
 
+it check_tries_the_login "fardel check --login logs in at the relay, says at which step it fails and what to do, and without the word does not call it"
+check_tries_the_login() {
+	setup_relay
+	status_is 0 set_up user@here.test '' user "$password" ''
+	status_is 0 "$fardel" check -c "$T/etc/fardel.conf" >"$T/said"
+	has "its login was not tried" "$T/said"
+	before=$(grep -c ' auth-ok ' "$T/here.log")
+	status_is 0 "$fardel" check --login -c "$T/etc/fardel.conf" >"$T/said"
+	has "^route smtps://user@localhost:$implicit lets us in" "$T/said"
+	[ "$(grep -c ' auth-ok ' "$T/here.log")" = $((before + 1)) ] || fail "no login"
+	echo wrong >"$T/etc/relay-password"
+	status_is 78 "$fardel" check --login -c "$T/etc/fardel.conf" >"$T/said"
+	has 'fardel.conf:2: error: route: smtps://user@localhost:.* failed at the login: .*535 5.7.8.*Look at user and password' "$T/said"
+}
+
 it setup_is_corrected "... a wrong password is told with step, cause and remedy, and may be corrected; STARTTLS at a port that says nothing is found"
 setup_is_corrected() {
 	setup_relay

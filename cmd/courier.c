@@ -41,6 +41,7 @@ enum {
 };
 
 static const struct courier_config *config;
+static unsigned renewed;                /* how often it has changed */
 
 /* A connection. One that the courier has left lives on until its QUIT is answered (RFC 5321 4.1.1.10). */
 struct line {
@@ -87,6 +88,7 @@ struct seat {
 struct courier {
 	struct bundle *bundle;
 	struct dest *dest;
+	unsigned settings;              /* under which it began: `renewed` then */
 	struct route route;
 	const char *misled;             /* the way that was ordered is none, for this reason; NULL: it is one */
 	/* finding the hosts */
@@ -516,13 +518,17 @@ static void stop_waiting(struct courier *c)
 	queue_waited(c->dest, &c->idle);
 }
 
+/* What it may send next. Nothing when the settings have changed since it began: its hosts, demands and connection are those of before, and
+ * another courier will do it. */
+static struct bundle *next_bundle(const struct courier *c) { return c->settings == renewed ? queue_next(c->dest) : NULL; }
+
 /* There is something to send for one who has waited. False: no more, and the courier has ended. */
 static bool begin_again(struct courier *c)
 {
 	struct bundle *b;
 
 	stop_waiting(c);
-	b = queue_next(c->dest);
+	b = next_bundle(c);
 	if (b && take_bundle(c, b))
 		return true;
 	if (b)
@@ -727,10 +733,10 @@ static void go_on(struct courier *c, bool from_best)
 
 	if (!from_best && c->served >= FAIR_SHARE && give_away(c))
 		return;
-	b = queue_next(c->dest);
+	b = next_bundle(c);
 	if (!b && !from_best && give_away(c))
 		return;
-	if (!b && line_usable(c) && !from_best && queue_idle(c->dest, &c->idle)) {
+	if (!b && c->settings == renewed && line_usable(c) && !from_best && queue_idle(c->dest, &c->idle)) {
 		timer_set(&c->patience, IDLE_MS);
 		return;
 	}
@@ -947,7 +953,7 @@ static bool same_hosts(const struct courier *c, const struct courier *d)
 static size_t domains_together(const struct courier *c)
 {
 	size_t most = client_capabilities(c->line->client)->rcpt_domain_max;
-	bool apart = !config->mix || goes_alone(c, c->bundle->mail) || c->line->lax || c->route.kind != ROUTE_MX || c->passed_over ||
+	bool apart = !config->mix || c->settings != renewed || goes_alone(c, c->bundle->mail) || c->line->lax || c->route.kind != ROUTE_MX || c->passed_over ||
 		(lame_noted((const struct sockaddr *)&c->line->addr) & LAME_MIX);
 
 	return apart ? 1 : most ? most : MIX_RCPTS;
@@ -955,7 +961,7 @@ static size_t domains_together(const struct courier *c)
 
 static bool may_ride(struct courier *w, struct courier *with)
 {
-	return w->dest != with->dest && !goes_alone(w, with->bundle->mail) && !w->passed_over && w->route.kind == ROUTE_MX && shares(with->line, w) &&
+	return w->dest != with->dest && w->settings == renewed && !goes_alone(w, with->bundle->mail) && !w->passed_over && w->route.kind == ROUTE_MX && shares(with->line, w) &&
 		same_hosts(w, with);
 }
 
@@ -1903,6 +1909,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	if (!c)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	c->dest = b->dest;
+	c->settings = renewed;
 	c->look.run = look_for_hosts;
 	c->again.run = is_called;
 	c->idle.wanted = something_came;
@@ -1953,6 +1960,7 @@ static struct transport local = { .name = "local", .couriers = COURIERS_LOCAL, .
 void courier_configure(const struct courier_config *c)
 {
 	config = c;
+	renewed++;
 	if (!lines.head.next) {
 		list_init(&lines);
 		list_init(&waiters);

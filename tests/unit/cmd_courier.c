@@ -1835,6 +1835,26 @@ START_TEST(what_waits_goes_the_new_way_when_the_ways_change)
 }
 END_TEST
 
+START_TEST(what_waits_does_not_leave_over_a_connection_of_former_settings)
+{
+	struct courier_config must = couriers;
+	struct queue_config later = conf;
+	struct peer *p = peer_at(1, HELLO ENVELOPE("one@y.test") TAKES BYE);
+
+	with_room_for_idlers();
+	put("one@y.test");
+	await(1);
+	must.tls = CLIENT_TLS_MUST;
+	courier_configure(&must);
+	queue_reconfigure(&later);
+	put("two@y.test");
+	turn();
+	played(p);
+	await(2);
+	ck_assert_uint_eq(delivered, 1);
+}
+END_TEST
+
 START_TEST(ways_may_change_while_bundles_wait_for_a_place)
 {
 	struct peer *first, *second;
@@ -2700,6 +2720,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, without_a_descriptor_nothing_is_counted_as_an_attempt);
 	tcase_add_test(t, a_copy_of_ours_that_cannot_be_read_holds_up_no_other_and_counts_no_attempt);
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
+	tcase_add_test(t, what_waits_does_not_leave_over_a_connection_of_former_settings);
 	tcase_add_test(t, ways_may_change_while_bundles_wait_for_a_place);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_test(t, an_order_is_a_way_of_its_own);

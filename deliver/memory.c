@@ -319,8 +319,8 @@ static struct remembered *by_field(const struct history *h, struct str header)
 	static struct reason r;
 	struct field f;
 
-	while (header_next(&header, &f))
-		if (str_eq_nocase(f.name, STR(REASON_FIELD)))   /* the first one is ours: it stands above what came */
+	while (header_next(&header, &f) && !str_eq_nocase(f.name, STR("Received")))     /* what is below came with the message */
+		if (str_eq_nocase(f.name, STR(REASON_FIELD)))
 			return reason_parse(f.value, &r) ? history_find(h, r.id) : NULL;
 	return NULL;
 }

@@ -193,6 +193,17 @@ START_TEST(a_message_is_known_by_its_field_under_another_name)
 }
 END_TEST
 
+/* From who is not judged (relay_from, users) comes what a stranger has written, with an id that a reply has told him. */
+START_TEST(a_field_that_came_with_the_message_means_no_other)
+{
+	make(".Junk");
+	remember(ID1, "none", 1, MARK_NONE);
+	put(".Junk/cur/1795427177.M9P9.other:2,S", "Return-Path: <x@y>\nReceived: from a by b\nX-Fardel-Reason: none; id=" ID1 ";\n\ta@b - - - - -\n\ntext\n");
+	look();
+	ck_assert_int_eq(mark_of(ID1), MARK_NONE);
+}
+END_TEST
+
 START_TEST(of_two_copies_the_one_among_the_junk_counts)
 {
 	make(".Junk");
@@ -536,6 +547,7 @@ Suite *deliver_memory_suite(void)
 	tcase_add_test(c, what_the_reader_did_is_seen_in_folders_and_flags);
 	tcase_add_test(c, a_mark_stays_when_the_message_is_gone);
 	tcase_add_test(c, a_message_is_known_by_its_field_under_another_name);
+	tcase_add_test(c, a_field_that_came_with_the_message_means_no_other);
 	tcase_add_test(c, of_two_copies_the_one_among_the_junk_counts);
 	tcase_add_test(c, who_was_written_to_is_learnt_from_the_sent_folder);
 	tcase_add_test(c, a_look_at_what_is_known_costs_nothing);

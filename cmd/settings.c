@@ -146,7 +146,8 @@ static const struct conf_row rows[] = {
 	{ .name = "judge", .kind = CONF_TEXT, .at_start = true, .offset = AT(judge_text), .preset = "note", .help =
 		"What becomes of the answer whether a recipient wants mail from a stranger (not relay_from), by what he has done with earlier mail. note:\n"
 		"it is written into the message (X-Fardel-Reason) and into the log, and remembered in the mailbox. refuse: so it is, and what is not\n"
-		"wanted is turned away and kept in rejects_folder for a fortnight. off: nobody asks, and nothing is remembered." },
+		"wanted is turned away and kept in rejects_folder for a fortnight. off: nobody asks, and nothing is remembered. What mailboxes in homes\n"
+		"remember cannot be looked into: nobody is known there, and what is refused is not kept." },
 	{ .name = "first_time_delay", .kind = CONF_DURATION, .offset = AT(first_time_delay), .preset = "15s", .max = 60, .help =
 		"With judge = refuse, how long a sender waits for the answer to his message whom nobody knows. 0: not at all." },
 	{ .name = "content_filter", .kind = CONF_YESNO, .at_start = true, .offset = AT(content_filter), .preset = "no", .help =

@@ -50,6 +50,9 @@ users_get_their_mail_as_themselves() {
 	homes
 	"$fardel" mkmailbox -c "$T/here.conf" ben >"$T/said" || fail "mkmailbox: $(cat "$T/said")"
 	[ "$(stat -c %u "$T/home/ben/Maildir/new")" = 64102 ] || fail "mkmailbox makes another's"
+	sed '$a judge = refuse' "$T/here.conf" >"$T/judge.conf"
+	"$fardel" check -c "$T/judge.conf" >"$T/check" 2>&1
+	has 'note: judge: what mailboxes in homes remember cannot be looked into.* first_time_delay = 0' "$T/check"
 	status_is 67 "$fardel" mkmailbox -c "$T/here.conf" toor 2>"$T/said"
 	"$fardel" alias -c "$T/here.conf" root >"$T/said" 2>&1
 	has "$T/home/anna/Maildir" "$T/said"

@@ -1,6 +1,7 @@
 /* Filters of others, over the milter protocol: what a session has them say, and what follows from it. They are called when a client says
  * MAIL, so that who only looks around costs them nothing, and asked one after the other; the message is shown to each from the draft, when
  * it is whole, so that each sees what those before it have made of it. */
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -637,10 +638,15 @@ static void heard(struct milter_link *l, char letter, struct str data)
 	else {
 		link_goes_on(l);
 		wrong = edit_change(m->edit, l->options.actions, spaces, m->session->config->message_size, letter, data);
+		if (wrong && edit_error(m->edit)) {
+			errno = edit_error(m->edit);
+			disk_failed(m, "rewrite");
+			wrong = NULL;
+		}
 	}
 	if (wrong)
 		out_of_order(f, wrong);
-	if (m->asking && !f->awaiting)
+	if (m->asking && (m->refused || !f->awaiting))
 		advance(m);
 }
 

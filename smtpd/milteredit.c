@@ -45,6 +45,7 @@ struct edit {
 	bool from_params, utf8;
 	struct draft *new_body;
 	struct crlf line_ends;
+	int error;                      /* errno: we could not store it */
 	char reason[256];
 	bool quarantine;
 };
@@ -509,17 +510,24 @@ static const char *new_body(struct edit *e, bool spaces, uint64_t max, struct st
 	struct envelope none = { 0 };
 
 	(void)spaces;
-	if (!e->new_body && !(e->new_body = queue_draft(&none, NULL)))
+	if (!e->new_body && !(e->new_body = queue_draft(&none, NULL))) {
+		e->error = errno;
 		return "memory is out";
+	}
 	buf_clear(&lines);
 	if (memchr(data.p, '\0', data.n))
 		return "writes a body with a NUL octet";
 	if (max && draft_size(e->new_body) + data.n > max)
 		return "writes a body that is larger than message_size";
-	if (!crlf_add(&e->line_ends, data.p, data.n, &lines) || draft_write(e->new_body, lines.p, lines.n) == -1)
+	errno = ENOMEM;
+	if (!crlf_add(&e->line_ends, data.p, data.n, &lines) || draft_write(e->new_body, lines.p, lines.n) == -1) {
+		e->error = errno;
 		return "writes a body that cannot be stored";
+	}
 	return NULL;
 }
+
+int edit_error(const struct edit *e) { return e->error; }
 
 const struct draft *edit_new_body(const struct edit *e) { return e->new_body; }
 

@@ -26,6 +26,7 @@ uint64_t edit_body(const struct edit *);                /* where it begins in th
 /* A change, as the packet says it. granted: MILTER_ bits of actions; spaces: values come with their leading blank. body_max: octets, 0: any
  * number. NULL, or what is wrong with it. */
 const char *edit_change(struct edit *, uint32_t granted, bool spaces, uint64_t body_max, char letter, struct str data);
+int edit_error(const struct edit *);                    /* errno of a change that we could not store: no fault of the filter; 0: none */
 bool edit_is_change(char letter);                       /* one of those letters */
 bool edit_wanted(struct edit *);                        /* the message is to be another; no more changes come */
 const char *edit_quarantine(const struct edit *);       /* the reason to hold it, in printable ASCII; NULL: none */

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <check.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/loop.h"
 #include "smtpd/milterwire.h"
 #include "smtpd/session.h"
@@ -666,6 +668,41 @@ START_TEST(a_filter_that_is_out_of_order_does_what_is_set_and_no_harm)
 }
 END_TEST
 
+static char large_body[40000];          /* a packet, its letter and all */
+static ssize_t no_room(int fd, const void *p, size_t n)
+{
+	(void)fd, (void)p, (void)n;
+	errno = ENOSPC;
+	return -1;
+}
+
+/* Not by what is set for a filter that is out of order: 550 would lose the mail, and taking it would leave out what the filter wants. */
+START_TEST(a_new_body_that_the_disk_has_no_room_for_is_put_off_whatever_is_set)
+{
+	static const struct filter_rule rules[] = { { 'E', NULL, FILTER_SAYS, { { large_body, sizeof large_body }, PACKET("c") } }, { 0 } };
+	struct file_calls saved = file_sys;
+	struct site_client c;
+
+	memset(large_body, 'b', sizeof large_body);
+	for (size_t a = 0; a < sizeof actions / sizeof *actions; a++) {
+		begin(ALL_ACTIONS, QUIET, rules);
+		site_config.milter_default = actions[a].action;
+		come(&c, "192.0.2.7");
+		envelope_of(&c);
+		file_sys.write = no_room;
+		send_message(&c, MESSAGE, "452 4.3.1 *");
+		file_sys = saved;
+		ck_assert_uint_eq(site_messages(), 0);
+		ck_assert_uint_eq(site_drafts(), 0);
+		filter_rules(filter, NULL);
+		envelope_of(&c);
+		send_message(&c, MESSAGE, "250 *");
+		site_hang_up(&c);
+		end();
+	}
+}
+END_TEST
+
 START_TEST(a_filter_that_is_not_there_is_out_of_order)
 {
 	struct site_client c;
@@ -838,6 +875,7 @@ Suite *smtpd_milter_suite(void)
 	tcase_add_test(t, addresses_in_utf8_are_for_messages_that_may_have_them);
 	tcase_add_loop_test(t, a_filter_that_is_out_of_order_does_what_is_set_and_no_harm, 0, sizeof faults / sizeof *faults);
 	tcase_add_test(t, a_filter_that_is_not_there_is_out_of_order);
+	tcase_add_test(t, a_new_body_that_the_disk_has_no_room_for_is_put_off_whatever_is_set);
 	tcase_add_test(t, a_filter_that_speaks_when_it_was_not_asked_is_out_of_order);
 	tcase_add_test(t, a_filter_at_work_has_time_and_not_for_ever);
 	tcase_add_loop_test(t, a_client_that_goes_meanwhile_leaves_nothing_behind, 0, 8);

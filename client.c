@@ -424,7 +424,7 @@ static void login_fails(struct client *c, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	c->not_let_in = true;
-	fail(c, "4.7.0", "login at %s as %s: %s", c->peer, c->config->user, text);
+	fail(c, "4.7.8", "login at %s as %s: %s", c->peer, c->config->user, text);
 }
 
 /* Nothing is said in base64 as "=" where it stands beside the command (RFC 4954 4), as an empty line elsewhere. */

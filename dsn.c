@@ -193,9 +193,16 @@ static bool peer_involved(const struct dsn_rcpt *r)
 	return is_peer(r->host, &name, &address);
 }
 
+bool dsn_peer_spoke(struct str host, struct str words)
+{
+	struct str name, address;
+
+	return is_peer(host, &name, &address) && words_are_reply(words);
+}
+
 static bool peer_spoke(const struct dsn_rcpt *r)
 {
-	return peer_involved(r) && words_are_reply(r->words);
+	return dsn_peer_spoke(r->host, r->words);
 }
 
 static bool connect_failed(struct str words, struct str how)

@@ -27,6 +27,8 @@ struct dsn_rcpt {
 /* What a well-known answer means, in plain words for a layman; NULL: none is known. advice (or NULL): what its sender can do. status and
  * words as in struct dsn_rcpt. */
 const char *dsn_meaning(struct str status, struct str words, const char **advice);
+/* Are the words a reply of that host, as in struct dsn_rcpt? Else they are ours: a mailbox, too, is answered for by us, as by a code. */
+bool dsn_peer_spoke(struct str host, struct str words);
 
 /* Nothing in it is trusted: what is no printable text is escaped, what is too long is cut or folded. */
 struct dsn {

@@ -108,6 +108,12 @@ static unsigned long uid_looked_at(void)
 	return (unsigned long)(eyes ? eyes->uid : geteuid());
 }
 
+/* A full disk and one that cannot be written need something else than rights. */
+static const char *room_or(const char *rights, int wrong)
+{
+	return wrong == ENOSPC || wrong == EDQUOT ? "Make room there." : wrong == EROFS ? "Mount it for writing." : rights;
+}
+
 /* Makes a file and removes it: rights, access lists, read-only and full disks show in no other way. 0 or an errno. */
 static int try_here(const char *dir)
 {
@@ -187,8 +193,8 @@ static void check_directory(const struct settings *s, const char *setting, const
 	if (stat(at, &st) == 0 && !S_ISDIR(st.st_mode))
 		error(s, setting, "%s is no directory. Choose another path.", at);
 	else if ((wrong = try_as(missing ? NULL : eyes, try_here, at)))
-		error(s, setting, "%s: no file can be made there by uid %lu: %s. Give it to that account (chown -R), or choose another path.",
-			at, missing ? (unsigned long)geteuid() : uid_looked_at(), strerror(wrong));
+		error(s, setting, "%s: no file can be made there by uid %lu: %s. %s", at, missing ? (unsigned long)geteuid() : uid_looked_at(),
+			strerror(wrong), room_or("Give it to that account (chown -R), or choose another path.", wrong));
 }
 
 static const char *const queue_parts[] = { "cur", "in", "new", "tmp", "work", "bad", "mta-sts" };
@@ -376,8 +382,8 @@ static void check_mailbox(const struct settings *s)
 		error(s, "mailbox", "%s is no directory. Choose another path.", above);
 	/* No error: mailboxes that are there already may be the account's all the same. */
 	else if ((wrong = try_as(eyes, try_here, above)))
-		note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. Mailboxes must belong to that account, and root must make them "
-			"(fardel mkmailbox, with user set).", above, uid_looked_at(), strerror(wrong));
+		note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. %s", above, uid_looked_at(), strerror(wrong),
+			room_or("Mailboxes must belong to that account, and root must make them (fardel mkmailbox, with user set).", wrong));
 	check_boxes(s, above);
 	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
 		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)

@@ -1746,7 +1746,7 @@ static void token_came(struct token_question *q, const char *why)
 		connect_next(c);
 		return;
 	}
-	reply_set(&fault, 0, "4.7.0", "the token_command of the route has given no token: %s", why);
+	reply_set(&fault, 0, "4.7.8", "the token_command of the route has given no token: %s", why);
 	str_copy(c->last_host, sizeof c->last_host, str_of(wanted_address(c)->host));
 	not_let_in(c, &fault);
 }

@@ -9,6 +9,7 @@
 #include "cmd/listing.h"
 #include "cmd/mailq.h"
 #include "cmd/settings.h"
+#include "dsn.h"
 #include "lib/codec.h"
 #include "parse.h"
 
@@ -29,7 +30,7 @@ static const char *show_time(int64_t wall, char out[32])
 /* "host mx.example said: 450 ...", or our own words */
 static bool put_reason(struct buf *out, const struct rcpt *r)
 {
-	if (words_are_reply(r->words) && r->host.n > 0 && !str_eq(r->host, STR("-")))
+	if (dsn_peer_spoke(r->host, r->words))
 		buf_printf(out, "host " STR_FMT " said: ", STR_ARG(r->host));
 	return buf_str(out, r->words);
 }

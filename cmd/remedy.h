@@ -4,7 +4,7 @@
 
 #include "lib/str.h"
 
-/* status and words as in struct rcpt. NULL: nothing better than to wait is known. */
-const char *remedy_of(struct str status, struct str words);
+/* host, status and words as in struct rcpt. NULL: nothing better than to wait is known. */
+const char *remedy_of(struct str host, struct str status, struct str words);
 
 #endif

@@ -68,7 +68,7 @@ static void say(const char *label, struct str words)
 static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 {
 	struct buf text = { .max = 4096 };
-	const char *advice, *meaning;
+	const char *advice, *meaning, *remedy;
 
 	if (!r->words.n) {
 		if (x->entry.tries == 0)
@@ -77,8 +77,11 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 	}
 	printf("    %-12s", "last try");
 	say_time(r->when, now);
-	printf(", attempt %u\n", x->entry.tries);
-	if (words_are_reply(r->words) && r->host.n && !str_eq(r->host, STR("-")))
+	if (x->entry.tries)
+		printf(", attempt %u\n", x->entry.tries);
+	else
+		printf(", not counted as an attempt\n");
+	if (dsn_peer_spoke(r->host, r->words))
 		buf_printf(&text, STR_FMT " said: ", STR_ARG(r->host));
 	buf_str(&text, r->words);
 	say("what came", buf_view(&text));
@@ -86,8 +89,9 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 	meaning = dsn_meaning(r->status, r->words, &advice);
 	if (meaning)
 		say("this means", str_of(meaning));
-	if (remedy_of(r->status, r->words))
-		say("remedy", str_of(remedy_of(r->status, r->words)));
+	remedy = remedy_of(r->host, r->status, r->words);
+	if (remedy)
+		say("remedy", str_of(remedy));
 }
 
 /* A domain that has used TLS and does not any more. */

@@ -292,7 +292,8 @@ static void out_of_order(struct filter *f, const char *why)
 
 	if (why && guest_may_log())
 		log_event(LOG_WARN, "milter-failed", LF(L_TEXT("id", m->id), L_TEXT("client", m->session->who.peer_text), L_TEXT("milter", f->link.where->text),
-			L_TEXT("during", events[f->said].name), L_TEXT("reason", why), L_TEXT("action", actions[action])));
+			L_TEXT("during", events[f->said].name), L_TEXT("reason", why), L_TEXT("action", actions[action]),
+			L_TEXT("remedy", "see whether the filter runs; milter_default_action says what becomes of mail meanwhile")));
 	link_close(&f->link);
 	f->awaiting = f->told = f->connect_said = false;
 	f->failed = true;

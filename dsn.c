@@ -207,7 +207,8 @@ static bool peer_spoke(const struct dsn_rcpt *r)
 
 static bool connect_failed(struct str words, struct str how)
 {
-	return !words_are_reply(words) && contains_nocase(words, STR("connect")) && contains_nocase(words, how);
+	return !words_are_reply(words) && contains_nocase(words, STR("connect")) && contains_nocase(words, how) &&
+		!contains_nocase(words, STR("through the proxy"));      /* which may be the one that is not there */
 }
 
 static const struct remedy *find_remedy(const struct dsn_rcpt *r, struct str status)

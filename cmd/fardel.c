@@ -37,6 +37,7 @@
 #include "deliver/tlsseen.h"
 #include "dns.h"
 #include "lib/account.h"
+#include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/loop.h"
@@ -659,6 +660,17 @@ static int start_drops(void)
 	return complain(EX_OSERR, "cannot watch %s/new: %s. `fardel check` tells more", settings->queue, strerror(errno));
 }
 
+/* It is shown all the same: most clients do not look. */
+static void warn_of_dates(const struct tls_files *files)
+{
+	struct tls_about about;
+	char why[700], date[40];
+
+	if (tls_check(files, settings->hostname, &about, why, sizeof why) && about.not_after <= loop_wall())
+		log_event(LOG_WARN, "certificate-expired", LF(L_TEXT("file", files->certificate), L_TEXT("at", clock_rfc3339(about.not_after, date)),
+			L_TEXT("remedy", "renew it: careful clients refuse it")));
+}
+
 /* A daemon that begins with a certificate that cannot be used would be noticed too late. One session of a super-server reads
  * it when it is asked for TLS, and says 454 if it must. */
 static int start_tls(bool now)
@@ -670,9 +682,13 @@ static int start_tls(bool now)
 	tls = tls_server_new(settings->tls, settings->ntls);
 	if (!tls)
 		return complain(EX_OSERR, "out of memory");
-	if (!now || tls_server_refresh(tls, why, sizeof why))
+	if (!now)
 		return 0;
-	return complain(EX_CONFIG, "tls_certificate: %s", why);
+	if (!tls_server_refresh(tls, why, sizeof why))
+		return complain(EX_CONFIG, "tls_certificate: %s", why);
+	for (size_t i = 0; i < settings->ntls; i++)
+		warn_of_dates(&settings->tls[i]);
+	return 0;
 }
 
 /* A file that is not there yet may come; who tries to log in before that is refused, and the log says why. */

@@ -14,6 +14,8 @@ static const struct {
 	{ ".7.8", "token_command", true, "run the token_command of the route by hand, as the account that sends; then `fardel queue retry all`." },
 	{ ".7.8", "", false, "put user and password of the route right (setting route): it is read again by HUP or a restart. Then `fardel queue retry all`." },
 	{ ".4.3", "", true, "look whether the resolver answers: `fardel check` asks it; see /etc/resolv.conf or the setting resolver." },
+	{ "", "through the proxy", true, "look whether the proxy runs and lets this host through (setting proxy_out, or proxy= of the route); what it says of the "
+		"host it was to reach stands behind its name." },
 	{ "", "timed out", true, "if connections to other hosts time out as well, outgoing port 25 is blocked where this host stands: ask the provider, or send by a "
 		"smarthost at port 587 or 465 (setting route). `fardel explain --connect ADDRESS` tries the host now." },
 	{ "", "Connection refused", true, "nothing listens there: if it is the host of a route, look at its name and port and whether it runs." },

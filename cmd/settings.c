@@ -1081,6 +1081,14 @@ static void make_log_level(struct settings *s)
 		s->log_level_text ? s->log_level_text : "");
 }
 
+/* Who may come again only when it is too late never gets in. */
+static void check_greylist(struct settings *s)
+{
+	if (s->greylist && s->greylist_window <= s->greylist_delay)
+		conf_complain(&s->conf, conf_where(&s->conf, strcmp(conf_where(&s->conf, "greylist_window"), "preset") ? "greylist_window" : "greylist_delay"),
+			"greylist_window is not longer than greylist_delay: nobody would ever be let in. Make greylist_window longer.");
+}
+
 /* Who says one of the two means it: the preset of the other gives way. */
 static void check_retries(struct settings *s)
 {
@@ -1183,6 +1191,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_separator(s);
 	make_log_format(s);
 	make_log_level(s);
+	check_greylist(s);
 	check_retries(s);
 	check_resolvers(s);
 	return conf_ok(&s->conf);

@@ -15,6 +15,7 @@ static const struct { const char *host, *status, *words, *holds; } rows[] = {
 	{ PEER, "4.7.5", "TLS handshake failed: the peer's certificate has expired or is not valid yet", "clock" },
 	{ PEER, "4.4.1", "connect to mx.example.net[192.0.2.1]:25 timed out after 30 s", "port 25 is blocked" },
 	{ PEER, "4.4.1", "connect to [127.0.0.1]:2525: Connection refused", "nothing listens there" },
+	{ PEER, "4.4.1", "connect to [192.0.2.1]:25 through the proxy 127.0.0.1:1080: it cannot be reached: Connection refused", "the proxy runs" },
 	{ PEER, "4.4.1", "connect to [2001:db8::1]:25: Network is unreachable", "inet = only4" },
 	{ PEER, "5.7.8", "535 5.7.8 bad password", "user and password of the route" },
 	{ PEER, "5.7.25", "550 5.7.25 no PTR record", "PTR record" },

@@ -194,6 +194,16 @@ START_TEST(one_retry_setting_moves_the_preset_of_the_other)
 }
 END_TEST
 
+START_TEST(greylisting_that_lets_nobody_in_is_refused)
+{
+	ck_assert(LOAD("greylist_window = 1m"));
+	settings_free(&set);
+	ck_assert(!LOAD("greylist = yes", "greylist_window = 1m"));
+	ck_assert_msg(strstr(errors(), "nobody would ever be let in") != NULL, "%s", errors());
+	settings_free(&set);
+}
+END_TEST
+
 /* Nothing is done for users by a server that stays root. */
 START_TEST(what_is_done_for_users_needs_an_account_to_become)
 {
@@ -518,6 +528,7 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, a_host_without_local_domains_writes_its_own_name);
 	tcase_add_test(c, there_is_always_a_hostname);
 	tcase_add_test(c, one_retry_setting_moves_the_preset_of_the_other);
+	tcase_add_test(c, greylisting_that_lets_nobody_in_is_refused);
 	tcase_add_test(c, values_that_cannot_work_are_told);
 	tcase_add_test(c, what_is_done_for_users_needs_an_account_to_become);
 	tcase_add_test(c, no_complaint_shows_a_password);

@@ -441,6 +441,7 @@ static const struct {
 	{ "5.7.1", "554 5.7.1 x", "by a rule of its own" },
 	{ "4.4.1", "connect to mx.example.net[192.0.2.1]:25 timed out after 30 s", "port 25 may be blocked" },
 	{ "4.4.1", "connect to mx.example.net[192.0.2.1]:25: Connection refused", "takes no mail at the moment" },
+	{ "4.4.1", "connect to [192.0.2.1]:25 through the proxy 127.0.0.1:1080: it cannot be reached: Connection refused", "did not answer" },
 	{ "4.4.1", "451 4.4.1 connect timed out", "did not answer" },
 	{ "5.4.6", "554 5.4.6 x", "in a circle" },
 };

@@ -190,17 +190,21 @@ static bool show_way(struct look *l, const struct addr *a, const char *before)
 	return true;
 }
 
+static bool fact_is_there(struct look *l, const struct addr *a)
+{
+	struct route r;
+
+	route_find(&set.routes, a->domain, sender, &r);
+	return r.kind != ROUTE_LOCAL || str_eq_nocase(a->domain, STR(COMMAND_DOMAIN)) || fact(l->facts, FACT_MAILBOX, a->local) != NULL;
+}
+
 /* All facts at once, and nothing said before they are there. */
 static bool facts_are_there(struct look *l, const struct expansion *x)
 {
 	bool there = true;
 
-	for (size_t i = 0; i < x->n; i++) {
-		struct route r;
-
-		route_find(&set.routes, x->to[i].domain, sender, &r);
-		there &= r.kind != ROUTE_LOCAL || str_eq_nocase(x->to[i].domain, STR(COMMAND_DOMAIN)) || fact(l->facts, FACT_MAILBOX, x->to[i].local) != NULL;
-	}
+	for (size_t i = 0; i < x->n; i++)
+		there &= fact_is_there(l, &x->to[i]);
 	return there;
 }
 
@@ -252,6 +256,8 @@ static void look(struct task *t)
 	case ALIAS_WAIT:
 		break;
 	case ALIAS_NONE:
+		if (!fact_is_there(l, l->about))
+			break;
 		listing_show_addr(stdout, l->about);
 		l->answered = show_way(l, l->about, ": no alias; ");
 		break;

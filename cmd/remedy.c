@@ -33,6 +33,7 @@ static const struct {
 	{ "", "No space left", true, "the disk is full: make room, the rest follows by itself." },
 	{ ".2.2", "", true, "make room in the mailbox, or raise mailbox_quota." },
 	{ "", "Permission denied", true, "`fardel check` says whose the mailbox must be, and how it gets that way (chown)." },
+	{ "", ".forward file", true, "`fardel alias ADDRESS` says what is wrong with it, or with the user, and so does a line alias of the log." },
 	{ ".3.5", "holds the mailboxes", true, "is the disk with the mailboxes mounted? `fardel check` names the directory (setting mailbox)." },
 	{ ".3.5", "ordered", true, "mend or remove the file of the message in orders/ of the queue, or `fardel queue reroute` it anew." },
 };

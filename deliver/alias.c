@@ -699,7 +699,7 @@ static void note_nobody(struct aliases *a, const struct alias_entry *e, const st
 		struct route way;
 
 		route_find(a->config.routes, x->to[i].domain, NULL, &way);
-		if (way.kind != ROUTE_LOCAL || !nobody(arg, &x->to[i]))
+		if (way.kind != ROUTE_LOCAL || str_eq_nocase(x->to[i].domain, STR(COMMAND_DOMAIN)) || !nobody(arg, &x->to[i]))
 			continue;
 		snprintf(text, sizeof text, "%.200s:%u: " STR_FMT " stands for " STR_FMT ", who has no mailbox. Make it: fardel mkmailbox " STR_FMT,
 			e->source->path, e->line, STR_ARG(e->node.key), STR_ARG(x->to[i].local), STR_ARG(x->to[i].local));

@@ -179,7 +179,7 @@ alias_tells() {
 	config here "route = far.test smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
 	aliases here "# names" "root: team" "team: user, far@far.test, \\lost"
 	mailboxes here user
-	says 0 'no alias; mailbox .*/here.mail/user' "$fardel" alias -c "$T/here.conf" user
+	says 0 '^user@here.test: no alias; mailbox .*/here.mail/user' "$fardel" alias -c "$T/here.conf" user
 	says 1 'no alias; nobody' "$fardel" alias -c "$T/here.conf" nobody@here.test
 	says 0 'no alias; by smtp://127.0.0.1' "$fardel" alias -c "$T/here.conf" x@far.test
 	says 64 'is no address' "$fardel" alias -c "$T/here.conf" a@b@c

@@ -344,6 +344,7 @@ users_commands_without_root() {
 	printf 'mine: "|%s/command"\nothers: "|%s/command"\n' "$T" "$T" >"$T/here.aliases"
 	[ "$(id -u)" = 0 ] && chown 65534 "$T/here.aliases"
 	config here "pipes = yes"
+	"$fardel" newaliases -c "$T/here.conf" 2>&1 | grep -q mkmailbox && fail "a command needs no mailbox"
 	start here
 	here=$pid
 	must "mail for the command is taken" to mine

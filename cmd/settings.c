@@ -108,7 +108,8 @@ static const struct conf_row rows[] = {
 		"appended to a log in the queue directory, and the log is synced; its file reaches the disk later, if it is still there. fs: the whole\n"
 		"file system is synced, for a queue that has one for itself. See doc/QUEUE." },
 	{ .name = "queue_log", .kind = CONF_SIZE, .at_start = true, .offset = AT(queue_log), .preset = "16M", .min = 32768, .max = (uint64_t)1 << 30, .help =
-		"The size of each of the log's two files, with queue_sync = log." },
+		"The size of each of the log's two files, with queue_sync = log; a 64th of the file system at most. Where they would leave less than\n"
+		"queue_reserve, there is no log." },
 	{ .name = "sessions_per_address", .kind = CONF_NUMBER, .offset = AT(sessions_per_address), .preset = "100", .max = 100000, .help =
 		"How many connections one client address (IPv6: one /64 network) may have at a time; its neighbours (IPv4 /26 and /21,\n"
 		"IPv6 /48 and /32) together 3 and 9 times as many. No limit for loopback addresses, relay_from and who has logged in. 0: nobody has one." },

@@ -187,14 +187,24 @@ uint64_t draft_size(const struct draft *d)
 static int open_work(const char *id)
 {
 	int flags = O_RDWR | O_CREAT | O_EXCL;
-	int fd = file_sys.open(queue.work, id, flags, 0600);
 
-	/* the leftover of a draft with a given id, which could not be removed then? */
-	if (fd == -1 && errno == EEXIST && !file_in_use(queue.work, id) && file_sys.unlink(queue.work, id) == 0)
-		fd = file_sys.open(queue.work, id, flags, 0600);
-	if (fd != -1 && !queue.conf.schedule)
-		flock(fd, LOCK_EX | LOCK_NB);
-	return fd;
+	for (unsigned tries = 0; tries < 10; tries++) {
+		int fd = file_sys.open(queue.work, id, flags, 0600);
+		struct stat st;
+
+		/* the leftover of a draft with a given id, which could not be removed then? */
+		if (fd == -1 && errno == EEXIST && !file_in_use(queue.work, id) && file_sys.unlink(queue.work, id) == 0)
+			fd = file_sys.open(queue.work, id, flags, 0600);
+		if (fd == -1 || queue.conf.schedule)
+			return fd;
+		/* Who begins to schedule just now may have swept it away before it was locked. */
+		flock(fd, LOCK_EX);
+		if (fstat(fd, &st) == -1 || st.st_nlink > 0)
+			return fd;
+		close(fd);
+	}
+	errno = EAGAIN;
+	return -1;
 }
 
 /* The first line stays blank until all is known. */

@@ -1,5 +1,5 @@
 # A relay that takes access tokens and nothing else (OAUTHBEARER, XOAUTH2), inside TLS from the first octet:
-#   oauth.py CERTIFICATE KEY TOKENS LOG     TOKENS holds those that are good now, one a line; LOG gets a line for each login and message
+#   oauth.py CERTIFICATE KEY TOKENS LOG     TOKENS holds those that are good now, one a line; LOG gets a line for each login, message and QUIT
 # It prints "port N". Mail it takes is thrown away.
 import base64
 import socket
@@ -47,6 +47,7 @@ def talk(f, tokens, log):
             log("message")
             say(f, "250 2.0.0 taken")
         elif verb == "QUIT":
+            log("quit")
             return say(f, "221 bye")
         else:
             say(f, "250 ok")

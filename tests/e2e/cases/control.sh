@@ -98,7 +98,8 @@ it top_gives_the_terminal_back "top on a terminal draws, ends at q, and leaves t
 top_gives_the_terminal_back() {
 	command -v script >/dev/null || skip "needs script"
 	serve home
-	(sleep 2; printf q) | within_script "$fardel" top -c "$T/home.conf"
+	: >"$T/typed"
+	{ within 20 "the screen" grep -q 'queue: 0 messages' "$T/typed"; printf q; } | within_script "$fardel" top -c "$T/home.conf"
 	has 'queue: 0 messages' "$T/typed"
 	has '1049h' "$T/typed"
 	tail -c 200 "$T/typed" | grep -q '1049l' || fail "the screen is not given back"

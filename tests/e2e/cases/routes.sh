@@ -12,6 +12,7 @@ certificate() {
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost -addext 'subjectAltName=DNS:localhost' \
 		-keyout "$T/key.pem" -out "$T/cert.pem" 2>/dev/null || skip "no openssl here to make certificates with"
 }
+given_up() { [ "$(tail -n 1 "$T/relayed")" = quit ]; }
 relayed() { [ "$(grep -c message "$T/relayed")" = "$1" ]; }
 letter() { printf 'From: %s\nTo: user@away.test\nSubject: a way out\n\ntext\n' "$1"; }
 
@@ -69,17 +70,17 @@ route_by_token() {
 	letter a@here.test | send here -f a@here.test user@away.test || fail sendmail
 	within 20 "the message" grep -q message "$T/relayed"
 	has '^login OAUTHBEARER' "$T/relayed"
-	sleep 3 # until the connection is given up
+	within 20 "the end of the connection" given_up
 	letter a@here.test | send here -f a@here.test user@away.test || fail sendmail
 	within 20 "the second" relayed 2
 	[ "$(wc -l <"$T/runs")" = 1 ] || fail "the command ran more than once"
-	sleep 3
+	within 20 "the end of the connection" given_up
 	python3 -c 'print("t" * 2000)' | tee "$T/good" >"$T/current"
 	letter a@here.test | send here -f a@here.test user@away.test || fail sendmail
 	within 20 "the third" relayed 3
 	has '^refused' "$T/relayed"
 	[ "$(wc -l <"$T/runs")" = 2 ] || fail "the command ran $(wc -l <"$T/runs") times"
-	sleep 3
+	within 20 "the end of the connection" given_up
 	echo other >"$T/good"
 	rm "$T/current"
 	letter a@here.test | send here -f a@here.test user@away.test || fail sendmail

@@ -3,20 +3,16 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "cmd/decide.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
 #include "dns.h"
-#include "lib/list.h"
-#include "lib/loop.h"
 #include "policy/dmarc.h"
 
 struct question {
 	struct arguments arguments;
 	struct dmarc_author author;
 	struct dmarc_query query;
-	struct task wake;
-	struct timer late;
-	struct facts *facts;
 	struct dmarc_result result;
 };
 
@@ -88,47 +84,25 @@ static const char *take_option(struct question *q, int argc, char **argv, int *i
 
 /* ---- asking */
 
-static void on_facts(struct task *t)
+static enum verdict check(void *arg, struct facts *f)
 {
-	struct question *q = owner_of(t, struct question, wake);
+	struct question *q = arg;
 
-	if (dmarc_check(q->facts, &q->query, &q->result) != WAIT)
-		loop_stop();
+	return dmarc_check(f, &q->query, &q->result);
 }
 
-static void on_late(struct timer *t)
+static void late(void *arg)
 {
-	struct question *q = owner_of(t, struct question, late);
+	struct question *q = arg;
 
 	dmarc_late(&q->query, &q->result);
-	loop_stop();
 }
 
 static int ask(struct question *q, const struct settings *set)
 {
-	struct dns_config d = { .resolvers = set->resolver };
-	const char *wrong;
+	const struct decision how = { .command = "dmarc", .lookups = DMARC_LOOKUPS, .seconds = DMARC_TIME_S, .check = check, .late = late, .arg = q };
 
-	log_threshold(LOG_ERROR);               /* which resolvers are in use is nobody's question here */
-	if ((wrong = dns_start(&d))) {
-		fprintf(stderr, "fardel dmarc: %s\n", wrong);
-		return EX_CONFIG;
-	}
-	facts_source(FACT_A, dns_source());
-	facts_source(FACT_TXT, dns_source());
-	q->wake.run = on_facts;
-	q->late.expired = on_late;
-	if (!(q->facts = facts_new(&q->wake, DMARC_LOOKUPS))) {
-		fprintf(stderr, "fardel dmarc: out of memory\n");
-		return EX_OSERR;
-	}
-	if (dmarc_check(q->facts, &q->query, &q->result) == WAIT) {
-		timer_set(&q->late, 1000 * DMARC_TIME_S);
-		loop_run();
-		timer_stop(&q->late);
-	}
-	facts_free(q->facts);
-	return 0;
+	return decide(&how, set);
 }
 
 static int tell(const struct dmarc_result *r)

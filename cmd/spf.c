@@ -4,11 +4,11 @@
 #include <string.h>
 #include <sysexits.h>
 
+#include "cmd/decide.h"
 #include "cmd/fardel.h"
 #include "cmd/settings.h"
 #include "dns.h"
 #include "lib/idn.h"
-#include "lib/list.h"
 #include "lib/loop.h"
 #include "parse.h"
 #include "policy/spf.h"
@@ -19,9 +19,6 @@ struct question {
 	struct sockaddr_storage peer;
 	char helo_name[DOMAIN_MAX + 1], from_domain[DOMAIN_MAX + 1];
 	struct spf_query query;
-	struct task wake;
-	struct timer late;
-	struct facts *facts;
 	struct spf_result result;
 };
 
@@ -102,48 +99,26 @@ static int set_query(struct question *q)
 
 /* ---- asking */
 
-static void on_facts(struct task *t)
+static enum verdict check(void *arg, struct facts *f)
 {
-	struct question *q = owner_of(t, struct question, wake);
+	struct question *q = arg;
 
-	if (spf_check(q->facts, &q->query, &q->result) != WAIT)
-		loop_stop();
+	return spf_check(f, &q->query, &q->result);
 }
 
-static void on_late(struct timer *t)
+static void late(void *arg)
 {
-	struct question *q = owner_of(t, struct question, late);
+	struct question *q = arg;
 
 	spf_late(&q->query, &q->result);
-	loop_stop();
 }
 
 static int ask(struct question *q, const struct settings *set)
 {
-	struct dns_config d = { .resolvers = set->resolver };
-	const char *wrong;
+	const struct decision how = { .command = "spf", .lookups = SPF_LOOKUPS, .seconds = SPF_TIME_S, .check = check, .late = late, .arg = q };
 
-	log_threshold(LOG_ERROR);               /* which resolvers are in use is nobody's question here */
-	if ((wrong = dns_start(&d))) {
-		fprintf(stderr, "fardel spf: %s\n", wrong);
-		return EX_CONFIG;
-	}
-	for (int k = FACT_A; k <= FACT_TXT; k++)
-		facts_source((enum fact_kind)k, dns_source());
 	q->query.receiver = set->hostname;
-	q->wake.run = on_facts;
-	q->late.expired = on_late;
-	if (!(q->facts = facts_new(&q->wake, SPF_LOOKUPS))) {
-		fprintf(stderr, "fardel spf: out of memory\n");
-		return EX_OSERR;
-	}
-	if (spf_check(q->facts, &q->query, &q->result) == WAIT) {
-		timer_set(&q->late, 1000 * SPF_TIME_S);
-		loop_run();
-		timer_stop(&q->late);
-	}
-	facts_free(q->facts);
-	return 0;
+	return decide(&how, set);
 }
 
 static int tell(const struct spf_result *r)

@@ -15,6 +15,7 @@
 #include "lib/list.h"
 #include "lib/log.h"
 #include "parse.h"
+#include "tests/tree.h"
 
 struct rig rig;
 char rig_id[ID_MAX];
@@ -371,31 +372,12 @@ void rig_crash(void)
 		rig_write(".", "lock", lock, (size_t)n);
 }
 
-static void remove_all(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *x;
-
-	while (d && (x = readdir(d))) {
-		char inner[800];
-
-		if (strcmp(x->d_name, ".") == 0 || strcmp(x->d_name, "..") == 0)
-			continue;
-		snprintf(inner, sizeof inner, "%s/%s", path, x->d_name);
-		if (unlink(inner) == -1)
-			remove_all(inner);
-	}
-	if (d)
-		closedir(d);
-	rmdir(path);
-}
-
 void rig_close(void)
 {
 	rig_disk(0, 0, 0);
 	queue_close();
 	forget_couriers();
-	remove_all(rig.dir);
+	tree_remove(rig.dir);
 	for (size_t i = 0; i < rig.nsent; i++) {
 		free(rig.sent[i].to);
 		free(rig.sent[i].body);

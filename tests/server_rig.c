@@ -1,6 +1,7 @@
 /* What tests of the SMTP server share. */
 #include "tests/server_rig.h"
 
+#include <arpa/inet.h>
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
@@ -13,6 +14,8 @@
 
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "smtpd/session.h"
+#include "tests/tree.h"
 
 enum { QUIET_TURNS = 6 };                       /* nothing new in so many turns: nothing will come */
 
@@ -108,25 +111,6 @@ static void start(bool inline_sync)
 void site_start(void) { start(true); }
 void site_start_with_helper(void) { start(false); }
 
-static void remove_all(int at, const char *name)
-{
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d;
-	struct dirent *e;
-
-	if (fd == -1) {
-		unlinkat(at, name, 0);
-		return;
-	}
-	d = fdopendir(fd);
-	ck_assert_ptr_nonnull(d);
-	while ((e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			remove_all(dirfd(d), e->d_name);
-	closedir(d);
-	unlinkat(at, name, AT_REMOVEDIR);
-}
-
 void site_stop(void)
 {
 	for (int i = 0; i < 400 && smtpd_sessions(); i++) {
@@ -138,7 +122,7 @@ void site_stop(void)
 	answer_all(&answers);           /* too late: nobody is left to ask */
 	facts_source(FACT_MAILBOX, NULL);
 	queue_close();
-	remove_all(AT_FDCWD, dir);
+	tree_remove(dir);
 }
 
 /* ---- clients */
@@ -147,6 +131,20 @@ void site_adopt(struct site_client *c, int fd)
 {
 	*c = (struct site_client){ .fd = fd };
 	ck_assert_int_ne(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), -1);
+}
+
+void site_come(struct site_client *c, const char *from, enum smtpd_service service)
+{
+	struct sockaddr_storage peer = { .ss_family = AF_INET };
+	int sv[2];
+
+	ck_assert_int_eq(inet_pton(AF_INET, from, &((struct sockaddr_in *)&peer)->sin_addr), 1);
+	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
+	site_adopt(c, sv[0]);
+	smtpd_welcome(sv[1], &peer, service);
+	site_expect(c, "220 *");
+	site_say(c, "EHLO h.example\r\n");
+	site_expect_reply(c, "250 *");
 }
 
 void site_connect(struct site_client *c)

@@ -25,6 +25,8 @@ struct site_client {
 };
 void site_connect(struct site_client *);
 void site_adopt(struct site_client *, int fd);    /* one that is connected already */
+/* From this IPv4 address, to a service; it is greeted and has said EHLO h.example. */
+void site_come(struct site_client *, const char *from, enum smtpd_service);
 /* Goes over to TLS behind a 220, asking for a server's name (or NULL), one octet a call of the kernel if wanted. */
 void site_starttls(struct site_client *, const char *name, bool octets);
 void site_hang_up(struct site_client *);

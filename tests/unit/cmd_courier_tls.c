@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <check.h>
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,6 +14,7 @@
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "tests/peer.h"
+#include "tests/tree.h"
 
 Suite *cmd_courier_tls_suite(void);
 
@@ -100,32 +100,13 @@ static void deliver(void)
 		loop_turn(1000);
 }
 
-static void remove_all(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		char below[600];
-
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		snprintf(below, sizeof below, "%s/%s", path, e->d_name);
-		if (unlink(below) == -1)
-			remove_all(below);
-	}
-	if (d)
-		closedir(d);
-	rmdir(path);
-}
-
 static void stop(void)
 {
 	queue_drain();
 	for (int i = 0; i < 1000 && !queue_drained(); i++)
 		loop_turn(1000);
 	queue_close();
-	remove_all(dir);
+	tree_remove(dir);
 	buf_free(&told);
 }
 

@@ -15,6 +15,7 @@
 #include "lib/file.h"
 #include "lib/log.h"
 #include "queue.h"
+#include "tests/tree.h"
 
 enum { WALL = 1796000000, SIZE_LIMIT = 300000 };
 
@@ -64,12 +65,9 @@ static void setup(void)
 
 static void teardown(void)
 {
-	char command[100];
-
 	file_sys = kernel;
 	stop();
-	snprintf(command, sizeof command, "rm -rf %s", top);
-	ck_assert_int_eq(system(command), 0);
+	tree_remove(top);
 }
 
 /* As documented: into tmp/, then renamed. */

@@ -4,7 +4,6 @@
 #include <check.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,6 +17,7 @@
 #include "cmd/fardel.h"
 #include "cmd/handover.h"
 #include "lib/buf.h"
+#include "tests/tree.h"
 
 Suite *cmd_sendmail_suite(void);
 
@@ -88,18 +88,12 @@ static void start(void)
 	unsetenv("FARDEL_CONF");
 }
 
-static int remove_one(const char *path, const struct stat *st, int kind, struct FTW *f)
-{
-	(void)st, (void)kind, (void)f;
-	return remove(path);
-}
-
 static void stop(void)
 {
 	chmod(queue, 0700);
 	/* Nothing of ours is left where the message lay for a while: else the directory is not empty. */
 	ck_assert_msg(rmdir(tmp) == 0, "%s: %s", tmp, strerror(errno));
-	nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+	tree_remove(dir);
 	close(port_fd);
 }
 

@@ -3,7 +3,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 #include "lib/file.h"
 #include "mime/header.h"
 #include "parse.h"
+#include "tests/tree.h"
 
 Suite *cmd_submit_suite(void);
 
@@ -28,12 +28,6 @@ static const struct submit_config plain = {
 	.hostname = "host.test", .origin = "origin.test", .user = "anna", .uid = 1000, .how = "sendmail",
 	.header_rcpts = true, .message_size = 35 << 20,
 };
-
-static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
-{
-	(void)st; (void)type; (void)ftw;
-	return remove(path);
-}
 
 static void setup(void)
 {
@@ -59,7 +53,7 @@ static void teardown(void)
 {
 	forget();
 	queue_close();
-	nftw(dir, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+	tree_remove(dir);
 }
 
 struct over { bool now, ok; };

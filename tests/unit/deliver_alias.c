@@ -11,6 +11,7 @@
 
 #include "lib/log.h"
 #include "parse.h"
+#include "tests/tree.h"
 
 Suite *deliver_alias_suite(void);
 
@@ -72,15 +73,12 @@ static void setup(void)
 
 static void teardown(void)
 {
-	char command[300];
-
 	facts_free(facts);
 	facts_source(FACT_MAILBOX, NULL);
 	aliases_free(aliases);
 	aliases = NULL;
 	buf_free(&steps);
-	snprintf(command, sizeof command, "rm -r '%s'", dir);
-	ck_assert_int_eq(system(command), 0);
+	tree_remove(dir);
 }
 
 static const char *in_dir(const char *name)

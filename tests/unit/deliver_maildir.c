@@ -24,6 +24,7 @@
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "lib/root.h"
+#include "tests/tree.h"
 
 Suite *deliver_maildir_suite(void);
 
@@ -44,26 +45,6 @@ static const char *in_dir(const char *name)
 	at = (at + 1) % 4;
 	snprintf(path[at], sizeof path[at], "%s/%s", dir, name);
 	return path[at];
-}
-
-static void remove_all(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *e;
-
-	while (d && (e = readdir(d))) {
-		if (!strcmp(e->d_name, ".") || !strcmp(e->d_name, ".."))
-			continue;
-		if (unlinkat(dirfd(d), e->d_name, 0) == -1) {
-			char below[1200];
-
-			snprintf(below, sizeof below, "%s/%s", path, e->d_name);
-			remove_all(below);
-		}
-	}
-	if (d)
-		closedir(d);
-	rmdir(path);
 }
 
 /* Files in a directory; the name of one of them in `name`. */
@@ -119,7 +100,7 @@ static void tear_down(void)
 {
 	maildir_stop();
 	file_sys = kernel;
-	remove_all(dir);
+	tree_remove(dir);
 }
 
 /* ---- jobs */

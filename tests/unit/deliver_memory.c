@@ -16,6 +16,7 @@
 #include "deliver/words.h"
 #include "lib/clock.h"
 #include "lib/file.h"
+#include "tests/tree.h"
 
 Suite *deliver_memory_suite(void);
 
@@ -62,27 +63,12 @@ static void setup(void)
 	memory = (struct memory){ .history = { .n = 0 } };
 }
 
-static void remove_all(int at, const char *name)
-{
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd == -1 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			remove_all(dirfd(d), e->d_name);
-	if (d)
-		closedir(d);
-	if (unlinkat(at, name, 0) == -1)
-		unlinkat(at, name, AT_REMOVEDIR);
-}
-
 static void teardown(void)
 {
 	memory_close(&memory);
 	maildir_stop();
 	close(box);
-	remove_all(AT_FDCWD, dir);
+	tree_remove(dir);
 }
 
 static void remember(const char *id, const char *reason, int days, enum mark mark)

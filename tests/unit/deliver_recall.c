@@ -15,6 +15,7 @@
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "tests/tree.h"
 
 Suite *deliver_recall_suite(void);
 
@@ -27,21 +28,6 @@ static char dir[256], template[300];
 static struct file_calls kernel;
 static struct facts *facts;
 static const struct identities anna = { .from = { "anna@example.net", 16 }, .validated = true };
-
-static void remove_all(int at, const char *name)
-{
-	int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *d = fd == -1 ? NULL : fdopendir(fd);
-	struct dirent *e;
-
-	while (d && (e = readdir(d)))
-		if (strcmp(e->d_name, ".") && strcmp(e->d_name, ".."))
-			remove_all(dirfd(d), e->d_name);
-	if (d)
-		closedir(d);
-	if (unlinkat(at, name, 0) == -1)
-		unlinkat(at, name, AT_REMOVEDIR);
-}
 
 static void setup(void)
 {
@@ -66,7 +52,7 @@ static void teardown(void)
 	maildir_stop();
 	file_sys = kernel;
 	facts_source(FACT_REPUTATION, NULL);
-	remove_all(AT_FDCWD, dir);
+	tree_remove(dir);
 }
 
 static void start(int way)

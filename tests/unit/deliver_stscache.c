@@ -17,6 +17,7 @@
 #include "lib/loop.h"
 #include "lib/tls.h"
 #include "tests/peer.h"
+#include "tests/tree.h"
 
 Suite *deliver_stscache_suite(void);
 
@@ -78,8 +79,6 @@ static void setup(void)
 
 static void teardown(void)
 {
-	char command[300];
-
 	stscache_stop();
 	while (nunanswered)
 		fact_answer(unanswered[--nunanswered], &(struct fact){ .outcome = UNKNOWN });
@@ -87,8 +86,7 @@ static void teardown(void)
 		peer_free(peer);
 	tls_trust_free(trust);
 	close(dir_fd);
-	snprintf(command, sizeof command, "rm -rf %s", dir);
-	ck_assert_int_eq(system(command), 0);
+	tree_remove(dir);
 	for (int k = 0; k < FACT_KINDS; k++)
 		facts_source((enum fact_kind)k, NULL);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "lib/sandbox.h"
+#include "tests/tree.h"
 
 static char dir[64], in[80], out[80];
 
@@ -28,10 +29,7 @@ static void setup(void)
 
 static void teardown(void)
 {
-	char command[100];
-
-	snprintf(command, sizeof command, "rm -r '%s'", dir);
-	ck_assert_int_eq(system(command), 0);
+	tree_remove(dir);
 }
 
 /* 0, or the errno of making the file. */

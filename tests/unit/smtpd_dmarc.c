@@ -86,20 +86,6 @@ static void teardown(void)
 		facts_source((enum fact_kind)k, NULL);
 }
 
-static void come(struct site_client *c, const char *from)
-{
-	struct sockaddr_storage peer = { .ss_family = AF_INET };
-	int sv[2];
-
-	inet_pton(AF_INET, from, &((struct sockaddr_in *)&peer)->sin_addr);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
-	site_adopt(c, sv[0]);
-	smtpd_welcome(sv[1], &peer, SMTPD_MX);
-	site_expect(c, "220 *");
-	site_say(c, "EHLO h.example\r\n");
-	site_expect_reply(c, "250 *");
-}
-
 /* From MAIL to the last dot. */
 static void send_from(struct site_client *c, const char *from)
 {
@@ -168,7 +154,7 @@ START_TEST(what_the_owner_of_from_wants_is_noted_or_done)
 
 	zone = rows[_i].zone;
 	site_config.dmarc = rows[_i].mode;
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	send_from(&c, rows[_i].from);
 	site_expect(&c, rows[_i].reply);
 	if (rows[_i].noted)
@@ -187,7 +173,7 @@ START_TEST(the_same_by_bdat)
 	struct site_client c;
 
 	zone = records;
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	site_say(&c, "MAIL FROM:<a@b.test>\r\nRCPT TO:<user@mx.example.org>\r\nBDAT 6\r\nFrom: BDAT 21 LAST\r\na@bank.test\r\n\r\ntext\r\n");
 	site_expect(&c, "250 2.1.0 *");
 	site_expect(&c, "250 2.1.5 *");
@@ -205,7 +191,7 @@ START_TEST(answers_are_asked_for_behind_the_header_and_awaited_for_a_while)
 	struct site_client c;
 
 	zone = records;
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	site_say(&c, "MAIL FROM:<a@b.test>\r\nRCPT TO:<user@mx.example.org>\r\nDATA\r\nFrom: a@bank.test\r\n");
 	site_expect(&c, "250 2.1.0 *");
 	site_expect(&c, "250 2.1.5 *");
@@ -233,7 +219,7 @@ START_TEST(who_hangs_up_while_answers_are_on_their_way_harms_nobody)
 
 	zone = records;
 	site_config.check_iprev = true;
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	send_from(&c, "From: a@bank.test\r\n");
 	site_hang_up(&c);
 	site_turn();
@@ -260,7 +246,7 @@ START_TEST(what_came_of_it_is_kept_for_who_wants_reports)
 
 	zone = records;
 	site_config.evaluated = evaluation;
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	*evaluated = '\0';
 	send_from(&c, "From: a@quiet.test\r\n");
 	site_expect(&c, "550 *");
@@ -312,7 +298,7 @@ START_TEST(recipients_who_judge_are_asked_first)
 	site_config.evaluated = evaluation;
 	by_list = asked_first[_i].by_list;
 	*evaluated = '\0';
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	send_from(&c, "From: a@bank.test\r\n");
 	loop_advance(6000);
 	site_expect(&c, asked_first[_i].reply);
@@ -334,7 +320,7 @@ START_TEST(the_name_of_the_client_is_noted)
 
 	zone = names[_i].zone;
 	site_config.check_iprev = true;
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	send_from(&c, "From: a@b.test\r\n");
 	site_expect(&c, "250 *");
 	assert_noted(names[_i].noted);
@@ -392,7 +378,7 @@ START_TEST(who_is_on_a_list_hears_so_at_rcpt)
 	site_config.ndnsbl = 2;
 	site_config.dnsbl_refuse = lists[_i].refuse;
 	zone = lists[_i].zone;
-	come(&c, "192.0.2.7");
+	site_come(&c, "192.0.2.7", SMTPD_MX);
 	site_say(&c, "MAIL FROM:<a@b.test>\r\n");
 	site_expect(&c, "250 *");
 	site_say(&c, "RCPT TO:<no@mx.example.org>\r\n");

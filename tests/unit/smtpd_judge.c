@@ -123,20 +123,6 @@ static void teardown(void)
 	facts_source(FACT_REPUTATION, NULL);
 }
 
-static void come(struct site_client *c, const char *from)
-{
-	struct sockaddr_storage peer = { .ss_family = AF_INET };
-	int sv[2];
-
-	inet_pton(AF_INET, from, &((struct sockaddr_in *)&peer)->sin_addr);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
-	site_adopt(c, sv[0]);
-	smtpd_welcome(sv[1], &peer, SMTPD_MX);
-	site_expect(c, "220 *");
-	site_say(c, "EHLO h.example\r\n");
-	site_expect_reply(c, "250 *");
-}
-
 #define HEADER "From: Anna <anna@x.example>\r\nSubject: x\r\n\r\n"
 
 /* Up to the final dot. Names are separated by blanks. */
@@ -161,7 +147,7 @@ static void mail(struct site_client *c, const char *names, const char *body)
 
 static void come_and_send(struct site_client *c, const char *names)
 {
-	come(c, "127.0.0.1");
+	site_come(c, "127.0.0.1", SMTPD_MX);
 	mail(c, names, "text\r\n");
 }
 
@@ -271,7 +257,7 @@ START_TEST(a_large_message_keeps_its_checksum_when_recipients_go)
 
 	for (size_t i = 0; i + 1 < sizeof body; i++)
 		body[i] = i % 60 == 58 ? '\r' : i % 60 == 59 ? '\n' : 'x';
-	come(&c, "127.0.0.1");
+	site_come(&c, "127.0.0.1", SMTPD_MX);
 	mail(&c, "not bob", body);
 	say_kept(true);
 	site_expect(&c, "250 2.0.0 *");
@@ -307,7 +293,7 @@ START_TEST(strangers_wait_for_a_refusal)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", SMTPD_MX);
 	mail(&c, "not", "");
 	say_kept(true);
 	site_expect_nothing(&c);
@@ -323,7 +309,7 @@ START_TEST(whom_nobody_knows_waits_the_first_time)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", SMTPD_MX);
 	mail(&c, "new", "");
 	site_expect_nothing(&c);
 	loop_advance(14999);
@@ -341,7 +327,7 @@ START_TEST(to_note_is_to_take_it)
 	struct site_client c;
 
 	site_config.judge = SMTPD_JUDGE_NOTE;
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", SMTPD_MX);
 	mail(&c, "not", "");
 	site_expect(&c, "250 2.0.0 *");
 	ck_assert_uint_eq(nkept, 0);
@@ -378,7 +364,7 @@ START_TEST(who_hangs_up_meanwhile_leaves_nothing_unfinished)
 	for (size_t i = 0; i < 3; i++) {
 		struct site_client c;
 
-		come(&c, "192.0.2.1");
+		site_come(&c, "192.0.2.1", SMTPD_MX);
 		mail(&c, names[i], "");
 		site_expect_nothing(&c);
 		site_hang_up(&c);
@@ -398,7 +384,7 @@ START_TEST(chunks_are_judged_too)
 {
 	struct site_client c;
 
-	come(&c, "127.0.0.1");
+	site_come(&c, "127.0.0.1", SMTPD_MX);
 	site_say(&c, "MAIL FROM:<>\r\nRCPT TO:<not@mx.example.org>\r\nBDAT 43 LAST\r\n" HEADER "NOOP\r\n");
 	site_expect(&c, "250 2.1.0 *");
 	site_expect(&c, "250 2.1.5 *");
@@ -443,7 +429,7 @@ START_TEST(a_sender_that_spf_does_not_speak_for_has_one_recipient_at_a_time)
 	facts_source(FACT_TXT, &dns);
 	site_config.spf = SMTPD_SPF_NOTE;
 	record = "v=spf1 ip4:192.0.2.1 -all";
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", SMTPD_MX);
 	offer_two(&c, "anna@x.example", "250 2.1.5 *");
 	record = "";
 	offer_two(&c, "anna@none.example", "452 4.5.3 One recipient *");

@@ -62,20 +62,6 @@ static void teardown(void)
 
 static enum smtpd_service service;
 
-static void come(struct site_client *c, const char *from)
-{
-	struct sockaddr_storage peer = { .ss_family = AF_INET };
-	int sv[2];
-
-	inet_pton(AF_INET, from, &((struct sockaddr_in *)&peer)->sin_addr);
-	ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, sv), 0);
-	site_adopt(c, sv[0]);
-	smtpd_welcome(sv[1], &peer, service);
-	site_expect(c, "220 *");
-	site_say(c, "EHLO h.example\r\n");
-	site_expect_reply(c, "250 *");
-}
-
 /* MAIL and RCPT to somebody who is here. */
 static void envelope(struct site_client *c, const char *from)
 {
@@ -104,7 +90,7 @@ START_TEST(what_is_known_of_the_sender_is_written_on_top)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "anna@x.example");
 	site_say(&c, "DATA\r\n");
 	site_expect_nothing(&c);
@@ -123,7 +109,7 @@ START_TEST(without_a_sender_the_name_in_helo_is_looked_at)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "");
 	site_say(&c, "DATA\r\n");
 	site_expect_nothing(&c);
@@ -140,7 +126,7 @@ START_TEST(commands_do_not_wait_for_it_but_the_message_does)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "anna@x.example");
 	site_say(&c, "RCPT TO:<other@mx.example.org>\r\nNOOP\r\nDATA\r\n");
 	site_expect(&c, "250 2.1.5 *");
@@ -159,7 +145,7 @@ START_TEST(octets_of_bdat_are_never_commands_while_it_waits)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "anna@x.example");
 	site_say(&c, "BDAT 12\r\nSubject: x\r\nBDAT 8 LAST\r\n\r\nQUIT\r\nNOOP\r\n");
 	site_expect_nothing(&c);
@@ -176,7 +162,7 @@ START_TEST(one_bdat_that_waits_is_one_message)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "anna@x.example");
 	site_say(&c, "BDAT 20 LAST\r\nSubject: x\r\n\r\nQUIT\r\nNOOP\r\n");
 	site_expect_nothing(&c);
@@ -194,7 +180,7 @@ START_TEST(it_is_waited_for_30_seconds_and_that_is_noted)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "anna@x.example");
 	site_say(&c, "DATA\r\n");
 	site_expect_nothing(&c);
@@ -238,7 +224,7 @@ START_TEST(a_fail_is_noted_or_refused_as_the_setting_says)
 			site_config.spf = rows[i].spf;
 			record = rows[i].record;
 			explanation = rows[i].explanation;
-			come(&c, "192.0.2.1");
+			site_come(&c, "192.0.2.1", service);
 			envelope(&c, "anna@x.example");
 			site_say(&c, bdat ? "BDAT 6\r\nX: y\r\nBDAT 0\r\n" : "DATA\r\n");
 			site_expect_nothing(&c);
@@ -279,19 +265,19 @@ START_TEST(nobody_is_asked_without_need)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");                  /* no recipient is here */
+	site_come(&c, "192.0.2.1", service);                  /* no recipient is here */
 	site_say(&c, "MAIL FROM:<anna@x.example>\r\nRCPT TO:<no@mx.example.org>\r\nRCPT TO:<later@mx.example.org>\r\n");
 	site_expect(&c, "250 2.1.0 *");
 	site_expect(&c, "550 *");
 	site_expect(&c, "451 *");
 	site_hang_up(&c);
 	site_config.trusted = trusts_all;
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "anna@x.example");
 	site_hang_up(&c);
 	site_config.trusted = NULL;
 	site_config.spf = SMTPD_SPF_OFF;
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	envelope(&c, "anna@x.example");
 	site_hang_up(&c);
 	site_config.spf = SMTPD_SPF_REFUSE;
@@ -314,7 +300,7 @@ START_TEST(who_goes_while_it_is_asked_leaves_nothing)
 	for (size_t i = 0; i < sizeof last / sizeof *last; i++) {
 		struct site_client c;
 
-		come(&c, "192.0.2.1");
+		site_come(&c, "192.0.2.1", service);
 		envelope(&c, "anna@x.example");
 		site_say(&c, last[i]);
 		site_listen(&c);
@@ -334,7 +320,7 @@ START_TEST(nobody_is_asked_for_what_is_never_sent)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	for (unsigned i = 1; i <= 3; i++) {
 		envelope(&c, "anna@x.example");
 		site_say(&c, "RCPT TO:<b@mx.example.org>\r\nRSET\r\n");
@@ -350,7 +336,7 @@ START_TEST(each_message_asks_anew_and_once)
 {
 	struct site_client c;
 
-	come(&c, "192.0.2.1");
+	site_come(&c, "192.0.2.1", service);
 	for (unsigned i = 1; i <= 3; i++) {
 		envelope(&c, "anna@x.example");
 		site_say(&c, "RCPT TO:<b@mx.example.org>\r\nBDAT 5\r\na\r\n\r\nBDAT 0 LAST\r\n");

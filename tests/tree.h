@@ -1,0 +1,8 @@
+/* Temporary directories of tests. */
+#ifndef TESTS_TREE_H
+#define TESTS_TREE_H
+
+/* Removes the directory and all that is in it, following no symbolic link; it is gone then. */
+void tree_remove(const char *path);
+
+#endif

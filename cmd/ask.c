@@ -80,13 +80,23 @@ bool control_ask(const struct settings *set, const char *line, struct buf *out, 
 	return true;
 }
 
+struct str control_field(struct str *line)
+{
+	struct str f;
+
+	if (str_cut(line, '\t', &f))
+		return f;
+	f = *line;
+	line->n = 0;
+	return f;
+}
+
 static bool next_field(struct str *line, struct str *field)
 {
-	if (str_cut(line, '\t', field))
-		return true;
-	*field = *line;
-	line->n = 0;
-	return field->n > 0;
+	bool there = line->n > 0;
+
+	*field = control_field(line);
+	return there;
 }
 
 static uint64_t number(struct str *line)

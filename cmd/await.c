@@ -34,17 +34,6 @@ int await_status(int code, struct str enhanced)
 	return EX_UNAVAILABLE;
 }
 
-static struct str field(struct str *line)
-{
-	struct str f;
-
-	if (str_cut(line, '\t', &f))
-		return f;
-	f = *line;
-	line->n = 0;
-	return f;
-}
-
 /* Of several: what trying again may mend is the last word. */
 static void worse(int *status, int other)
 {
@@ -55,7 +44,7 @@ static void worse(int *status, int other)
 /* "ADDRESS what code status words" */
 static void take_result(struct str line, int *status, bool verbose)
 {
-	struct str address = field(&line), what = field(&line), code = field(&line), enhanced = field(&line);
+	struct str address = control_field(&line), what = control_field(&line), code = control_field(&line), enhanced = control_field(&line);
 	bool delivered = str_eq(what, STR("delivered"));
 	FILE *to = delivered ? stdout : stderr;
 	uint64_t n = 0;
@@ -94,7 +83,7 @@ static bool take_lines(struct buf *heard, bool *begun, bool *refused, int *statu
 			over = *refused;
 			continue;
 		}
-		word = field(&line);
+		word = control_field(&line);
 		if (str_eq(word, STR("result")))
 			take_result(line, status, verbose);
 		over = str_eq(word, STR("end"));

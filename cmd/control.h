@@ -39,6 +39,9 @@ int control_call(const struct settings *, const char *line);
 /* Asks and reads the whole answer, for 5 s and 4 MB at most. True: it is in `out`, without the "ok". False: *why says what is wrong. */
 bool control_ask(const struct settings *, const char *line, struct buf *out, const char **why);
 
+/* Takes a word of a line of an answer, up to the tab behind it; of one without a tab the rest. */
+struct str control_field(struct str *line);
+
 struct control_dest {                   /* slices of the answer */
 	struct str dest;                /* a domain; "+": what goes to several and was not opened yet */
 	uint64_t entries, held, connections, failures;

@@ -262,23 +262,6 @@ static int print_record(const struct sign_key *key, const char *domain, const ch
 	return status;
 }
 
-static void sync_directory(const char *path)
-{
-	char directory[4096];
-	char *slash;
-	int dir;
-
-	snprintf(directory, sizeof directory, "%s", path);
-	slash = strrchr(directory, '/');
-	if (slash)
-		slash[slash == directory] = '\0';
-	dir = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir != -1) {
-		fsync(dir);
-		close(dir);
-	}
-}
-
 /* Whole or not at all, for the owner alone, and never over a key that is there: mail signed with that one is on its way. */
 static int write_key(const char *path, const struct buf *pem)
 {
@@ -298,7 +281,7 @@ static int write_key(const char *path, const struct buf *pem)
 			error == EEXIST ? "is there already. -p shows its record; for a new key choose a new file and a new selector" : strerror(error));
 	}
 	close(fd);
-	sync_directory(path);
+	file_sync_directory_of(path);
 	return EX_OK;
 }
 

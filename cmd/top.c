@@ -115,17 +115,6 @@ static void put(struct screen *s, const char *fmt, ...)
 	s->lines++;
 }
 
-static struct str field(struct str *line)
-{
-	struct str f;
-
-	if (str_cut(line, '\t', &f))
-		return f;
-	f = *line;
-	line->n = 0;
-	return f;
-}
-
 /* The number that a line of this kind has for this name; 0: there is none. */
 static uint64_t value_of(struct str answer, const char *kind, const char *name)
 {
@@ -133,7 +122,7 @@ static uint64_t value_of(struct str answer, const char *kind, const char *name)
 	uint64_t n;
 
 	while (str_cut(&answer, '\n', &line))
-		if (str_eq(field(&line), str_of(kind)) && str_eq(field(&line), str_of(name)))
+		if (str_eq(control_field(&line), str_of(kind)) && str_eq(control_field(&line), str_of(name)))
 			return str_number(line, INT64_MAX, &n) ? n : 0;
 	return 0;
 }
@@ -194,10 +183,10 @@ static void put_conversations(struct screen *s, struct str answer)
 	bool any = false;
 
 	while (str_cut(&rest, '\n', &line)) {
-		if (!str_eq(field(&line), STR("connection")))
+		if (!str_eq(control_field(&line), STR("connection")))
 			continue;
 		for (size_t i = 0; i < 4; i++)
-			f[i] = field(&line);
+			f[i] = control_field(&line);
 		if (!any)
 			put(s, "%s", "");
 		if (!any)
@@ -209,10 +198,10 @@ static void put_conversations(struct screen *s, struct str answer)
 	any = false;
 	rest = answer;
 	while (str_cut(&rest, '\n', &line)) {
-		if (!str_eq(field(&line), STR("session")))
+		if (!str_eq(control_field(&line), STR("session")))
 			continue;
 		for (size_t i = 0; i < 5; i++)
-			f[i] = field(&line);
+			f[i] = control_field(&line);
 		if (!any)
 			put(s, "%s", "");
 		if (!any)

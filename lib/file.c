@@ -225,13 +225,29 @@ fail:
 	return -1;
 }
 
+void file_sync_directory_of(const char *path)
+{
+	char directory[PATH_MAX];
+	char *slash;
+	int dir;
+
+	snprintf(directory, sizeof directory, "%s", path);
+	slash = strrchr(directory, '/');
+	if (slash)
+		slash[slash == directory] = '\0';
+	dir = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir != -1) {
+		fsync(dir);
+		close(dir);
+	}
+}
+
 int file_replace(const char *path, const void *data, size_t n, mode_t mode)
 {
-	char beside[PATH_MAX], directory[PATH_MAX];
-	int fd, dir, saved;
+	char beside[PATH_MAX];
+	int fd, saved;
 	struct stat st;
 	bool there = stat(path, &st) == 0;
-	char *slash;
 
 	if ((size_t)snprintf(beside, sizeof beside, "%s.new.%ld", path, (long)getpid()) >= sizeof beside) {
 		errno = ENAMETOOLONG;
@@ -245,15 +261,7 @@ int file_replace(const char *path, const void *data, size_t n, mode_t mode)
 	if (fchmod(fd, there ? st.st_mode & 07777 : mode) == -1 || file_write(fd, data, n) == -1 || fsync(fd) == -1 || rename(beside, path) == -1)
 		goto fail;
 	close(fd);
-	memcpy(directory, path, strlen(path) + 1);
-	slash = strrchr(directory, '/');
-	if (slash)
-		slash[slash == directory] = '\0';
-	dir = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir != -1) {
-		fsync(dir);
-		close(dir);
-	}
+	file_sync_directory_of(path);
 	return 0;
 fail:
 	saved = errno;

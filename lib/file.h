@@ -53,6 +53,8 @@ extern int (*file_closed)(const char *path);
 int file_stat(const char *path, struct stat *);
 /* Adds a whole small file to out (up to out->max). 0 or -1 with errno (EFBIG: too large) and out is as before. */
 int file_read_all(int dir, const char *name, struct buf *out);
+/* Makes the names in the directory of this path durable, as far as that can be done. */
+void file_sync_directory_of(const char *path);
 /* A new file beside it takes its place, durably: whoever reads sees the old one or the new one. Owner and mode are the old one's, of one that
  * was not there ours and `mode`. 0 or -1 with errno. */
 int file_replace(const char *path, const void *, size_t n, mode_t mode);

@@ -102,7 +102,7 @@ LIBS    += $(ZLIB)
 endif
 
 # ---- sources: a new file is found by itself
-SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c smtpd/*.c cmd/*.c))
+SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c smtpd/*.c client/*.c cmd/*.c))
 MAIN        := cmd/fardel.c
 UNITS       := $(sort $(filter-out tests/unit/main.c,$(wildcard tests/unit/*.c)))
 TEST_SOURCES := $(sort $(wildcard tests/*.c)) $(UNITS) tests/unit/main.c

@@ -135,12 +135,9 @@ static void connected(struct client *c)
 static void dialled(struct io *io, short revents)
 {
 	struct client *c = owner_of(io, struct client, dial);
-	socklen_t n = sizeof(int);
-	int error = 0;
+	int error = connect_error(io->fd);
 
 	(void)revents;
-	if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) == -1)
-		error = errno;
 	if (error)
 		cannot_connect(c, error);
 	else

@@ -408,12 +408,9 @@ static void connected(struct http *h)
 static void dialled(struct io *io, short revents)
 {
 	struct http *h = owner_of(io, struct http, dial);
-	socklen_t n = sizeof(int);
-	int error = 0;
+	int error = connect_error(io->fd);
 
 	(void)revents;
-	if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) == -1)
-		error = errno;
 	if (error)
 		fail(h, strerror(error));
 	else

@@ -400,6 +400,14 @@ static int set_flags(int fd)
 	return fl & O_NONBLOCK ? 0 : fcntl(fd, F_SETFL, fl | O_NONBLOCK);
 }
 
+int connect_error(int fd)
+{
+	socklen_t n = sizeof(int);
+	int error = 0;
+
+	return getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) == -1 ? errno : error;
+}
+
 int stream_open(struct stream *s, int in, int out, void (*event)(struct stream *))
 {
 	int type;

@@ -40,6 +40,9 @@ struct stream {
 	void (*event)(struct stream *); /* more input, end of input, output drained, or an error: look and see */
 };
 
+/* What came of a connect() that was under way, when poll() says that it is over: 0, or its errno. */
+int connect_error(int fd);
+
 /* Takes the descriptors (made non-blocking, closed by stream_close()); in == out for a socket, which may be
  * connecting still: a connection that fails is an error of the stream. event() runs from the loop, never from
  * inside a call of ours, and may close and free the stream. 0, or -1 with errno and the descriptors are the caller's. */

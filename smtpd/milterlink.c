@@ -169,12 +169,9 @@ static void connected(struct milter_link *l)
 static void dialled(struct io *io, short revents)
 {
 	struct milter_link *l = owner_of(io, struct milter_link, dial);
-	socklen_t n = sizeof(int);
-	int error = 0;
+	int error = connect_error(io->fd);
 
 	(void)revents;
-	if (getsockopt(io->fd, SOL_SOCKET, SO_ERROR, &error, &n) == -1)
-		error = errno;
 	if (error)
 		fail(l, strerror(error));
 	else

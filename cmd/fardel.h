@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+int cmd_inetd(int argc, char **argv);
+int cmd_flush(int argc, char **argv);
 int cmd_sendmail(int argc, char **argv);
 int cmd_mailq(int argc, char **argv);
 int cmd_why(int argc, char **argv);

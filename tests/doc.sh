@@ -53,7 +53,7 @@ done
 
 # Replies, verbs and keywords: doc/SMTP.
 page=doc/SMTP
-replies=$(grep -ohE '[2-5][0-9]{2}, "([245]\.[0-9]+\.[0-9]+)?"' smtpd.c smtpd/*.c parse.c client.c client/*.c queue/intake.c queue/space.c policy/*.c deliver/mx.c deliver/maildir.c deliver/alias.c cmd/expand.c cmd/fardel.c |
+replies=$(grep -ohE '[2-5][0-9]{2}, "([245]\.[0-9]+\.[0-9]+)?"' smtpd.c smtpd/*.c parse.c client.c client/*.c queue/intake.c queue/space.c policy/*.c deliver/mx.c deliver/maildir.c deliver/alias.c cmd/expand.c cmd/rules.c |
 	tr -d ',"' | sed 's/ $//' | sort -u
 	grep -ohE '(hang_up|turn_away)\(.*"4\.[0-9]+\.[0-9]+"' smtpd.c smtpd/*.c | sed 's/^.*"\(.*\)"$/421 \1/' | sort -u)
 some replies "$replies"

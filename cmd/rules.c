@@ -1,0 +1,167 @@
+/* Rules that connect modules: who may relay, who is a recipient, who may come in. The server is handed them (smtpd.h). */
+#include <string.h>
+
+#include "cmd/expand.h"
+#include "cmd/judging.h"
+#include "cmd/running.h"
+#include "deliver/alias.h"
+#include "deliver/recall.h"
+#include "lib/log.h"
+#include "lib/loop.h"
+#include "parse.h"
+#include "policy/quota.h"
+#include "policy/sender.h"
+
+static bool may_relay(const struct subject *s)
+{
+	return s->local || *s->user || networks_hold(&running.settings->relay_from, (const struct sockaddr *)&s->peer);
+}
+
+static bool trusted_rule(void *arg, const struct subject *s)
+{
+	(void)arg;
+	return may_relay(s);
+}
+
+static bool proxy_rule(void *arg, const struct subject *s)
+{
+	(void)arg;
+	return networks_hold(&running.settings->proxy_from, (const struct sockaddr *)&s->peer);
+}
+
+static bool xclient_rule(void *arg, const struct subject *s)
+{
+	(void)arg;
+	return networks_hold(&running.settings->xclient_from, (const struct sockaddr *)&s->peer);
+}
+
+/* Asked of strangers: what claims to come from a domain must be able to go back there. Domains with a way of their own have one. */
+static enum verdict mail_rule(void *arg, const struct subject *s, struct facts *f, const struct sender *from, struct reply *why)
+{
+	char domain[DOMAIN_MAX + 1];
+	struct route r;
+
+	(void)arg;
+	(void)s;
+	str_copy(domain, sizeof domain, from->addr.domain);
+	for (char *c = domain; *c; c++)
+		*c = ascii_lower(*c);
+	route_find(&running.settings->routes, str_of(domain), NULL, &r);
+	return r.kind == ROUTE_MX ? sender_domain(f, &from->addr, why) : ACCEPT;
+}
+
+/* A stolen password shall not send for long. Counted once, when all else is well. */
+static bool within_quota(const struct subject *s, struct reply *why)
+{
+	if (!*s->user || !running.settings->user_rcpt_per_day || quota_take(running.quota, str_of(s->user), running.settings->user_rcpt_per_day, loop_wall()))
+		return true;
+	reply_set(why, 451, "4.7.1", "%s has had %u recipients today; try again tomorrow", s->user, running.settings->user_rcpt_per_day);
+	return false;
+}
+
+/* An alias may go where it likes: nobody but us has said so. */
+static enum alias_answer look_for_alias(struct facts *f, const struct addr *to, struct reply *why)
+{
+	struct expansion x = { 0 };
+	enum alias_answer answer;
+
+	aliases_refresh(running.aliases);
+	answer = alias_expand(running.aliases, f, to, &x);
+	if (answer == ALIAS_FAILED) {
+		*why = x.why;
+		if (x.trouble[0] && x.why.code != 550)
+			log_text(LOG_WARN, "alias", "%s", x.trouble);
+	}
+	expansion_free(&x);
+	return answer;
+}
+
+/* Who may come in: aliases, local users that exist, and anything from where relaying is allowed. */
+static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *f, const struct recipient *to, struct reply *why)
+{
+	char domain[DOMAIN_MAX + 1];
+	const struct fact *box;
+	struct route r;
+
+	(void)arg;
+	str_copy(domain, sizeof domain, to->addr.domain);
+	for (char *c = domain; *c; c++)
+		*c = ascii_lower(*c);
+	route_find(&running.settings->routes, str_of(domain), NULL, &r);
+	if (!may_relay(s) && r.kind != ROUTE_LOCAL && !route_is_local(&running.settings->routes, str_of(domain))) {
+		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
+		return REFUSE;
+	}
+	switch (look_for_alias(f, &to->addr, why)) {
+	case ALIAS_WAIT:
+		return WAIT;
+	case ALIAS_FAILED:
+		return REFUSE;
+	case ALIAS_FOUND:
+		return within_quota(s, why) ? ACCEPT : REFUSE;
+	case ALIAS_NONE:
+		break;
+	}
+	if (r.kind != ROUTE_LOCAL)
+		return within_quota(s, why) ? ACCEPT : REFUSE;
+	box = fact(f, FACT_MAILBOX, to->addr.local);
+	if (!box)
+		return WAIT;
+	switch (box->outcome) {
+	case FOUND:
+		if (box->n > 1 && !may_relay(s)) {      /* full, and who comes again will find out when it is not */
+			reply_set(why, running.settings->refuse_full ? 552 : 452, running.settings->refuse_full ? "5.2.2" : "4.2.2", "the mailbox is full");
+			return REFUSE;
+		}
+		return within_quota(s, why) ? ACCEPT : REFUSE;
+	case NO_NAME:
+	case NO_DATA:
+		reply_set(why, 550, "5.1.1", "no such user here");
+		return REFUSE;
+	case UNKNOWN:
+		break;
+	}
+	reply_set(why, 451, "4.3.0", "cannot look the mailbox up now; try again later");
+	return REFUSE;
+}
+
+static enum verdict judge_rule(void *arg, struct facts *f, const struct addr *to, const struct judge_message *m, bool late, struct judgement *out)
+{
+	(void)arg;
+	aliases_refresh(running.aliases);
+	return judging_decide(running.settings, running.aliases, f, to, m, late, out, NULL);
+}
+
+static void keep_rule(void *arg, struct refused *r)
+{
+	(void)arg;
+	recall_keep(r);
+}
+
+/* The user's name is that of his mailbox, with a domain or without. */
+static void wrote_rule(void *arg, const struct subject *s, const struct addr *to)
+{
+	struct str domain = str_of(s->user), local;
+	struct buf address = { .max = ADDR_MAX };
+
+	(void)arg;
+	if (!str_cut_last(&domain, '@', &local))
+		local = domain;
+	if (print_addr(&address, to))
+		recall_wrote(local, buf_view(&address));
+	buf_free(&address);
+}
+
+void rules_put(struct smtpd_config *c)
+{
+	const struct settings *s = running.settings;
+
+	c->mail = s->check_sender ? mail_rule : NULL;
+	c->rcpt = rcpt_rule;
+	c->trusted = trusted_rule;
+	c->proxy = proxy_rule;
+	c->xclient = xclient_rule;
+	c->judge_rcpt = judge_rule;
+	c->keep = s->rejects_folder ? keep_rule : NULL;
+	c->wrote = s->judge != SMTPD_JUDGE_OFF ? wrote_rule : NULL;
+}

@@ -143,7 +143,8 @@ static const struct conf_row rows[] = {
 		"refused; while its DNS does not answer, strangers are told to come back. off: nobody asks." },
 	{ .name = "check_dkim", .kind = CONF_YESNO, .offset = AT(check_dkim), .preset = "yes", .help =
 		"DKIM signatures of mail from strangers (not relay_from) are checked; what came of it stands in the log and in a field\n"
-		"Authentication-Results on top of the message. Such fields that came with it in our name are taken out. No mail is refused for it." },
+		"Authentication-Results on top of the message. No mail is refused for it. Such fields that came with it in our name are taken out,\n"
+		"with no, too." },
 	{ .name = "judge", .kind = CONF_TEXT, .at_start = true, .offset = AT(judge_text), .preset = "note", .help =
 		"What becomes of the answer whether a recipient wants mail from a stranger (not relay_from), by what he has done with earlier mail. note:\n"
 		"it is written into the message (X-Fardel-Reason) and into the log, and remembered in the mailbox. refuse: so it is, and what is not\n"

@@ -18,6 +18,7 @@
 #include "mime/header.h"
 #include "mime/transfer.h"
 #include "parse.h"
+#include "policy/authres.h"
 
 enum { BLOCK = 65536 };
 
@@ -637,6 +638,12 @@ static void put_field(struct str whole, struct buf *out)
 	}
 }
 
+/* A result that we have not found (RFC 8601 5). */
+static bool is_forged(const struct submission *s, const struct field *f)
+{
+	return str_eq_nocase(f->name, STR("Authentication-Results")) && authres_is_from(f->value, s->config->hostname);
+}
+
 /* Trace first (RFC 5321 4.4), then the message's own fields, then what it lacks. */
 static void put_header(struct submission *s, struct buf *out)
 {
@@ -654,7 +661,7 @@ static void put_header(struct submission *s, struct buf *out)
 		if (is(AUTHOR, f.name) && c->send_as && sendas_field(c->send_as, f.value, str_of(c->origin), &renamed)) {
 			buf_printf(out, STR_FMT ":", STR_ARG(f.name));
 			put_field(buf_view(&renamed), out);
-		} else if (!is(DROP, f.name)) {
+		} else if (!is(DROP, f.name) && !is_forged(s, &f)) {
 			put_field(f.whole, out);
 		}
 		out->bad |= renamed.bad;

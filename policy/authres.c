@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "lib/codec.h"
+#include "lib/idn.h"
 #include "policy/dkim.h"
 #include "policy/dmarc.h"
 #include "policy/iprev.h"
@@ -185,25 +186,65 @@ static bool skip_comments(struct str *s)
 	return !depth;
 }
 
+/* RFC 2045 5.1; what is not ASCII may be in a name (RFC 8616 5). */
+static bool is_token(char c) { return (unsigned char)c > ' ' && c != 0x7f && !strchr("()<>@,;:\\\"/[]?=", c); }
+
+/* A quoted string, without the blanks in it: nobody's name has any. False: it does not end, or is too long. */
+static bool take_quoted(struct str *s, struct buf *id)
+{
+	for (size_t i = 1; i < s->n; i++) {
+		char c = s->p[i];
+
+		if (c == '"') {
+			*s = str_from(*s, i + 1);
+			return true;
+		}
+		if (c == '\\' && ++i == s->n)
+			break;
+		if ((unsigned char)s->p[i] > ' ' && !buf_char(id, s->p[i]))
+			break;
+	}
+	return false;
+}
+
+static bool take_token(struct str *s, struct buf *id)
+{
+	size_t n = 0;
+
+	while (n < s->n && is_token(s->p[n]))
+		n++;
+	buf_add(id, s->p, n);
+	*s = str_from(*s, n);
+	return !id->bad;
+}
+
+static bool same_host(struct str id, const char *own)
+{
+	char a[DOMAIN_MAX + 1], b[DOMAIN_MAX + 1];
+
+	while (id.n && id.p[id.n - 1] == '.')
+		id.n--;
+	return str_eq_nocase(id, str_of(own)) || (!idn_to_ascii(id, a) && !idn_to_ascii(str_of(own), b) && str_eq_nocase(str_of(a), str_of(b)));
+}
+
+/* What comes before the results (2.2): a name, perhaps a version. Readers that are not strict would find our name in more than that: between
+ * comments, in two lines, encoded; so it must be all of that form. False: it is not. */
+static bool read_name(struct str value, struct buf *id)
+{
+	if (!skip_comments(&value) || !value.n || !(value.p[0] == '"' ? take_quoted : take_token)(&value, id) || !id->n || !skip_comments(&value))
+		return false;
+	while (value.n && ascii_digit(value.p[0]))
+		value = str_from(value, 1);
+	return skip_comments(&value) && (!value.n || value.p[0] == ';');
+}
+
 bool authres_is_from(struct str value, const char *own)
 {
-	char id[256];
-	size_t n = 0;
-	bool quoted;
+	struct buf id = { .max = 4 * DOMAIN_MAX };
+	bool ours = !read_name(value, &id) || same_host(buf_view(&id), own);
 
-	if (!skip_comments(&value) || !value.n)
-		return true;
-	quoted = value.p[0] == '"';
-	for (size_t i = quoted; i < value.n && n < sizeof id; i++) {
-		char c = value.p[i];
-
-		if (quoted ? c == '"' : strchr(" \t\r\n;(", c) != NULL)
-			return str_eq_nocase((struct str){ id, n }, str_of(own)) || n == 0;
-		if (quoted && c == '\\' && ++i == value.n)
-			break;
-		id[n++] = value.p[i];
-	}
-	return quoted || n == sizeof id || n == 0 || str_eq_nocase((struct str){ id, n }, str_of(own));
+	buf_free(&id);
+	return ours;
 }
 
 /* ---- the filter */
@@ -319,4 +360,5 @@ bool authres_filter_end(struct authres_filter *f, struct buf *out)
 	return !out->bad;
 }
 
+bool authres_filter_over(const struct authres_filter *f) { return f->state == F_BODY; }
 void authres_filter_free(struct authres_filter *f) { buf_free(&f->held); }

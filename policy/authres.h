@@ -28,7 +28,8 @@ bool authres_print(struct buf *out, const char *own, const struct authres *);
 /* Signatures in a word for each, for the log: "pass:example.org fail:example.net", "none". Cut to size. */
 void authres_words(char *out, size_t size, const struct dkim *);
 
-/* Is a field with this value from `own`, or can nobody say whose it is (2.3, 5)? */
+/* Is a field with this value from `own`, or can nobody say whose it is (2.3, 5), since it does not begin with a name and at most a version
+ * behind it? Names are the same in any case, quoted, with a dot at the end, as A-label and as U-label. */
 bool authres_is_from(struct str value, const char *own);
 
 /* A message goes by, in pieces of any size, and leaves without such fields. */
@@ -43,6 +44,7 @@ void authres_filter_begin(struct authres_filter *, const char *own);
 /* Appends to out what stays of the text. False: no memory (out->bad). */
 bool authres_filter_add(struct authres_filter *, struct str text, struct buf *out);
 bool authres_filter_end(struct authres_filter *, struct buf *out);
+bool authres_filter_over(const struct authres_filter *);        /* the header is: what comes now stays as it is, and need not be added */
 void authres_filter_free(struct authres_filter *);
 
 #endif

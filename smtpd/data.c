@@ -96,6 +96,7 @@ static bool begin_draft(struct session *s)
 		return false;
 	}
 	str_copy(s->txn->id, sizeof s->txn->id, str_of(draft_id(s->txn->draft)));
+	authres_filter_begin(&s->txn->forged, s->config->hostname);
 	if (!print_received(s, &received) || (s->config->complete && s->who.submission && !submission_begin(s)) ||
 	    (inspect_wanted(s) && !inspect_begin(s)))
 		data_refuse(s, &refuse_disk);
@@ -240,15 +241,39 @@ void data_store(struct session *s, struct str text)
 		data_disk_failed(s, "write");
 }
 
+/* What users and programs say of it is as little a result of ours as what strangers do; another server of ours may have had one (RFC 8601 5). */
+static bool may_be_forged(const struct session *s) { return s->who.submission || session_is_stranger(s); }
+
 static void pass_on(struct session *s, struct str text)
 {
-	if (s->txn->inspection) {
-		inspect_take(s, text);
+	if (s->txn->refusal)
+		return;
+	if (s->txn->held) {
+		submission_take(s, text);
 		return;
 	}
 	data_store(s, text);
 	if (s->txn->signing && !s->txn->refusal)
 		signing_add(s->txn->signing, text);
+}
+
+/* Without results that somebody else has written in our name. */
+static void pass_on_honest(struct session *s, struct str text, bool last)
+{
+	static struct buf out;          /* one for all: it holds nothing from one call to the next */
+	struct authres_filter *f = &s->txn->forged;
+
+	if (!may_be_forged(s) || authres_filter_over(f)) {
+		pass_on(s, text);
+		return;
+	}
+	buf_clear(&out);
+	if (authres_filter_add(f, text, &out) && (!last || authres_filter_end(f, &out))) {
+		pass_on(s, buf_view(&out));
+	} else {
+		errno = ENOMEM;
+		data_disk_failed(s, "memory");
+	}
 }
 
 static void keep_body(struct session *s, struct str body)
@@ -260,10 +285,11 @@ static void keep_body(struct session *s, struct str body)
 		data_refuse(s, &refuse_hops);
 	else if (s->txn->circle.found)
 		data_refuse(s, &refuse_circle);
-	else if (s->txn->held)
-		submission_take(s, body);
-	else
-		pass_on(s, body);
+	if (s->txn->refusal)
+		return;
+	if (s->txn->inspection)
+		inspect_take(s, body);
+	pass_on_honest(s, body, false);
 }
 
 /* Checks and stores what has come of the message. */
@@ -283,10 +309,7 @@ static void take_body(struct session *s, struct str body)
 	/* RFC 5322 2.2.3: its first line would continue our trace field, and say what it likes in our name. It has no header. */
 	if (first && !s->txn->held && (body.p[0] == ' ' || body.p[0] == '\t')) {
 		s->txn->hops.body = true;
-		if (draft_write(s->txn->draft, "\r\n", 2) == -1) {
-			data_disk_failed(s, "write");
-			return;
-		}
+		pass_on_honest(s, STR("\r\n"), false);
 	}
 	keep_body(s, body);
 }
@@ -398,6 +421,8 @@ void data_commit(struct session *s)
 
 static void end_of_data(struct session *s)
 {
+	if (!s->txn->refusal)
+		pass_on_honest(s, STR(""), true);
 	submission_end(s);
 	submission_sign(s);
 	if (s->txn->inspection && !s->txn->refusal)

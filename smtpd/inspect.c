@@ -28,7 +28,6 @@ struct inspection {
 	struct session *session;
 	struct facts *facts;
 	struct task wake;               /* some have come */
-	struct authres_filter filter;
 	struct dkim *dkim;
 	bool whole;                     /* the message has been seen to its end */
 	struct ip ip;
@@ -54,7 +53,6 @@ void inspect_free(struct txn *t)
 		held -= dkim_holds(i->dkim);
 	dkim_free(i->dkim);
 	facts_free(i->facts);
-	authres_filter_free(&i->filter);
 	dmarc_read_end(&i->from, &i->author);
 	free(i);
 	t->inspection = NULL;
@@ -122,22 +120,10 @@ bool inspect_begin(struct session *s)
 	if (!i->facts || !i->dkim)
 		return false;
 	facts_for_stranger(i->facts);
-	authres_filter_begin(&i->filter, s->config->hostname);
 	i->iprev_wanted = ip_of((const struct sockaddr *)&s->who.peer, &i->ip) && s->config->check_iprev;
 	i->dmarc_wanted = begin_dmarc(s, i);
 	look(i);
 	return true;
-}
-
-/* Stores what the filter has let through. */
-static void store(struct session *s, struct buf *text)
-{
-	if (text->bad) {
-		errno = ENOMEM;
-		data_disk_failed(s, "memory");
-	} else {
-		data_store(s, buf_view(text));
-	}
 }
 
 static void check_signatures(struct inspection *i, struct str text)
@@ -159,15 +145,11 @@ static void end_header(struct inspection *i)
 
 void inspect_take(struct session *s, struct str text)
 {
-	static struct buf out;          /* one for all: it holds nothing from one call to the next */
 	struct inspection *i = s->txn->inspection;
 
 	check_signatures(i, text);
 	if (i->dmarc_wanted && !i->author_known && !dmarc_read(&i->from, text))
 		end_header(i);
-	buf_clear(&out);
-	authres_filter_add(&i->filter, text, &out);
-	store(s, &out);
 }
 
 /* ---- the end */
@@ -245,19 +227,11 @@ void inspect_out_of_time(struct session *s)
 void inspect_end(struct session *s)
 {
 	struct inspection *i = s->txn->inspection;
-	struct buf out = { 0 };
 
-	authres_filter_end(&i->filter, &out);
-	store(s, &out);
-	buf_free(&out);
 	held -= dkim_holds(i->dkim);
 	dkim_end(i->dkim);
 	held += dkim_holds(i->dkim);
 	i->whole = true;
-	if (s->txn->refusal) {
-		data_commit(s);
-		return;
-	}
 	if (i->dmarc_wanted && !i->author_known)
 		end_header(i);
 	if (look(i)) {

@@ -147,6 +147,7 @@ void txn_reset(struct session *s)
 	lists_free(t);
 	vetting_free(t);
 	inspect_free(t);
+	authres_filter_free(&t->forged);
 	judging_free(t);
 	grey_free(t);
 	free(t);

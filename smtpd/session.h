@@ -6,6 +6,7 @@
 #include "lib/list.h"
 #include "lib/stream.h"
 #include "mime/transfer.h"
+#include "policy/authres.h"
 #include "policy/dmarc.h"
 #include "policy/limits.h"
 #include "queue.h"
@@ -110,6 +111,7 @@ struct txn {
 	const struct refusal *refusal;
 	struct undot undot;             /* DATA */
 	struct line_ends ends;          /* BDAT */
+	struct authres_filter forged;   /* results in our name are taken out; of nobody's mail whom we trust */
 	struct held *held;              /* the header, until it is whole, when it is to be completed */
 	struct lists *lists;            /* what lists say of the client; NULL: not asked for */
 	struct vetting *vetting;        /* SPF of the sender; NULL: not asked for */
@@ -315,7 +317,7 @@ void vetting_free(struct txn *);
 bool inspect_wanted(const struct session *);
 size_t inspect_room(void);                              /* octets in front of the message that the results may need */
 bool inspect_begin(struct session *);                   /* false: no memory */
-void inspect_take(struct session *, struct str);        /* while txn->inspection; data_store() follows */
+void inspect_take(struct session *, struct str);        /* while txn->inspection: looks at it as it has come */
 void inspect_end(struct session *);                     /* the message is over; data_commit() follows, now or later */
 void inspect_out_of_time(struct session *);             /* P_JUDGING: no later than now */
 const struct dkim *inspect_dkim(const struct txn *);    /* NULL: nothing was looked at */

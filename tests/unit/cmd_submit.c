@@ -201,6 +201,16 @@ START_TEST(bcc_and_return_path_never_leave)
 }
 END_TEST
 
+START_TEST(nobody_says_what_we_have_found)
+{
+	ck_assert(submit_text(&plain, "To: b@y.test\nAuthentication-Results: HOST.test 1;\n\tdkim=pass\nauthentication-results: there.test; none\n\n"
+		"Authentication-Results: host.test; text\n"));
+	ck_assert_uint_eq(fields("Authentication-Results"), 1);
+	ck_assert(has("\r\nauthentication-results: there.test; none\r\n"));
+	ck_assert(str_eq(body(), STR("Authentication-Results: host.test; text\r\n")));
+}
+END_TEST
+
 START_TEST(recipients_come_from_the_header_and_the_arguments_each_once)
 {
 	static const struct { const char *args[4]; bool header; const char *text, *want; } row[] = {
@@ -559,6 +569,7 @@ Suite *cmd_submit_suite(void)
 	tcase_add_test(c, a_whole_message_gets_a_trace_field_and_stays_as_it_is);
 	tcase_add_test(c, missing_fields_are_added_once);
 	tcase_add_test(c, bcc_and_return_path_never_leave);
+	tcase_add_test(c, nobody_says_what_we_have_found);
 	tcase_add_test(c, recipients_come_from_the_header_and_the_arguments_each_once);
 	tcase_add_test(c, the_sender_is_what_was_said_or_who_submits);
 	tcase_add_test(c, a_sender_with_another_name_has_it_everywhere);

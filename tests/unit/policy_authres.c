@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lib/idn.h"
 #include "mime/header.h"
 #include "policy/dkim.h"
 #include "policy/dmarc.h"
@@ -34,12 +35,28 @@ START_TEST(a_field_belongs_to_the_host_it_names)
 		{ " mx.example.org.other.test; dkim=pass", false },
 		{ " \"other\"; none", false },
 		{ " (mx.example.org) other; none", false },
+		{ " other (v) 1 (x); none", false },
+		{ " other", false },
+		{ " \"mx.example.org\" 1 ; none", true },
+		{ " \"mx.\r\n example.org\"; none", true },
+		{ " mx.example.org.; none", true },
+		{ " other.; none", false },
 		/* nobody can say */
 		{ "", true },
 		{ " ; none", true },
 		{ " (never ends mx.other.test; none", true },
 		{ " \"never ends; none", true },
 		{ " \"\"; none", true },
+		/* readers that are not strict would find us in it */
+		{ " mx.(x)example.org; none", true },
+		{ " mx.\r\n example.org; none", true },
+		{ " =?us-ascii?q?mx.example.org?=; none", true },
+		{ " other mx.example.org; none", true },
+		{ " other/mx.example.org; none", true },
+		{ " other 1 mx.example.org; none", true },
+		{ " other 1 (never ends; none", true },
+		{ " \"other\"mx.example.org; none", true },
+		{ " dkim=pass; spf=pass", true },
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
@@ -171,6 +188,17 @@ START_TEST(what_our_field_looks_like)
 }
 END_TEST
 
+START_TEST(a_name_is_ours_in_either_form)
+{
+	static const char *const names[] = { "mx.b\xc3\xbc" "cher.example", "MX.B\xc3\x9c" "CHER.example", "mx.xn--bcher-kva.example" };
+
+	ck_assert(!authres_is_from(STR(" b\xc3\xbc" "cher.example; none"), names[0]));
+	for (size_t i = 0; i < 3; i++)
+		for (size_t k = 0; k < 3; k++)
+			ck_assert(authres_is_from(str_of(names[i]), names[k]) || !idn_available());
+}
+END_TEST
+
 START_TEST(each_method_has_its_line)
 {
 	static const struct ip ip = { .n = 16, .text = "2001:db8::7" };
@@ -249,6 +277,7 @@ Suite *policy_authres_suite(void)
 	tcase_add_test(t, fields_in_our_name_are_taken_out_however_they_are_split);
 	tcase_add_test(t, a_field_too_long_to_judge_is_taken_out);
 	tcase_add_test(t, what_our_field_looks_like);
+	tcase_add_test(t, a_name_is_ours_in_either_form);
 	tcase_add_test(t, each_method_has_its_line);
 	tcase_add_test(t, results_of_any_length_fit_into_their_room);
 	tcase_add_test(t, our_field_fits_into_its_room);

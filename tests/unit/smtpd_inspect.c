@@ -246,6 +246,36 @@ START_TEST(mail_of_who_is_trusted_is_passed_on_as_it_is)
 }
 END_TEST
 
+/* What is said in our name goes, whether or not anything is looked at here. */
+static const struct { const char *text, *kept; } forged[] = {
+	{ "Authentication-Results: mx.example.org; dkim=pass\r\nSubject: x\r\n\r\nbody\r\n", "0000\r\nSubject: x\r\n\r\nbody\r\n" },
+	{ "Subject: x\r\nAUTHENTICATION-results : (c) MX.example.org 1;\r\n dkim=pass\r\n\r\nAuthentication-Results: mx.example.org; stays\r\n",
+		"0000\r\nSubject: x\r\n\r\nAuthentication-Results: mx.example.org; stays\r\n" },
+	{ "Authentication-Results: there.test; none\r\nAuthentication-Results: mx.example.org; none\r\n", "0000\r\nAuthentication-Results: there.test; none\r\n" },
+	{ "Authentication-Results: mx.example.org", "0000\r\n" },
+	{ "Subject: x\r\nAuthentication-Res", "0000\r\nSubject: x\r\nAuthentication-Res\r\n" },
+	/* its first line says that it has no header */
+	{ " blank\r\nAuthentication-Results: mx.example.org; stays\r\n", "0000\r\n\r\n blank\r\nAuthentication-Results: mx.example.org; stays\r\n" },
+};
+
+START_TEST(what_is_forged_is_taken_out_with_all_checks_off)
+{
+	struct site_client c;
+	char line[40];
+
+	start(&c, "192.0.2.7");
+	site_config.check_dkim = false;
+	begin(&c, "");
+	snprintf(line, sizeof line, "BDAT %zu LAST\r\n", strlen(forged[_i].text));
+	site_say(&c, line);
+	for (const char *p = forged[_i].text; *p; p++)
+		site_send(&c, p, 1);
+	site_expect(&c, "250 *");
+	expect_kept("Received: ", forged[_i].kept);
+	stop(&c);
+}
+END_TEST
+
 START_TEST(a_message_that_is_refused_is_not_judged)
 {
 	struct site_client c;
@@ -278,6 +308,7 @@ Suite *smtpd_inspect_suite(void)
 	tcase_add_test(t, keys_that_do_not_come_hold_up_nobody_for_long);
 	tcase_add_test(t, who_leaves_while_keys_are_awaited_leaves_nothing);
 	tcase_add_test(t, mail_of_who_is_trusted_is_passed_on_as_it_is);
+	tcase_add_loop_test(t, what_is_forged_is_taken_out_with_all_checks_off, 0, (int)(sizeof forged / sizeof *forged));
 	tcase_add_test(t, a_message_that_is_refused_is_not_judged);
 	suite_add_tcase(s, t);
 	return s;

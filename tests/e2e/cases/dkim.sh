@@ -159,6 +159,28 @@ dkim_sent_mail_is_signed() {
 	drained here
 }
 
+it results_in_our_name_are_nobody_elses "what strangers and local programs say in our name is taken out with all checks off; a server of ours may say it"
+results_in_our_name_are_nobody_elses() {
+	printf 'From: a@example.org\r\nSubject: one\r\nAuthentication-Results: (x) HERE.test 1; dkim=pass\r\n header.d=bank.example\r\nAuthentication-Results: there.test; none\r\n\r\nbody\r\n' >"$T/mail"
+	set -- "spf = off" "check_dkim = no" "check_iprev = no" "dmarc = off" "judge = off" "check_sender = no" "greeting_delay_ms = 0"
+	serve here "relay_from = 192.0.2.0/24" "$@"
+	must "a stranger's is taken" inject -p "$(port_of here)" -f a@example.org -t user@here.test -m "$T/mail"
+	within 20 "the stranger's" arrived here user 1
+	must "sendmail" send here -f user@here.test sender@here.test <"$T/mail"
+	within 20 "the program's" arrived here sender 1
+	for user in user sender; do
+		tr -d '\r' <"$(mail here $user)" >"$T/got"
+		has '^Authentication-Results: there.test; none' "$T/got"
+		must "nothing of the forged one is left for $user" [ "$(grep -ci 'bank.example\|HERE.test 1' "$T/got")" = 0 ]
+	done
+	serve there "hostname = here.test" "relay_from = 127.0.0.0/8" "$@"
+	must "our server's is taken" inject -p "$(port_of there)" -f a@example.org -t user@there.test -m "$T/mail"
+	within 20 "our server's" arrived there user 1
+	has 'HERE.test 1; dkim=pass' "$(mail there user)"
+	drained here
+	drained there
+}
+
 it dkim_is_checked_on_arrival "mail of a stranger bears what came of its signatures, and nothing that he has written in our name"
 dkim_is_checked_on_arrival() {
 	keys

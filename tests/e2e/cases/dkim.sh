@@ -174,7 +174,7 @@ results_in_our_name_are_nobody_elses() {
 		must "nothing of the forged one is left for $user" [ "$(grep -ci 'bank.example\|HERE.test 1' "$T/got")" = 0 ]
 	done
 	serve there "hostname = here.test" "relay_from = 127.0.0.0/8" "$@"
-	must "our server's is taken" inject -p "$(port_of there)" -f a@example.org -t user@there.test -m "$T/mail"
+	must "our server's is taken" inject -p "$(port_of there)" -f a@example.org -t user@here.test -m "$T/mail"
 	within 20 "our server's" arrived there user 1
 	has 'HERE.test 1; dkim=pass' "$(mail there user)"
 	drained here

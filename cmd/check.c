@@ -343,9 +343,6 @@ static void check_homes(const struct settings *s)
 			"start it as root, with user set.", pid);
 	else if (!pid && geteuid() != 0)
 		note(s, "mailbox", "deliveries into homes need a server that was started as root, with user set. This check is not root.");
-	if (s->judge == SMTPD_JUDGE_REFUSE || (s->judge != SMTPD_JUDGE_OFF && s->content_filter))
-		note(s, "judge", "what mailboxes in homes remember cannot be looked into: nobody is known there, no words count, and what is refused is not "
-			"kept.%s", s->first_time_delay ? " Set first_time_delay = 0, too, or with judge = refuse each sender waits for each answer." : "");
 	check_boxes_in_homes(s);
 	if (s->postmaster && account_find(s->postmaster, &a))
 		error(s, "postmaster", "%s is no account that gets mail. Name a user of this system who is not root.", s->postmaster);

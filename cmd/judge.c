@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sysexits.h>
+#include <unistd.h>
 
 #include "cmd/fardel.h"
 #include "cmd/judging.h"
@@ -19,6 +20,7 @@
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/root.h"
 #include "parse.h"
 #include "policy/dkim.h"
 #include "policy/dmarc.h"
@@ -381,13 +383,32 @@ static int tell(const struct trial *t)
 	return fflush(stdout) == EOF ? EX_IOERR : j->verdict == ACCEPT ? EX_OK : 1;
 }
 
+/* For root a child of the user looks into a home; anybody else may look into his own. */
+static const char *start_children(const struct maildir_config *m)
+{
+	static struct root_config r = { .main = maildir_user_main };
+	const char *wrong = maildir_configure(m);
+
+	if (wrong || !m->users)
+		return wrong;
+	return root_start(&r) == -1 ? strerror(errno) : NULL;
+}
+
 static int start_mailboxes(struct trial *t)
 {
+	static struct memory_folders folders;
+	const struct memory_folders *set = judging_folders(&t->set);
 	struct alias_config a = settings_aliases(&t->set);
-	const char *wrong = maildir_start(&(struct maildir_config){ .template = t->set.mailbox, .postmaster = t->set.postmaster,
-		.hostname = t->set.hostname, .separator = t->set.separator, .inline_work = true });
+	const struct maildir_config m = { .template = t->set.mailbox, .postmaster = t->set.postmaster, .hostname = t->set.hostname,
+		.separator = t->set.separator, .inline_work = true, .folders = &folders, .users = t->set.homes && geteuid() == 0 };
+	const char *wrong;
 
 	a.quiet = true;
+	if (set)
+		folders = *set;
+	folders.untouched = true;
+	if (!(wrong = start_children(&m)))
+		wrong = maildir_start(&m);
 	if (!wrong)
 		wrong = judging_start(&t->set, true, true);
 	if (!wrong && !(t->aliases = aliases_new(&a)))
@@ -415,6 +436,7 @@ int cmd_judge(int argc, char **argv)
 	facts_free(t.facts);
 	recall_stop();
 	maildir_stop();
+	root_stop();
 	dns_stop();
 	aliases_free(t.aliases);
 	dkim_free(t.dkim);

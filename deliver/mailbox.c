@@ -301,7 +301,7 @@ static enum search open_in_home(const char *user, struct opened *o, struct reply
 		return MAILBOX_FOUND;
 	}
 	o->dir = open(o->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (o->dir == -1 && errno == ENOENT)
+	if (o->dir == -1 && errno == ENOENT && !(config.folders && config.folders->untouched))
 		o->dir = make_in_home(&a, o->path);
 	if (o->dir != -1)
 		return check_opened(user, &o->dir, why);
@@ -986,12 +986,32 @@ static void answer_question(const struct work *q, struct work_result *a)
 	}
 }
 
-int mailbox_open(const struct work *q, bool *missing)
+static void answer_recall(const struct work *q, int fd, struct work_result *a, struct buf *text)
+{
+	struct recall_answer answer = { .ticket = q->recall->ticket, .outcome = UNKNOWN };
+	struct opened o;
+
+	if (open_mailbox(q, &o, &a->reply) == MAILBOX_MISSING)
+		answer.outcome = NO_NAME;
+	if (o.folder != -1)
+		close(o.folder);
+	if (o.dir != -1 && config.folders)
+		recall_work(q->recall, fd, o.dir, config.folders, &answer);
+	else
+		snprintf(answer.text, sizeof answer.text, "%.190s", a->reply.text);
+	if (o.dir != -1)
+		close(o.dir);
+	buf_add(text, &answer, sizeof answer);
+	a->text_n = text->n;
+}
+
+int mailbox_open(const struct work *q, bool *missing, char account[LOCAL_MAX + 1])
 {
 	struct reply why;
 	struct opened o;
 
 	*missing = open_mailbox(q, &o, &why) == MAILBOX_MISSING;
+	memcpy(account, o.account, sizeof o.account);
 	if (o.folder != -1)
 		close(o.folder);
 	return o.dir;
@@ -1014,6 +1034,9 @@ bool mailbox_work(const struct work *q, int fd, bool (*wanted)(void), struct wor
 		answer_forward(q, a, text);
 		a->text_n = text->n;
 		break;
+	case WORK_RECALL:
+		answer_recall(q, fd, a, text);
+		break;
 	}
 	return true;
 }
@@ -1034,26 +1057,35 @@ static void close_all_but(int keep)
 
 #define ENDS(text) (memchr((text), '\0', sizeof (text)) != NULL)
 
+static bool is_file(int fd)
+{
+	struct stat st;
+
+	return fd != -1 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+}
+
 bool mailbox_is_work(const void *data, size_t n, int fd)
 {
 	const struct work *q = data;
 	char user[LOCAL_MAX + 1];
-	struct stat st;
 
-	if (n != sizeof *q || !ENDS(q->user) || !ENDS(q->delivered_to) || !ENDS(q->sender) || !ENDS(q->id) || !ENDS(q->command) || !ENDS(q->recipient))
+	if (n < sizeof *q || !ENDS(q->user) || !ENDS(q->delivered_to) || !ENDS(q->sender) || !ENDS(q->id) || !ENDS(q->command) || !ENDS(q->recipient))
 		return false;
 	if (*(const unsigned char *)&q->postmaster > 1)         /* a bool of another value is none */
 		return false;
 	if (q->at < 0 || q->size < 0 || q->own < 0 || q->own > q->size || (q->user[0] && !maildir_user(str_of(q->user), user)))
 		return false;
+	n -= sizeof *q;
 	switch (q->kind) {
 	case WORK_DELIVER:
 	case WORK_RUN:
-		return fd != -1 && fstat(fd, &st) == 0 && S_ISREG(st.st_mode);
+		return !n && is_file(fd);
 	case WORK_ASK:
 	case WORK_OWNER:
 	case WORK_FORWARD:
-		return true;
+		return !n;
+	case WORK_RECALL:
+		return recall_is_request(q->recall, n) && (is_file(fd) || (q->recall->what != CONTENT && q->recall->what != KEEP));
 	}
 	return false;
 }
@@ -1061,7 +1093,8 @@ bool mailbox_is_work(const void *data, size_t n, int fd)
 int mailbox_serve(int socket, bool (*wanted)(void))
 {
 	static char answer[sizeof(struct work_result) + FORWARD_MAX];
-	struct work q;
+	static union work_room room;
+	const struct work *q = &room.work;
 	struct work_result a;
 	struct buf text = { 0 };
 
@@ -1071,15 +1104,15 @@ int mailbox_serve(int socket, bool (*wanted)(void))
 	for (;;) {
 		size_t nfds = 1;
 		int fd = -1;
-		ssize_t n = child_receive(socket, &q, sizeof q, &fd, &nfds);
+		ssize_t n = child_receive(socket, &room, sizeof room, &fd, &nfds);
 		bool goes_on;
 
 		if (n <= 0)
 			return n == 0 ? 0 : 1;
-		if (as ? !mailbox_is_work(&q, (size_t)n, nfds ? fd : -1) : n != (ssize_t)sizeof q)
+		if (as ? !mailbox_is_work(q, (size_t)n, nfds ? fd : -1) : n != (ssize_t)sizeof *q)
 			return 1;
 		buf_clear(&text);
-		goes_on = mailbox_work(&q, fd, wanted, &a, &text);
+		goes_on = mailbox_work(q, fd, wanted, &a, &text);
 		if (nfds)
 			close(fd);
 		if (!goes_on && !a.ticket)

@@ -26,7 +26,10 @@ enum {
 	DEADLINE_S = 60,
 	RESTART_MS = 1000,              /* a helper that dies at once must not be forked in a circle */
 	RETRY_MS = 200,
-	HUNG_MS = 300000
+	HUNG_MS = 300000,
+	VISITS_AT_ONCE = 16,            /* children of users that somebody's reply waits for */
+	VISIT_S = 5,
+	LINGER_MS = 2000                /* such a child waits so long for the next question, which is often the same message's */
 };
 
 /* Errands that wait, the first first. */
@@ -39,21 +42,24 @@ struct question {
 	struct fact_ticket *ticket;
 	bool postmaster;
 	char user[LOCAL_MAX + 1];
+	char path[PATH_ROOM];           /* it was found; now its user's child is asked whether it is full */
 };
 
 /* Children of users, so many at a time. */
 struct lane {
+	const char *what;               /* they do */
 	const unsigned most;
 	unsigned running;
 	struct list waiting;            /* workers */
 };
-static struct lane mailboxes = { .most = USERS_AT_ONCE }, commands = { .most = COMMANDS_AT_ONCE };
+static struct lane mailboxes = { .what = "delivery to the mailbox", .most = USERS_AT_ONCE },
+	commands = { .what = "the command", .most = COMMANDS_AT_ONCE }, visits = { .what = "looking into the mailbox", .most = VISITS_AT_ONCE };
 
 /* A helper process, ours or a user's, and what waits for it. */
 struct worker {
 	struct map_node node;           /* key: user; ours is in no map */
 	struct node waiting;            /* in its lane */
-	char user[1 + LOCAL_MAX + 1];   /* "": ours; "|anna": hers for commands, which may take minutes */
+	char user[1 + LOCAL_MAX + 1];   /* "": ours; "|anna": hers for commands, which may take minutes; "?anna": for what a reply waits for */
 	struct child helper;
 	bool hello;                     /* a user's: he has been become */
 	struct maildir_errand *outstanding[OUTSTANDING];        /* sent, the oldest first: answers come in order */
@@ -61,7 +67,7 @@ struct worker {
 	struct errands questions, jobs;
 	struct task pump;
 	struct timer deadline, again;
-	msec hung_until;
+	msec hung_until, answered_at;
 };
 
 static struct maildir_config config;
@@ -78,6 +84,7 @@ static void begin(struct maildir_errand *);
 static bool is_job(const struct maildir_errand *e) { return e->kind == WORK_DELIVER || e->kind == WORK_RUN; }
 static struct maildir_job *job_of(struct maildir_errand *e) { return owner_of(e, struct maildir_job, errand); }
 static struct question *question_of(struct maildir_errand *e) { return owner_of(e, struct question, errand); }
+static struct maildir_visit *visit_of(struct maildir_errand *e) { return owner_of(e, struct maildir_visit, errand); }
 
 static void append(struct errands *l, struct maildir_errand *e)
 {
@@ -111,11 +118,13 @@ static bool is_to_be_found(const struct maildir_errand *e)
 	switch ((enum work_kind)e->kind) {
 	case WORK_DELIVER:
 		return !e->found && mailbox_in_homes(str_of(config.template));
+	case WORK_ASK:
+		return !e->found && config.quota && root_in_force() && mailbox_in_homes(str_of(config.template));
 	case WORK_RUN:
 	case WORK_FORWARD:
 		return !e->found;
-	case WORK_ASK:
 	case WORK_OWNER:
+	case WORK_RECALL:
 		break;
 	}
 	return false;
@@ -131,14 +140,14 @@ static bool anything_waits(const struct worker *w) { return w->questions.first |
 
 /* ---- answers to those who asked */
 
-/* a NULL: it cannot be found out. text: of WORK_FORWARD. */
+/* a NULL: it cannot be found out. text: of WORK_FORWARD. A home that tells nothing is not full. */
 static void settle_question(struct question *q, const struct work_result *a, struct str text, const char *why)
 {
-	enum outcome outcome = a ? a->outcome : UNKNOWN;
+	enum outcome outcome = *q->path ? FOUND : a ? a->outcome : UNKNOWN;
 	bool forward = q->errand.kind == WORK_FORWARD;
-	struct str path = str_of(a ? a->path : "");
+	struct str path = str_of(*q->path ? q->path : a ? a->path : "");
 	struct record record[2] = { { .data = forward ? text : path }, { .data = forward ? path : STR("full") } };
-	struct fact f = { .outcome = outcome, .n = outcome != FOUND ? 0 : forward || a->full ? 2 : 1, .record = record,
+	struct fact f = { .outcome = outcome, .n = outcome != FOUND ? 0 : forward || (a && a->full) ? 2 : 1, .record = record,
 		.local_fault = outcome == UNKNOWN, .why = outcome == UNKNOWN ? why : NULL };
 	struct fact_ticket *ticket = q->ticket;
 
@@ -153,6 +162,8 @@ static void fail(struct maildir_errand *e, const char *why)
 	reply_set(&r, 451, "4.3.0", "%s", why);
 	if (is_job(e))
 		job_of(e)->done(job_of(e), &r);
+	else if (e->kind == WORK_RECALL)
+		visit_of(e)->done(visit_of(e), NULL, 0, why);
 	else
 		settle_question(question_of(e), NULL, STR(""), why);
 }
@@ -162,6 +173,10 @@ static void found_out(struct maildir_errand *e, struct work_result *a)
 {
 	switch (a->outcome) {
 	case FOUND:
+		if (e->kind == WORK_ASK && !*a->account)
+			break;
+		if (e->kind == WORK_ASK)
+			str_copy(question_of(e)->path, PATH_ROOM, str_of(a->path));
 		e->found = true;
 		str_copy(e->account, sizeof e->account, str_of(a->account));
 		begin(e);
@@ -183,6 +198,8 @@ static void settle(struct maildir_errand *e, struct work_result *a, struct str t
 {
 	if (is_to_be_found(e))
 		found_out(e, a);
+	else if (e->kind == WORK_RECALL)
+		visit_of(e)->done(visit_of(e), text.p, text.n, NULL);
 	else if (!is_job(e))
 		settle_question(question_of(e), a, text, a->reply.text);
 	else
@@ -216,14 +233,15 @@ static void fail_waiting(struct worker *w, const char *why)
 }
 
 static bool is_for_commands(const struct worker *w) { return w->user[0] == '|'; }
-static struct lane *lane_of(const struct worker *w) { return is_for_commands(w) ? &commands : &mailboxes; }
+static bool is_for_visits(const struct worker *w) { return w->user[0] == '?'; }
+static struct lane *lane_of(const struct worker *w) { return is_for_commands(w) ? &commands : is_for_visits(w) ? &visits : &mailboxes; }
 
 /* A command that does not end is given up by its child first, who can tell what it has said. */
 static unsigned deadline_s(const struct worker *w)
 {
 	if (is_for_commands(w))
 		return 10 + (config.command_s ? config.command_s : COMMAND_S);
-	return config.deadline_s ? config.deadline_s : DEADLINE_S;
+	return is_for_visits(w) ? VISIT_S : config.deadline_s ? config.deadline_s : DEADLINE_S;
 }
 
 /* The clock of a request starts when it becomes the oldest: that is when the helper turns to it. */
@@ -333,7 +351,15 @@ static void request_answer(const struct question *question, struct work *q)
 	str_copy(q->user, sizeof q->user, str_of(question->user));
 }
 
-/* The next request. NULL: none, or it was settled without one. */
+static void request_visit(const struct maildir_visit *v, struct work *q)
+{
+	*q = (struct work){ .kind = WORK_RECALL };
+	name_of(v->local, q->user);
+	q->postmaster = is_postmaster(q->user);
+	memcpy(q->recall, v->request, recall_size(v->request));
+}
+
+/* The next request; q has room for one behind it. NULL: none, or it was settled without one. */
 static struct maildir_errand *next_request(struct worker *w, struct work *q)
 {
 	struct maildir_errand *e = take(&w->questions);
@@ -341,7 +367,9 @@ static struct maildir_errand *next_request(struct worker *w, struct work *q)
 
 	if (!e && !(e = take(&w->jobs)))
 		return NULL;
-	if (!is_job(e)) {
+	if (e->kind == WORK_RECALL) {
+		request_visit(visit_of(e), q);
+	} else if (!is_job(e)) {
 		request_answer(question_of(e), q);
 	} else if (!request_delivery(job_of(e), q, &r)) {
 		job_of(e)->done(job_of(e), &r);
@@ -365,13 +393,13 @@ static int message_for(const struct worker *w, const struct maildir_job *job)
 /* False with errno: the request could not be sent now. */
 static bool send_request(struct worker *w, struct maildir_errand *e, const struct work *q)
 {
-	bool with = q->kind == WORK_DELIVER || q->kind == WORK_RUN;
-	int fd = with ? message_for(w, job_of(e)) : -1, r = -1, saved;
+	bool with = q->kind == WORK_DELIVER || q->kind == WORK_RUN, visit = q->kind == WORK_RECALL;
+	int fd = with ? message_for(w, job_of(e)) : visit ? visit_of(e)->fd : -1, r = -1, saved;
 
 	if (!with || fd != -1)
-		r = child_send(&w->helper, q, sizeof *q, &fd, with ? 1 : 0);
+		r = child_send(&w->helper, q, sizeof *q + (visit ? recall_size(q->recall) : 0), &fd, fd != -1);
 	saved = errno;
-	if (fd != -1 && w != &own)
+	if (with && fd != -1 && w != &own)
 		close(fd);
 	errno = saved;
 	if (r == -1)
@@ -400,13 +428,13 @@ static void cannot_send(struct worker *w, struct maildir_errand *e)
 
 static void send_requests(struct worker *w)
 {
+	static union work_room room;
 	struct maildir_errand *e;
-	struct work q;
 
 	while (w->helper.pid && w->noutstanding < OUTSTANDING && anything_waits(w)) {
-		if (!(e = next_request(w, &q)))
+		if (!(e = next_request(w, &room.work)))
 			continue;
-		if (send_request(w, e, &q))
+		if (send_request(w, e, &room.work))
 			continue;
 		cannot_send(w, e);
 		return;
@@ -455,6 +483,7 @@ static void answered(struct worker *w, const void *data, size_t n)
 		log_event(LOG_ERROR, "helper-out-of-step", LF(L_TEXT("name", w->helper.name)));
 		return;                 /* the deadline settles what is left */
 	}
+	w->answered_at = loop_now();
 	w->noutstanding--;
 	memmove(w->outstanding, w->outstanding + 1, w->noutstanding * sizeof w->outstanding[0]);
 	watch_oldest(w);
@@ -539,7 +568,7 @@ static void user_ended(struct worker *w)
 		task_post(&owner_of(next, struct worker, waiting)->pump);
 }
 
-static const char *account_of(const struct worker *w) { return w->user + is_for_commands(w); }
+static const char *account_of(const struct worker *w) { return w->user + (is_for_commands(w) || is_for_visits(w)); }
 
 static void end_user(struct worker *w)
 {
@@ -593,12 +622,38 @@ static void user_gone(struct child *c)
 		task_post(&w->pump);
 }
 
+static void forget_user(struct worker *w)
+{
+	end_user(w);
+	timer_stop(&w->deadline);
+	timer_stop(&w->again);
+	task_cancel(&w->pump);
+	list_remove(&lane_of(w)->waiting, &w->waiting);
+	map_remove(&users, &w->node);
+	free(w);
+}
+
+/* One that waits for a next question makes place. */
+static void end_idle(struct lane *lane)
+{
+	for (struct map_node *x = map_next(&users, NULL); x; x = map_next(&users, x)) {
+		struct worker *w = owner_of(x, struct worker, node);
+
+		if (lane_of(w) != lane || !w->helper.pid || w->noutstanding || anything_waits(w))
+			continue;
+		forget_user(w);
+		return;
+	}
+}
+
 /* False: not now. */
 static bool start_user(struct worker *w)
 {
 	struct lane *lane = lane_of(w);
 	char why[160];
 
+	if (lane->running >= lane->most)
+		end_idle(lane);
 	if (lane->running >= lane->most) {
 		if (!list_holds(&w->waiting))
 			list_push(&lane->waiting, &w->waiting);
@@ -619,17 +674,6 @@ static bool start_user(struct worker *w)
 	return false;
 }
 
-static void forget_user(struct worker *w)
-{
-	end_user(w);
-	timer_stop(&w->deadline);
-	timer_stop(&w->again);
-	task_cancel(&w->pump);
-	list_remove(&lane_of(w)->waiting, &w->waiting);
-	map_remove(&users, &w->node);
-	free(w);
-}
-
 static void pump_user(struct task *t)
 {
 	struct worker *w = owner_of(t, struct worker, pump);
@@ -642,7 +686,11 @@ static void pump_user(struct task *t)
 	if (anything_waits(w) && !w->helper.pid && !timer_armed(&w->again))
 		start_user(w);
 	send_requests(w);
-	if (!w->noutstanding && !anything_waits(w))
+	if (w->noutstanding || anything_waits(w))
+		return;
+	if (is_for_visits(w) && w->helper.pid && loop_now() < w->answered_at + LINGER_MS)
+		timer_set(&w->again, w->answered_at + LINGER_MS - loop_now());
+	else
 		forget_user(w);
 }
 
@@ -655,9 +703,9 @@ static void deadline_passed(struct timer *t)
 	struct worker *w = owner_of(t, struct worker, deadline);
 	char oldest[100], others[100];
 
-	snprintf(oldest, sizeof oldest, "%s took more than %u s", is_for_commands(w) ? "the command" : "delivery to the mailbox", deadline_s(w));
+	snprintf(oldest, sizeof oldest, "%s took more than %u s", lane_of(w)->what, deadline_s(w));
 	snprintf(others, sizeof others, "the delivery before this one took more than %u s", deadline_s(w));
-	log_text(LOG_WARN, "delivery-hangs", "%s%s%s: its process is killed and started anew", oldest, w == &own ? "" : ", as ", account_of(w));
+	log_text(LOG_WARN, is_for_visits(w) ? "memory-hangs" : "delivery-hangs", "%s%s%s: its process is killed and started anew", oldest, w == &own ? "" : ", as ", account_of(w));
 	if (w == &own) {
 		child_stop(&w->helper);
 		timer_set(&w->again, 0);
@@ -686,7 +734,7 @@ static struct worker *worker_of(const struct maildir_errand *e)
 
 	if (!*e->account)
 		return &own;
-	snprintf(user, sizeof user, "%s%s", e->kind == WORK_RUN ? "|" : "", e->account);
+	snprintf(user, sizeof user, "%s%s", e->kind == WORK_RUN ? "|" : e->kind == WORK_RECALL || e->kind == WORK_ASK ? "?" : "", e->account);
 	if ((x = map_get(&users, str_of(user))))
 		return owner_of(x, struct worker, node);
 	if (!(w = malloc(sizeof *w)))
@@ -771,6 +819,7 @@ const char *maildir_start(const struct maildir_config *c)
 	init_worker(&own, "");
 	list_init(&mailboxes.waiting);
 	list_init(&commands.waiting);
+	list_init(&visits.waiting);
 	if (!config.inline_work && !start_own())
 		return "the delivery process cannot be started";
 	started = true;
@@ -810,7 +859,7 @@ void maildir_stop(void)
 		free(w);
 	}
 	map_free(&users);
-	mailboxes.running = commands.running = 0;
+	mailboxes.running = commands.running = visits.running = 0;
 	started = false;
 }
 
@@ -818,6 +867,13 @@ void maildir_deliver(struct maildir_job *job)
 {
 	job->errand = (struct maildir_errand){ .kind = job->command ? WORK_RUN : WORK_DELIVER };
 	begin(&job->errand);
+}
+
+void maildir_visit(struct maildir_visit *v)
+{
+	v->errand = (struct maildir_errand){ .kind = WORK_RECALL, .found = true };
+	str_copy(v->errand.account, sizeof v->errand.account, str_of(v->account));
+	begin(&v->errand);
 }
 
 static void ask(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
@@ -851,7 +907,7 @@ struct fact_source *maildir_source(void)
 	return &source;
 }
 
-int maildir_open(struct str local, bool *missing)
+int maildir_open(struct str local, bool *missing, char account[LOCAL_MAX + 1])
 {
 	struct work q = { .kind = WORK_ASK };
 
@@ -859,5 +915,5 @@ int maildir_open(struct str local, bool *missing)
 	if (*missing)
 		return -1;
 	q.postmaster = is_postmaster(q.user);
-	return mailbox_open(&q, missing);
+	return mailbox_open(&q, missing, account);
 }

@@ -33,6 +33,7 @@
 
 struct account;
 struct memory_folders;
+struct recall_request;
 
 struct maildir_config {
 	const char *template;                   /* "./run/mail/{user}/", "~/Maildir/" */
@@ -73,7 +74,7 @@ bool maildir_path(struct str template, const char *user, char *path, size_t size
 int maildir_make(const char *path);
 
 /* FACT_MAILBOX: name is a local part as sent; FOUND with the path, NO_NAME when no such user, UNKNOWN when it cannot
- * be found out. A second record says that it is full, where that is known without becoming the user.
+ * be found out. A second record says that it is full; of a mailbox in a home its user's child says so, and where that cannot be asked, it is not.
  * FACT_FORWARD: name is a user. FOUND with the text of the .forward file in his home and its path, NO_DATA when there is none, NO_NAME, or
  * UNKNOWN, also when it is one that is not to be believed: no regular file of his own, or one that others may write. */
 struct fact_source *maildir_source(void);
@@ -102,10 +103,24 @@ struct maildir_job {
 /* Borrowed until done(). Deliveries of a helper are made one after the other, in order. */
 void maildir_deliver(struct maildir_job *);
 
+/* Something to be done about the memory of a mailbox by the child of the user in whose home it lies. He has a child for that beside the one that
+ * delivers; it has 5 s for each, and a home that took longer is left alone for five minutes. Borrowed until done(). */
+struct maildir_visit {
+	const char *account;                    /* for the call alone */
+	struct str local;
+	const struct recall_request *request;   /* deliver/recallwork.h */
+	int fd;                                 /* for reading, or -1 */
+	/* Later, never from inside. A recall_answer of n octets, not yet looked at; NULL: why there is none. */
+	void (*done)(struct maildir_visit *, const void *answer, size_t n, const char *why);
+	struct maildir_errand errand;
+};
+void maildir_visit(struct maildir_visit *);
+
 /* ---- for processes that may block, forked after maildir_start() */
 
-/* The mailbox that mail for a local part goes to: its directory, to be closed. -1: there is none (*missing), or it cannot be opened now. */
-int maildir_open(struct str local, bool *missing);
+/* The mailbox that mail for a local part goes to: its directory, to be closed. -1: there is none (*missing), or it cannot be opened now; or it is
+ * for the child of a user to open, whose name is in account then, else "". */
+int maildir_open(struct str local, bool *missing, char account[LOCAL_MAX + 1]);
 struct letter {
 	const char *id;                         /* for its name */
 	struct str trace;                       /* fields in front, lines end in LF */

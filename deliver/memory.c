@@ -261,7 +261,7 @@ static void learn(struct look *k, int dir, const char *name, enum mark before, e
 	if (!k->table || now == MARK_NONE || now == before || is_over(k))
 		return;
 	k->opened++;
-	if (!words_of_file(dir, name, 0, &words))
+	if (!words_of_file(dir, name, &words))
 		return;
 	if (before != MARK_NONE)
 		bayes_count(k->table, &words, before == MARK_JUNK, false);

@@ -1,4 +1,4 @@
-/* The helper process behind the memory of mailboxes: one question at a time, with a deadline. */
+/* The helper process behind the memory of mailboxes: one question at a time, with a deadline. What lies in a home is asked of its user's child. */
 #include "deliver/recall.h"
 
 #include <errno.h>
@@ -11,196 +11,48 @@
 #include <unistd.h>
 
 #include "deliver/maildir.h"
-#include "deliver/words.h"
+#include "deliver/recallwork.h"
 #include "lib/child.h"
-#include "lib/file.h"
 #include "lib/hash.h"
 #include "lib/list.h"
 #include "lib/log.h"
+#include "lib/root.h"
+#include "policy/bayes.h"
 
 enum {
 	DEADLINE_S = 5,                 /* a client waits for its reply meanwhile */
 	HUNG = 32, HUNG_MS = 300000,    /* mailboxes that hung, and how long they are left alone */
 	RESTART_MS = 1000,
-	WAITING_MOST = 2000,            /* questions; one more is answered at once: nobody knows */
-	TEXT_ROOM = 3 * HISTORY_LINE,
-	HEADER_ROOM = 64 << 10          /* octets of what was refused in which its Message-ID is looked for */
-};
-
-/* ---- what is sent to the helper and back: both ends are the same program, forked */
-
-enum errand { RECALL, CONTENT, WROTE, KEEP };
-
-/* Text: RECALL and CONTENT the fact's name; WROTE local part and address; KEEP local part, token, identities and the fields in front; LF between them. */
-struct request {
-	uint64_t ticket;
-	enum errand what;
-	int64_t now;
-	off_t at, size, own;
-	char id[ID_MAX];
-	size_t n;
-	char text[TEXT_ROOM];
-};
-struct answer {
-	uint64_t ticket;
-	enum outcome outcome;
-	char text[200];                 /* FOUND: the reputation; UNKNOWN: why */
+	WAITING_MOST = 2000             /* questions; one more is answered at once: nobody knows */
 };
 
 static struct recall_config config;
 
 /* ======== the work itself: in the helper, or in this process with inline_work */
 
-static size_t request_size(const struct request *q) { return offsetof(struct request, text) + q->n; }
-
-static void not_known(struct answer *a, const char *step)
-{
-	a->outcome = UNKNOWN;
-	snprintf(a->text, sizeof a->text, "%s: %s", step, strerror(errno));
-}
-
-static void recall(const struct request *q, int mailbox, struct answer *a)
-{
-	struct str local, org;
-	struct identities who;
-	struct reputation r;
-	struct memory m;
-	struct buf text = { .max = sizeof a->text - 1 };
-
-	if (!reputation_asked((struct str){ q->text, q->n }, &local, &org, &who))
-		return;
-	if (memory_open(&m, mailbox, &config.folders, q->now) == -1) {
-		not_known(a, "the memory of the mailbox cannot be read");
-		return;
-	}
-	reputation_of(&m.history, &who, org, q->now, &r);
-	memory_close(&m);
-	a->outcome = FOUND;
-	if (!reputation_print(&text, &r) || !str_copy(a->text, sizeof a->text, buf_view(&text)))
-		a->outcome = UNKNOWN;
-	buf_free(&text);
-}
-
-static void read_content(const struct request *q, int mailbox, struct answer *a)
-{
-	static struct bayes_words words;
-	struct buf text = { .max = sizeof a->text - 1 };
-	struct bayes_table *table;
-	struct bayes_result r;
-	struct str local, file;
-	char path[4096];
-	int64_t at;
-	bool fresh;
-
-	if (!content_asked((struct str){ q->text, q->n }, &local, &file, &at) || !str_copy(path, sizeof path, file))
-		return;
-	table = words_open(mailbox, &fresh);
-	if (!table || !words_of_file(AT_FDCWD, path, at, &words)) {
-		not_known(a, "the message cannot be read");
-	} else {
-		bayes_judge(table, &words, &r);
-		a->outcome = content_print(&text, &r) && str_copy(a->text, sizeof a->text, buf_view(&text)) ? FOUND : UNKNOWN;
-	}
-	free(table);
-	buf_free(&text);
-}
-
-static void wrote(const struct request *q, int mailbox, struct str address)
-{
-	struct buf line = { 0 };
-
-	if (history_wrote(&line, q->now, address))
-		memory_add(mailbox, buf_view(&line));
-	buf_free(&line);
-}
-
-static int find_key(const struct request *q, int fd, char key[REJECT_KEY + 1])
-{
-	static char header[HEADER_ROOM];
-	off_t size = q->size - q->own;
-	ssize_t n = file_pread(fd, header, size < HEADER_ROOM ? (size_t)size : HEADER_ROOM, q->at + q->own);
-
-	if (n < 0)
-		return -1;
-	return reject_key((struct str){ header, (size_t)n }, key) ? 0 : reject_hash(fd, q->at + q->own, size, key);
-}
-
-static void drop_cr(struct buf *text)
-{
-	size_t kept = 0;
-
-	for (size_t i = 0; i < text->n; i++)
-		if (text->p[i] != '\r')
-			text->p[kept++] = text->p[i];
-	text->n = kept;
-}
-
-/* "refused:none": whatever the user does with it later, it says that he need not have been spared it. */
-static void keep(const struct request *q, int fd, int mailbox, struct str rest, struct answer *a)
-{
-	struct buf trace = { 0 }, reason = { 0 }, line = { 0 };
-	struct str token, words;
-	struct identities who;
-	struct rejected r = { .id = q->id, .fd = fd, .at = q->at, .size = q->size };
-	char key[REJECT_KEY + 1];
-
-	if (!str_cut(&rest, '\n', &token) || !str_cut(&rest, '\n', &words) || !identities_parse(&words, &who))
-		return;
-	buf_puts(&reason, "refused:");
-	buf_str(&reason, token);
-	buf_str(&trace, rest);
-	reason_print(&trace, buf_view(&reason), str_of(q->id), &who);
-	drop_cr(&trace);
-	r.trace = buf_view(&trace);
-	r.key = key;
-	if (trace.bad || find_key(q, fd, key) == -1 || reject_keep(mailbox, &config.folders, &r, q->now) == -1) {
-		not_known(a, "it could not be kept");
-	} else {
-		a->outcome = FOUND;
-		if (history_add(&line, q->now, str_of(q->id), buf_view(&reason), &who))
-			memory_add(mailbox, buf_view(&line));
-	}
-	buf_free(&trace);
-	buf_free(&reason);
-	buf_free(&line);
-}
-
-static void work(const struct request *q, int fd, struct answer *a)
+static void work(const struct recall_request *q, int fd, struct recall_answer *a)
 {
 	struct str rest = { q->text, q->n }, local;
 	bool missing;
 	int mailbox;
 
-	*a = (struct answer){ .ticket = q->ticket, .outcome = UNKNOWN };
+	*a = (struct recall_answer){ .ticket = q->ticket, .outcome = UNKNOWN };
 	if (!str_cut(&rest, '\n', &local))
 		return;
-	mailbox = maildir_open(local, &missing);
+	mailbox = maildir_open(local, &missing, a->account);
 	if (mailbox == -1) {
 		a->outcome = missing ? NO_NAME : UNKNOWN;
 		snprintf(a->text, sizeof a->text, "the mailbox cannot be opened");
 		return;
 	}
-	switch (q->what) {
-	case RECALL:
-		recall(q, mailbox, a);
-		break;
-	case CONTENT:
-		read_content(q, mailbox, a);
-		break;
-	case WROTE:
-		wrote(q, mailbox, rest);
-		break;
-	case KEEP:
-		keep(q, fd, mailbox, rest, a);
-		break;
-	}
+	recall_work(q, fd, mailbox, &config.folders, a);
 	close(mailbox);
 }
 
 static int helper_main(int socket, void *arg)
 {
-	static struct request q;
-	struct answer a;
+	static struct recall_request q;
+	struct recall_answer a;
 
 	(void)arg;
 	signal(SIGTERM, SIG_IGN);       /* sent to a whole service at once: we end with our socket */
@@ -210,7 +62,7 @@ static int helper_main(int socket, void *arg)
 		int fd = -1;
 		ssize_t n = child_receive(socket, &q, sizeof q, &fd, &nfds);
 
-		if (n < (ssize_t)offsetof(struct request, text) || (size_t)n != request_size(&q))
+		if (n <= 0 || !recall_is_request(&q, (size_t)n))
 			return n == 0 ? 0 : 1;
 		work(&q, fd, &a);
 		if (nfds)
@@ -226,13 +78,14 @@ struct ask {
 	struct ask *next;
 	struct fact_ticket *ticket;     /* RECALL, CONTENT */
 	struct refused *refused;        /* KEEP */
-	int fd;                         /* a copy of its descriptor, or -1 */
-	struct request request;
+	int fd;                         /* of the message that goes with it, ours; or -1 */
+	struct maildir_visit visit;     /* to a home */
+	struct recall_request request;
 };
 
 static struct child helper;
 static struct ask *asks, **last_ask = &asks, *sent;
-static size_t nwaiting;
+static size_t nwaiting, nvisits;
 static uint64_t last_ticket;
 static bool started;
 static struct { uint64_t mailbox; msec until; } hung[HUNG];
@@ -272,7 +125,7 @@ static void note_hung(uint64_t mailbox)
 	hung[oldest].until = loop_now() + HUNG_MS;
 }
 
-static void settle(struct ask *a, const struct answer *answer)
+static void settle(struct ask *a, const struct recall_answer *answer)
 {
 	struct record record = { .data = str_of(answer->text) };
 	struct fact f = { .outcome = answer->outcome, .n = answer->outcome == FOUND, .record = &record,
@@ -293,7 +146,7 @@ static void settle(struct ask *a, const struct answer *answer)
 
 static void fail(struct ask *a, const char *why)
 {
-	struct answer answer = { .outcome = UNKNOWN };
+	struct recall_answer answer = { .outcome = UNKNOWN };
 
 	snprintf(answer.text, sizeof answer.text, "%s", why);
 	settle(a, &answer);
@@ -318,6 +171,76 @@ static void put_back(struct ask *a)
 	nwaiting++;
 }
 
+/* CONTENT: opened when its turn has come, and not before. False with errno. */
+static bool open_content(struct ask *a)
+{
+	struct str local, file;
+	char path[4096];
+
+	if (a->request.what != CONTENT || a->fd != -1)
+		return true;
+	errno = EINVAL;
+	if (content_asked((struct str){ a->request.text, a->request.n }, &local, &file, &a->request.at) && str_copy(path, sizeof path, file))
+		a->fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	return a->fd != -1;
+}
+
+static void visited(struct maildir_visit *v, const void *data, size_t n, const char *why)
+{
+	struct ask *a = owner_of(v, struct ask, visit);
+	struct recall_answer answer = { .outcome = UNKNOWN };
+
+	nvisits--;
+	memcpy(&answer, data ? data : "", n < sizeof answer ? n : sizeof answer);
+	if (data && recall_is_answer(&answer, n))
+		settle(a, &answer);
+	else
+		fail(a, data ? "the user's child talks nonsense" : why);
+}
+
+/* A user can read the message, and not write to it. */
+static bool open_for_reading(struct ask *a)
+{
+	char path[40];
+	int fd;
+
+	if (a->request.what != KEEP)
+		return true;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", a->fd);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return false;
+	close(a->fd);
+	a->fd = fd;
+	return true;
+}
+
+/* It lies in the home of a user: his child does it. */
+static void visit(struct ask *a, const char *account)
+{
+	struct str rest = { a->request.text, a->request.n }, local;
+
+	if (!root_in_force()) {
+		fail(a, "the mailbox is another account's");
+		return;
+	}
+	if (!str_cut(&rest, '\n', &local) || !open_for_reading(a)) {
+		fail(a, "it could not be handed to the user's child");
+		return;
+	}
+	nvisits++;
+	a->visit = (struct maildir_visit){ .account = account, .local = local, .request = &a->request, .fd = a->fd, .done = visited };
+	maildir_visit(&a->visit);
+}
+
+static void got(struct ask *a, const struct recall_answer *answer)
+{
+	if (*answer->account)
+		visit(a, answer->account);
+	else
+		settle(a, answer);
+}
+
 static void pump_helper(void)
 {
 	while (helper.pid && !sent && asks) {
@@ -327,7 +250,11 @@ static void pump_helper(void)
 			fail(a, "the mailbox hung a moment ago");
 			continue;
 		}
-		if (child_send(&helper, &a->request, request_size(&a->request), a->fd == -1 ? NULL : &a->fd, a->fd != -1) == 0) {
+		if (!open_content(a)) {
+			fail(a, "the message cannot be read");
+			continue;
+		}
+		if (child_send(&helper, &a->request, recall_size(&a->request), a->fd == -1 ? NULL : &a->fd, a->fd != -1) == 0) {
 			sent = a;
 			timer_set(&deadline, 1000 * (msec)(config.deadline_s ? config.deadline_s : DEADLINE_S));
 		} else if (errno == EAGAIN) {
@@ -343,11 +270,13 @@ static void pump_helper(void)
 static void pump_inline(void)
 {
 	struct ask *a = take_ask();
-	struct answer answer;
+	struct recall_answer answer;
 
-	if (a) {
+	if (a && !open_content(a)) {
+		fail(a, "the message cannot be read");
+	} else if (a) {
 		work(&a->request, a->fd, &answer);
-		settle(a, &answer);
+		got(a, &answer);
 	}
 	if (asks)
 		task_post(&pump_task);
@@ -367,7 +296,7 @@ static void pump(struct task *t)
 static void answered(struct child *c, const void *data, size_t n, int *fds, size_t nfds)
 {
 	struct ask *a = sent;
-	struct answer answer;
+	struct recall_answer answer;
 
 	(void)c;
 	for (size_t i = 0; i < nfds; i++)
@@ -375,12 +304,11 @@ static void answered(struct child *c, const void *data, size_t n, int *fds, size
 	if (n != sizeof answer || !a)
 		return;
 	memcpy(&answer, data, sizeof answer);
-	if (answer.ticket != a->request.ticket)
+	if (!recall_is_answer(&answer, n) || answer.ticket != a->request.ticket)
 		return;
-	answer.text[sizeof answer.text - 1] = '\0';
 	timer_stop(&deadline);
 	sent = NULL;
-	settle(a, &answer);
+	got(a, &answer);
 	task_post(&pump_task);
 }
 
@@ -464,7 +392,7 @@ void recall_stop(void)
 /* NULL: no memory, too many wait already, or the text is too long. */
 static struct ask *ask_new(enum errand what, struct str text)
 {
-	struct ask *a = started && nwaiting < WAITING_MOST && text.n <= TEXT_ROOM ? calloc(1, offsetof(struct ask, request.text) + text.n) : NULL;
+	struct ask *a = started && nwaiting + nvisits < WAITING_MOST && text.n <= RECALL_TEXT ? calloc(1, offsetof(struct ask, request.text) + text.n) : NULL;
 
 	if (!a)
 		return NULL;
@@ -502,7 +430,7 @@ struct fact_source *recall_source(void)
 
 void recall_wrote(struct str local, struct str address)
 {
-	struct buf text = { .max = TEXT_ROOM };
+	struct buf text = { .max = RECALL_TEXT };
 
 	if (started && buf_str(&text, local) && buf_char(&text, '\n') && buf_str(&text, address))
 		ask_new(WROTE, buf_view(&text));
@@ -524,7 +452,7 @@ static void add_plain(struct buf *b, struct str text)
 
 static struct ask *ask_keep(const struct refused *r)
 {
-	struct buf text = { .max = TEXT_ROOM };
+	struct buf text = { .max = RECALL_TEXT };
 	struct ask *a = NULL;
 
 	buf_str(&text, r->local);

@@ -1,5 +1,6 @@
 /* The helper process that knows what mailboxes remember, and keeps what was refused (deliver/memory.h). Homes may hang: it has a deadline for
- * each question, and the questions about a mailbox that hung are not asked for a while. It stands beside the one that delivers. */
+ * each question, and the questions about a mailbox that hung are not asked for a while. It stands beside the one that delivers. A mailbox in the
+ * home of another account is looked into by a child of that user (maildir_visit()), with the same deadline; the helper says whose it is. */
 #ifndef DELIVER_RECALL_H
 #define DELIVER_RECALL_H
 
@@ -14,7 +15,8 @@ struct recall_config {
 };
 /* After maildir_start(), before the loop runs. Strings are borrowed. NULL, or what is wrong. */
 const char *recall_start(const struct recall_config *);
-/* Kills the helper; questions are answered UNKNOWN, what was to be kept is not, and done() says so. */
+/* Kills the helper; questions are answered UNKNOWN, what was to be kept is not, and done() says so: where a user's child was asked, in
+ * maildir_stop(), which comes behind it. */
 void recall_stop(void);
 
 /* FACT_REPUTATION (policy/reputation.h) and FACT_CONTENT (policy/bayes.h). */

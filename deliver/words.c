@@ -58,16 +58,23 @@ int words_save(int mailbox, const struct bayes_table *t)
 	return r;
 }
 
-bool words_of_file(int dir, const char *name, off_t at, struct bayes_words *w)
+bool words_of_fd(int fd, off_t at, struct bayes_words *w)
 {
 	static char text[BAYES_READ];
-	int fd = open_regular(dir, name, O_RDONLY);
-	ssize_t n = fd == -1 ? -1 : file_pread(fd, text, sizeof text, at);
+	ssize_t n = file_pread(fd, text, sizeof text, at);
 
-	if (fd != -1)
-		close(fd);
 	if (n < 0)
 		return false;
 	bayes_read(w, (struct str){ text, (size_t)n });
 	return true;
+}
+
+bool words_of_file(int dir, const char *name, struct bayes_words *w)
+{
+	int fd = open_regular(dir, name, O_RDONLY);
+	bool ok = fd != -1 && words_of_fd(fd, 0, w);
+
+	if (fd != -1)
+		close(fd);
+	return ok;
 }

@@ -10,7 +10,9 @@
 /* Returns owned, for free(); *fresh: there was none, or nothing of use. NULL with errno. */
 struct bayes_table *words_open(int mailbox, bool *fresh);
 int words_save(int mailbox, const struct bayes_table *);        /* in place of the old one. 0, or -1 with errno */
-/* Words of a file, from `at` on; nothing of what is no regular file. dir AT_FDCWD: a path. False: it cannot be read. */
-bool words_of_file(int dir, const char *name, off_t at, struct bayes_words *);
+/* Words of a message, from `at` on. False: it cannot be read. */
+bool words_of_fd(int fd, off_t at, struct bayes_words *);
+/* Of a file, all of it; nothing of what is no regular file. */
+bool words_of_file(int dir, const char *name, struct bayes_words *);
 
 #endif

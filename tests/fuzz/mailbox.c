@@ -32,14 +32,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	struct buf text = { 0 };
 	struct work_result a;
-	struct work q = { 0 };
+	static union work_room room;
+	const struct work *q = &room.work;
 
-	memcpy(&q, data, n < sizeof q ? n : sizeof q);
-	if (!mailbox_is_work(&q, n > sizeof q ? n : sizeof q, -1))
+	memset(&room, 0, sizeof room);
+	if (n > sizeof room)
 		return 0;
-	must(strlen(q.user) <= LOCAL_MAX && !strchr(q.user, '/') && q.own <= q.size);
-	if (q.kind != WORK_OWNER)               /* that one is for our own helper, and asks the system */
-		must(mailbox_work(&q, -1, NULL, &a, &text));
+	memcpy(&room, data, n);
+	if (!mailbox_is_work(q, n < sizeof *q ? sizeof *q : n, -1))
+		return 0;
+	must(strlen(q->user) <= LOCAL_MAX && !strchr(q->user, '/') && q->own <= q->size);
+	if (q->kind != WORK_OWNER)              /* that one is for our own helper, and asks the system */
+		must(mailbox_work(q, -1, NULL, &a, &text));
 	buf_free(&text);
 	return 0;
 }

@@ -5,6 +5,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,9 +13,11 @@
 #include <unistd.h>
 
 #include "deliver/maildir.h"
+#include "deliver/recallwork.h"
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/root.h"
 #include "tests/tree.h"
 
 Suite *deliver_recall_suite(void);
@@ -50,6 +53,7 @@ static void teardown(void)
 	facts_free(facts);
 	recall_stop();
 	maildir_stop();
+	root_stop();
 	file_sys = kernel;
 	facts_source(FACT_REPUTATION, NULL);
 	tree_remove(dir);
@@ -276,6 +280,107 @@ START_TEST(only_so_many_wait)
 }
 END_TEST
 
+/* ---- homes: what only root can do is tried by root alone */
+
+static int hang_or_work(int socket, const struct account *a)
+{
+	while (!strcmp(a->name, "nobody"))
+		pause();
+	return maildir_user_main(socket, a);
+}
+
+static bool start_homes(int way)
+{
+	static struct root_config r = { .main = hang_or_work };
+	struct recall_config c = { .folders = { .junk = "Junk", .rejects = "Rejects" }, .inline_work = way == INLINE };
+	struct maildir_config m = { .template = "~/Maildir/", .hostname = "mail.example.org", .users = true, .folders = &c.folders };
+
+	if (geteuid() != 0 || !getpwnam("nobody") || !getpwnam("daemon"))
+		return false;
+	ck_assert_ptr_null(maildir_configure(&m));
+	ck_assert_int_eq(root_start(&r), 0);
+	ck_assert_ptr_null(maildir_start(&m));
+	ck_assert_ptr_null(recall_start(&c));
+	facts_source(FACT_REPUTATION, recall_source());
+	facts = facts_new(NULL, 100);
+	return true;
+}
+
+static void wait_for_pending(unsigned n)
+{
+	while (facts_pending(facts) > n)
+		turn();
+}
+
+START_TEST(a_users_home_that_hangs_costs_him_alone)
+{
+	if (!start_homes(_i))
+		return;
+	ck_assert_ptr_null(ask("nobody"));
+	ck_assert_ptr_null(ask("daemon"));
+	wait_for_pending(1);
+	ck_assert_int_eq(ask("daemon")->outcome, UNKNOWN);
+	ck_assert_str_eq(ask("daemon")->why, "the home of daemon is not there, or not his own");
+	ck_assert_int_eq(await("no-such-account")->outcome, NO_NAME);
+	ck_assert_int_eq(await("root")->outcome, UNKNOWN);
+	ck_assert_ptr_null(ask("nobody"));
+	loop_advance(5000);
+	ck_assert_str_eq(await("nobody")->why, "looking into the mailbox took more than 5 s");
+	facts_free(facts);
+	facts = facts_new(NULL, 10);
+	ck_assert_str_eq(await("nobody")->why, "the user's home did not answer a few minutes ago; it is tried again later");
+}
+END_TEST
+
+START_TEST(who_waits_for_a_users_child_is_told_at_the_end)
+{
+	if (!start_homes(_i))
+		return;
+	ck_assert_ptr_null(ask("nobody"));
+	for (int i = 0; i < 50; i++)
+		turn();
+	recall_stop();
+	ck_assert_ptr_null(ask("nobody"));
+	maildir_stop();
+	ck_assert_str_eq(ask("nobody")->why, "mail delivery is being stopped");
+}
+END_TEST
+
+START_TEST(without_the_process_that_stays_root_nobody_is_known)
+{
+	if (!start_homes(_i))
+		return;
+	root_stop();
+	ck_assert_str_eq(await("daemon")->why, "the mailbox is another account's");
+}
+END_TEST
+
+START_TEST(what_is_no_request_is_not_worked_on)
+{
+	static struct recall_request q = { .what = RECALL, .n = 3, .text = "bob" };
+	const size_t n = recall_size(&q);
+	static const struct {
+		size_t at, n;
+		int value;
+	} row[] = {
+		{ offsetof(struct recall_request, what), sizeof q.what, 0x7f }, { offsetof(struct recall_request, id), sizeof q.id, 'x' },
+		{ offsetof(struct recall_request, at), sizeof q.at, 0xff }, { offsetof(struct recall_request, size), sizeof q.size, 0xff },
+		{ offsetof(struct recall_request, own), sizeof q.own, 0x01 }, { offsetof(struct recall_request, n), sizeof q.n, 0xff },
+	};
+
+	ck_assert(recall_is_request(&q, n));
+	ck_assert(!recall_is_request(&q, n - 1));
+	ck_assert(!recall_is_request(&q, n + 1));
+	ck_assert(!recall_is_request(&q, 8));
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct recall_request bad = q;
+
+		memset((char *)&bad + row[i].at, row[i].value, row[i].n);
+		ck_assert_msg(!recall_is_request(&bad, n), "row %zu", i);
+	}
+}
+END_TEST
+
 Suite *deliver_recall_suite(void)
 {
 	Suite *s = suite_create("deliver_recall");
@@ -289,6 +394,10 @@ Suite *deliver_recall_suite(void)
 	tcase_add_test(c, a_helper_that_dies_is_started_again);
 	tcase_add_test(c, who_waits_when_it_is_stopped_is_told);
 	tcase_add_test(c, only_so_many_wait);
+	tcase_add_loop_test(c, a_users_home_that_hangs_costs_him_alone, 0, WAYS);
+	tcase_add_loop_test(c, who_waits_for_a_users_child_is_told_at_the_end, 0, WAYS);
+	tcase_add_loop_test(c, without_the_process_that_stays_root_nobody_is_known, 0, WAYS);
+	tcase_add_test(c, what_is_no_request_is_not_worked_on);
 	suite_add_tcase(s, c);
 	return s;
 }

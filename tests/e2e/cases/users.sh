@@ -50,9 +50,6 @@ users_get_their_mail_as_themselves() {
 	homes
 	"$fardel" mkmailbox -c "$T/here.conf" ben >"$T/said" || fail "mkmailbox: $(cat "$T/said")"
 	[ "$(stat -c %u "$T/home/ben/Maildir/new")" = 64102 ] || fail "mkmailbox makes another's"
-	sed '$a judge = refuse' "$T/here.conf" >"$T/judge.conf"
-	"$fardel" check -c "$T/judge.conf" >"$T/check" 2>&1
-	has 'note: judge: what mailboxes in homes remember cannot be looked into.* first_time_delay = 0' "$T/check"
 	status_is 67 "$fardel" mkmailbox -c "$T/here.conf" toor 2>"$T/said"
 	"$fardel" alias -c "$T/here.conf" root >"$T/said" 2>&1
 	has "$T/home/anna/Maildir" "$T/said"
@@ -362,4 +359,93 @@ users_commands_without_root() {
 	here=$pid
 	must "mail for the other command is taken" to others
 	hear 'deferred .*others|1.*no delivery can be started as daemon: Operation not permitted'
+}
+
+# From anna@good.test, whom SPF knows; more options of inject behind.
+stranger() { inject -p "$(port_of here)" -f anna@good.test -t "$@"; }
+of_home() { find "$T/home/$1/Maildir/$2" -type f 2>/dev/null | grep -c '/\(new\|cur\)/'; }
+# judging: homes whose mailboxes decide.
+judging() {
+	cat >"$T/dns.zone" <<-'END'
+	good.test MX 10 mx.good.test
+	good.test TXT "v=spf1 ip4:127.0.0.1 -all"
+	mx.good.test A 192.0.2.1
+	END
+	fakedns dns
+	homes "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "judge = refuse" "first_time_delay = 0" "$@"
+	for n in 1 2 3; do
+		printf 'From: Anna <anna@good.test>\r\nSubject: x\r\nMessage-ID: <%s@good.test>\r\n\r\ncheap pills %s\r\n' $n $n >"$T/$n"
+	done
+}
+children_of() { for p in $(ours); do grep -q "^Uid:[[:space:]]*$1[[:space:]]" "/proc/$p/status" 2>/dev/null && echo "$p"; done; }
+
+it users_homes_decide_who_comes_in "judge = refuse with mailboxes in homes: the user's own child reads and writes what his mailbox remembers, and keeps what was refused; a home that hangs or is full of traps knows nobody"
+users_homes_decide_who_comes_in() {
+	judging "content_filter = yes"
+	inbox=$T/home/anna/Maildir
+	must "the first one" stranger anna@here.test -m "$T/1"
+	within 20 "the message" in_home anna 1
+	has '^X-Fardel-Reason: no-bad-signals; id=' "$(ls "$inbox"/new/*)"
+	has '^+ [0-9]* [0-9a-f]* no-bad-signals anna@good.test fm ' "$inbox/fardel.history"
+	mkdir -p "$inbox/.Junk/cur"
+	mv "$inbox"/new/* "$inbox/.Junk/cur/1:2,S"
+	chown -R 64101 "$inbox/.Junk"
+	status_is 1 stranger anna@here.test -m "$T/2" >"$T/said" 2>&1
+	grep -q '451 4.7.1 ' "$T/said" || fail "what is junk gets $(cat "$T/said")"
+	must "words are learnt" [ -s "$inbox/fardel.words" ]
+	[ "$(of_home anna .Rejects)" = 1 ] || fail "Rejects holds $(of_home anna .Rejects)"
+	[ -z "$(find "$inbox" ! -user 64101)" ] || fail "not all is hers: $(find "$inbox" ! -user 64101)"
+	must "ben does not mind" stranger ben@here.test -m "$T/2"
+	within 20 "his message" in_home ben 1
+	status_is 1 "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --helo h.test --from anna@good.test --to anna@here.test "$T/2" >"$T/said"
+	has '^refuse msgfromfull 451 4.7.1 ' "$T/said"
+	has '^reputation: junk, conclusive, by msgfromfull' "$T/said"
+
+	for p in $(children_of 64101); do
+		kill -STOP "$p"
+	done
+	must "a home that hangs: it is taken" stranger anna@here.test -m "$T/3"
+	hear 'memory-hangs.*looking into the mailbox took more than 5 s, as anna'
+	must "and the next one at once" stranger anna@here.test -m "$T/3"
+	within 20 "both of them" in_home anna 2
+	must "nobody else is held up" stranger ben@here.test -m "$T/1"
+	end "$here"
+
+	kept=$(find "$inbox/.Rejects/new" -type f)
+	mv "$kept" "$inbox/cur/$(basename "$kept"):2,S"
+	rm "$inbox"/new/*
+	start here
+	here=$pid
+	must "what was rescued" stranger anna@here.test -m "$T/2"
+	within 20 "the message" in_home anna 1
+	has '^X-Fardel-Reason: msgfromfull; id=' "$(ls "$inbox"/new/*)"
+
+	echo kept >"$T/secret"
+	chmod 600 "$T/secret"
+	for trap in "mkfifo fardel.history" "ln -s $T/secret fardel.history" "ln -s $T/secret fardel.words" "mkdir fardel.words" "mkfifo .Rejects" "truncate -s 1T fardel.history"; do
+		(cd "$inbox" && rm -rf fardel.history fardel.words .Rejects && $trap && chown -h 64101 fardel.* .Rejects) 2>/dev/null
+		must "taken in spite of $trap" stranger anna@here.test -m "$T/3"
+	done
+	[ "$(cat "$T/secret")" = kept ] || fail "it was written through a link"
+	drained here
+	kill -0 "$here" || fail "it is not there any more"
+}
+
+it users_full_homes_are_known_at_rcpt "mailbox_quota with mailboxes in homes: who brings more is told at RCPT; a home that cannot be looked into is not full"
+users_full_homes_are_known_at_rcpt() {
+	judging "mailbox_quota = 4K" "mailbox_full = refuse"
+	printf '%070d\r\n' $(seq 20) >>"$T/1"
+	must "there is room" stranger anna@here.test -m "$T/1"
+	within 20 "it" in_home anna 1
+	rm "$T/home/anna/Maildir/maildirsize"
+	cp "$T"/home/anna/Maildir/new/* "$T/home/anna/Maildir/cur/more:2,"
+	chown 64101 "$T/home/anna/Maildir/cur/more:2,"
+	status_is 1 stranger anna@here.test -m "$T/2" >"$T/said" 2>&1
+	grep -q '552 5.2.2 ' "$T/said" || fail "it hears $(cat "$T/said")"
+	must "ben has room" stranger ben@here.test -m "$T/2"
+	mkdir "$T/away"
+	mv "$T/home/ben" "$T/away/"
+	must "a home that is not there" stranger ben@here.test -m "$T/2"
+	mv "$T/away/ben" "$T/home/"
+	within 20 "ben's mail" in_home ben 2
 }

@@ -7,7 +7,7 @@
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
-#   make conformance    the published suites of test cases that lie in CONFORMANCE (spf/*.yml, psl/*.txt)
+#   make conformance    suites of test cases: ours, and published ones that lie in CONFORMANCE (spf/*.yml, psl/*.txt, dkim, dmarc, arc)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH

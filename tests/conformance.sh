@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs what others publish: tests/conformance.sh PROGRAMS DATA; PROGRAMS-NAME reads the files of DATA/NAME/. Ends with "N passed, N failed".
+# Runs suites of cases, ours and what others publish: tests/conformance.sh PROGRAMS DATA; PROGRAMS-NAME reads them: of DATA those that are there,
+# DATA/{spf,dkim,dmarc,arc}/*.yml and DATA/psl/*.txt. Ends with "N passed, N failed".
 set -u
 programs=$1
 data=$2
@@ -13,7 +14,20 @@ run() {
 	passed=$((passed + ${counts% *}))
 	failed=$((failed + ${counts#* }))
 }
-run "$programs-spf" "$data"/spf/*.yml
-run "$programs-psl" "$data"/psl/*.txt
+published() { # published PROGRAM FILE...
+	program=$1
+	shift
+	if [ -e "$1" ]; then
+		run "$programs-$program" "$@"
+	else
+		echo "there is no $1: say where suites lie with CONFORMANCE=DIR"
+		failed=$((failed + 1))
+	fi
+}
+published spf "$data"/spf/*.yml
+published psl "$data"/psl/*.txt
+for suite in tests/conformance/*.yml "$data"/dkim/*.yml "$data"/dmarc/*.yml "$data"/arc/*.yml; do
+	[ -e "$suite" ] && run "$programs-mail" "$suite"
+done
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ] && [ "$passed" -gt 0 ]

@@ -420,8 +420,6 @@ int main(int argc, char **argv)
 		free(start);
 		buf_free(&text);
 	}
-	if (argc < 2)
-		fprintf(stderr, "conformance: no suite of SPF is there: say where with CONFORMANCE=DIR (DIR/spf/*.yml)\n");
 	printf("%zu passed, %zu failed\n", passed, failed);
 	return failed || !passed;
 }

@@ -91,7 +91,7 @@ filters_out_of_order() {
 	within 30 "all of it" arrived here user 101
 }
 
-# begin_rspamd: its own settings, with what asks the network turned off; port $port.
+# begin_rspamd FILTERS [DNS]: its own settings, with what asks the network turned off; port $port.
 begin_rspamd() {
 	need_rspamd
 	own_tree
@@ -106,7 +106,8 @@ begin_rspamd() {
 	for worker in normal controller fuzzy; do echo 'enabled = false;' >"$r/etc/local.d/worker-$worker.inc"; done
 	echo "bind_socket = \"127.0.0.1:$port\"; milter = yes; timeout = 30s; upstream \"local\" { default = yes; self_scan = yes; } count = 1;" >"$r/etc/local.d/worker-proxy.inc"
 	echo 'type = "console"; level = "info";' >"$r/etc/local.d/logging.inc"
-	echo "dns { nameserver = [\"127.0.0.1:9\"]; timeout = 0.2s; retransmits = 1; } pidfile = \"$r/run/pid\"; control_socket = \"$r/run/control mode=0600\"; filters = \"$1\";" >"$r/etc/local.d/options.inc"
+	echo "dns { nameserver = [\"${2:-127.0.0.1:9}\"]; timeout = 0.2s; retransmits = 1; } pidfile = \"$r/run/pid\"; control_socket = \"$r/run/control mode=0600\"; filters = \"$1\";" >"$r/etc/local.d/options.inc"
+	echo 'check_local = true; check_authed = true;' >"$r/etc/local.d/dkim.conf"
 	echo 'use = ["x-spamd-bar", "authentication-results"]; skip_local = false; skip_authenticated = false; extended_spam_headers = true;' >"$r/etc/local.d/milter_headers.conf"
 	share=$tree/usr/share/rspamd
 	chmod -R a+rX "$r" 2>/dev/null
@@ -132,6 +133,23 @@ filters_rspamd() {
 	within 60 "all of them" arrived here user 201
 	must "each is marked" [ "$(grep -l '^X-Spamd-Bar: ' "$T/here.mail/user/new/"* | wc -l)" = 201 ]
 	must "no complaint" not grep -q milter-failed "$T/here.log"
+}
+
+it filters_rspamd_dkim "rspamd finds valid what we have signed, and not what was changed afterwards"
+filters_rspamd_dkim() {
+	keys
+	begin_rspamd dkim "127.0.0.1:$port"
+	serve here "milter = inet:127.0.0.1:$port" "check_dkim = no"
+	printf 'From: A <a@example.org>\nTo: b@here.test\nSubject:   two  blanks\n folded\n\n \tbody  \n\n' >"$T/plain"
+	"$fardel" dkim-sign -c "$T/dkim.conf" "$T/plain" >"$T/signed" 2>"$T/sign.why" || fail "dkim-sign: $(cat "$T/sign.why")"
+	within 60 "an answer by rspamd" inject -p "$(port_of here)" -f a@client.test -t user@here.test -m "$T/signed" 2>/dev/null
+	within 30 "the message" arrived here user 1
+	must "each holds: $(cat "$(mail here user)")" [ "$(grep -c '^[[:blank:]]*dkim=pass .*header.d=example.org' "$(mail here user)")" = "$nkeys" ]
+	sed 's/body/Body/' "$T/signed" >"$T/changed"
+	must "a changed one" inject -p "$(port_of here)" -f a@client.test -t sender@here.test -m "$T/changed"
+	within 30 "the changed one" arrived here sender 1
+	must "none holds: $(cat "$(mail here sender)")" [ "$(grep -c 'dkim=pass' "$(mail here sender)")" = 0 ]
+	has "dkim=fail" "$(mail here sender)"
 }
 
 begin_opendkim() { # begin_opendkim NAME SETTING...

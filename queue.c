@@ -962,7 +962,7 @@ static void suspect(const char *id)
 
 static int start_schedule(char *why, size_t size)
 {
-	char ids[SLOTS][ID_MAX], cache[FILE_CACHE_ID];
+	char ids[SLOTS][ID_MAX];
 	uint64_t seq;
 	size_t n;
 
@@ -982,15 +982,14 @@ static int start_schedule(char *why, size_t size)
 		return -1;
 	}
 	sweep_work();
-	file_sys.cache(queue.dir, cache);
-	if (recover(cache, &seq, why, size) == -1)
+	if (recover(&seq, why, size) == -1)
 		return -1;
 	if (index_read() == -1) {
 		snprintf(why, size, "cannot read %s/cur: %s", queue.conf.dir, strerror(errno));
 		return -1;
 	}
 	if (queue.conf.sync == QUEUE_SYNC_LOG)
-		wal_open(seq, cache);
+		wal_open(seq);
 	for (size_t i = 0; i < n; i++)
 		suspect(ids[i]);
 	adopt_in();

@@ -61,23 +61,26 @@ static int sys_space(int fd, struct file_space *out)
 	return 0;
 }
 
-/* A boot forgets everything. So does a disk that is pulled out: it comes back by another mount, whose number is never used again where
- * the kernel has such numbers (Linux 6.8). */
-static void sys_cache(int dir, char id[FILE_CACHE_ID])
-{
-	struct buf boot = { .max = 64 };
-	uint64_t mount = 0;
-	struct statx x;
-
-#ifndef STATX_MNT_ID_UNIQUE
-#define STATX_MNT_ID_UNIQUE 0x4000
+/* Linux 4.13: how long what is written will live. It belongs to the inode in memory, is the same in every namespace and never stored; and
+ * what we say of a log that is written over and over is true. */
+#ifndef F_GET_RW_HINT
+#define F_GET_RW_HINT 1035
+#define F_SET_RW_HINT 1036
 #endif
-	id[0] = 0;
-	if (statx(dir, "", AT_EMPTY_PATH, STATX_MNT_ID_UNIQUE, &x) == 0 && x.stx_mask & STATX_MNT_ID_UNIQUE)
-		mount = x.stx_mnt_id;
-	if (file_read_all(AT_FDCWD, "/proc/sys/kernel/random/boot_id", &boot) == 0 && boot.n == 37)
-		snprintf(id, FILE_CACHE_ID, "%.36s/%llx", boot.p, (unsigned long long)mount);
-	buf_free(&boot);
+enum { LIVES_SHORTLY = 2 };             /* RWH_WRITE_LIFE_SHORT, which some libraries spell otherwise */
+
+static void sys_remember(int fd)
+{
+	uint64_t hint = LIVES_SHORTLY;
+
+	fcntl(fd, F_SET_RW_HINT, &hint);        /* where it cannot be, nothing is remembered */
+}
+
+static bool sys_remembers(int fd)
+{
+	uint64_t hint = 0;
+
+	return fcntl(fd, F_GET_RW_HINT, &hint) == 0 && hint == LIVES_SHORTLY;
 }
 
 bool file_syncfs_tells(void)
@@ -100,7 +103,8 @@ struct file_calls file_sys = {
 	.unlink = sys_unlink,
 	.space = sys_space,
 	.syncfs = syncfs,
-	.cache = sys_cache,
+	.remember = sys_remember,
+	.remembers = sys_remembers,
 };
 
 int file_write(int fd, const void *data, size_t n)

@@ -15,8 +15,6 @@ struct file_space {                     /* of a file system; all: 0 when it does
 	uint64_t inodes, inodes_all;
 };
 
-enum { FILE_CACHE_ID = 64 };
-
 struct file_calls {
 	int (*open)(int dir, const char *name, int flags, mode_t mode);
 	ssize_t (*write)(int fd, const void *, size_t);
@@ -29,9 +27,10 @@ struct file_calls {
 	int (*unlink)(int dir, const char *name);
 	int (*space)(int fd, struct file_space *);
 	int (*syncfs)(int fd);                                  /* everything on the file system of fd */
-	/* Which life of the kernel's memory of the directory's files this is: as long as the word is the same, what was written and not
-	 * synced is still there, whatever became of processes. Empty: that cannot be told. */
-	void (*cache)(int dir, char id[FILE_CACHE_ID]);
+	/* A word that the kernel keeps in its memory of a file: the file system's end (a boot, a disk pulled out, an unmount) takes it, and
+	 * want of memory may. As long as it is there, so is what was written and not synced, whatever became of processes. */
+	void (*remember)(int fd);
+	bool (*remembers)(int fd);
 };
 extern struct file_calls file_sys;                              /* the kernel's, unless a test changed it */
 

@@ -237,15 +237,9 @@ int entry_restamp(struct entry *e, int64_t next, unsigned tries)
 int entry_unlink(const struct entry *e)
 {
 	char name[NAME_ROOM];
-	int failed, saved;
 
 	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
-	failed = file_sys.unlink(queue.cur, name);
-	saved = errno;
-	if (!failed || saved == ENOENT)
-		wal_gone(name, true);
-	errno = saved;
-	return failed;
+	return file_sys.unlink(queue.cur, name);
 }
 
 /* ---- opening */
@@ -917,12 +911,25 @@ static void go_on(struct attempt *a)
 		attempt_clear_stuck(a);
 }
 
-static void write_soon(struct task *t)
+static void put_in_list(struct attempt *a)
 {
-	struct attempt *a = owner_of(t, struct attempt, write);
-
 	if (!list_holds(&a->unwritten))
 		list_push(&unwritten, &a->unwritten);
+}
+
+static void write_soon(struct task *t)
+{
+	put_in_list(owner_of(t, struct attempt, write));
+}
+
+static bool turn_ends;                  /* the list is being gone through */
+
+void attempt_go_on_soon(struct attempt *a)
+{
+	if (turn_ends)
+		put_in_list(a);
+	else
+		task_post(&a->write);
 }
 
 /* Behind all tasks of the turn: who has heard a last reply hears in the same turn that the bundle is over, and when nothing is left to do
@@ -932,8 +939,10 @@ static void write_unwritten(struct turn_end *e)
 	struct node *x;
 
 	(void)e;
+	turn_ends = true;
 	while ((x = list_shift(&unwritten)))
 		go_on(owner_of(x, struct attempt, unwritten));
+	turn_ends = false;
 }
 
 static void try_again(struct timer *t)

@@ -786,8 +786,10 @@ bool queue_set_aside(int dir, const char *name, const char *why)
 		log_event(LOG_ERROR, "cannot-set-aside", LF(L_TEXT("file", name), L_TEXT("reason", why), L_TEXT("error", strerror(errno))));
 		return false;
 	}
-	if (dir == queue.cur)
+	if (dir == queue.cur) {
 		wal_gone(name, false);
+		wal_tell();
+	}
 	log_event(LOG_ERROR, "set-aside", LF(L_TEXT("file", name), L_TEXT("now", as), L_TEXT("reason", why)));
 	return true;
 }

@@ -383,6 +383,7 @@ static void scan_end(void)
 		return;
 	drop_unseen();
 	settle_missed();
+	wal_tell();
 }
 
 static msec pass_interval(void)

@@ -117,7 +117,6 @@ enum wal_kind {
 struct wal_head {
 	uint64_t seq;                   /* segments are read in this order */
 	uint64_t life;                  /* in all its records: those of an earlier life of the segment have another one */
-	char cache[FILE_CACHE_ID];      /* as file_sys.cache() said */
 };
 struct wal_record {
 	char kind;                      /* enum wal_kind */
@@ -135,16 +134,19 @@ int wal_dir(bool make);                         /* descriptor of wal/, or -1 wit
 bool wal_is_segment(const char *name);
 bool wal_is_kept(const char *name);             /* a segment that could not be retired */
 void wal_keep(int dir, const char *name, uint64_t seq);
+void wal_hold(int fd);                          /* a kept one: open until the queue is closed, lest the kernel forgets what it remembers of it */
 
 /* Begins a log in segments that hold nothing any more, with numbers above seq. When that cannot be, there is none: wal_on() is false. */
-void wal_open(uint64_t seq, const char *cache);
+void wal_open(uint64_t seq);
 void wal_close(void);                           /* syncs the file system, and the log is empty */
 bool wal_on(void);
 
-/* What has happened in cur/: in the log with the next batch. Nothing, while there is no log. */
+/* What has happened in cur/, and what leaves it now: in the log with the next batch. Nothing, while there is no log. */
 void wal_lines(const char *id, const char *lines, size_t n);
 void wal_name(const char *from, const char *to);        /* from NULL: a name more */
 void wal_gone(const char *name, bool done);
+/* It is in the log now, not durable: where only the process ends nothing of it is missing. Before a name is removed. As long as there is room. */
+void wal_tell(void);
 bool wal_pending(void);                         /* there is some that no batch has taken */
 
 /* A batch: wal_begin(), wal_add() for each message, wal_write(), a sync of what that returned, wal_synced(). One at a time. */
@@ -154,7 +156,7 @@ bool wal_takes(size_t n);                       /* not too large ever */
 enum wal_answer { WAL_TAKEN, WAL_NEXT_TIME, WAL_NOT_NOW };      /* NOT_NOW: all is full, it is to be synced by itself */
 /* The message that is in cur/ under this name: its n octets, text or (NULL) those in fd. */
 enum wal_answer wal_add(const char *name, int fd, const char *text, size_t n);
-bool wal_batched(void);                         /* the batch holds something */
+bool wal_batched(void);                         /* there is something to be synced */
 int wal_write(void);                            /* the descriptor to sync, or -1 (told in the log): the batch has failed */
 void wal_synced(bool ok);
 
@@ -166,7 +168,7 @@ void wal_retired(int error);                    /* what came of it */
 
 /* Before cur/ is read: what the log tells of and a power cut took is there again, and durable; then the log is no more, and *seq is its last
  * number. 0, or -1 with errno and *why in plain words, and everything is left for the next try. */
-int recover(const char *cache, uint64_t *seq, char *why, size_t why_size);
+int recover(uint64_t *seq, char *why, size_t why_size);
 
 /* ---- index (queue/index.c): what is in cur/, by name only */
 
@@ -293,6 +295,7 @@ struct attempt {
 	bool given_back, put_off;       /* a bundle was, before it was tried; something was deferred */
 	bool stuck;                     /* our disk refuses something: intake is held */
 	bool links_made;
+	bool told;                      /* the log heard that its names go */
 	size_t joined;                  /* other entries of the message that end with it: ENTRY_OPEN, their attempt is this one */
 	unsigned round;                 /* of marks: sync_marks() */
 	unsigned old_tries;             /* before it was moved */
@@ -355,7 +358,7 @@ bool clock_is_sane(void);
 bool entry_is_plus(const struct entry *);
 /* Renames the entry. 0 or -1 with errno; ENOENT: somebody has moved or removed it. */
 int entry_restamp(struct entry *, int64_t next, unsigned tries);
-int entry_unlink(const struct entry *);         /* 0 or -1 with errno */
+int entry_unlink(const struct entry *);         /* 0 or -1 with errno; the log was told: wal_gone(), wal_tell() */
 void event_print(char by[NAME_ROOM], const struct entry *, unsigned event);                 /* "<dest>.<event>" */
 void rcpt_print(struct buf *out, const struct attempt *, const struct rcpt *);             /* "3<b@y>" */
 void words_of(const struct reply *, char words[REPLY_TEXT + 24]);      /* "550 5.1.1 no such user" or our own words */
@@ -366,6 +369,7 @@ void attempt_read_rcpts(struct attempt *);
 void attempt_mark(struct attempt *, struct rcpt *, const struct result *);
 void attempt_say(struct attempt *, struct rcpt *, const struct result *);
 void attempt_tell(const struct attempt *, const struct rcpt *, const struct result *);
+void attempt_go_on_soon(struct attempt *);      /* at the end of this turn */
 /* Journal lines to the file. 0, or -1 with errno: none is lost, the file is as before. */
 int attempt_write(struct attempt *);
 /* Our disk refuses `what`: intake is held, and all is tried again in a few seconds, until it is unstuck. */

@@ -694,6 +694,8 @@ static void round_end(const struct answer *a)
 		end_draft(owner_of(x, struct draft, node), file_error && file_error[i] ? file_error[i] : rest_error);
 	while ((x = list_shift(&logged)))
 		end_draft(owner_of(x, struct draft, node), log_error);
+	if (log_error)
+		wal_tell();             /* of what was refused */
 	while ((x = list_shift(&wait))) {
 		struct waiter *w = owner_of(x, struct waiter, node);
 

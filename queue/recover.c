@@ -544,7 +544,7 @@ static int by_seq(const void *a, const void *b)
 
 /* Those that are to be looked at, in their order. Kept ones of this life of the machine stay: what they tell of is where it was, as far as
  * can be seen, and a sync that has failed is not tried again. -1 with errno. */
-static int open_segments(int dir, const char *cache, struct segment seg[SEGMENTS], uint64_t *seq, bool *lost)
+static int open_segments(int dir, struct segment seg[SEGMENTS], uint64_t *seq, bool *lost)
 {
 	char names[SEGMENTS][NAME_ROOM];
 	size_t found = list_names(dir, names, SEGMENTS);
@@ -569,11 +569,11 @@ static int open_segments(int dir, const char *cache, struct segment seg[SEGMENTS
 		}
 		if (s->head.seq > *seq)
 			*seq = s->head.seq;
-		other = !cache[0] || strcmp(s->head.cache, cache) != 0;
+		other = !file_sys.remembers(s->fd);
 		*lost |= other;
 		if (other || !wal_is_kept(names[i]))
 			continue;
-		close(s->fd);
+		wal_hold(s->fd);
 		s->fd = -1;
 		n--;
 	}
@@ -653,7 +653,7 @@ static int sync_all(int dir, const struct segment *seg, int n, bool lost)
 	return lost ? -1 : 0;
 }
 
-int recover(const char *cache, uint64_t *seq, char *why, size_t size)
+int recover(uint64_t *seq, char *why, size_t size)
 {
 	struct segment seg[SEGMENTS];
 	bool lost = false;
@@ -664,7 +664,7 @@ int recover(const char *cache, uint64_t *seq, char *why, size_t size)
 		return 0;
 	for (int i = 0; i < SEGMENTS; i++)
 		seg[i] = (struct segment){ .fd = -1 };
-	n = dir == -1 ? -1 : open_segments(dir, cache, seg, seq, &lost);
+	n = dir == -1 ? -1 : open_segments(dir, seg, seq, &lost);
 	if (n == -1 || (lost && replay(seg, n) == -1))
 		goto end;
 	if (n > 0 && sync_all(dir, seg, n, lost) == -1)

@@ -482,12 +482,38 @@ static void remove_joined(struct attempt *a)
 	}
 }
 
+static void tell_gone(const struct entry *e)
+{
+	char name[NAME_ROOM];
+
+	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
+	wal_gone(name, true);
+}
+
+static void tell_joined(const struct attempt *a)
+{
+	for (const struct entry *e = a->entry->msg->entries; e && a->joined; e = e->sibling)
+		if (e != a->entry && e->attempt == a)
+			tell_gone(e);
+}
+
+/* The log hears of it first: a start that does not know whether the power went takes what is open there, and not here, for lost. One write
+ * for all that leave in a turn, so the names go at its end. */
 static void remove_entry(struct attempt *a)
 {
+	if (wal_on() && !a->told) {
+		a->told = true;
+		tell_joined(a);
+		tell_gone(a->entry);
+		attempt_go_on_soon(a);
+		return;
+	}
+	wal_tell();
 	remove_joined(a);
 	if (entry_unlink(a->entry) == -1) {
 		int saved = errno;
 
+		a->told = false;
 		/* Moved by hand, perhaps, or our disk refuses: whoever meets the file again shall read that all is done. */
 		attempt_write(a);
 		errno = saved;
@@ -521,6 +547,8 @@ static void set_aside_unreportable(struct attempt *a)
 	if (attempt_write(a) == -1 || !queue_set_aside(queue.cur, name, buf_cstr(&why)))
 		attempt_set_stuck(a, "that it is undeliverable");
 	else {
+		tell_joined(a);
+		wal_tell();
 		remove_joined(a);
 		attempt_forget_entry(a);
 	}

@@ -31,7 +31,7 @@ enum {
 void wal_head_print(char block[WAL_BLOCK], const struct wal_head *h)
 {
 	char line[256];
-	int n = snprintf(line, sizeof line, "FARDEL LOG 1 seq=%016" PRIx64 " life=%016" PRIx64 " cache=%s crc=", h->seq, h->life, h->cache);
+	int n = snprintf(line, sizeof line, "FARDEL LOG 1 seq=%016" PRIx64 " life=%016" PRIx64 " crc=", h->seq, h->life);
 
 	memset(block, 0, WAL_BLOCK);
 	snprintf(block, WAL_BLOCK, "%s%08" PRIx32 "\n", line, crc32_add(0, line, (size_t)n));
@@ -51,7 +51,7 @@ static bool hex_field(struct str *rest, const char *name, uint64_t *out)
 int wal_head_read(int fd, struct wal_head *h)
 {
 	char block[WAL_BLOCK], same[WAL_BLOCK];
-	struct str rest, line, word, value;
+	struct str rest, line, word;
 	ssize_t n = file_pread(fd, block, sizeof block, 0);
 
 	if (n == -1)
@@ -63,8 +63,6 @@ int wal_head_read(int fd, struct wal_head *h)
 	if (!str_word(&line, &word) || !str_word(&line, &word) || !str_word(&line, &word))      /* FARDEL LOG 1: compared below */
 		return -1;
 	if (!hex_field(&line, "seq", &h->seq) || !hex_field(&line, "life", &h->life))
-		return -1;
-	if (!str_word(&line, &word) || !str_cut(&word, '=', &value) || !str_copy(h->cache, sizeof h->cache, word))
 		return -1;
 	wal_head_print(same, h);
 	return memcmp(block, same, sizeof block) == 0 ? 0 : -1; /* nothing else is a head of ours */
@@ -198,15 +196,28 @@ bool wal_is_segment(const char *name) { return strcmp(name, seg_name[0]) == 0 ||
 /* What may hold the only copy of mail, as the disk has failed, and must not be written over: the next start behind a power cut reads it. */
 bool wal_is_kept(const char *name) { return strncmp(name, "kept.", 5) == 0; }
 
+static int held[16];
+static size_t nheld;
+
+void wal_hold(int fd)
+{
+	if (nheld < sizeof held / sizeof *held)
+		held[nheld++] = fd;
+	else if (fd != -1)
+		close(fd);
+}
+
 void wal_keep(int dir, const char *name, uint64_t seq)
 {
 	char as[40];
 
 	snprintf(as, sizeof as, "kept.%016" PRIx64, seq);
-	if (file_sys.rename(dir, name, dir, as) == -1)
+	if (file_sys.rename(dir, name, dir, as) == -1) {
 		log_text(LOG_ERROR, "intake-log", "cannot rename wal/%s: %s", name, strerror(errno));
-	else
-		log_text(LOG_ERROR, "intake-log", "the file system could not be synced: wal/%s stays for the next start of the machine", as);
+		return;
+	}
+	wal_hold(openat(dir, as, O_RDONLY | O_NOFOLLOW | O_CLOEXEC));
+	log_text(LOG_ERROR, "intake-log", "the file system could not be synced: wal/%s stays for the next start of the machine", as);
 }
 
 /* ---- writing */
@@ -214,7 +225,7 @@ void wal_keep(int dir, const char *name, uint64_t seq)
 struct segment {
 	int fd;
 	struct wal_head head;
-	off_t used;
+	off_t used;                     /* at a block's border, unless something was told since the last sync began */
 	uint32_t number;                /* of the last record */
 	enum { SEG_FREE, SEG_FILLING, SEG_FULL, SEG_RETIRING } state;
 };
@@ -230,20 +241,20 @@ static struct {
 	off_t size;
 	struct segment seg[2];
 	struct segment *now;            /* NULL: both wait to be retired */
-	struct buf events;              /* struct event and its octets, again and again */
-	struct buf taken;               /* those in the batch: they come again when that fails */
+	struct buf events;              /* struct event and its octets, again and again: not written yet */
+	struct buf told;                /* written behind the last batch: the next sync is for them, too */
+	struct buf taken;               /* those whose sync is on its way: they come again when that fails */
 	struct buf batch;
 	bool dropped;                   /* events were: said once */
 } wal;
 
 bool wal_on(void) { return wal.on; }
-bool wal_pending(void) { return wal.events.n > 0; }
+bool wal_pending(void) { return wal.events.n > 0 || wal.told.n > 0; }
 
 static void add_event(enum wal_kind kind, struct str head, const void *p, size_t n)
 {
 	struct event e = { .kind = (char)kind, .n = (uint32_t)(head.n + 1 + n) };
 
-	wal.events.max = EVENTS_MAX;
 	if (wal.events.n + sizeof e + e.n <= EVENTS_MAX && buf_add(&wal.events, &e, sizeof e) && buf_str(&wal.events, head) &&
 	    buf_char(&wal.events, '\n') && buf_add(&wal.events, p, n))
 		return;
@@ -321,13 +332,41 @@ static bool has_room(const struct segment *s, size_t events, size_t messages)
 {
 	off_t kept = messages ? wal.size / EVENT_SHARE : 0;
 
-	return s && up_to_block(s->used) + up_to_block((off_t)(events + messages)) <= wal.size - kept;
+	return s && up_to_block(s->used + (off_t)(events + messages)) <= wal.size - kept;
 }
 
+static void trim(struct buf *b)
+{
+	if (b->room > KEEP_BUFFER)
+		buf_free(b);
+	else
+		buf_clear(b);
+}
+
+static void move_events(struct buf *to, struct buf *from)
+{
+	buf_str(to, buf_view(from));
+	trim(from);
+}
+
+/* What happened is told again, before what has happened since. */
+static void take_back(struct buf *again)
+{
+	struct buf since = wal.events;
+
+	if (!again->n)
+		return;
+	wal.events = *again;
+	*again = since;
+	move_events(&wal.events, again);
+}
+
+/* What no sync has covered in the old one comes again in the new one. */
 static void change_segment(void)
 {
 	struct segment *next = NULL;
 
+	take_back(&wal.told);
 	for (int i = 0; i < 2; i++)
 		if (wal.seg[i].state == SEG_FREE && (!next || wal.seg[i].head.seq < next->head.seq))
 			next = &wal.seg[i];
@@ -361,11 +400,12 @@ bool wal_begin(size_t first)
 	if (!wal.on)
 		return false;
 	buf_clear(&wal.batch);
-	if (!has_room(wal.now, events, first) && other_is_free())
+	if (!has_room(wal.now, events, first) && other_is_free()) {
 		change_segment();
+		events = events_size();
+	}
 	if (!wal.now || !has_room(wal.now, events, 0))
 		return false;
-	wal.now->used = up_to_block(wal.now->used);
 	batch_events();
 	return true;
 }
@@ -403,72 +443,85 @@ enum wal_answer wal_add(const char *name, int fd, const char *text, size_t n)
 	return ok ? WAL_TAKEN : WAL_NOT_NOW;
 }
 
-static void trim(struct buf *b)
+/* The batch at the end of what is used, with zeros up to a block's border: no block has to be read first. *used: up to where it goes itself. 0 or
+ * -1 with errno. */
+static int write_batch(off_t *used)
 {
-	if (b->room > KEEP_BUFFER)
-		buf_free(b);
-	else
-		buf_clear(b);
+	off_t from = wal.now->used, end = from + (off_t)wal.batch.n;
+	size_t zeros = (size_t)(up_to_block(end) - end);
+
+	if (buf_reserve(&wal.batch, WAL_BLOCK))
+		memset(wal.batch.p + wal.batch.n, 0, zeros);
+	*used = end;
+	if (!wal.batch.bad)
+		return file_pwrite(wal.now->fd, wal.batch.p, wal.batch.n + zeros, from);
+	errno = ENOMEM;
+	return -1;
 }
 
 int wal_write(void)
 {
-	struct buf none = wal.taken;
+	off_t used = wal.now->used;
 
-	if (!wal.batch.n)
-		return -1;
-	wal.taken = wal.events;         /* until it is durable */
-	wal.events = none;
-	buf_clear(&wal.events);
-	if (buf_reserve(&wal.batch, WAL_BLOCK)) {       /* whole blocks: none has to be read first */
-		size_t all = (size_t)up_to_block((off_t)wal.batch.n);
-
-		memset(wal.batch.p + wal.batch.n, 0, all - wal.batch.n);
-		wal.batch.n = all;
-	}
+	move_events(&wal.taken, &wal.told);     /* until it is durable */
+	move_events(&wal.taken, &wal.events);
 	/* A write that fails leaves nothing that may be synced: the sync shall say so. */
-	if (wal.batch.bad || file_pwrite(wal.now->fd, wal.batch.p, wal.batch.n, wal.now->used) == -1) {
+	if (wal.batch.n && write_batch(&used) == -1) {
 		log_text(LOG_ERROR, "intake-log", "cannot write: %s", strerror(errno));
 		return -1;
 	}
-	wal.now->used += (off_t)wal.batch.n;
+	wal.now->used = up_to_block(used);
 	return wal.now->fd;
 }
 
-bool wal_batched(void) { return wal.batch.n > 0; }
-
-/* What happened is told again, before what has happened since. */
-static void take_back(void)
-{
-	struct buf since = wal.events;
-
-	wal.events = wal.taken;
-	wal.taken = since;
-	buf_str(&wal.events, buf_view(&since));
-}
+bool wal_batched(void) { return wal.batch.n > 0 || wal.told.n > 0; }
 
 void wal_synced(bool ok)
 {
 	trim(&wal.batch);
 	if (!ok && wal.on) {
-		take_back();
+		take_back(&wal.told);
+		take_back(&wal.taken);
 		if (wal.now)
 			change_segment();       /* nothing behind a failed sync of a segment is believed */
 	}
 	trim(&wal.taken);
 }
 
+/* In a segment that is full this waits for the next batch. */
+void wal_tell(void)
+{
+	size_t n = wal.on ? events_size() : 0;
+	off_t used;
+
+	if (!n || wal.told.n + wal.events.n > EVENTS_MAX || !has_room(wal.now, n, 0))
+		return;
+	buf_clear(&wal.batch);
+	batch_events();
+	if (write_batch(&used) == 0) {
+		wal.now->used = used;
+		move_events(&wal.told, &wal.events);
+	}
+	trim(&wal.batch);
+}
+
 /* ---- retiring: when the file system is synced, all that a full segment tells of is where it belongs */
 
 bool wal_full(void)
 {
+	struct segment *oldest = NULL;
+
 	for (int i = 0; wal.on && i < 2; i++) {
-		if (wal.seg[i].state != SEG_FULL || wal.seg[!i].state == SEG_RETIRING)
-			continue;
-		wal.seg[i].state = SEG_RETIRING;
-		return true;
+		struct segment *s = &wal.seg[i];
+
+		if (s->state == SEG_RETIRING)
+			return false;
+		if (s->state == SEG_FULL && (!oldest || s->head.seq < oldest->head.seq))
+			oldest = s;
 	}
-	return false;
+	if (oldest)
+		oldest->state = SEG_RETIRING;
+	return oldest != NULL;
 }
 
 static void close_segments(void)
@@ -479,6 +532,7 @@ static void close_segments(void)
 	if (wal.dir != -1)
 		close(wal.dir);
 	buf_free(&wal.events);
+	buf_free(&wal.told);
 	buf_free(&wal.taken);
 	buf_free(&wal.batch);
 	memset(&wal, 0, sizeof wal);
@@ -554,12 +608,12 @@ static int fill(int fd, off_t size)
 	return file_sys.fsync(fd);
 }
 
-static int open_segment(struct segment *s, const char *name, const char *cache)
+static int open_segment(struct segment *s, const char *name)
 {
 	s->fd = file_sys.open(wal.dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
 	if (s->fd == -1 || fill(s->fd, wal.size) == -1)
 		return -1;
-	str_copy(s->head.cache, sizeof s->head.cache, str_of(cache));
+	file_sys.remember(s->fd);
 	return write_head(s) == -1 ? -1 : file_sys.fdatasync(s->fd);
 }
 
@@ -577,13 +631,14 @@ static off_t segment_size(void)
 	return size > WAL_SEGMENT_MAX ? WAL_SEGMENT_MAX : (off_t)size;
 }
 
-void wal_open(uint64_t seq, const char *cache)
+void wal_open(uint64_t seq)
 {
 	wal.dir = wal.seg[0].fd = wal.seg[1].fd = -1;
 	wal.size = segment_size();
 	wal.dir = wal_dir(true);
 	wal.seg[0].head.seq = seq;
-	if (wal.dir == -1 || open_segment(&wal.seg[0], seg_name[0], cache) == -1 || open_segment(&wal.seg[1], seg_name[1], cache) == -1 || file_sys.fsync(wal.dir) == -1 || file_sys.fsync(queue.dir) == -1) {
+	if (wal.dir == -1 || open_segment(&wal.seg[0], seg_name[0]) == -1 || open_segment(&wal.seg[1], seg_name[1]) == -1 ||
+	    file_sys.fsync(wal.dir) == -1 || file_sys.fsync(queue.dir) == -1) {
 		log_text(LOG_ERROR, "intake-log", "cannot make %s/wal: %s. Each message is synced by itself", queue.conf.dir, strerror(errno));
 		/* What is half made may fill the disk. */
 		for (int i = 0; i < 2 && wal.dir != -1; i++)
@@ -600,14 +655,13 @@ void wal_open(uint64_t seq, const char *cache)
 /* Nothing is left for the next start to do, and what is removed by hand meanwhile stays away. */
 void wal_close(void)
 {
-	if (!wal.on)
-		return;
-	if (file_sys.syncfs(queue.dir) == -1) {
+	if (wal.on && file_sys.syncfs(queue.dir) == -1)
 		give_up(errno);
-		return;
-	}
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; wal.on && i < 2; i++)
 		if (write_head(&wal.seg[i]) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
 			log_text(LOG_ERROR, "intake-log", "cannot write wal/%s: %s", seg_name[i], strerror(errno));
-	close_segments();
+	if (wal.on)
+		close_segments();
+	while (nheld)
+		close(held[--nheld]);
 }

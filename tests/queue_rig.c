@@ -84,10 +84,16 @@ static int try_unlink(int dir, const char *name)
 	return disk_fails() ? -1 : kernel.unlink(dir, name);
 }
 
-static void rig_cache(int dir, char id[FILE_CACHE_ID])
+static void remember(int fd)
 {
-	(void)dir;
-	snprintf(id, FILE_CACHE_ID, "life-%u", rig.life);
+	(void)fd;
+	rig.remembered = rig.life;
+}
+
+static bool remembers(int fd)
+{
+	(void)fd;
+	return rig.remembered == rig.life;
 }
 
 static void take_disk(void)
@@ -97,7 +103,7 @@ static void take_disk(void)
 	file_sys = (struct file_calls){
 		.open = try_open, .write = try_write, .pwrite = try_pwrite, .ftruncate = try_ftruncate, .fdatasync = try_fdatasync,
 		.fsync = try_fdatasync, .link = try_link, .rename = try_rename, .unlink = try_unlink, .space = kernel.space,
-		.syncfs = try_fdatasync, .cache = rig_cache,
+		.syncfs = try_fdatasync, .remember = remember, .remembers = remembers,
 	};
 }
 
@@ -326,6 +332,7 @@ void rig_open(void)
 	const char *tmp = getenv("TMPDIR");
 
 	memset(&rig, 0, sizeof rig);
+	rig.life = 1;
 	log_open(getenv("RIG_LOG") ? getenv("RIG_LOG") : "/dev/null");
 	log_threshold(LOG_DEBUG);
 	loop_virtual_clock(RIG_WALL);

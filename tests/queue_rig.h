@@ -45,7 +45,7 @@ struct rig {
 	unsigned calls, fail_from, fail_to;     /* ordinals; 0: none fails */
 	int fail_errno;
 	bool fail_open;                 /* open() counts as well */
-	unsigned life;                  /* of the page cache: another one is behind a power cut */
+	unsigned life, remembered;      /* of the kernel's memory of files: another one is behind a power cut */
 };
 extern struct rig rig;
 

@@ -25,7 +25,7 @@ enum { SMALL = WAL_SEGMENT_MIN, MB = 1 << 20 };
 
 /* ---- the form */
 
-static const struct wal_head one = { .seq = 7, .life = 0x0123456789abcdefu, .cache = "boot/1" };
+static const struct wal_head one = { .seq = 7, .life = 0x0123456789abcdefu };
 
 static int memory_file(const struct buf *b)
 {
@@ -269,6 +269,140 @@ START_TEST(what_was_delivered_does_not_come_back)
 	start();
 	rig_run(86400);
 	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+}
+END_TEST
+
+/* ---- the process ended, and the kernel has forgotten that nothing else did: the next start takes it for a power cut */
+
+static void end_unnoticed(void)
+{
+	rig_crash();
+	rig.life++;
+}
+
+START_TEST(what_left_just_before_a_kill_does_not_come_back)
+{
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_turn();
+	ck_assert_str_eq(rig_cur(), "");
+	end_unnoticed();
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+	rig_run(86400);
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+}
+END_TEST
+
+START_TEST(several_names_of_a_message_that_left_just_before_a_kill_do_not_come_back)
+{
+	ck_assert(put_later("b@x.example c@y.example"));
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	while (rig_count("cur"))
+		rig_run(1);
+	end_unnoticed();
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_got("b@x.example"), 2);
+	ck_assert_uint_eq(rig_got("c@y.example"), 2);
+}
+END_TEST
+
+START_TEST(what_was_noticed_just_before_a_kill_stays_away)
+{
+	ck_assert(put_later("b@x.example"));
+	rig_rm(rig_name("x.example"));
+	queue_wake();
+	for (int i = 0; i < 5; i++)
+		rig_turn();
+	ck_assert_uint_eq(queue_entries(), 0);
+	end_unnoticed();
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* What cannot be removed has been delivered all the same. */
+START_TEST(a_kill_before_the_name_goes_repeats_nothing_either)
+{
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_turn();
+	rig_disk(2, (unsigned)-1, EROFS);       /* the log hears of it */
+	rig_finish(0, false);
+	rig_turn();
+	ck_assert_uint_eq(rig_count("cur"), 1);
+	end_unnoticed();
+	rig.by_hand = false;
+	start();
+	rig_run(86400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_got("b@x.example"), 1);
+}
+END_TEST
+
+static ssize_t (*counted_pwrite)(int, const void *, size_t, off_t);
+static unsigned writes;
+static ssize_t count_pwrite(int fd, const void *p, size_t n, off_t at)
+{
+	writes++;
+	return counted_pwrite(fd, p, n, at);
+}
+
+START_TEST(all_that_leave_in_a_turn_are_one_write)
+{
+	rig.by_hand = true;
+	for (char to[] = "b@a.example"; to[2] < 'k'; to[2]++)
+		ck_assert(rig_put("a@s.example", to));
+	rig_turn();
+	ck_assert_uint_eq(rig.nheld, 10);
+	counted_pwrite = file_sys.pwrite;
+	file_sys.pwrite = count_pwrite;
+	writes = 0;
+	while (rig.nheld)
+		rig_finish(0, false);
+	rig_turn();
+	file_sys.pwrite = counted_pwrite;
+	ck_assert_uint_eq(rig_count("cur"), 0);
+	ck_assert_uint_eq(writes, 1);
+	end_unnoticed();
+	start();
+	ck_assert_uint_eq(rig_count("cur"), 0);
+}
+END_TEST
+
+/* Told behind one batch and written with it to a disk that fails, or to a segment that is changed for another. */
+START_TEST(what_left_is_told_again_when_its_sync_fails)
+{
+	for (unsigned n = 1; n < 6; n++) {
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		rig_turn();
+		rig_disk(n, n, EIO);
+		rig_put("a@s.example", "c@x.example");
+		rig_disk(0, 0, 0);
+		rig_run(3);
+		rig_crash();
+		rig.life++;
+		start();
+		rig_run(86400);
+		ck_assert_uint_eq(rig_got("b@x.example"), n);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+START_TEST(nothing_comes_back_whenever_the_process_ends)
+{
+	unsigned put = 0;
+
+	for (int i = 1; i < 40; i++) {
+		for (int k = 0; k < i % 9; k++, put++)
+			ck_assert(rig_put("a@s.example", "b@x.example"));
+		rig_turn();
+		end_unnoticed();
+		start();
+		rig_run(86400);
+		ck_assert_uint_eq(rig_got("b@x.example"), put);
+	}
 }
 END_TEST
 
@@ -724,6 +858,13 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, a_message_whose_file_was_lost_comes_back);
 	tcase_add_test(t, a_file_that_is_torn_or_zeros_is_written_again);
 	tcase_add_test(t, what_was_delivered_does_not_come_back);
+	tcase_add_test(t, what_left_just_before_a_kill_does_not_come_back);
+	tcase_add_test(t, several_names_of_a_message_that_left_just_before_a_kill_do_not_come_back);
+	tcase_add_test(t, what_was_noticed_just_before_a_kill_stays_away);
+	tcase_add_test(t, a_kill_before_the_name_goes_repeats_nothing_either);
+	tcase_add_test(t, all_that_leave_in_a_turn_are_one_write);
+	tcase_add_test(t, what_left_is_told_again_when_its_sync_fails);
+	tcase_add_test(t, nothing_comes_back_whenever_the_process_ends);
 	tcase_add_test(t, a_delivered_message_that_is_there_again_is_removed);
 	tcase_add_test(t, who_has_it_does_not_get_it_again);
 	tcase_add_test(t, a_journal_that_lost_its_lines_gets_them_again);

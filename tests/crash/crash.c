@@ -1,9 +1,10 @@
 /* Ends fardel at each call that changes a file or makes one durable, fails each such call once, and cuts the power behind each: then
  * starts it again on what is left and looks whether the promises of doc/QUEUE hold. Ends with "N passed, N failed", N being the states tried.
- *   crash PROGRAM SHIM [PART...]        PART: kill, power, fail, the name of a scenario, file or log (queue_sync), or control alone; none
- *                                       is all of them
+ *   crash PROGRAM SHIM [PART...]        PART: kill, forgotten, power, fail, the name of a scenario, file or log (queue_sync), or control
+ *                                       alone; none is all of them
  *
  * A scenario is run once under the shim (shim.c) that logs calls. kill: it is run again and again, ended by SIGKILL at the n-th call.
+ * forgotten: the same, and the next start cannot tell that this was all: it does what it does behind a power cut.
  * fail: the n-th call fails, and the scenario goes on. power: the log is played back up to each event, with what no sync has
  * covered kept, lost, torn, or lost in part; names and data apart, since a file system may write them in either order. */
 #include <arpa/inet.h>
@@ -39,11 +40,11 @@ enum {
 static const char *program, *shim;
 static bool quiet;
 static enum defect {                    /* with one, promises must be seen to break */
-	SOUND, NO_SYNC, NO_FILE_SYNC, NO_RECOVERY
+	SOUND, NO_SYNC, NO_FILE_SYNC, NO_RECOVERY, NOT_TOLD
 } defect;
 static struct stat drop;
 static char drop_said[64];              /* what the shim is told of it; "": there is none */
-static char work[256], root[300], trace_path[300], conf[300], boot_path[300], listen_port[16];
+static char work[256], root[300], trace_path[300], conf[300], listen_port[16];
 static const char *method;              /* of making durable: queue_sync */
 static struct trace *trace;
 static volatile struct shared {
@@ -281,13 +282,28 @@ static unsigned char *read_octets(const char *path, size_t *n)
 
 /* ---- fardel's processes */
 
-/* The machine is booted: what was in the kernel's memory is gone. */
-static void boot(unsigned n)
-{
-	FILE *f = fopen(boot_path, "w");
+#ifndef F_SET_RW_HINT
+#define F_SET_RW_HINT 1036
+#endif
 
-	if (!f || fprintf(f, "00000000-0000-0000-0000-%012u\n", n) < 0 || fclose(f) == EOF)
-		die(boot_path);
+static void set_memory(const char *path, const struct stat *st, void *arg)
+{
+	int fd = S_ISREG(st->st_mode) ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+
+	if (fd != -1 && fcntl(fd, F_SET_RW_HINT, arg) == -1)
+		die("the kernel has no memory of files");
+	if (fd != -1)
+		close(fd);
+}
+
+/* Does the kernel say that it has not lost anything? As lib/file.c asks it; of files that were made anew it does not. */
+static void remember(bool it_does)
+{
+	uint64_t hint = it_does ? 2 : 0;
+	char path[400];
+
+	snprintf(path, sizeof path, "%s/queue/wal", root);
+	in_tree(path, set_memory, &hint);
 }
 
 static pid_t launch(bool traced, int in, const char *const *argv)
@@ -312,7 +328,8 @@ static pid_t launch(bool traced, int in, const char *const *argv)
 		dup2(in, 1);
 	}
 	setenv("LD_PRELOAD", shim, 1);
-	setenv("CRASH_BOOT", boot_path, 1);
+	if (defect == NOT_TOLD)
+		setenv("CRASH_MUTE", "1", 1);
 	if (traced)
 		setenv("CRASH_TRACE", trace_path, 1);
 	else if (drop_said[0])
@@ -733,7 +750,7 @@ static void prepare_rebuild(void)
 	for (unsigned i = 0; i < nmessages; i++)
 		messages[i].promised_from_start = true;
 	shared->put_off = 0;
-	boot(2);
+	remember(false);
 }
 
 static bool scene_rebuild(void)
@@ -831,7 +848,6 @@ static void make_place(const struct scene *s)
 	nmessages = 0;
 	drop_said[0] = '\0';
 	shared->put_off = 0;
-	boot(1);
 	trace_reset(FAULT_NONE, 0, 0);
 	if (!ended(launch(false, -1, argv), &status) || status)
 		die("fardel mkmailbox");
@@ -1065,7 +1081,7 @@ static void check_promises(const char *what, uint32_t until)
 
 /* ---- kill and fail */
 
-static void each_kill(const struct scene *s)
+static void each_end(const struct scene *s, const char *how, bool remembered)
 {
 	for (unsigned n = 1; n < TRACE_EVENTS; n++) {
 		char what[128];
@@ -1073,12 +1089,17 @@ static void each_kill(const struct scene *s)
 
 		if (!trace->struck)
 			return;
-		snprintf(what, sizeof what, "%s, killed at call %u", s->name, n);
+		snprintf(what, sizeof what, "%s, %s at call %u", s->name, how, n);
 		if (!ok)
 			fprintf(stderr, "crash: %s: a process did not end\n", what);
+		if (!remembered)
+			remember(false);
 		check_promises(what, trace->next);
 	}
 }
+
+static void each_kill(const struct scene *s) { each_end(s, "killed", true); }
+static void each_forgotten(const struct scene *s) { each_end(s, "killed and forgotten", false); }
 
 /* Fails must not end the program, and the sender is told: what it answers 250 counts. */
 static const struct {
@@ -1432,7 +1453,8 @@ static void try_state(const struct scene *s, uint32_t until, const char *variant
 	if (met_before(build(until) + promised))
 		return;
 	write_tree();
-	boot(defect == NO_RECOVERY ? 1 : 3);    /* as if nothing had happened: what was running goes on with its files */
+	if (defect == NO_RECOVERY)
+		remember(true);         /* as if nothing had happened: what was running goes on with its files */
 	snprintf(what, sizeof what, "%s, power cut behind event %u of %u, %s", s->name, until, trace->next, variant);
 	check_promises(what, until);
 }
@@ -1525,6 +1547,37 @@ static void control_run(void)
 	}
 }
 
+static unsigned repeats_of(enum defect is)
+{
+	unsigned before = repeats, p = passed, f = failed, n;
+
+	defect = is;
+	quiet = true;
+	each_forgotten(&scenes[0]);
+	defect = SOUND;
+	quiet = false;
+	n = repeats - before;
+	repeats = before;
+	passed = p;
+	failed = f;
+	return n;
+}
+
+/* What keeps repeats away must be seen to. */
+static void control_repeats(void)
+{
+	unsigned sound, not_told;
+
+	if (strcmp(method, "log"))
+		return;
+	sound = repeats_of(SOUND);
+	not_told = repeats_of(NOT_TOLD);
+	printf("control, queue_sync = %s, the log does not hear of what leaves: %u repeats, %u when it does%s\n", method, not_told, sound,
+		not_told > sound ? "" : ": FAIL, they must be more");
+	passed += not_told > sound;
+	failed += not_told <= sound;
+}
+
 /* ---- */
 
 static bool wanted(int argc, char **argv, const char *name, const char *const *kind)
@@ -1553,14 +1606,14 @@ static void each_call_fails(const struct scene *s)
 
 static void run_parts(int argc, char **argv, const struct scene *s)
 {
-	static const char *const names[] = { "kill", "power", "fail", NULL };
-	static void (*const parts[])(const struct scene *) = { each_kill, each_power_cut, each_call_fails };
+	static const char *const names[] = { "kill", "forgotten", "power", "fail", NULL };
+	static void (*const parts[])(const struct scene *) = { each_kill, each_forgotten, each_power_cut, each_call_fails };
 
 	for (size_t i = 0; names[i]; i++) {
 		unsigned before = states_seen, repeated = repeats;
 
-		if (!wanted(argc, argv, names[i], names))
-			continue;
+		if (!wanted(argc, argv, names[i], names) || (parts[i] == each_forgotten && strcmp(method, "log")))
+			continue;               /* with file it is a kill */
 		parts[i](s);
 		printf("%s, %s, queue_sync = %s: %u states, %u repeats\n", s->name, names[i], method, states_seen - before, repeats - repeated);
 		fflush(stdout);
@@ -1585,7 +1638,6 @@ int main(int argc, char **argv)
 		die("no directory");
 	snprintf(root, sizeof root, "%s/root", work);
 	snprintf(conf, sizeof conf, "%s/fardel.conf", work);
-	snprintf(boot_path, sizeof boot_path, "%s/boot", work);
 	snprintf(trace_path, sizeof trace_path, "%s/trace", work);
 	fd = open(trace_path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd == -1 || ftruncate(fd, sizeof *trace) == -1)
@@ -1605,8 +1657,10 @@ int main(int argc, char **argv)
 			for (size_t i = 0; i < SCENES && !only_control; i++)
 				if (wanted(argc, argv, scenes[i].name, names) && (!scenes[i].method || !strcmp(scenes[i].method, method)))
 					run_parts(argc, argv, &scenes[i]);
-			if (argc == 3 || only_control)
+			if (argc == 3 || only_control) {
 				control_run();
+				control_repeats();
+			}
 			printf("queue_sync = %s: repeats %u\n", method, repeats);
 		}
 	kill(peers, SIGTERM);

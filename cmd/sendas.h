@@ -17,8 +17,9 @@ struct sendas_rules {
 const char *sendas_parse(struct str text, struct sendas *);
 /* The name for it, of the first rule that fits; empty: it keeps its own. Domains and local parts are compared without regard to case. */
 struct str sendas_find(const struct sendas_rules *, const struct addr *);
-/* Appends the value of a From or Sender field with each address that a rule fits replaced, display names and comments as they
- * were; names without a domain count as in origin. False: nothing in it is to change, and nothing was appended. */
+/* Appends the value of a field of addresses with each one that a rule fits replaced, and names without a domain completed with origin
+ * (RFC 5322 3.4.1 knows none); display names and comments stay. Rules may be NULL: none. False: nothing in it is to change, and
+ * nothing was appended. */
 bool sendas_field(const struct sendas_rules *, struct str value, struct str origin, struct buf *out);
 
 #endif

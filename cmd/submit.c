@@ -434,7 +434,7 @@ static void take_envelope(struct submission *s, struct str *text)
 /* ---- the header */
 
 /* Rows, so that what we do to a field can be read in one place. */
-enum { RCPTS = 1, RESENT_RCPTS = 2, DROP = 4, AUTHOR = 8 };
+enum { RCPTS = 1, RESENT_RCPTS = 2, DROP = 4, AUTHOR = 8, OTHERS = 16, ADDRESSES = RCPTS | RESENT_RCPTS | AUTHOR | OTHERS };
 static const struct {
 	struct str name;
 	unsigned what;
@@ -448,6 +448,9 @@ static const struct {
 	{ { "Resent-Bcc", 10 }, RESENT_RCPTS | DROP, SEEN_RESENT },
 	{ { "From", 4 }, AUTHOR, SEEN_FROM },
 	{ { "Sender", 6 }, AUTHOR, 0 },
+	{ { "Reply-To", 8 }, OTHERS, 0 },
+	{ { "Resent-From", 11 }, OTHERS, 0 },
+	{ { "Resent-Sender", 13 }, OTHERS, 0 },
 	{ { "Date", 4 }, 0, SEEN_DATE },
 	{ { "Message-ID", 10 }, 0, SEEN_ID },
 	{ { "Return-Path", 11 }, DROP, 0 },             /* RFC 5321 4.4: only final delivery writes it */
@@ -656,12 +659,15 @@ static void put_header(struct submission *s, struct buf *out)
 	buf_printf(out, "Received: by %s (fardel, %s by uid %lu)\r\n\tid %s;\r\n\t%s\r\n",
 		c->hostname, c->how, (unsigned long)c->uid, draft_id(s->draft), date);
 	while (header_next(&rest, &f)) {
+		const struct sendas_rules *rules = is(AUTHOR, f.name) ? c->send_as : NULL;
 		struct buf renamed = { 0 };
 
-		if (is(AUTHOR, f.name) && c->send_as && sendas_field(c->send_as, f.value, str_of(c->origin), &renamed)) {
+		if (is(DROP, f.name) || is_forged(s, &f))
+			continue;
+		if (is(ADDRESSES, f.name) && sendas_field(rules, f.value, str_of(c->origin), &renamed)) {
 			buf_printf(out, STR_FMT ":", STR_ARG(f.name));
 			put_field(buf_view(&renamed), out);
-		} else if (!is(DROP, f.name) && !is_forged(s, &f)) {
+		} else {
 			put_field(f.whole, out);
 		}
 		out->bad |= renamed.bad;

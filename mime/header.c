@@ -96,6 +96,7 @@ struct candidate {
 	bool literal;           /* it has a "[...]" */
 	bool word_last;         /* the last piece was a word: another one makes it a phrase */
 	bool spoilt;            /* a phrase, too long, or not to be understood */
+	const char *from, *to;  /* where it stands in the value */
 };
 
 struct list {
@@ -159,6 +160,9 @@ static size_t literal_length(struct str s)
 /* Folding is undone: line ends go, the blank behind them stays. */
 static void add_octets(struct candidate *c, struct str s)
 {
+	if (!c->any)
+		c->from = s.p;
+	c->to = s.p + s.n;
 	for (size_t i = 0; i < s.n; i++) {
 		if (s.p[i] == '\r' || s.p[i] == '\n')
 			continue;
@@ -380,4 +384,42 @@ bool header_authors(struct str value, bool (*each)(void *arg, const struct addr 
 	struct list l = { .rest = value, .good = true, .strict = true, .each = each, .arg = arg };
 
 	return walk(&l);
+}
+
+struct rewriting {
+	struct list list;
+	struct str left;                /* what is still to be written */
+	void (*each)(void *arg, const struct addr *, struct buf *as);
+	void *arg;
+	struct buf *out;
+	bool changed;
+};
+
+static bool rewrite(void *arg, const struct addr *a)
+{
+	struct rewriting *w = arg;
+	const struct candidate *c = &w->list.now;
+	struct buf as = { .max = ADDR_MAX };
+
+	w->each(w->arg, a, &as);
+	if (as.n) {
+		buf_add(w->out, w->left.p, (size_t)(c->from - w->left.p));
+		buf_str(w->out, buf_view(&as));
+		w->left = str_from(w->left, (size_t)(c->to - w->left.p));
+		w->changed = true;
+	}
+	w->out->bad |= as.bad;
+	buf_free(&as);
+	return true;
+}
+
+bool header_rewrite(struct str value, void (*each)(void *arg, const struct addr *, struct buf *as), void *arg, struct buf *out)
+{
+	struct rewriting w = { .left = value, .each = each, .arg = arg, .out = out };
+
+	w.list = (struct list){ .rest = value, .good = true, .each = rewrite, .arg = &w };
+	walk(&w.list);
+	if (w.changed)
+		buf_str(out, w.left);
+	return w.changed;
 }

@@ -25,5 +25,8 @@ bool header_addresses(struct str value, bool (*each)(void *arg, const struct add
 /* The same for who is to answer for the message: an address outside quotes in a display name ("boss@y <a@x>") is given, too, or, when
  * other words stand beside it, not understood. */
 bool header_authors(struct str value, bool (*each)(void *arg, const struct addr *), void *arg);
+/* Appends the value to out with other addresses in it: what each() appends to `as` stands where the address stood, its comments and
+ * folding gone; display names and all else stay as they were. False: each() wanted nothing else, and nothing was appended. */
+bool header_rewrite(struct str value, void (*each)(void *arg, const struct addr *, struct buf *as), void *arg, struct buf *out);
 
 #endif

@@ -57,7 +57,8 @@ START_TEST(addresses_are_replaced_and_nothing_else)
 		{ " \"root@h.test\" <root@h.test>", " \"root@h.test\" <n@x.test>" },
 		{ " A <a@h.test>,\r\n B <b@y.test>, C <c@h.test>", " A <n@x.test>,\r\n B <b@y.test>, C <n@x.test>" },
 		{ " (\\) root@h.test) root@h.test", " (\\) root@h.test) n@x.test" },
-		{ " x <root (who) @ h.test>", " <n@x.test>" },
+		{ " x <root (who) @ h.test>", " x <n@x.test>" },
+		{ " root, A <a@h.test>, root: b@y.test, root;", " n@x.test, A <n@x.test>, root: b@y.test, n@x.test;" },
 		{ " b@y.test", NULL }, { "", NULL }, { " nothing at all;", NULL },
 	};
 
@@ -65,6 +66,26 @@ START_TEST(addresses_are_replaced_and_nothing_else)
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
 		struct buf out = { 0 };
 		bool changed = sendas_field(&rules, str_of(row[i].value), STR("h.test"), &out);
+
+		ck_assert_msg(changed == (row[i].want != NULL), "%s", row[i].value);
+		ck_assert_str_eq(buf_cstr(&out), changed ? row[i].want : "");
+		buf_free(&out);
+	}
+}
+END_TEST
+
+START_TEST(names_without_a_domain_get_one)
+{
+	static const struct { const char *value, *want; } row[] = {
+		{ " root", " root@o.test" },
+		{ " root (Cron Daemon)", " root@o.test (Cron Daemon)" },
+		{ " anna, Ben <ben@y.test>, anna <anna>,\r\n \"root\"", " anna@o.test, Ben <ben@y.test>, anna <anna@o.test>,\r\n \"root\"@o.test" },
+		{ " root@h.test", NULL }, { " undisclosed-recipients:;", NULL }, { " Anna Smith", NULL }, { " <>", NULL }, { " \"root", NULL },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		struct buf out = { 0 };
+		bool changed = sendas_field(NULL, str_of(row[i].value), STR("o.test"), &out);
 
 		ck_assert_msg(changed == (row[i].want != NULL), "%s", row[i].value);
 		ck_assert_str_eq(buf_cstr(&out), changed ? row[i].want : "");
@@ -81,6 +102,7 @@ Suite *cmd_sendas_suite(void)
 	tcase_add_test(c, the_first_rule_that_fits_gives_the_name);
 	tcase_add_test(c, rules_that_mean_nothing_are_told);
 	tcase_add_test(c, addresses_are_replaced_and_nothing_else);
+	tcase_add_test(c, names_without_a_domain_get_one);
 	suite_add_tcase(s, c);
 	return s;
 }

@@ -280,6 +280,16 @@ START_TEST(a_sender_with_another_name_has_it_everywhere)
 }
 END_TEST
 
+START_TEST(names_in_the_header_get_the_domain_of_this_place)
+{
+	ck_assert_msg(submit_text(&plain, "From: root (Cron Daemon)\nTo: anna, Ben <ben@y.test>,\n carl\nCc: d@y.test\nReply-To: root\nResent-From: e\n"
+		"Resent-To: f\nSubject: root\n\nTo: root\n"), "%s", why);
+	ck_assert_msg(has("\r\nFrom: root@origin.test (Cron Daemon)\r\nTo: anna@origin.test, Ben <ben@y.test>,\r\n carl@origin.test\r\nCc: d@y.test\r\n"
+		"Reply-To: root@origin.test\r\nResent-From: e@origin.test\r\nResent-To: f@origin.test\r\nSubject: root\r\n"), "%s", message.p);
+	ck_assert(str_eq(body(), STR("To: root\r\n")));
+}
+END_TEST
+
 START_TEST(every_kind_of_line_end_becomes_cr_lf)
 {
 	ck_assert(submit_text(&plain, "To: a@x.test\r\nSubject: s\r\n\r\none\r\ntwo\nthree"));
@@ -573,6 +583,7 @@ Suite *cmd_submit_suite(void)
 	tcase_add_test(c, recipients_come_from_the_header_and_the_arguments_each_once);
 	tcase_add_test(c, the_sender_is_what_was_said_or_who_submits);
 	tcase_add_test(c, a_sender_with_another_name_has_it_everywhere);
+	tcase_add_test(c, names_in_the_header_get_the_domain_of_this_place);
 	tcase_add_test(c, every_kind_of_line_end_becomes_cr_lf);
 	tcase_add_test(c, a_cr_in_a_field_makes_no_field);
 	tcase_add_test(c, text_without_a_header_is_all_body);

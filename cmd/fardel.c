@@ -21,6 +21,7 @@
 #include "deliver/stscache.h"
 #include "deliver/tlsseen.h"
 #include "dns.h"
+#include "lib/child.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "queue.h"
@@ -84,6 +85,7 @@ static int cmd_serve(int argc, char **argv)
 		log_text(LOG_INFO, "stopped", "exit status %d", status);
 	}
 	stop_users();
+	child_settle();
 	greylist_close(running.greylist);
 	tls_server_free(running.tls);
 	aliases_free(running.aliases);

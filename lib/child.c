@@ -8,12 +8,16 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/list.h"
 #include "lib/log.h"
 
-enum { LOOK_AGAIN_MS = 1000 };
+enum {
+	LOOK_AGAIN_MS = 1000,
+	SETTLE_LOOKS = 100, SETTLE_LOOK_MS = 5
+};
 
 union fd_room {
 	struct cmsghdr align;
@@ -124,7 +128,8 @@ static pid_t dying[64];
 static void look_again(struct timer *t);
 static struct timer look_timer = { .expired = look_again };
 
-static void reap(pid_t newcomer)
+/* Some are still there? */
+static bool reap(pid_t newcomer)
 {
 	bool left = false;
 
@@ -139,6 +144,7 @@ static void reap(pid_t newcomer)
 	}
 	if (left)
 		timer_set(&look_timer, LOOK_AGAIN_MS);
+	return left;
 }
 
 static void look_again(struct timer *t)
@@ -235,6 +241,14 @@ void child_stop(struct child *c)
 		reap(c->pid);
 	}
 	c->pid = 0;
+}
+
+void child_settle(void)
+{
+	static const struct timespec pause = { .tv_nsec = SETTLE_LOOK_MS * 1000000L };
+
+	for (int i = 0; i < SETTLE_LOOKS && reap(0); i++)
+		nanosleep(&pause, NULL);
 }
 
 ssize_t child_receive(int socket, void *data, size_t room, int *fds, size_t *nfds)

@@ -29,6 +29,9 @@ int child_adopt(struct child *, int fd);
 int child_send(struct child *, const void *, size_t n, const int *fds, size_t nfds);
 /* Closes the socket and kills, at once: a child that hangs in the kernel is not waited for. gone() is not called. */
 void child_stop(struct child *);
+/* At the end of the program: waits until those that were stopped are gone, half a second at most, so that who supervises us finds none
+ * left over. */
+void child_settle(void);
 
 /* In the child. Octets received; 0 when the parent is gone; -1 with errno (EMSGSIZE: more came than there is room for;
  * EMFILE: the descriptors with it could not be taken). *nfds: room before, received after; those beyond it are closed. */

@@ -320,6 +320,21 @@ START_TEST(many_may_be_stopped_and_none_is_left_behind)
 }
 END_TEST
 
+START_TEST(at_the_end_none_that_was_stopped_is_left)
+{
+	pid_t pid[8];
+
+	for (int i = 0; i < 8; i++) {
+		start(deaf, NULL);
+		pid[i] = child.pid;
+		child_stop(&child);
+	}
+	child_settle();
+	for (int i = 0; i < 8; i++)
+		ck_assert_int_eq(kill(pid[i], 0), -1);
+}
+END_TEST
+
 static void stop_in_message(struct child *c, const void *p, size_t n, int *fds, size_t nfds)
 {
 	message(c, p, n, fds, nfds);
@@ -509,6 +524,7 @@ Suite *lib_child_suite(void)
 	tcase_add_test(t, a_child_that_ends_is_gone_once_and_can_be_started_again);
 	tcase_add_test(t, a_stopped_child_is_not_told_of);
 	tcase_add_test(t, many_may_be_stopped_and_none_is_left_behind);
+	tcase_add_test(t, at_the_end_none_that_was_stopped_is_left);
 	tcase_add_test(t, a_child_may_be_stopped_by_its_own_message);
 	tcase_add_test(t, a_child_is_reaped_by_us_whatever_we_were_started_with);
 	tcase_add_test(t, the_death_of_its_parent_ends_a_child);

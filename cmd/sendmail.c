@@ -332,6 +332,10 @@ static int take_options(struct options *o, int argc, char **argv)
 			fprintf(stderr, "sendmail: %s%s%s %s\n", option, argv[i] != option ? " " : "", argv[i] != option ? argv[i] : "", why);
 			return -1;
 		}
+		if (option[1] == '-') {         /* its letters would mean something else each */
+			fprintf(stderr, "sendmail: %s is no option of this sendmail: see sendmail(8)\n", option);
+			return -1;
+		}
 		if (!take_word(o, argc, argv, &i))
 			return -1;
 	}

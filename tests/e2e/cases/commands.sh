@@ -36,6 +36,8 @@ sendmail_exit_codes() {
 	printf 'Subject: x\n\nx\n' >"$T/mail"
 	status_is 65 send here 'a@@b' <"$T/mail" 2>/dev/null
 	printf 'Subject: x\n\nx\n' | status_is 64 send here -bd user 2>/dev/null
+	printf 'Subject: x\n\nx\n' | status_is 64 send here --read-envelope-from user 2>"$T/said"
+	has '^sendmail: --read-envelope-from is no option' "$T/said"
 	: >"$T/here.queue.file"
 	sed "s|^queue = .*|queue = $T/here.queue.file|" "$T/here.conf" >"$T/broken.conf"
 	status_is 75 send broken user <"$T/mail" 2>/dev/null

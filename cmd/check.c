@@ -273,6 +273,7 @@ static long server_pid(const struct settings *s)
 	return pid;
 }
 
+enum { PEOPLE = 1000, NOBODY = 65534 };         /* other accounts belong to programs */
 enum { BOXES = 1000, BOX_COMPLAINTS = 5 };      /* mailboxes looked at, and spoken of: more would say the same */
 
 /* Why mail for a mailbox that is there would wait. False: it would not, as far as can be seen. */
@@ -313,10 +314,9 @@ static void check_boxes(const struct settings *s, const char *above)
 		closedir(d);
 }
 
-/* Those of people; other accounts have homes that belong to programs. */
+/* Those of people. */
 static void check_boxes_in_homes(const struct settings *s)
 {
-	enum { PEOPLE = 1000, NOBODY = 65534 };
 	unsigned wrong = 0, n = 0;
 	const struct passwd *pw;
 	char path[PATH_MAX];
@@ -387,6 +387,51 @@ static void check_mailbox(const struct settings *s)
 		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
 }
 
+/* The name means nobody: no alias, no mailbox. */
+static bool gets_nothing(const struct settings *s, struct aliases *a, const char *name)
+{
+	struct addr addr = { str_of(name), str_of(s->origin) };
+	struct expansion x = { 0 };
+	char user[LOCAL_MAX + 1], path[PATH_MAX];
+	struct stat st;
+	bool nothing = alias_expand(a, NULL, &addr, &x) == ALIAS_NONE && maildir_user(addr.local, user) &&
+		maildir_path(str_of(s->mailbox), user, path, sizeof path) && stat(path, &st) == -1 && errno == ENOENT;
+
+	expansion_free(&x);
+	return nothing;
+}
+
+/* Programs have accounts that nobody can log in to. */
+static bool can_log_in(const struct passwd *pw)
+{
+	const char *shell = strrchr(pw->pw_shell, '/');
+
+	return !shell || (strcmp(shell, "/nologin") && strcmp(shell, "/false"));
+}
+
+/* Cron writes to whoever a job runs as: that mail is missed last, when something has gone wrong. */
+static void check_people(const struct settings *s, struct aliases *a)
+{
+	enum { NAMED = 5 };
+	struct buf names = { 0 };
+	unsigned n = 0, without = 0;
+	const struct passwd *pw;
+
+	setpwent();
+	while (n < BOXES && (pw = getpwent())) {
+		if (pw->pw_uid < PEOPLE || pw->pw_uid == NOBODY || !can_log_in(pw))
+			continue;
+		n++;
+		if (gets_nothing(s, a, pw->pw_name) && ++without <= NAMED)
+			buf_printf(&names, " %s", pw->pw_name);
+	}
+	endpwent();
+	if (without)
+		note(s, "mailbox", "accounts of this system with neither a mailbox nor an alias:%s%s. Mail for them is refused, that of their cron jobs, too. "
+			"Say fardel mkmailbox%s, or write aliases.", buf_cstr(&names), without > NAMED ? " and more" : "", buf_cstr(&names));
+	buf_free(&names);
+}
+
 /* Those of `user` are read with our rights here: what it may not read shows in its log. */
 static void check_aliases(const struct settings *s)
 {
@@ -412,6 +457,8 @@ static void check_aliases(const struct settings *s)
 	    (s->homes || (maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)))
 		note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
 			s->aliases ? s->aliases : "a file that aliases names");
+	if (!aliases_errors(a)->n && s->routes.nlocal && !s->homes)
+		check_people(s, a);
 	expansion_free(&x);
 	buf_free(&wrong);
 	buf_free(&nobody);
@@ -421,10 +468,11 @@ static void check_aliases(const struct settings *s)
 /* ---- the network */
 
 /* Binding would leave a socket behind. */
-static void check_local(const struct listen_on *on)
+static void check_local(const struct settings *s, const struct listen_on *on)
 {
 	const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)&on->addr;
 	char directory[sizeof un->sun_path];
+	int wrong;
 	char *slash;
 
 	snprintf(directory, sizeof directory, "%s", un->sun_path);
@@ -432,7 +480,15 @@ static void check_local(const struct listen_on *on)
 	slash[slash == directory] = '\0';
 	if (access(directory, W_OK | X_OK) == 0)
 		return;
-	printf("%s: error: listen: %s: %s: %s. Make the directory, for the account that starts the program.\n", on->where, on->text, directory, strerror(errno));
+	wrong = errno;
+	/* Root makes one at the start, like /run/fardel. */
+	if (wrong == ENOENT && geteuid() == 0 && s->user && (slash = strrchr(directory, '/'))) {
+		*slash = '\0';
+		if (access(slash == directory ? "/" : directory, X_OK) == 0)
+			return;
+		*slash = '/';
+	}
+	printf("%s: error: listen: %s: %s: %s. Make the directory, for the account that starts the program.\n", on->where, on->text, directory, strerror(wrong));
 	errors++;
 }
 
@@ -483,7 +539,7 @@ static void check_listens(const struct settings *s)
 		note(s, "listen", "is empty: no mail comes in over the network.");
 	for (size_t i = 0; i < s->nlisten; i++) {
 		if (s->listen[i].service == SMTPD_LOCAL)
-			check_local(&s->listen[i]);
+			check_local(s, &s->listen[i]);
 		else
 			check_listen(s, &s->listen[i]);
 	}

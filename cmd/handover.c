@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -210,6 +211,14 @@ static void note_id(struct conversation *c, const struct reply *r)
 		str_copy(c->id, ID_MAX, last);
 }
 
+/* Whoever has an account expects mail: that of cron, to begin with. */
+static bool lacks_mailbox(const struct reply *r, const struct addr *to)
+{
+	char name[LOCAL_MAX + 1];
+
+	return !strcmp(r->enhanced, "5.1.1") && str_copy(name, sizeof name, to->local) && getpwnam(name);
+}
+
 static void got_result(struct client_job *job, size_t i, const struct reply *r)
 {
 	struct conversation *c = owner_of(job, struct conversation, job);
@@ -224,7 +233,8 @@ static void got_result(struct client_job *job, size_t i, const struct reply *r)
 	} else {
 		failed(c, await_status(r->code, str_of(r->enhanced)));
 		complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
-			r->text, r->code < 500 ? "; try again later" : "");
+			r->text, r->code < 500 ? "; try again later" : lacks_mailbox(r, &job->to[i]->addr) ?
+			". The account has no mailbox yet: `fardel mkmailbox` makes it, or an alias says who reads its mail" : "");
 	}
 	buf_free(&to);
 }

@@ -70,7 +70,7 @@ static int become_user(const struct settings *set, int users, char **name)
 	}
 	for (int i = 0; i < users && status == EX_OK; i++) {
 		status = find_path(set, name[i], path);
-		if (status == EX_OK && account_make_first(&a, path) == -1)
+		if (status == EX_OK && account_make_first(&a, path, 0700) == -1)
 			status = cannot_make(path);
 	}
 	if (status == EX_OK && account_settle(&a, text, sizeof text) == -1) {

@@ -1,6 +1,7 @@
 /* The ports of `listen`: opened, accepted on, and told from others' when a domain leads there. */
 #include <errno.h>
 #include <ifaddrs.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -8,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/running.h"
+#include "lib/account.h"
 #include "lib/log.h"
 
 /* ---- which addresses they are */
@@ -97,9 +99,22 @@ static void remove_stale(const struct listen_on *l)
 	close(fd);
 }
 
+/* /run is empty after a boot, and not everywhere a service manager fills it. */
+static void make_place(const struct listen_on *l)
+{
+	struct str path = str_of(local_path(l)), above;
+	char directory[PATH_MAX];
+	struct account a;
+
+	if (geteuid() == 0 && running.settings->user && !account_find(running.settings->user, &a) &&
+	    str_cut_last(&path, '/', &above) && str_copy(directory, sizeof directory, above))
+		account_make_first(&a, directory, 0755);        /* when it cannot, nobody can listen there, and that is told */
+}
+
 /* Who connects is known by the kernel (SO_PEERCRED): every account of this machine may. */
 static int open_local(struct listen_on *l)
 {
+	make_place(l);
 	remove_stale(l);
 	l->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (l->fd == -1 || bind(l->fd, (const struct sockaddr *)&l->addr, l->len) == -1 || chmod(local_path(l), 0666) == -1 ||

@@ -384,7 +384,7 @@ static int become_owner(const struct settings *set)
 	if (set->user) {
 		if ((why = account_find(set->user, &a)))
 			return not_that_account(set->user, why);
-		if (account_make_first(&a, set->queue) == -1)
+		if (account_make_first(&a, set->queue, 0700) == -1)
 			return not_that_account(set->user, strerror(errno));
 		return account_settle(&a, text, sizeof text) == -1 ? not_that_account(set->user, text) : 0;
 	}

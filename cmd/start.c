@@ -125,7 +125,7 @@ static int give_up_root(void)
 		return 0;
 	if ((why = account_find(running.settings->user, &a)))
 		return complain(EX_CONFIG, "%s: user = %s %s", conf_where(&running.settings->conf, "user"), running.settings->user, why);
-	if (geteuid() == 0 && account_make_first(&a, running.settings->queue) == -1)
+	if (geteuid() == 0 && account_make_first(&a, running.settings->queue, 0700) == -1)
 		return complain(EX_CANTCREAT, "cannot make the queue %s for %s: %s. Make it by hand and give it to that account",
 			running.settings->queue, a.name, strerror(errno));
 	return account_settle(&a, text, sizeof text) == 0 ? 0 : complain(EX_NOPERM, "%s", text);

@@ -47,7 +47,7 @@ const char *account_find(const char *name, struct account *out)
 /* ---- directories */
 
 /* Between mkdir and open somebody who may write above could have put something else there: only what we made is given away. */
-static int make_and_give(const struct account *a, const char *path)
+static int make_and_give(const struct account *a, const char *path, mode_t mode)
 {
 	struct stat st;
 	int fd, saved, r = -1;
@@ -60,7 +60,7 @@ static int make_and_give(const struct account *a, const char *path)
 	if (fstat(fd, &st) == -1)
 		goto out;
 	errno = EEXIST;
-	if (st.st_uid == geteuid() && (st.st_mode & 077) == 0)
+	if (st.st_uid == geteuid() && (st.st_mode & 077) == 0 && fchmod(fd, mode) == 0)
 		r = fchown(fd, a->uid, a->gid);
 out:
 	saved = errno;
@@ -83,7 +83,7 @@ static size_t component_end(const char *path, size_t from)
 	return i;
 }
 
-int account_make_first(const struct account *a, const char *path)
+int account_make_first(const struct account *a, const char *path, mode_t mode)
 {
 	char part[PATH_MAX];
 	struct stat st, above;
@@ -102,7 +102,7 @@ int account_make_first(const struct account *a, const char *path)
 		}
 		if (errno != ENOENT)
 			return -1;
-		return above.st_uid == a->uid ? 0 : make_and_give(a, part);
+		return above.st_uid == a->uid ? 0 : make_and_give(a, part, mode);
 	}
 	return 0;
 }

@@ -17,9 +17,9 @@ struct account {
 const char *account_find(const char *name, struct account *);
 /* The same for anybody: uid 0 may come out, and is no account to become. */
 const char *account_look_up(const char *name, struct account *);
-/* As root: when path is missing, makes the first missing directory of it (mode 0700) and gives it to the account, which then can
+/* As root: when path is missing, makes the first missing directory of it (with that mode) and gives it to the account, which then can
  * make the rest; unless what is above it is the account's already. 0 or -1 with errno. */
-int account_make_first(const struct account *, const char *path);
+int account_make_first(const struct account *, const char *path, mode_t mode);
 /* For good: groups, gid, uid; no way back, no set-id program, no core dump, no tracing by others of the account. 0, or -1 with
  * errno and *step says what was refused: then the process must end. */
 int account_become(const struct account *, const char **step);

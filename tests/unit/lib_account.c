@@ -84,18 +84,23 @@ START_TEST(the_first_missing_directory_is_made_and_given_away)
 	ck_assert_ptr_nonnull(mkdtemp(top));
 	snprintf(one, sizeof one, "%s/one", top);
 	snprintf(deep, sizeof deep, "%s/one//two/three/", top);
-	ck_assert_int_eq(account_make_first(&a, deep), 0);
+	ck_assert_int_eq(account_make_first(&a, deep, 0700), 0);
 	ck_assert_int_eq(stat(one, &st), 0);
 	ck_assert_uint_eq(st.st_uid, a.uid);
 	ck_assert_uint_eq(st.st_mode & 07777, 0700);
 	/* What is below it the account makes itself: root does nothing where others can change the ways. */
-	ck_assert_int_eq(account_make_first(&a, deep), 0);
+	ck_assert_int_eq(account_make_first(&a, deep, 0700), 0);
 	snprintf(deep, sizeof deep, "%s/one/two", top);
 	ck_assert_int_eq(stat(deep, &st), -1);
 	/* What is there stays as it is. */
-	ck_assert_int_eq(account_make_first(&a, top), 0);
+	ck_assert_int_eq(account_make_first(&a, top, 0700), 0);
 	ck_assert_int_eq(stat(top, &st), 0);
 	ck_assert_uint_eq(st.st_uid, 0);
+	rmdir(one);
+	ck_assert_int_eq(account_make_first(&a, one, 0755), 0);
+	ck_assert_int_eq(stat(one, &st), 0);
+	ck_assert_uint_eq(st.st_uid, a.uid);
+	ck_assert_uint_eq(st.st_mode & 07777, 0755);
 	rmdir(one);
 	rmdir(top);
 }

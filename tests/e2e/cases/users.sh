@@ -75,6 +75,24 @@ users_get_their_mail_as_themselves() {
 	within 10 "the end of all processes" nobody_left
 }
 
+it users_without_a_mailbox_are_named "accounts that nobody made a mailbox for are named by check, and by the sendmail of who writes to them"
+users_without_a_mailbox_are_named() {
+	real=$fardel
+	people
+	chmod 755 "$T"
+	serve here "user = fardel" "listen = unix://$T/door/submit" # which is not there
+	mailboxes here anna
+	echo "ben: anna" >"$T/here.aliases"
+	"$fardel" check -c "$T/here.conf" >"$T/check" 2>&1
+	has 'note: mailbox: accounts .* neither a mailbox nor an alias: away unmounted\. .* fardel mkmailbox away unmounted,' "$T/check"
+	printf 'Subject: x\n\nx\n' >"$T/mail"
+	[ "$(stat -c %u:%a "$T/door")" = 64100:755 ] || fail "the directory of the socket is not made for all"
+	status_is 67 "$T/inside" runuser -u ben -- "$real" sendmail -C "$T/here.conf" away nobody-here anna <"$T/mail" 2>"$T/said"
+	has '^sendmail: away@here.test: .* 550 5.1.1 no such user here\. The account has no mailbox yet: `fardel mkmailbox`' "$T/said"
+	has '^sendmail: nobody-here@here.test: .* 550 5.1.1 no such user here$' "$T/said"
+	within 20 "anna's" arrived here anna 1
+}
+
 it users_cannot_turn_their_mail_on_others "a Maildir that is a link to another's, a FIFO in its place, a home of root's: the mail waits, and nobody else gets anything"
 users_cannot_turn_their_mail_on_others() {
 	homes

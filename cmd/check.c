@@ -17,6 +17,7 @@
 
 #include "auth/users.h"
 #include "cmd/fardel.h"
+#include "cmd/probe.h"
 #include "cmd/relay.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
@@ -25,6 +26,7 @@
 #include "lib/account.h"
 #include "lib/clock.h"
 #include "lib/file.h"
+#include "lib/log.h"
 #include "lib/rand.h"
 
 enum { RESOLVER_WAIT_MS = 2000, LOGIN_CONNECT_S = 10 };
@@ -807,6 +809,100 @@ static void check_source(const struct settings *s)
 	}
 }
 
+/* ---- what is asked about mail that comes in */
+
+static void say_item(const struct conf_list *l, size_t i, const char *setting, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+static void say_item(const struct conf_list *l, size_t i, const char *setting, const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("%s: note: %s: ", l->item[i].where, setting);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+	notes++;
+}
+
+/* Root may open every socket; the server is who matters. */
+static int try_socket(const char *path)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), wrong;
+
+	str_copy(a.sun_path, sizeof a.sun_path, str_of(path));
+	if (fd == -1)
+		return errno;
+	wrong = connect(fd, (const struct sockaddr *)&a, sizeof a) == -1 ? errno : 0;
+	close(fd);
+	return wrong;
+}
+
+static const char *without_it(const struct settings *s)
+{
+	static const char *const words[] = { [SMTPD_MILTER_TEMPFAIL] = "mail is put off", [SMTPD_MILTER_ACCEPT] = "mail is taken without it",
+		[SMTPD_MILTER_REJECT] = "mail is refused" };
+
+	return words[s->milter_default];
+}
+
+static void check_milter(const struct settings *s, size_t i)
+{
+	const struct smtpd_milter *m = &s->milters[i];
+	const struct sockaddr_un *un = (const struct sockaddr_un *)(const void *)&m->addr;
+	int denied = un->sun_family == AF_UNIX && eyes ? try_as(eyes, try_socket, un->sun_path) : 0;
+	const char *wrong = denied == EACCES ? NULL : probe_milter(s, m);
+
+	if (denied == EACCES)
+		say_item(&s->milter_text, i, "milter", "%s may not be opened by uid %lu: %s meanwhile (milter_default_action). Let that account into the group of the "
+			"socket, or have the filter make it for all.", un->sun_path, uid_looked_at(), without_it(s));
+	else if (wrong)
+		say_item(&s->milter_text, i, "milter", "%s: %s: %s meanwhile (milter_default_action). Start the filter, or look at where it listens.", m->text, wrong,
+			without_it(s));
+	else
+		printf("milter %s answers\n", m->text);
+}
+
+static void check_milters(const struct settings *s)
+{
+	for (size_t i = 0; i < s->nmilters; i++)
+		check_milter(s, i);
+}
+
+/* The settings have those of addresses first, as the array does. */
+static void check_lists(const struct settings *s)
+{
+	for (size_t i = 0; i < s->ndnsbl; i++) {
+		const struct dnsbl_list *l = &s->dnsbl[i];
+		const struct conf_list *text = l->domains ? &s->rhsbl_text : &s->dnsbl_text;
+		const char *name = l->domains ? "rhsbl" : "dnsbl", *wrong;
+		bool ipv6, unknown;
+
+		wrong = probe_list(l, &ipv6, &unknown);
+		if (wrong)
+			say_item(text, l->domains ? i - s->dnsbl_text.n : i, name, "%s: %s. Meanwhile it counts for nothing. Look at its owner's pages for who may ask it "
+				"and how; a resolver of your own (resolver) helps where public ones are refused. Or take it out.", l->zone, wrong);
+		else if (unknown)
+			printf("%s %s cannot be tried: no resolver answers\n", name, l->zone);
+		else
+			printf("%s %s works%s\n", name, l->zone, l->domains ? "" : ipv6 ? ", for IPv6, too" : ", for IPv4 alone");
+	}
+}
+
+static void check_asked(const struct settings *s)
+{
+	if (!s->nmilters && !s->ndnsbl)
+		return;
+	fflush(stdout);
+	log_threshold(LOG_ERROR);               /* all that there is to say is said here */
+	if (probe_begin(s))
+		return;                         /* check_resolver() says why */
+	check_milters(s);
+	check_lists(s);
+	probe_end();
+}
+
 /* ---- the rest */
 
 static int try_log(const char *path)
@@ -867,6 +963,7 @@ int cmd_check(int argc, char **argv)
 		check_source(&set);
 		check_logins(&set, login);
 		check_resolver(&set);
+		check_asked(&set);
 		check_log(&set);
 		if (errors)
 			printf("%u error%s\n", errors, errors == 1 ? "" : "s");

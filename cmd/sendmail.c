@@ -551,6 +551,18 @@ static int hand_over_message(const struct options *o, const struct settings *set
 	return status;
 }
 
+/* Filters of what users send sit behind the server; at its local socket who we are is seen as well. */
+static bool goes_by_filters(const struct settings *set)
+{
+	bool filtered = false, local = false;
+
+	for (size_t i = 0; i < set->nmilters; i++)
+		filtered = filtered || set->milters[i].users;
+	for (size_t i = 0; i < set->nlisten; i++)
+		local = local || set->listen[i].service == SMTPD_LOCAL;
+	return filtered && local;
+}
+
 static char bad_key[700];
 
 static void keep_complaint(const struct dkim_words *w, const char *why)
@@ -586,7 +598,7 @@ static int send_with(struct options *o, const struct settings *set)
 	}
 	catch_signals();
 	signer = signing_keys(set, keep_complaint);     /* as who we are: the queue's owner may not read them */
-	switch (open_queue(set)) {
+	switch (goes_by_filters(set) ? QUEUE_DENIED : open_queue(set)) {
 	case QUEUE_OPEN:
 		if (bad_key[0])
 			fprintf(stderr, "sendmail: dkim_key: %s. The message is not signed with it.\n", bad_key);

@@ -189,7 +189,8 @@ static const struct conf_row rows[] = {
 	{ .name = "milter", .kind = CONF_LIST, .offset = AT(milter_text), .example = "inet:127.0.0.1:11332", .help =
 		"A mail filter such as rspamd, OpenDKIM or ClamAV, asked while the client waits: inet:HOST:PORT or unix:/PATH. It may refuse mail and\n"
 		"change it. Behind it may stand for=smtp (mail by smtp:// alone) or for=submission (by submission://, submissions:// and unix:// alone).\n"
-		"One a line, may be repeated: each is shown what those before it have left. Mail of sendmail and drop files is shown to none." },
+		"One a line, may be repeated: each is shown what those before it have left. Mail of sendmail is shown to them if listen has unix://,\n"
+		"drop files are not." },
 	{ .name = "milter_default_action", .kind = CONF_TEXT, .offset = AT(milter_default_text), .preset = "tempfail", .help =
 		"What becomes of mail while a filter cannot be reached, does not answer in time or makes no sense. tempfail: clients are told to come\n"
 		"back. accept: mail goes on as if there were no such filter. reject: it is refused." },

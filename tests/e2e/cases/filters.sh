@@ -206,3 +206,60 @@ speak() {
 	    s.sendmail(sys.argv[2], [sys.argv[3]], open(sys.argv[4], "rb").read())
 	END
 }
+
+it filters_sendmail "what sendmail reads is shown to filters of users where a local socket listens, whoever calls it; a filter of smtp alone sees none of it"
+filters_sendmail() {
+	begin_python
+	serve here "listen = unix://$T/here.sock" "milter = unix:$T/filter.sock"
+	here=$pid
+	mail_of fields 'X-Do: fields\r\n'
+	mail_of refuse 'X-Do: refuse\r\n'
+	must "sendmail" send here -f sender@here.test user@here.test <"$T/fields"
+	within 30 "the message" arrived here user 1
+	has '^X-First: one' "$(mail here user)"
+	status_is 77 send here -f sender@here.test user@here.test <"$T/refuse" 2>"$T/said"
+	has '554 5.7.77 refused, says the filter' "$T/said"
+	sed -i 's|^milter = .*|& for=smtp|' "$T/here.conf"
+	kill -HUP "$here"
+	within 20 "the settings" grep -q 'in force now: milter' "$T/here.log"
+	must "sendmail" send here -f sender@here.test user@here.test <"$T/refuse"
+	within 30 "what no filter has seen" arrived here user 2
+	# a filter, and nobody to hand it to: it is kept
+	kill "$here"
+	within 20 "its end" gone "$here"
+	sed -i 's| for=smtp$||' "$T/here.conf"
+	must "sendmail without a server" send here -f sender@here.test user@here.test <"$T/fields"
+	start here
+	within 30 "what was laid down" arrived here user 3
+}
+
+it check_asks_filters_and_lists "fardel check calls each filter, looks for the test entries of each list, and says what is wrong with them and what to do"
+check_asks_filters_and_lists() {
+	begin_python
+	printf '%s\n' '2.0.0.127.good.test A 127.0.0.2' '2.0.0.127.all.test A 127.0.0.2' '1.0.0.127.all.test A 127.0.0.2' 'gone.test A 192.0.2.1' \
+		'2.0.0.127.both.test A 127.0.0.4' '2.0.0.0.0.0.f.7.f.f.f.f.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.both.test A 127.0.0.2' 'test.names.test A 127.0.0.2' \
+		'2.0.0.127.angry.test A 127.255.255.254' >"$T/dns.zone"
+	fakedns dns
+	dns=$port
+	free_port
+	empty=$port
+	config here "resolver = 127.0.0.1:$dns" "milter = unix:$T/filter.sock" "milter = unix:$T/none.sock" "milter = inet:127.0.0.1:$empty" "milter = inet:127.0.0.1:$dns for=smtp" \
+		"milter_default_action = accept"
+	for list in good.test "both.test=127.0.0.2 3" all.test gone.test angry.test; do echo "dnsbl = $list"; done >>"$T/here.conf"
+	printf 'rhsbl = names.test\nrhsbl = none.test\n' >>"$T/here.conf"
+	mailboxes here postmaster
+	must "notes are no errors" "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
+	has "^milter unix:$T/filter.sock answers$" "$T/said"
+	has "here.conf:[0-9]*: note: milter: unix:$T/none.sock: No such file or directory: mail is taken without it meanwhile" "$T/said"
+	has "here.conf:[0-9]*: note: milter: inet:127.0.0.1:$empty: Connection refused" "$T/said"
+	has '^dnsbl good.test works, for IPv4 alone$' "$T/said"
+	has '^dnsbl both.test works, for IPv6, too$' "$T/said"
+	has 'here.conf:[0-9]*: note: dnsbl: all.test: everything is on it\..*Or take it out' "$T/said"
+	has 'note: dnsbl: gone.test: its test entry is not there' "$T/said"
+	has 'note: dnsbl: angry.test: it refuses our questions' "$T/said"
+	has '^rhsbl names.test works$' "$T/said"
+	has 'note: rhsbl: none.test: its test entry is not there' "$T/said"
+	sed "s/^resolver = .*/resolver = 127.0.0.1:9/" "$T/here.conf" >"$T/other.conf"
+	"$fardel" check -c "$T/other.conf" >"$T/said" 2>&1
+	has '^dnsbl good.test cannot be tried: no resolver answers$' "$T/said"
+}

@@ -198,6 +198,12 @@ void client_log_line(const struct client *c, const char *direction, struct str l
 		L_TEXT("peer", c->peer), L_STR(direction, line)));
 }
 
+void client_note_sent(struct client *c, struct str line)
+{
+	client_dialogue_sent(c, line);
+	client_log_line(c, "sent", line);
+}
+
 void client_put(struct client *c, const void *p, size_t n)
 {
 	if (client_alive(c) && stream_write(&c->stream, p, n) == -1)
@@ -208,7 +214,7 @@ void client_say_shown(struct client *c, enum expect what, struct str line, struc
 {
 	/* Addresses and parameters have been parsed; a line end in one would be a command of somebody else. */
 	assert(!memchr(line.p, '\n', line.n) && !memchr(line.p, '\r', line.n));
-	client_log_line(c, "sent", shown);
+	client_note_sent(c, shown);
 	client_put(c, line.p, line.n);
 	client_put(c, "\r\n", 2);
 	if (client_alive(c))
@@ -311,6 +317,7 @@ static void starttls_taken(struct client *c, const struct reply *r)
 static void secured(struct client *c)
 {
 	snprintf(c->tls, sizeof c->tls, "%s:%s", tls_version(c->stream.tls), tls_cipher(c->stream.tls));
+	client_dialogue_secured(c);
 	if (c->config->tls_first) {
 		c->phase = C_HELLO;
 		client_expect(c, X_GREETING);
@@ -450,16 +457,22 @@ static void say_mail(struct client *c)
 	say_built(c, X_MAIL, &line);
 }
 
-static void say_rcpt(struct client *c, size_t i)
+static void print_rcpt_for(struct buf *line, const struct client *c, size_t i)
 {
 	struct recipient to = *c->job->to[i];
-	struct buf line = { 0 };
 
 	if (!(c->can.set & CAP_DSN)) {
 		to.notify = 0;
 		to.orcpt = STR("");
 	}
-	print_rcpt(&line, &to);
+	print_rcpt(line, &to);
+}
+
+static void say_rcpt(struct client *c, size_t i)
+{
+	struct buf line = { 0 };
+
+	print_rcpt_for(&line, c, i);
 	c->fate[i] = F_OFFERED;
 	say_built(c, X_RCPT, &line);
 }
@@ -549,6 +562,7 @@ static void rcpt_taken(struct client *c, const struct reply *r)
 {
 	size_t i = c->batch[c->heard++];
 
+	client_dialogue_rcpt_taken(c);
 	c->accepted++;
 	if (c->fate[i] == F_OFFERED)
 		c->fate[i] = F_ACCEPTED;
@@ -565,10 +579,20 @@ static bool too_many_here(const struct client *c, const struct reply *r)
 	return c->accepted && (r->code == 452 || r->code == 552) && strcmp(detail, ".2.2") && strcmp(detail, ".3.4");
 }
 
+static void note_refusal(struct client *c, size_t i)
+{
+	struct buf line = { 0 };
+
+	print_rcpt_for(&line, c, i);
+	client_dialogue_rcpt_refused(c, buf_view(&line));
+	buf_free(&line);
+}
+
 static void rcpt_refused(struct client *c, const struct reply *r)
 {
 	size_t i = c->batch[c->heard++];
 
+	note_refusal(c, i);
 	if (c->fate[i] == F_SETTLED)
 		return;
 	if (!too_many_here(c, r)) {
@@ -601,7 +625,7 @@ static void data_taken(struct client *c, const struct reply *r)
 		client_fail(c, "4.5.0", "DATA: accepted although nothing before it was");
 		return;
 	}
-	client_log_line(c, "sent", STR("."));
+	client_note_sent(c, STR("."));
 	client_put(c, ".\r\n", 3);
 	if (client_alive(c))
 		client_end_data(c, X_LONE_DOT, 1);
@@ -867,6 +891,7 @@ static bool take_line(struct client *c)
 	case LINE_OK:
 		break;
 	}
+	client_dialogue_received(c, line, c->code == 0, awaiting(c) ? &(enum expect){ oldest(c) } : NULL);
 	client_log_line(c, "received", line);
 	if (!parse_reply_line(line, &code, &last, &text))
 		bad_reply(c, ": not a reply: \"", line);
@@ -1046,6 +1071,7 @@ bool client_send(struct client *c, struct client_job *job)
 	c->job = job;
 	c->unsettled = job->n;
 	c->most = 0;
+	client_dialogue_begins(c);
 	memset(&c->job_why, 0, sizeof c->job_why);
 	judge(c, job);
 	if (c->unfit.code || job->n == 0)

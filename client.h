@@ -6,6 +6,7 @@
 #include <sys/types.h>
 
 #include "fardel.h"
+#include "lib/buf.h"
 #include "lib/loop.h"
 #include "lib/tls.h"
 #include "parse.h"
@@ -100,6 +101,12 @@ enum { CLIENT_LAME_CHUNKING = 1, CLIENT_LAME_PIPELINING = 2 };
 unsigned client_lame(const struct client *);
 /* Recipients that the peer took in one transaction before it said that more are too many; 0: it did not. */
 size_t client_rcpt_max(const struct client *);
+/* In a job's done() and in gone(): what was said for the job, or since the connection was begun, at most CLIENT_DIALOGUE octets of it and some
+ * lines of ours. Nothing when nobody said anything. Lines are ended by LF; the first octet says what each is: "= " the peer, "> " we, "< " he, "* " a
+ * remark. Each reply is behind its command; recipients are only named when they were refused. No secret is in it and nothing of the message;
+ * what is no printable ASCII is a question mark. False: it did not fit. */
+enum { CLIENT_DIALOGUE = 3072 };
+bool client_dialogue(const struct client *, struct buf *out);
 /* Of a done()'s or gone()'s why: memory or our copy of the message is to blame, and no peer. */
 bool client_is_our_trouble(const struct reply *why);
 /* In gone(): the peer is ourselves. */

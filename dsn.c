@@ -12,6 +12,8 @@ enum {
 	WORD_MAX = 400,                 /* a longer word is cut in pieces, so that no line passes 998 octets (RFC 5321 4.5.3.1.6) */
 	SUBJECT_MAX = 200,
 	VALUE_MAX = 900,                /* of what may not be broken at all: addresses, identifiers */
+	CONVERSATIONS = 5,              /* told in a report, */
+	CONVERSATION_LINES = 100,       /* with so many lines each */
 	LINE_OCTETS = 998
 };
 
@@ -654,6 +656,78 @@ static void tell_rcpt(struct parts *p, const struct dsn *d, const struct dsn_rcp
 		date_line(&p->human, "  Given up, with a report to you, if not delivered by: ", r->retry_until);
 }
 
+/* ---- what was said, for whoever looks after a mail system */
+
+/* Does the line name a recipient whom this report is not about? Who sent a message to an alias is not told of the others behind it. */
+static bool names_another(const struct dsn *d, struct str line)
+{
+	struct str to, name;
+
+	if (!str_starts_nocase(line, STR("> RCPT TO:<")))
+		return false;
+	to = str_from(line, 11);
+	for (size_t i = 0; i < d->n; i++) {
+		name = d->rcpt[i].addr;
+		if (to.n > name.n && to.p[name.n] == '>' && str_eq((struct str){ to.p, name.n }, name))
+			return false;
+	}
+	return true;
+}
+
+static void tell_line(struct buf *b, struct str line)
+{
+	static const struct { char mark; const char *before, *behind; } forms[] = {
+		{ '=', "\r\n  ", ":" }, { '*', "    (", ")" }, { '>', "    > ", "" }, { '<', "    < ", "" },
+	};
+
+	for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+		if (forms[i].mark != line.p[0])
+			continue;
+		buf_puts(b, forms[i].before);
+		add_escaped(b, str_from(line, 2), VALUE_MAX);
+		buf_puts(b, forms[i].behind);
+		end_line(b);
+	}
+}
+
+static void tell_conversation(struct parts *p, const struct dsn *d, struct str said)
+{
+	struct buf *b = &p->human;
+	struct str line;
+	bool left_out = false;
+
+	for (size_t n = 0; str_cut(&said, '\n', &line) && n < CONVERSATION_LINES; ) {
+		if (line.n < 2 || (left_out && line.p[0] == '<'))
+			continue;
+		left_out = names_another(d, line);
+		if (left_out)
+			continue;
+		tell_line(b, line);
+		n++;
+	}
+}
+
+static bool is_conversation(const struct dsn_rcpt *r) { return r->said.n && (r->action == DSN_FAILED || r->action == DSN_DELAYED); }
+
+static void tell_conversations(struct parts *p, const struct dsn *d)
+{
+	struct str told[CONVERSATIONS];
+	size_t n = 0;
+
+	for (size_t i = 0; i < d->n && n < CONVERSATIONS; i++) {
+		size_t k = 0;
+
+		while (k < n && !str_eq(told[k], d->rcpt[i].said))
+			k++;
+		if (k < n || !is_conversation(&d->rcpt[i]))
+			continue;
+		if (!n)
+			buf_puts(&p->human, "\r\nIn detail, for whoever looks after a mail system (> we said, < they said):\r\n");
+		told[n++] = d->rcpt[i].said;
+		tell_conversation(p, d, d->rcpt[i].said);
+	}
+}
+
 static size_t count_action(const struct dsn *d, enum dsn_action action)
 {
 	size_t n = 0;
@@ -713,6 +787,7 @@ static void write_human(struct parts *p, const struct dsn *d)
 			if (d->rcpt[i].action == a)
 				tell_rcpt(p, d, &d->rcpt[i]);
 	}
+	tell_conversations(p, d);
 	end_line(b);
 	wrap(b, "Attached: the same for programs, and ", "", str_of(p->original_note));
 }

@@ -21,6 +21,8 @@ struct dsn_rcpt {
 	                                         * empty) no peer was involved */
 	struct str words;                       /* what the peer said ("550 5.1.1 no such user"), or our own words
 	                                         * (no reply code in front) */
+	struct str said;                        /* the conversation that it came of, lines ended by LF with a mark each (client_dialogue()), or empty.
+	                                         * Recipients of the same one share its text */
 	int64_t when;                           /* of the last attempt; 0: not known */
 	int64_t retry_until;                    /* DSN_DELAYED */
 };

@@ -50,6 +50,7 @@ struct rcpt {
 	struct str status;              /* "5.1.1" */
 	struct str host;                /* "mx.example.net[192.0.2.1]:25" or "-" */
 	struct str words;               /* "550 5.1.1 no such user", unescaped */
+	struct str said;                /* the conversation that this came of (queue_said()), or empty */
 };
 struct mail {
 	char id[ID_MAX];
@@ -69,6 +70,7 @@ struct mail {
 	size_t nrcpt;
 	struct rcpt *rcpt;
 	bool delay_told;                /* a delay notice was sent */
+	size_t said;                    /* octets of the journal that are conversations */
 	struct buf text;                /* envelope and journal, as read */
 };
 
@@ -242,6 +244,10 @@ const char *dest_domain(const struct dest *);           /* a domain of it, for t
 size_t queue_waiting(const struct dest *, size_t *parts);
 
 void queue_result(struct bundle *, size_t i, const struct result *);        /* once per recipient; marks the journal */
+/* What was said to the peers until now, lines ended by LF (client_dialogue()), for who reads a report. Copied; what comes later takes its place.
+ * It is written down at the bundle's end, where a recipient has failed or was put off with new words; else it is forgotten. */
+enum { SAID_MAX = 8192 };                       /* octets; of more nothing is kept */
+void queue_said(struct bundle *, struct str);
 /* Ends the bundle; `rest` is the result of recipients that have none yet (NULL: all have). */
 void queue_done(struct bundle *, const struct result *rest);
 /* A courier may take along what is ready at another destination: a bundle of the same message. Its results and its end are told as

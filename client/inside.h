@@ -34,6 +34,16 @@ enum expect { X_GREETING, X_EHLO, X_HELO, X_LHLO, X_STARTTLS, X_AUTH, X_RSET, X_
 /* What the envelope is to send next. */
 enum next { N_RSET, N_MAIL, N_RCPT, N_DATA, N_NOTHING };
 
+/* What was said, line by line, each ended by LF and with a mark and a blank before it (client_dialogue()). */
+struct dialogue {
+	char text[CLIENT_DIALOGUE];
+	size_t n;
+	size_t heard;                   /* where the next line of the peer goes: behind it are commands that are not answered */
+	size_t reply;                   /* where the reply begins that is coming in, or came in last */
+	unsigned taken;                 /* recipients since the last line */
+	bool cut;                       /* older lines have gone */
+};
+
 struct client {
 	const struct client_config *config;
 	const struct client_events *events;
@@ -93,12 +103,14 @@ struct client {
 	bool dot_leaving;               /* the final dot, or all of the last chunk, is written but may not have left */
 	bool chunk, unended;            /* the message goes by BDAT; it has no line end at its end */
 	unsigned lame;                  /* CLIENT_LAME_ bits */
+	struct dialogue dialogue;
 };
 
 /* ---- the conversation (client.c). What sends or expects may end it: see client_alive(). */
 
 bool client_alive(const struct client *);
 void client_log_line(const struct client *, const char *direction, struct str line);
+void client_note_sent(struct client *, struct str line);        /* in the log and in the dialogue */
 /* Both end the connection: why it failed, in our words; or the peer has ended it with a reply. */
 void client_fail(struct client *, const char *enhanced, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 void client_end_by_reply(struct client *, const char *step, const struct reply *);
@@ -128,6 +140,16 @@ void client_begin_login(struct client *);       /* client_be_ready() at its end 
 void client_login_taken(struct client *, const struct reply *);         /* X_AUTH */
 void client_login_refused(struct client *, const struct reply *);
 void client_login_free(struct client *);        /* none: nothing */
+
+/* ---- what was said (client/dialogue.c) */
+
+void client_dialogue_begins(struct client *);           /* a job: what was before it is forgotten, but for what opened the connection */
+void client_dialogue_secured(struct client *);
+void client_dialogue_sent(struct client *, struct str line);    /* without secrets */
+/* A line of a reply, the first or another one, to what was said so; NULL: to nothing. */
+void client_dialogue_received(struct client *, struct str line, bool first, const enum expect *);
+void client_dialogue_rcpt_taken(struct client *);       /* the reply was to that, */
+void client_dialogue_rcpt_refused(struct client *, struct str command);
 
 /* ---- the message (client/message.c) */
 

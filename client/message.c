@@ -52,7 +52,7 @@ static bool ends_in_line(struct client *c)
 static void block_sent(struct client *c)
 {
 	if (c->left == 0) {
-		client_log_line(c, "sent", c->chunk ? STR("(message)") : STR("(message and final dot)"));
+		client_note_sent(c, c->chunk ? STR("(message)") : STR("(message and final dot)"));
 		c->dirty = false;       /* until a final reply says no */
 		client_end_data(c, c->chunk ? X_BDAT : X_DOT, c->config->lmtp ? c->accepted : 1);
 		return;
@@ -122,7 +122,7 @@ void client_say_chunk(struct client *c)
 	if (!client_alive(c))
 		return;
 	buf_printf(&line, "BDAT %lld LAST\r\n", (long long)c->job->size + (c->unended ? 2 : 0));
-	client_log_line(c, "sent", (struct str){ line.p, line.n - 2 });
+	client_note_sent(c, (struct str){ line.p, line.n - 2 });
 	client_put(c, line.p, line.n);
 	buf_free(&line);
 	if (client_alive(c))

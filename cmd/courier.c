@@ -78,6 +78,15 @@ static void remember(struct courier *c, const char *host, const struct reply *wh
 	str_copy(c->last_host, sizeof c->last_host, str_of(host));
 }
 
+/* For whoever reads the report. A host more than two and the first ones go. */
+static void keep_dialogue(struct courier *c, const struct client *client)
+{
+	if (c->said.n > SAID_MAX / 2)
+		buf_clear(&c->said);
+	if (!client_dialogue(client, &c->said))
+		buf_clear(&c->said);
+}
+
 /* ---- the end of the courier */
 
 static void courier_end(struct courier *c)
@@ -92,6 +101,7 @@ static void courier_end(struct courier *c)
 	leave_host(c);
 	free(c->rider);
 	free(c->hosts);
+	buf_free(&c->said);
 	free(c);
 	queue_leave(d);
 }
@@ -387,6 +397,7 @@ static void job_result(struct client_job *j, size_t i, const struct reply *reply
 	struct result r = { .reply = reply, .host = client_peer(c->line->client), .tls = client_tls(c->line->client) };
 	bool refused = reply->code >= 500 && !j->unfit;
 
+	c->in_vain_for_some |= reply->code < 200 || reply->code >= 300;
 	if (reply->code >= 200 && reply->code < 300) {
 		c->line->proven = true;
 		if (courier_goes_alone(c, c->bundle->mail))     /* the mix was to blame */
@@ -489,6 +500,8 @@ static void job_done(struct client_job *j, const struct reply *why, bool untried
 	bool mix_refused = c->nriders && c->refused && !why && !courier_refused_as_one(c);
 
 	c->sending = false;
+	if (!untried && (why || c->in_vain_for_some))
+		keep_dialogue(c, c->line->client);
 	note_lame(c->line);
 	took_so_long(c->line, loop_now() - c->sent);
 	remember(c, client_peer(c->line->client), why ? why : &(struct reply){ .text = "no result" });
@@ -551,7 +564,7 @@ void courier_send_bundle(struct courier *c)
 	seat_bundle(c, b, c->put_off, &n);
 	for (size_t i = 0; i < c->nriders; i++)
 		seat_bundle(c, c->rider[i].bundle, c->rider[i].put_off, &n);
-	c->refused = false;
+	c->refused = c->in_vain_for_some = false;
 	c->served++;
 	c->sent = loop_now();
 	c->job = (struct client_job){
@@ -685,6 +698,8 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 
 	if (useless && !crowded)
 		tell_waiters(l, client_peer(client), why);
+	if (c && c->bundle && !l->ready && !crowded)
+		keep_dialogue(c, client);
 	if (c)
 		part(c);
 	line_free(l);

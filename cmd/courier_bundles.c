@@ -53,6 +53,7 @@ bool courier_take_bundle(struct courier *c, struct bundle *b)
 	c->expanded = c->family_tried = c->chance = false;
 	c->tried = c->asked = c->unbound = 0;
 	c->refused = false;
+	buf_clear(&c->said);
 	c->put_off = calloc(b->n, sizeof *c->put_off);
 	if (c->put_off && make_seats(c, b->n))
 		return true;
@@ -77,6 +78,7 @@ static bool put_off_as_one(const struct bundle *b, struct put_off **put_off)
 /* What a bundle's recipients were told goes to the queue. */
 static void tell_answers(struct courier *c, struct bundle *b, struct put_off **put_off, enum blame blame)
 {
+	queue_said(b, buf_view(&c->said));
 	for (size_t i = 0; put_off && i < b->n; i++) {
 		struct put_off *p = put_off[i];
 
@@ -266,6 +268,7 @@ void courier_go_apart(struct courier *c)
 		free(*said);
 		*said = NULL;
 	}
+	buf_clear(&c->said);
 	while (c->nriders) {
 		struct rider *r = &c->rider[--c->nriders];
 		struct courier *w = waiter_of(r->bundle->dest);

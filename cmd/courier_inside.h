@@ -109,6 +109,8 @@ struct courier {
 	struct rider *rider;
 	size_t nriders;
 	bool refused;                   /* somebody in the mix was: that counts as no answer */
+	bool in_vain_for_some;          /* not everybody of the job has got it */
+	struct buf said;                /* to the hosts that were asked for this bundle, where it was in vain */
 	char alone[ID_MAX];             /* so the bundle of this message goes without others */
 };
 

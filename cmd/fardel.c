@@ -117,7 +117,7 @@ static const struct command {
 	{ "sendmail", cmd_sendmail, "[-itv] [-C FILE] [-f SENDER] [-F NAME] [-N WHEN] [-R WHAT] [-V ENVID] [--at TIME | --wait SECONDS] [RECIPIENT]... | -bs | -bp | -bi | -q",
 		"take a message from standard input" },
 	{ "mailq", cmd_mailq, "[--json] " SETTINGS, "list the queue" },
-	{ "why", cmd_why, SETTINGS " [ID|ADDRESS|DOMAIN]", "why is this mail still here? ID, ADDRESS or DOMAIN" },
+	{ "why", cmd_why, "[-v|--verbose] " SETTINGS " [ID|ADDRESS|DOMAIN]", "why is this mail still here? ID, ADDRESS or DOMAIN" },
 	{ "queue", cmd_queue, "list|show|shape|retry|hold|release|drop|fail|reroute [--yes] [--json] [--body] [--reason TEXT] " SETTINGS
 		" [ID|ADDRESS|DOMAIN|all]... [HOST|URL|mx]\n"
 		"    [--id ID] [--from SENDER] [--to RECIPIENT] [--domain DOMAIN] [--older AGE] [--younger AGE] [--larger SIZE] [--smaller SIZE]\n"

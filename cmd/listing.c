@@ -81,6 +81,17 @@ void listing_show(FILE *out, struct str s)
 		putc(ascii_print(s.p[i]) ? s.p[i] : '?', out);
 }
 
+void listing_show_lines(FILE *out, struct str text, int indent)
+{
+	struct str line;
+
+	while (str_cut(&text, '\n', &line)) {
+		fprintf(out, "%*s", indent, "");
+		listing_show(out, line);
+		putc('\n', out);
+	}
+}
+
 void listing_show_addr(FILE *out, const struct addr *a)
 {
 	listing_show(out, a->local);

@@ -44,6 +44,8 @@ bool listing_about_entry(const struct listing *, size_t first, size_t end, const
 
 /* Text from the disk may have come from anywhere: a terminal gets printable characters. */
 void listing_show(FILE *, struct str);
+/* A conversation (struct rcpt.said), line by line, so many blanks before each. */
+void listing_show_lines(FILE *, struct str, int indent);
 void listing_show_addr(FILE *, const struct addr *);
 
 /* Whom an entry waits for, ", " between them: so many at most, then how many more. */

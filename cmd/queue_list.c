@@ -209,7 +209,7 @@ static const struct {
 } happenings[] = {
 	{ "delivered", "delivered to" }, { "relayed", "handed on for" }, { "expanded", "sent on by alias:" }, { "failed", "failed for" },
 	{ "deferred", "put off:" }, { "linked", "from here on apart:" }, { "reported", "its sender has been sent a report" },
-	{ "delayed", "its sender has been told that it takes longer" },
+	{ "delayed", "its sender has been told that it takes longer" }, { "said", "what was said to" },
 };
 
 /* "3<b@y>" -> b@y, which is what people know. */
@@ -242,6 +242,11 @@ static void show_told(const struct told *t)
 	if (t->host.n) {
 		printf(" by ");
 		listing_show(stdout, t->host);
+	}
+	if (t->words.n && str_eq(t->what, STR("said"))) {
+		printf(":\n");
+		listing_show_lines(stdout, t->words, 4);
+		return;
 	}
 	if (t->words.n) {
 		printf(": ");

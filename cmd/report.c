@@ -81,7 +81,7 @@ static size_t choose(const struct mail *m, enum report_kind kind, unsigned event
 			continue;
 		to[n++] = (struct dsn_rcpt){
 			.addr = whole(&r->to.addr), .orcpt = r->to.orcpt, .action = action_of(r),
-			.status = r->status, .host = r->host, .words = r->words, .when = r->when ? r->when : loop_wall(),
+			.status = r->status, .host = r->host, .words = r->words, .said = r->said, .when = r->when ? r->when : loop_wall(),
 			.retry_until = retry_until(m),
 		};
 	}

@@ -24,6 +24,7 @@ struct question {
 	const struct settings *set;
 	struct buf dests;               /* what the running program says of destinations; empty: none runs, or it does not tell */
 	bool runs;
+	bool verbose;
 	size_t told, more;              /* messages */
 };
 
@@ -65,7 +66,7 @@ static void say(const char *label, struct str words)
 
 /* ---- one entry: the recipients that wait for the same destination */
 
-static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
+static void say_last(const struct rcpt *r, const struct listed *x, int64_t now, bool verbose)
 {
 	struct buf text = { .max = 4096 };
 	const char *advice, *meaning, *remedy;
@@ -86,6 +87,10 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now)
 	buf_str(&text, r->words);
 	say("what came", buf_view(&text));
 	buf_free(&text);
+	if (verbose && r->said.n) {
+		printf("    in detail   > we said, < they said\n");
+		listing_show_lines(stdout, r->said, 16);
+	}
 	meaning = dsn_meaning(r->status, r->words, &advice);
 	if (meaning)
 		say("this means", str_of(meaning));
@@ -170,7 +175,7 @@ static void tell_entry(const struct question *q, const struct listing *l, size_t
 			continue;
 		/* Those of one destination were told the same, or each has words of its own. */
 		if (any && (!str_eq(any->words, r->words) || !str_eq(any->host, r->host)))
-			say_last(any, x, l->now);
+			say_last(any, x, l->now, q->verbose);
 		printf("  to ");
 		listing_show_addr(stdout, &r->to.addr);
 		putchar('\n');
@@ -178,7 +183,7 @@ static void tell_entry(const struct question *q, const struct listing *l, size_t
 	}
 	if (!any)
 		return;
-	say_last(any, x, l->now);
+	say_last(any, x, l->now, q->verbose);
 	say_tls(any);
 	say_next(q, x, m, l->now);
 	say_remedies(q, x);
@@ -322,8 +327,12 @@ int cmd_why(int argc, char **argv)
 			fprintf(stderr, "fardel why: %s\n", wrong);
 			return EX_USAGE;
 		}
+		if (!strcmp(argv[i], "-v") || !strcmp(argv[i], "--verbose")) {
+			q.verbose = true;
+			continue;
+		}
 		if (argv[i][0] == '-' || q.about.n) {
-			fprintf(stderr, "fardel why: does not know \"%s\". Write fardel why [-c FILE] [ID | ADDRESS | DOMAIN]\n", argv[i]);
+			fprintf(stderr, "fardel why: does not know \"%s\". Write fardel why [-v] [-c FILE] [ID | ADDRESS | DOMAIN]\n", argv[i]);
 			return EX_USAGE;
 		}
 		q.about = str_of(argv[i]);

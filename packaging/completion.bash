@@ -41,7 +41,7 @@ _fardel() {
 		metrics) choice="-c -o --help" ;;
 		alias|newaliases) choice="-c -o --help" ;;
 		explain) choice="--from --connect -c -o --help" ;;
-		why) choice="-c -o --help $(_fardel_waiting)" ;;
+		why) choice="-v --verbose -c -o --help $(_fardel_waiting)" ;;
 		queue)
 			choice="-c -o --yes --json --body --reason --id --from --to --domain --older --younger --larger --smaller --state all $(_fardel_waiting)"
 			[ "$COMP_CWORD" = 2 ] && choice="list show shape retry hold release drop fail reroute --help"

@@ -18,6 +18,7 @@ enum {
 	TROUBLE_AGAIN_S = 60,           /* the file cannot be opened or moved for now */
 	STUCK_AGAIN_MS = 5000,          /* our disk refuses a mark; doubled each time */
 	STUCK_LONGEST_MS = 60000,
+	SAID_DOMAINS = 8,               /* of a bundle that what was said is noted for: a host that takes all of them would have it a thousand times */
 	CLOCK_LEAP_S = 86400,
 	CLOCK_DISTRUST_MS = 3600000
 };
@@ -54,18 +55,19 @@ static void count_read(uint64_t octets)
 
 /* ---- small things */
 
-static struct str keep(struct attempt *a, const char *text)
+static struct str keep_str(struct attempt *a, struct str text)
 {
-	size_t n = text ? strlen(text) : 0;
-	struct kept *k = n ? malloc(sizeof *k + n) : NULL;
+	struct kept *k = text.n ? malloc(sizeof *k + text.n) : NULL;
 
 	if (!k)
 		return (struct str){ "", 0 };
-	memcpy(k->text, text, n);
+	memcpy(k->text, text.p, text.n);
 	k->next = a->kept;
 	a->kept = k;
-	return (struct str){ k->text, n };
+	return (struct str){ k->text, text.n };
 }
+
+static struct str keep(struct attempt *a, const char *text) { return keep_str(a, str_of(text)); }
 
 /* A leap is a difference between what the two clocks of the machine have counted. A first setting is none. */
 bool clock_is_sane(void)
@@ -673,6 +675,8 @@ void attempt_say(struct attempt *a, struct rcpt *r, const struct result *res)
 	r->status = keep(a, res->reply->enhanced[0] ? res->reply->enhanced : result_status[res->what]);
 	if (said_before(r, words, res->host))
 		return;
+	if (res->what == RESULT_DEFERRED || !str_eq(r->host, str_of(res->host)))
+		r->said = STR("");      /* it came of another conversation */
 	r->host = keep(a, res->host);
 	r->words = keep(a, words);
 }
@@ -797,6 +801,57 @@ static void journal_deferral(struct bundle *b)
 	}
 }
 
+/* ---- what was said */
+
+void queue_said(struct bundle *b, struct str said)
+{
+	b->x->said = said.n <= SAID_MAX ? keep_str(b->x->attempt, said) : STR("");
+}
+
+/* Is what was said worth a line for him? */
+static bool is_news(const struct attempt *a, const struct rcpt *r)
+{
+	return r && (r->state == RCPT_FAILED ? r->event == a->event : r->state == RCPT_OPEN && r->deferred && !r->unchanged);
+}
+
+/* For all of the bundle at the same domain as the first, one line. */
+static void journal_said_at(struct bundle *b, size_t first)
+{
+	struct attempt *a = b->x->attempt;
+	struct str domain = b->rcpt[first]->to.addr.domain;
+	char token[DEST_MAX + 1], by[NAME_ROOM] = "";
+	size_t before = a->lines.n;
+
+	for (size_t i = first; i < b->n; i++) {
+		struct rcpt *r = b->rcpt[i];
+
+		if (!is_news(a, r) || !str_eq_nocase(r->to.addr.domain, domain))
+			continue;
+		r->said = b->x->said;
+		if (r->state == RCPT_FAILED)
+			event_print(by, a->entry, a->event);
+	}
+	if (a->mail->said >= SAID_IN_ALL)
+		return;
+	dest_token(domain, token);
+	journal_said(&a->lines, loop_wall(), str_of(token), str_of(by), b->x->said);
+	a->mail->said += a->lines.n - before;
+	task_post(&a->write);
+}
+
+static void end_said(struct bundle *b)
+{
+	unsigned domains = 0;
+
+	for (size_t i = 0; b->x->said.n && i < b->n && domains < SAID_DOMAINS; i++) {
+		if (!is_news(b->x->attempt, b->rcpt[i]) || b->rcpt[i]->said.p == b->x->said.p)
+			continue;
+		journal_said_at(b, i);
+		domains++;
+	}
+	b->x->said = STR("");
+}
+
 static void end_deferral(struct bundle *b)
 {
 	if (!b->x->deferred)
@@ -821,6 +876,7 @@ void queue_done(struct bundle *b, const struct result *rest)
 	if (b->mixed)
 		split_mixed(b);
 	end_deferral(b);
+	end_said(b);
 	blame = b->x->blame;
 	delivered = b->x->delivered;
 	why = b->x->why;
@@ -849,6 +905,7 @@ void bundle_give_back(struct bundle *b)
 	a->given_back = true;
 	a->counts |= b->x->deferred;
 	end_deferral(b);
+	end_said(b);
 	for (size_t i = 0; i < b->n; i++)
 		b->rcpt[i]->busy = false;
 	end_bundle(b);

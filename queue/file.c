@@ -108,10 +108,10 @@ static unsigned check_of(const char *p, size_t n)
 }
 
 /* Peers' words may hold anything: what is not plain becomes \xHH, so that a line stays a line. */
-static void add_words(struct buf *out, struct str words)
+static void add_words(struct buf *out, struct str words, size_t most)
 {
-	if (words.n > REPLY_TEXT)
-		words.n = REPLY_TEXT;
+	if (words.n > most)
+		words.n = most;
 	for (size_t i = 0; i < words.n; i++) {
 		char c = words.p[i];
 
@@ -138,6 +138,24 @@ static const char *status_of(const struct reply *r, const char *what)
 	return strcmp(what, "failed") == 0 ? "5.0.0" : strcmp(what, "deferred") == 0 ? "4.0.0" : "2.0.0";
 }
 
+static void end_line(struct buf *out, size_t start)
+{
+	if (!out->bad)
+		buf_printf(out, " ~%04x\n", check_of(out->p + start, out->n - start));
+}
+
+void journal_said(struct buf *out, int64_t now, struct str dest, struct str by, struct str said)
+{
+	size_t start = out->n;
+
+	buf_printf(out, "%" PRId64 " said ", now);
+	add_word(out, dest);
+	add_word(out, by);
+	buf_puts(out, "- - ");
+	add_words(out, said, SAID_MAX);
+	end_line(out, start);
+}
+
 void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *r, const char *host)
 {
 	size_t start = out->n;
@@ -152,9 +170,8 @@ void journal_line(struct buf *out, int64_t now, const char *what, struct str who
 	if (r && r->code && r->enhanced[0])
 		buf_printf(out, "%s ", r->enhanced);
 	if (r)
-		add_words(out, str_of(r->text));
-	if (!out->bad)
-		buf_printf(out, " ~%04x\n", check_of(out->p + start, out->n - start));
+		add_words(out, str_of(r->text), REPLY_TEXT);
+	end_line(out, start);
 }
 
 static int hex_value(char c)
@@ -276,8 +293,11 @@ static struct place *places_first(const struct places *p, struct str dest)
 	return x ? owner_of(x, struct place, node) : NULL;
 }
 
+/* What was said at another time goes; but it is what the end of the lifetime came of. */
 static void say(struct rcpt *r, const struct told *l)
 {
+	if (str_eq(l->what, STR("deferred")) || !str_eq(l->host, r->host))
+		r->said = STR("");
 	r->when = l->when;
 	r->status = l->status;
 	r->host = l->host;
@@ -296,10 +316,19 @@ bool rcpt_is_at(const struct rcpt *r, struct str dest)
 
 static void apply_to_rcpt(struct rcpt *r, const struct told *l)
 {
-	if (str_eq(l->what, STR("linked")))
+	if (str_eq(l->what, STR("linked"))) {
 		r->linked = true;
-	else if (r->state == RCPT_OPEN)
+	} else if (str_eq(l->what, STR("said"))) {
+		if (r->state == RCPT_OPEN || (l->by.n && str_eq(r->by, l->by)))
+			r->said = l->words;
+	} else if (r->state == RCPT_OPEN) {
 		say(r, l);
+	}
+}
+
+static bool is_of_dest(struct str what)
+{
+	return str_eq(what, STR("deferred")) || str_eq(what, STR("linked")) || str_eq(what, STR("said"));
 }
 
 /* places NULL: the line is one of few, about the one destination that is asked for. */
@@ -332,7 +361,7 @@ static void apply_line(struct mail *m, const struct places *places, const struct
 		r->expanded = l->what.p[0] == 'e';
 		r->by = l->by;
 		say(r, l);
-	} else if (str_eq(l->what, STR("deferred")) || str_eq(l->what, STR("linked"))) {
+	} else if (is_of_dest(l->what)) {
 		apply_to_dest(m, places, l);
 	} else if (str_eq(l->what, STR("reported"))) {
 		apply_report(m, l);
@@ -341,12 +370,19 @@ static void apply_line(struct mail *m, const struct places *places, const struct
 	}
 }
 
+static bool is_said(struct str line)
+{
+	struct str when;
+
+	return str_cut(&line, ' ', &when) && str_starts_nocase(line, STR("said "));
+}
+
 /* A line about a destination, and not this one. */
 static bool of_another(struct str line, struct str only)
 {
 	struct str when, what, who;
 
-	return str_cut(&line, ' ', &when) && str_cut(&line, ' ', &what) && (str_eq(what, STR("deferred")) || str_eq(what, STR("linked"))) &&
+	return str_cut(&line, ' ', &when) && str_cut(&line, ' ', &what) && is_of_dest(what) &&
 		str_cut(&line, ' ', &who) && !str_eq(who, only);
 }
 
@@ -368,6 +404,7 @@ static bool apply_journal(struct mail *m, char *p, size_t n, struct str only, si
 	while (str_cut(&rest, '\n', &text)) {
 		struct told l;
 
+		m->said += is_said(text) ? text.n : 0;
 		*whole = (size_t)(rest.p - p);
 		if (only.n && m->first_sane && of_another(text, only))
 			continue;

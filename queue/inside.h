@@ -13,6 +13,7 @@ enum {
 	FILE_LINE = 64,                 /* octets of a queue file's first line */
 	DEST_MAX = 180,                 /* a longer domain stands in a name as a token */
 	NAME_ROOM = 256,                /* any name in cur/, with its NUL */
+	SAID_IN_ALL = 128 << 10,        /* conversations in one journal: forty-odd tries, each told something else; it is read at each of them */
 	ENVELOPE_MAX = 64 << 20,        /* envelope and journal of one message, read back */
 	OPEN_MAX = 200,                 /* messages open for delivery at a time */
 	READ_A_TURN = 2 << 20           /* octets of envelopes, journals and what is checked; the entry that crosses it is the last */
@@ -55,6 +56,8 @@ struct mail *mail_open(int dir, const char *name, bool writable, bool verify, st
 bool rcpt_is_at(const struct rcpt *, struct str dest);         /* dest: as it stands in a name */
 /* Appends one journal line to out: time what who by status host words. Empty slices become "-". */
 void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *, const char *host);
+/* The same for a conversation with a destination. by: the report that tells who has failed of it; empty: nobody has. */
+void journal_said(struct buf *out, int64_t now, struct str dest, struct str by, struct str said);
 /* Whole lines, behind the last whole line. 0, or -1 with errno and nothing is appended. */
 int journal_append(struct mail *, const char *lines, size_t n);
 
@@ -324,6 +327,7 @@ struct bundle_private {
 	enum blame blame;               /* the gravest of what was deferred */
 	struct reply why;               /* of the first deferral, and who said it */
 	char host[300];
+	struct str said;                /* what was said, not written down yet; kept by the attempt */
 };
 /* Opens an entry that is in no list, and lays its bundles into dest->ready. NULL: nothing to try (it was settled, set aside or put back). */
 struct attempt *attempt_open(struct entry *, bool look_only);

@@ -33,6 +33,12 @@ static void on_result(struct client_job *job, size_t i, const struct reply *r)
 	tell_reply(e->caller, r);
 }
 
+static void tell_dialogue(struct caller *a, const struct client *c)
+{
+	if (a->dialogue && !client_dialogue(c, &a->told))
+		abort();
+}
+
 static void send_next(struct caller *a)
 {
 	if (a->sent < a->n && client_usable(a->client)) {
@@ -57,6 +63,7 @@ static void on_done(struct client_job *job, const struct reply *why, bool untrie
 		tell_reply(e->caller, why);
 	else
 		buf_char(&e->caller->told, '\n');
+	tell_dialogue(e->caller, e->caller->client);
 	send_next(e->caller);
 }
 
@@ -74,6 +81,8 @@ static void on_gone(struct client *c, void *arg, const struct reply *why)
 
 	buf_puts(&a->told, "gone");
 	tell_reply(a, why);
+	if (!strstr(caller_told(a), "ready"))
+		tell_dialogue(a, c);
 	if (client_tls_failed(c))
 		buf_puts(&a->told, "tls failed\n");
 	if (client_lame(c) & CLIENT_LAME_CHUNKING)

@@ -8,6 +8,7 @@
  *   untried: ...                             the same, and no failure
  *   left                                     client_send() took a job no more
  *   gone: 221 2.0.0 bye
+ *   = mx.test[127.0.0.1]:25                  what was said, if it is wanted
  *   tls failed                               behind gone: another connection in clear may succeed */
 #ifndef TESTS_CALLER_H
 #define TESTS_CALLER_H
@@ -34,6 +35,7 @@ struct caller {
 	struct client *client;
 	struct errand errands[CALLER_JOBS];
 	size_t n, sent;
+	bool dialogue;                          /* behind done, and behind gone when there was no ready: what was said, as client_dialogue() has it */
 	bool keep;                              /* leave the connection open behind the last job */
 	bool gone;
 	msec step;                              /* the loop's time a turn at most; 0: 1000 */

@@ -183,11 +183,13 @@ static void answer_all(struct bundle *b)
 		reply_set(&reply, a ? a->code : 250, "", "%s", a ? a->words : "taken");
 		if (r.blame != BLAME_RCPT) {
 			r.host = NULL;
+			queue_said(b, str_of(rig.said));
 			queue_done(b, &r);
 			return;
 		}
 		queue_result(b, i, &r);
 	}
+	queue_said(b, str_of(rig.said));
 	reply_set(&reply, 451, "", "%s", "not asked");
 	r.what = RESULT_DEFERRED;
 	queue_done(b, &r);
@@ -303,6 +305,8 @@ static bool report(void *arg, enum report_kind kind, const struct mail *m, unsig
 			continue;
 		buf_printf(out, " " STR_FMT "@" STR_FMT, STR_ARG(r->to.addr.local), STR_ARG(r->to.addr.domain));
 		buf_printf(out, "(" STR_FMT ")", STR_ARG(r->words));
+		if (r->said.n)
+			buf_printf(out, "{" STR_FMT "}", STR_ARG(r->said));
 	}
 	return buf_puts(out, "\r\n");
 }

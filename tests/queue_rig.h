@@ -33,6 +33,7 @@ struct rig {
 	char dir[200];
 	struct rig_answer answer[16];   /* the row after the last has who == NULL */
 	enum handed handed;             /* of what is delivered */
+	const char *said;               /* what couriers say was said; or NULL */
 	bool by_hand;                   /* bundles wait in held[] for rig_finish() */
 	struct bundle *held[64];
 	size_t nheld;

@@ -77,6 +77,23 @@ static void check_words(const struct reply *r)
 	must(r->code == 0 || (r->code >= 200 && r->code <= 599), "a reply's code");
 }
 
+/* Of 200 octets a line, and nothing that we must not tell. */
+static void check_dialogue(const struct client *c)
+{
+	struct buf text = { 0 };
+	struct str rest, line;
+
+	must(client_dialogue(c, &text) && text.n <= CLIENT_DIALOGUE + 1500, "a dialogue too long");
+	for (rest = buf_view(&text); str_cut(&rest, '\n', &line); ) {
+		must(line.n >= 2 && memchr("=><*", line.p[0], 4) && line.p[1] == ' ', "a line without its mark");
+		must(line.p[0] != '>' || (!memmem(line.p, line.n, last, sizeof last - 1) && !memmem(line.p, line.n, "c2VjcmV0", 8)), "a secret");
+		for (size_t i = 0; i < line.n; i++)
+			must(line.p[i] >= ' ' && line.p[i] <= '~', "an octet in a dialogue that is no character");
+	}
+	must(!rest.n, "a line without its end");
+	buf_free(&text);
+}
+
 static void on_result(struct client_job *job, size_t i, const struct reply *r)
 {
 	struct errand *e = (struct errand *)(void *)((char *)job - offsetof(struct errand, job));
@@ -108,6 +125,7 @@ static void on_done(struct client_job *job, const struct reply *why, bool untrie
 		check_words(why);
 	for (size_t i = 0; !why && i < RCPTS; i++)
 		must(e->results[i] == 1, "a recipient was forgotten");
+	check_dialogue(client);
 	send_next();
 }
 
@@ -121,7 +139,7 @@ static void on_ready(struct client *c, void *arg)
 static void on_gone(struct client *c, void *arg, const struct reply *why)
 {
 	(void)arg;
-	(void)c;
+	check_dialogue(c);
 	must(!gone, "gone twice");
 	check_words(why);
 	gone = true;

@@ -66,6 +66,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		rcpt[i].status = next(&rest);
 		rcpt[i].host = next(&rest);
 		rcpt[i].words = next(&rest);
+		rcpt[i].said = data[0] & 16 ? rcpt[i].words : STR("");
 		rcpt[i].when = data[0] & 4 ? 1795424400 : 0;
 		rcpt[i].retry_until = data[0] & 8 ? 1795524400 : 0;
 	}

@@ -72,6 +72,24 @@ static const struct dsn_rcpt beyond_ascii = {
 	.host = STR("mx.example.net[192.0.2.1]:25"), .words = STR("550 5.2.1 switched off"), .when = ARRIVED + 1,
 };
 
+static const struct dsn_rcpt refused_in_words = {
+	.addr = STR("bob@example.net"), .action = DSN_FAILED, .status = STR("5.1.1"), .host = STR("mx2.example.net[192.0.2.2]:25"),
+	.words = STR("550 5.1.1 no such user"), .when = ARRIVED + 4,
+	.said = STR("= mx1.example.net[192.0.2.1]:25\n< 421 4.3.2 too busy\n"
+		"= mx2.example.net[192.0.2.2]:25\n* what was said before is left out\n> MAIL FROM:<alice@example.org> SIZE=300\n< 250 2.1.0 ok\n"
+		"> RCPT TO:<bob@example.net>\n< 550-5.1.1 no\x1b[31m\n< 550 5.1.1 such user\n"
+		"> RCPT TO:<behind-the-alias@example.net> NOTIFY=NEVER\n< 450-4.2.0 who is\n< 450 4.2.0 not told of\n"
+		"* 2 recipients were accepted\n> DATA\n< 354 go\n> (message and final dot)\n< 250 2.0.0 ok\n"),
+};
+static const struct dsn_rcpt put_off[] = {
+	{ .addr = STR("bob@example.net"), .action = DSN_DELAYED, .status = STR("4.7.1"), .host = STR("mx.example.net[192.0.2.1]:25"),
+	  .words = STR("451 4.7.1 come back"), .when = ARRIVED + 14400, .retry_until = ARRIVED + 432000,
+	  .said = STR("= mx.example.net[192.0.2.1]:25\n< 220 mx\n> EHLO mail.example.org\n< 451 4.7.1 come back\n") },
+	{ .addr = STR("carl@example.net"), .action = DSN_DELAYED, .status = STR("4.7.1"), .host = STR("mx.example.net[192.0.2.1]:25"),
+	  .words = STR("451 4.7.1 come back"), .when = ARRIVED + 14400, .retry_until = ARRIVED + 432000,
+	  .said = STR("= mx.example.net[192.0.2.1]:25\n< 220 mx\n> EHLO mail.example.org\n< 451 4.7.1 come back\n") },
+};
+
 static const struct story {
 	const char *file;
 	const struct dsn_rcpt *rcpt;
@@ -83,6 +101,8 @@ static const struct story {
 	{ "unknown-user", &unknown_user, 1, ARRIVED + 5, 0, false, STR("QQ+2B314159"), STR(HEADER BODY) },
 	{ "several", several, 4, ARRIVED + 432000, 0, false, STR(""), STR(HEADER BODY) },
 	{ "delayed", &waiting, 1, ARRIVED + 14400, ARRIVED + 18000, true, STR(""), STR(HEADER BODY) },
+	{ "conversation", &refused_in_words, 1, ARRIVED + 5, 0, false, STR(""), STR(HEADER BODY) },
+	{ "conversation-delayed", put_off, 2, ARRIVED + 14400, ARRIVED + 18000, false, STR(""), STR(HEADER BODY) },
 	{ "delivered", &arrived, 1, ARRIVED + 2, 0, false, STR("7"), STR(HEADER BODY) },
 	{ "expanded", &sent_on, 1, ARRIVED + 2, 0, false, STR(""), STR(HEADER BODY) },
 	{ "full", &unknown_user, 1, ARRIVED + 5, 0, true, STR(""), STR(HEADER BODY) },

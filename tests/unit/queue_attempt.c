@@ -176,6 +176,103 @@ START_TEST(a_deferral_is_one_line_and_is_not_repeated)
 }
 END_TEST
 
+/* ---- what was said */
+
+START_TEST(what_was_said_is_written_down_where_it_was_in_vain)
+{
+	rig.said = "= mx\n< 220 hello\n";
+	ck_assert(rig_put("a@s.example", "b@x.example c@x.example d@y.example"));
+	ANSWERS(LATER("b@x.example"));
+	rig_run(3 * 3600);
+	ck_assert_uint_gt(rig.nsent, 4);
+	ck_assert_uint_eq(lines_of("cur", rig_name(NULL), " said x.example - - - = mx\\x0a< 220 hello\\x0a ~"), 1);
+	ck_assert_uint_eq(lines_of("cur", rig_name(NULL), " said "), 1);
+}
+END_TEST
+
+START_TEST(a_report_has_what_was_said_of_those_who_failed)
+{
+	rig.said = "= one\n";
+	ANSWERS(NEVER("b@x.example"), LATER("c@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example c@x.example"));
+	rig_run(2);
+	ck_assert_ptr_nonnull(strstr(report_text(0), "b@x.example(550 no such user){= one\n}\r\n"));
+	rig.said = "= two\n";
+	rig_run(400);                   /* the same words: nothing is written */
+	ck_assert_uint_eq(lines_of("cur", rig_name(NULL), " said "), 1);
+	ANSWERS(NEVER("c@x.example"));
+	rig_run(1200);
+	ck_assert_ptr_nonnull(strstr(report_text(1), "c@x.example(550 no such user){= two\n}\r\n"));
+}
+END_TEST
+
+START_TEST(what_was_said_is_there_after_a_crash_and_when_the_lifetime_ends)
+{
+	rig.said = "= one\n";
+	ANSWERS(LATER("@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(3600);
+	rig_crash();
+	rig_start();
+	rig.said = NULL;
+	rig_run(5 * 86400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_ptr_nonnull(strstr(report_text(0), "the last answer was: 450 later){= one\n}\r\n"));
+}
+END_TEST
+
+START_TEST(new_words_without_a_conversation_take_the_old_one_away)
+{
+	rig.said = "= one\n";
+	ANSWERS(LATER("@x.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(2);
+	rig.said = NULL;
+	ANSWERS({ "@x.example", RESULT_DEFERRED, BLAME_DEST, 0, "timed out" });
+	rig_run(5 * 86400 + 3600);
+	rig_answers(NULL, 0);
+	rig_run(86400);
+	ck_assert_ptr_nonnull(strstr(report_text(0), "the last answer was: timed out)\r\n"));
+}
+END_TEST
+
+START_TEST(what_was_said_does_not_fill_the_journal)
+{
+	static char said[SAID_MAX + 2];
+	struct buf to = { 0 };
+
+	memset(said, '\n', SAID_MAX);
+	rig.said = said;
+	for (int i = 0; i < 100; i++)
+		buf_printf(&to, "b@d%d.example ", i);
+	ANSWERS(LATER(""));
+	ck_assert(rig_put("a@s.example", buf_cstr(&to)));
+	rig_run(60);
+	ck_assert_uint_eq(lines_of("cur", rig_name(NULL), " said "), SAID_IN_ALL / (4 * SAID_MAX));
+	said[SAID_MAX] = '\n';          /* more than may be: none */
+	ck_assert(rig_put("a@s.example", "b@other.example"));
+	rig_run(60);
+	ck_assert_uint_eq(lines_of("cur", rig_name("other.example"), " said "), 0);
+	buf_free(&to);
+}
+END_TEST
+
+START_TEST(a_host_that_all_go_to_is_not_told_of_for_each_domain)
+{
+	struct buf to = { 0 };
+
+	rig.said = "= relay\n";
+	for (int i = 0; i < 30; i++)
+		buf_printf(&to, "b@d%d.relay.example ", i);
+	ANSWERS({ "", RESULT_DEFERRED, BLAME_TALK, 451, "later" });
+	ck_assert(rig_put("a@s.example", buf_cstr(&to)));
+	rig_run(60);
+	ck_assert_uint_eq(lines_of("cur", rig_name(NULL), " deferred "), 30);
+	ck_assert_uint_eq(lines_of("cur", rig_name(NULL), " said "), 8);
+	buf_free(&to);
+}
+END_TEST
+
 START_TEST(a_fault_of_our_own_counts_no_attempt)
 {
 	ANSWERS({ "", RESULT_DEFERRED, BLAME_SELF, 0, "no resolver answers" });
@@ -852,6 +949,12 @@ Suite *queue_attempt_suite(void)
 	tcase_add_test(l, a_destination_that_was_not_tried_loses_no_time);
 	tcase_add_test(l, links_that_are_refused_leave_plus_for_all);
 	tcase_add_test(l, a_deferral_is_one_line_and_is_not_repeated);
+	tcase_add_test(l, what_was_said_is_written_down_where_it_was_in_vain);
+	tcase_add_test(l, a_report_has_what_was_said_of_those_who_failed);
+	tcase_add_test(l, what_was_said_is_there_after_a_crash_and_when_the_lifetime_ends);
+	tcase_add_test(l, new_words_without_a_conversation_take_the_old_one_away);
+	tcase_add_test(l, what_was_said_does_not_fill_the_journal);
+	tcase_add_test(l, a_host_that_all_go_to_is_not_told_of_for_each_domain);
 	tcase_add_test(l, a_fault_of_our_own_counts_no_attempt);
 	suite_add_tcase(s, l);
 	tcase_add_checked_fixture(r, set_up, tear_down);

@@ -436,6 +436,8 @@ START_TEST(every_kind_of_line_is_understood)
 	add_line(&b, "linked", "z.example", "", 0, NULL);
 	add_line(&b, "deferred", "y.example", "", 451, "later");
 	add_line(&b, "delayed", "", "", 0, NULL);
+	journal_said(&b, 1796000001, STR("y.example"), STR("+.1"), STR("= mx\n< 550 no\n"));
+	journal_said(&b, 1796000001, STR("z.example"), STR("+.1"), STR("= another\n"));
 	add_line(&b, "invented", "y.example", "", 0, "by a later version");
 	add_line(&b, "delivered", "99<q@y.example>", "", 250, "nobody");
 	add_line(&b, "delivered", "0<q@y.example>", "", 250, "nobody");
@@ -447,6 +449,9 @@ START_TEST(every_kind_of_line_is_understood)
 	ck_assert(m->rcpt[2].linked && !m->rcpt[1].linked);
 	ck_assert(str_eq(m->rcpt[1].words, STR("451 later")));
 	ck_assert_uint_eq(m->rcpt[2].words.n, 0);
+	ck_assert(str_eq(m->rcpt[0].said, STR("= mx\n< 550 no\n")) && str_eq(m->rcpt[1].said, m->rcpt[0].said));
+	ck_assert(str_eq(m->rcpt[2].said, STR("= another\n")));
+	ck_assert_uint_gt(m->said, 100);
 	mail_free(m);
 	buf_free(&b);
 }

@@ -9,6 +9,7 @@
  *   login anna secret            user and password
  *   token anna secret            user and access token
  *   whole                        not octet by octet: what the promise is about would look different
+ *   dialogue                     what was said is told, too
  *   keep                         no QUIT behind the last job
  *   FROM:<a@x.test> RET=HDRS     begins a job
  *   TO:<b@y.test> NOTIFY=DELAY   a recipient of it
@@ -111,6 +112,12 @@ static bool set_token(struct conversation *v, struct str line)
 	return v->caller.config.token = set_login(v, line);
 }
 
+static bool set_dialogue(struct conversation *v, struct str line)
+{
+	(void)line;
+	return v->caller.dialogue = true;
+}
+
 static bool set_keep(struct conversation *v, struct str line)
 {
 	(void)line;
@@ -153,6 +160,7 @@ static const struct { const char *word; bool (*set)(struct conversation *, struc
 	{ "first", set_first },
 	{ "login ", set_login },
 	{ "token ", set_token },
+	{ "dialogue", set_dialogue },
 	{ "keep", set_keep },
 	{ "FROM:", add_from },
 	{ "TO:", add_to },

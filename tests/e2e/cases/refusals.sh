@@ -17,6 +17,11 @@ refused_recipients_one_report() {
 	must "named: $(cat "$T/named")" [ "$(cat "$T/named")" = "bad1@there.test bad2@there.test " ]
 	has '^Status: 5.1.1' "$report"
 	has 'no such person here' "$report"
+	has '^    > RCPT TO:<bad1@there.test>.*' "$report"
+	has '^    < 550 5.1.1 no such person here' "$report"
+	has '^    (3 recipients were accepted)' "$report"
+	grep -q 'good1@there.test' "$report" && fail "the report names somebody who has got it"
+	:
 }
 # With folded fields in one line.
 unfold() {

@@ -71,3 +71,23 @@ why_on_hold() {
 	has 'on hold' "$T/said"
 	has 'release it:  fardel queue release' "$T/said"
 }
+
+it why_in_detail "why --verbose and queue show tell what was said when it was in vain, without the message; why alone does not"
+why_in_detail() {
+	sink there -d '451 4.7.1 come back later'
+	config home "route = * smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	mailboxes home user
+	printf 'Subject: private\n\nprivate\n' | send home -f user@home.test b@y.test || fail "sendmail"
+	flush home
+	must "an answer" why --verbose
+	has 'in detail   > we said, < they said' "$T/said"
+	has '^ *= .*127.0.0.1.*:[0-9]' "$T/said"
+	has '^ *> EHLO home.test' "$T/said"
+	has '^ *< 451 4.7.1 come back later' "$T/said"
+	grep -q 'private' "$T/said" && fail "the message is told"
+	must "an answer" why
+	grep -q 'in detail' "$T/said" && fail "details without being asked"
+	"$fardel" queue show -c "$T/home.conf" all >"$T/shown" || fail "queue show"
+	has 'what was said to y.test:' "$T/shown"
+	has '^    < 451 4.7.1 come back later' "$T/shown"
+}

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/codec.h"
 #include "lib/file.h"
 #include "lib/log.h"
 
@@ -114,4 +115,44 @@ void daily_add(struct daily *d, int64_t time, struct str line)
 		complain(d, "the file has reached its limit");
 	else if (file_sys.write(d->fd, line.p, line.n) != (ssize_t)line.n)
 		complain(d, strerror(errno));
+}
+
+/* ---- lines */
+
+void daily_put(struct buf *out, const char *name, struct str value)
+{
+	if (!value.n)
+		return;
+	buf_printf(out, " %s=", name);
+	percent_word(out, value);
+}
+
+static bool read_value(const struct daily_field *f, struct str text, char *to)
+{
+	size_t n = strlen(to);
+
+	if (n && !f->again)
+		return false;
+	if (n && n + 1 < f->size)
+		to[n++] = ' ';
+	return percent_decode(text, to + n, f->size - n);
+}
+
+bool daily_read(struct str line, const struct daily_field *fields, size_t n, void *out)
+{
+	struct str word, name;
+
+	if (!str_word(&line, &word) || !str_eq(word, STR("1")))
+		return false;
+	while (str_word(&line, &word)) {
+		size_t i = 0;
+
+		if (!str_cut(&word, '=', &name))
+			return false;
+		while (i < n && !str_eq(name, str_of(fields[i].name)))
+			i++;
+		if (i < n && word.n && !read_value(&fields[i], word, (char *)out + fields[i].at))
+			return false;
+	}
+	return true;
 }

@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-#include "lib/str.h"
+#include "lib/buf.h"
 
 enum {
 	DAILY_S = 86400,
@@ -29,5 +29,16 @@ void daily_add(struct daily *, int64_t time, struct str line);
 void daily_name(int32_t day, char out[DAILY_NAME]);
 /* The day of such a name, whatever suffix it bears behind a dot. -1: it is none. */
 int32_t daily_day(const char *name);
+
+/* ---- lines: "1", the version, and behind it " NAME=VALUE" once a field */
+void daily_put(struct buf *, const char *name, struct str value);      /* appends the field; nothing for an empty value */
+struct daily_field {
+	const char *name;
+	size_t at, size;                /* where its value goes in the struct: a string with its NUL */
+	bool again;                     /* it may come several times: then with blanks between its values */
+};
+/* Reads a line back into *out, which is zeros; names that are not in the table are passed over. False: it is no line of ours, or one with a
+ * value too long, with a control character, or with a field twice: that is two lines, the first of which was torn off by a crash. */
+bool daily_read(struct str line, const struct daily_field *, size_t n, void *out);
 
 #endif

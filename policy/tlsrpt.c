@@ -20,14 +20,6 @@ const char *const tlsrpt_result_name[TLSRPT_RESULTS] = {
 
 /* ---- the line */
 
-static void put_field(struct buf *out, const char *name, struct str value)
-{
-	if (!value.n)
-		return;
-	buf_printf(out, " %s=", name);
-	percent_word(out, value);
-}
-
 /* A control character would be refused when it is read back. */
 static void put_words(struct buf *out, struct str why)
 {
@@ -36,7 +28,7 @@ static void put_words(struct buf *out, struct str why)
 
 	for (size_t i = 0; i < n; i++)
 		text[i] = (unsigned char)why.p[i] < ' ' || why.p[i] == 0x7f ? '?' : why.p[i];
-	put_field(out, "why", (struct str){ text, n });
+	daily_put(out, "why", (struct str){ text, n });
 }
 
 bool tlsrpt_print(struct buf *out, const struct tlsrpt_session *s)
@@ -45,14 +37,12 @@ bool tlsrpt_print(struct buf *out, const struct tlsrpt_session *s)
 	bool good;
 
 	buf_printf(&line, "1 time=%lld", (long long)s->time);
-	put_field(&line, s->sent ? "sent" : "domain", s->domain);
-	if (!s->sent) {
-		buf_printf(&line, " type=%s result=%s", tlsrpt_type_name[s->type], tlsrpt_result_name[s->result]);
-		put_field(&line, "mx", s->mx);
-		put_field(&line, "ip", s->ip);
-		put_field(&line, "policy", s->policy);
-		put_words(&line, s->why);
-	}
+	daily_put(&line, "domain", s->domain);
+	buf_printf(&line, " type=%s result=%s", tlsrpt_type_name[s->type], tlsrpt_result_name[s->result]);
+	daily_put(&line, "mx", s->mx);
+	daily_put(&line, "ip", s->ip);
+	daily_put(&line, "policy", s->policy);
+	put_words(&line, s->why);
 	good = buf_char(&line, '\n') && !line.bad && buf_str(out, buf_view(&line));
 	buf_free(&line);
 	return good;
@@ -64,35 +54,15 @@ struct fields {
 		why[TLSRPT_WHY];
 };
 
-#define ROW(name) { #name, offsetof(struct fields, name), sizeof ((struct fields *)0)->name }
-static const struct { const char *name; size_t at, size; } rows[] = {
+#define ROW(name) { #name, offsetof(struct fields, name), sizeof ((struct fields *)0)->name, false }
+static const struct daily_field rows[] = {
 	ROW(time), ROW(domain), ROW(sent), ROW(type), ROW(result), ROW(mx), ROW(ip), ROW(policy), ROW(why),
 };
-enum { ROWS = sizeof rows / sizeof *rows };
 
-/* False: it is no line of ours. One with a field twice is two, the first of which was torn off. */
 static bool read_fields(struct str line, struct fields *f)
 {
-	struct str word, name;
-
 	memset(f, 0, sizeof *f);
-	if (!str_word(&line, &word) || !str_eq(word, STR("1")))
-		return false;
-	while (str_word(&line, &word)) {
-		size_t i = 0;
-		char *to;
-
-		if (!str_cut(&word, '=', &name))
-			return false;
-		while (i < ROWS && !str_eq(name, str_of(rows[i].name)))
-			i++;
-		if (i == ROWS)
-			continue;
-		to = (char *)f + rows[i].at;
-		if (*to || !percent_decode(word, to, rows[i].size))
-			return false;
-	}
-	return f->time[0] && (f->sent[0] || f->domain[0]);
+	return daily_read(line, rows, sizeof rows / sizeof *rows, f) && f->time[0] && (f->sent[0] || f->domain[0]);
 }
 
 static bool find_name(const char *const *names, size_t n, const char *text, unsigned *out)
@@ -122,55 +92,29 @@ void tlsrpt_keep(struct daily *d, const struct tlsrpt_session *s)
 
 /* ---- counting */
 
-void tlsrpt_day_init(struct tlsrpt_day *d)
-{
-	*d = (struct tlsrpt_day){ 0 };
-	list_init(&d->domains);
-}
-
 static void policy_free(struct tlsrpt_policy *p)
 {
 	free(p->text);
 	free(p->detail);
 }
 
-void tlsrpt_day_free(struct tlsrpt_day *d)
+void tlsrpt_clear(struct tally_domain *d)
 {
-	struct node *x;
+	struct tlsrpt_domain *t = owner_of(d, struct tlsrpt_domain, tally);
 
-	while ((x = list_shift(&d->domains))) {
-		struct tlsrpt_domain *t = owner_of(x, struct tlsrpt_domain, node);
-
-		for (size_t i = 0; i < t->npolicies; i++)
-			policy_free(&t->policy[i]);
-		free(t->policy);
-		free(t);
-	}
-	map_free(&d->by_name);
-	tlsrpt_day_init(d);
+	for (size_t i = 0; i < t->npolicies; i++)
+		policy_free(&t->policy[i]);
+	free(t->policy);
 }
 
 /* NULL: there is no room. */
-static struct tlsrpt_domain *domain_of(struct tlsrpt_day *d, const char *name)
+static struct tlsrpt_domain *domain_of(struct tally *d, const char *name)
 {
-	struct map_node *known = map_get(&d->by_name, str_of(name));
-	struct tlsrpt_domain *t;
-
-	if (known)
-		return owner_of(known, struct tlsrpt_domain, by_name);
-	if (d->domains.n == TLSRPT_DOMAINS || !(t = calloc(1, sizeof *t)))
-		return NULL;
-	str_copy(t->name, sizeof t->name, str_of(name));
-	if (!map_put(&d->by_name, &t->by_name, str_of(t->name))) {
-		free(t);
-		return NULL;
-	}
-	list_push(&d->domains, &t->node);
-	return t;
+	return (struct tlsrpt_domain *)tally_domain(d, name, sizeof(struct tlsrpt_domain), TLSRPT_DOMAINS);
 }
 
 /* Records change within a day: what went by the old ones is a policy of its own. */
-static struct tlsrpt_policy *policy_of(struct tlsrpt_day *d, struct tlsrpt_domain *t, enum tlsrpt_type type, const struct fields *f)
+static struct tlsrpt_policy *policy_of(struct tally *d, struct tlsrpt_domain *t, enum tlsrpt_type type, const struct fields *f)
 {
 	const char *mx = type == TLSRPT_TLSA ? f->mx : "";
 	struct tlsrpt_policy *more, *p;
@@ -197,7 +141,7 @@ static struct tlsrpt_policy *policy_of(struct tlsrpt_day *d, struct tlsrpt_domai
 }
 
 /* What has no room is in the sum all the same. */
-static void count_detail(struct tlsrpt_day *d, struct tlsrpt_policy *p, enum tlsrpt_result result, const struct fields *f)
+static void count_detail(struct tally *d, struct tlsrpt_policy *p, enum tlsrpt_result result, const struct fields *f)
 {
 	struct tlsrpt_detail *more;
 	size_t i = 0;
@@ -219,21 +163,24 @@ static void count_detail(struct tlsrpt_day *d, struct tlsrpt_policy *p, enum tls
 	p->detail[i].n++;
 }
 
-static void count(struct tlsrpt_day *d, const struct fields *f)
+void tlsrpt_count(struct tally *d, struct str line)
 {
 	struct tlsrpt_domain *t;
 	struct tlsrpt_policy *p;
+	struct fields f;
 	unsigned type, result;
 
-	if (f->sent[0]) {
-		if ((t = domain_of(d, f->sent)))
-			t->sent = true;
+	if (!read_fields(line, &f))
+		return;
+	if (f.sent[0]) {
+		if ((t = domain_of(d, f.sent)))
+			t->tally.told = true;
 		return;
 	}
-	if (!find_name(tlsrpt_type_name, TLSRPT_TYPES, f->type, &type) || !find_name(tlsrpt_result_name, TLSRPT_RESULTS, f->result, &result))
+	if (!find_name(tlsrpt_type_name, TLSRPT_TYPES, f.type, &type) || !find_name(tlsrpt_result_name, TLSRPT_RESULTS, f.result, &result))
 		return;
-	t = domain_of(d, f->domain);
-	p = t ? policy_of(d, t, (enum tlsrpt_type)type, f) : NULL;
+	t = domain_of(d, f.domain);
+	p = t ? policy_of(d, t, (enum tlsrpt_type)type, &f) : NULL;
 	if (!p) {
 		d->left_out++;
 		return;
@@ -243,18 +190,7 @@ static void count(struct tlsrpt_day *d, const struct fields *f)
 		return;
 	}
 	p->bad++;
-	count_detail(d, p, (enum tlsrpt_result)result, f);
-}
-
-void tlsrpt_day_take(struct tlsrpt_day *d, struct buf *text)
-{
-	struct str rest = buf_view(text), line;
-	struct fields f;
-
-	while (str_cut(&rest, '\n', &line))
-		if (read_fields(line, &f))
-			count(d, &f);
-	buf_drop(text, text->n - rest.n);
+	count_detail(d, p, (enum tlsrpt_result)result, &f);
 }
 
 bool tlsrpt_domain_policy(struct tlsrpt_domain *t, struct str text)

@@ -3,12 +3,9 @@
 #ifndef POLICY_TLSRPT_H
 #define POLICY_TLSRPT_H
 
-#include "fardel.h"
-#include "lib/buf.h"
 #include "lib/daily.h"
 #include "lib/facts.h"
-#include "lib/list.h"
-#include "lib/map.h"
+#include "policy/tally.h"
 
 enum {
 	TLSRPT_LINE = 4 << 10,          /* octets of a line; what is longer is not kept */
@@ -46,7 +43,6 @@ struct tlsrpt_session {
 	struct str mx, ip;              /* the host, and "" when none was called */
 	struct str policy;              /* TLSA records as "3 1 1 0123ab...", commas between them */
 	struct str why;                 /* of a failure, in words */
-	bool sent;                      /* no session: the day's report for the domain is in the queue */
 };
 /* Appends the line with its LF (doc/QUEUE has the format). False: it is too long, or no memory; nothing was added. */
 bool tlsrpt_print(struct buf *, const struct tlsrpt_session *);
@@ -70,24 +66,13 @@ struct tlsrpt_policy {
 	struct tlsrpt_detail *detail;
 };
 struct tlsrpt_domain {
-	struct map_node by_name;
-	struct node node;
-	char name[DOMAIN_MAX + 1];
-	bool sent;
+	struct tally_domain tally;      /* policies and details are counted in all */
 	size_t npolicies;
 	struct tlsrpt_policy *policy;
 };
-/* Of zeros: a day without anything. */
-struct tlsrpt_day {
-	struct map by_name;
-	struct list domains;            /* in the order in which they came */
-	size_t in_all;                  /* policies and details */
-	uint64_t left_out;              /* sessions that a limit, or memory, had no room for */
-};
-void tlsrpt_day_init(struct tlsrpt_day *);
-void tlsrpt_day_free(struct tlsrpt_day *);
-/* Takes the whole lines off the front of the text; one that is none is passed over. */
-void tlsrpt_day_take(struct tlsrpt_day *, struct buf *text);
+/* Counts a session, or that a report is sent; a line that is none is passed over. */
+void tlsrpt_count(struct tally *, struct str line);
+void tlsrpt_clear(struct tally_domain *);                       /* for tally_free() */
 /* The policy that the domain's sessions under MTA-STS went by. False: no memory. */
 bool tlsrpt_domain_policy(struct tlsrpt_domain *, struct str text);
 
@@ -105,8 +90,6 @@ struct tlsrpt_report {                  /* borrowed */
 	int32_t day;                    /* since 1970 */
 	int64_t now;
 };
-/* What names the report, the same however often it is made: "2026-11-28.example.org@mail.example.net". */
-bool tlsrpt_id(struct buf *, const struct tlsrpt_report *);
 bool tlsrpt_json(struct buf *, const struct tlsrpt_report *);           /* 4.4 */
 /* The whole message (5.3), the report in it compressed where the build can do that. False: no memory. */
 bool tlsrpt_message(struct buf *, const struct tlsrpt_report *);

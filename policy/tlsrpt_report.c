@@ -2,14 +2,12 @@
 #include "policy/tlsrpt.h"
 
 #include <string.h>
-#ifdef HAVE_ZLIB
-#include <zlib.h>
-#endif
 
 #include "lib/clock.h"
 #include "lib/codec.h"
+#include "policy/reportmail.h"
 
-enum { REPORT_MAX = 4 << 20, COLUMNS = 76 };
+enum { REPORT_MAX = 4 << 20 };
 
 /* ---- where it goes */
 
@@ -48,12 +46,13 @@ bool tlsrpt_rua(const struct fact *txt, struct str *rua)
 
 /* ---- JSON */
 
-bool tlsrpt_id(struct buf *out, const struct tlsrpt_report *r)
+/* What names the report: "2026-11-28.example.org@mail.example.net". */
+static bool print_id(struct buf *out, const struct tlsrpt_report *r)
 {
 	char day[DAILY_NAME];
 
 	daily_name(r->day, day);
-	return buf_printf(out, "%s.%s@%s", day, r->domain->name, r->hostname);
+	return buf_printf(out, "%s.%s@%s", day, r->domain->tally.name, r->hostname);
 }
 
 static void put_text(struct buf *out, const char *name, const char *value)
@@ -156,7 +155,7 @@ bool tlsrpt_json(struct buf *out, const struct tlsrpt_report *r)
 
 	clock_rfc3339((int64_t)r->day * DAILY_S, begin);
 	clock_rfc3339((int64_t)r->day * DAILY_S + DAILY_S - 1, last);
-	tlsrpt_id(&id, r);
+	print_id(&id, r);
 	buf_char(out, '{');
 	put_text(out, "organization-name", r->hostname);
 	buf_printf(out, "\"date-range\":{\"start-datetime\":\"%s\",\"end-datetime\":\"%s\"},", begin, last);
@@ -164,7 +163,7 @@ bool tlsrpt_json(struct buf *out, const struct tlsrpt_report *r)
 	put_text(out, "report-id", buf_cstr(&id));
 	buf_puts(out, "\"policies\":[");
 	for (size_t i = 0; i < r->domain->npolicies; i++)
-		put_counts(out, &r->domain->policy[i], r->domain->name);
+		put_counts(out, &r->domain->policy[i], r->domain->tally.name);
 	end(out, ']');
 	buf_puts(out, "}\n");
 	out->bad = out->bad || id.bad;
@@ -174,64 +173,7 @@ bool tlsrpt_json(struct buf *out, const struct tlsrpt_report *r)
 
 /* ---- the message */
 
-#ifdef HAVE_ZLIB
-#define KIND "gzip"
-#define SUFFIX "json.gz"
-
-static bool pack(struct buf *out, struct str text)
-{
-	enum { LARGEST_WINDOW = 15, GZIP = 16, USUAL_MEMORY = 8 };
-	z_stream z = { 0 };
-	size_t room;
-	char *to;
-	bool good;
-
-	if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, LARGEST_WINDOW + GZIP, USUAL_MEMORY, Z_DEFAULT_STRATEGY) != Z_OK)
-		return false;
-	room = deflateBound(&z, text.n);
-	to = buf_reserve(out, room);
-	z.next_in = (unsigned char *)(uintptr_t)text.p;
-	z.avail_in = (unsigned)text.n;
-	z.next_out = (unsigned char *)to;
-	z.avail_out = (unsigned)room;
-	good = to && deflate(&z, Z_FINISH) == Z_STREAM_END;
-	out->n += good ? room - z.avail_out : 0;
-	deflateEnd(&z);
-	return good;
-}
-#else
-#define KIND "json"
-#define SUFFIX "json"
-
-static bool pack(struct buf *out, struct str text) { return buf_str(out, text); }
-#endif
-
-static bool put_encoded(struct buf *out, struct str octets)
-{
-	enum { OF_A_LINE = COLUMNS / 4 * 3 };
-
-	for (size_t at = 0; at < octets.n; at += OF_A_LINE) {
-		base64_encode(out, octets.p + at, octets.n - at < OF_A_LINE ? octets.n - at : OF_A_LINE);
-		buf_puts(out, "\r\n");
-	}
-	return !out->bad;
-}
-
-static void put_header(struct buf *out, const struct tlsrpt_report *r, const char *id)
-{
-	char date[64];
-
-	buf_printf(out, "From: Mail Delivery System <postmaster@%s>\r\n", r->hostname);
-	for (size_t i = 0; i < r->nto; i++)
-		buf_printf(out, "%s<%s>%s", i ? "\t" : "To: ", r->to[i], i + 1 < r->nto ? ",\r\n" : "\r\n");
-	buf_printf(out, "Subject: Report Domain: %s\r\n\tSubmitter: %s\r\n\tReport-ID: <%s>\r\n", r->domain->name, r->hostname, id);
-	buf_printf(out, "Date: %s\r\nMessage-ID: <%s>\r\n", clock_rfc5322(r->now, date), id);
-	buf_printf(out, "TLS-Report-Domain: %s\r\nTLS-Report-Submitter: %s\r\n", r->domain->name, r->hostname);
-	/* 3: it is delivered whatever the domain's policies say, or nobody would hear that they cannot be met (RFC 8689 5). */
-	buf_puts(out, "TLS-Required: No\r\nAuto-Submitted: auto-generated\r\nMIME-Version: 1.0\r\n");
-}
-
-static void put_human(struct buf *out, const struct tlsrpt_report *r)
+static void put_words(struct buf *out, const struct tlsrpt_report *r)
 {
 	char day[DAILY_NAME];
 	uint64_t good = 0, bad = 0;
@@ -242,32 +184,36 @@ static void put_human(struct buf *out, const struct tlsrpt_report *r)
 	}
 	daily_name(r->day, day);
 	buf_printf(out, "This is an aggregate TLS report (RFC 8460) from\r\n%s\r\non mail for\r\n%s\r\nof %s (UTC): %llu sessions were good, %llu were not.\r\n",
-		r->hostname, r->domain->name, day, (unsigned long long)good, (unsigned long long)bad);
+		r->hostname, r->domain->tally.name, day, (unsigned long long)good, (unsigned long long)bad);
 }
 
-/* The text parts are ours and never hold it, nor does base64. */
-#define BOUNDARY "=_tls-report"
+static const struct reportmail_kind kind = {
+	.multipart = "report; report-type=\"tlsrpt\"", .packed = "application/tlsrpt+gzip", .plain = "application/tlsrpt+json", .suffix = "json",
+};
 
 bool tlsrpt_message(struct buf *out, const struct tlsrpt_report *r)
 {
-	struct buf id = { 0 }, json = { .max = REPORT_MAX }, packed = { 0 };
-	bool good = tlsrpt_id(&id, r) && tlsrpt_json(&json, r) && pack(&packed, buf_view(&json));
-	int64_t begin = (int64_t)r->day * DAILY_S;
+	struct buf id = { 0 }, json = { .max = REPORT_MAX }, fields = { 0 }, words = { 0 }, from = { 0 };
+	struct reportmail m = { .kind = &kind, .hostname = r->hostname, .domain = r->domain->tally.name, .to = r->to, .nto = r->nto,
+		.begin = (int64_t)r->day * DAILY_S, .end = ((int64_t)r->day + 1) * DAILY_S, .now = r->now };
+	bool good;
 
-	if (good) {
-		put_header(out, r, buf_cstr(&id));
-		buf_puts(out, "Content-Type: multipart/report; report-type=\"tlsrpt\";\r\n\tboundary=\"" BOUNDARY "\"\r\n\r\n--" BOUNDARY "\r\n"
-			"Content-Type: text/plain; charset=us-ascii\r\n\r\n");
-		put_human(out, r);
-		buf_puts(out, "\r\n--" BOUNDARY "\r\nContent-Type: application/tlsrpt+" KIND "\r\nContent-Transfer-Encoding: base64\r\n");
-		buf_printf(out, "Content-Disposition: attachment;\r\n\tfilename=\"%s!%s!%lld!%lld." SUFFIX "\"\r\n\r\n", r->hostname, r->domain->name,
-			(long long)begin, (long long)begin + DAILY_S - 1);
-		put_encoded(out, buf_view(&packed));
-		buf_puts(out, "\r\n--" BOUNDARY "--\r\n");
-		good = !out->bad;
-	}
+	buf_printf(&from, "postmaster@%s", r->hostname);
+	print_id(&id, r);
+	/* 3: it is delivered whatever the domain's policies say, or nobody would hear that they cannot be met (RFC 8689 5). */
+	buf_printf(&fields, "TLS-Report-Domain: %s\r\nTLS-Report-Submitter: %s\r\nTLS-Required: No\r\n", m.domain, m.hostname);
+	put_words(&words, r);
+	good = tlsrpt_json(&json, r) && !id.bad && !from.bad && !fields.bad && !words.bad;
+	m.from = buf_cstr(&from);
+	m.id = buf_cstr(&id);
+	m.fields = buf_cstr(&fields);
+	m.words = buf_view(&words);
+	m.report = buf_view(&json);
+	good = good && reportmail_print(out, &m);
 	buf_free(&id);
 	buf_free(&json);
-	buf_free(&packed);
+	buf_free(&fields);
+	buf_free(&words);
+	buf_free(&from);
 	return good;
 }

@@ -9,6 +9,7 @@
 #include "auth/token.h"
 #include "cmd/confine.h"
 #include "cmd/control.h"
+#include "cmd/dmarcreport.h"
 #include "cmd/drop.h"
 #include "cmd/expand.h"
 #include "cmd/fardel.h"
@@ -45,6 +46,7 @@ static int run_server(void)
 		return complain(EX_OSERR, "out of memory");
 	start_policies();
 	start_tls_reports(true);
+	start_dmarc_reports(true);
 	control_start(running.settings);
 	if ((status = start_drops()) || (status = ports_accept()) || (status = start_tokens()) || (status = confine(running.settings)))
 		return status;
@@ -73,6 +75,7 @@ static int cmd_serve(int argc, char **argv)
 		control_stop();
 		drop_stop();
 		tlsreport_stop();
+		dmarcreport_stop();
 		queue_close();
 		expand_stop();
 		token_stop();

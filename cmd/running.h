@@ -64,6 +64,7 @@ void open_notes(void);                          /* quota, greylist, evaluations 
 void start_policies(void);                      /* of other domains (MTA-STS), and which have used TLS; likewise */
 /* Likewise. send: this process also makes the reports; else it only writes down what another one tells. */
 void start_tls_reports(bool send);
+void start_dmarc_reports(bool send);
 int start_drops(void);
 bool start_smtpd(void);                         /* false: no memory */
 void start_signals(bool reads_again);           /* cmd/signals.c: stop, log again, try again; on HUP the settings, too */

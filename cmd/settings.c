@@ -175,8 +175,9 @@ static const struct conf_row rows[] = {
 		"rejected is refused, and mail that does not tell who has written it; while the DNS does not answer, strangers are told to come\n"
 		"back. What the owner calls suspicious (quarantine) is taken. off: nobody asks. It needs spf and check_dkim." },
 	{ .name = "dmarc_reports", .kind = CONF_TEXT, .offset = AT(dmarc_reports_text), .preset = "off", .help =
-		"keep: what came of DMARC is written down for domains that want aggregate reports, in dmarc/ in the queue directory, a file a\n"
-		"day for eight days. off: nothing is." },
+		"Send domains that ask for it (RFC 9990) a report a day, or as often as they say (ri=), of what came of DMARC for mail in their name: the\n"
+		"ADDRESS that it is sent from and that answers questions about it; it needs a dkim_key. keep: what came of it is only written down, in\n"
+		"dmarc/ in the queue directory, a file a day for eight days. off: nothing is." },
 	{ .name = "dnsbl", .kind = CONF_LIST, .offset = AT(dnsbl_text), .example = "zen.example.net=127.0.0.2-11 2", .help =
 		"Lists in the DNS that a stranger's address may be on: ZONE[=CODES] [WEIGHT]. CODES are the answers that count, with ranges:\n"
 		"127.0.0.2-4,127.0.0.10; all when not said. A WEIGHT below 0 is for lists of those who are welcome; 1 when not said. Lists that do\n"
@@ -924,26 +925,37 @@ static void make_sync(struct settings *s)
 	s->queue_sync = (enum queue_sync)find_word(s, "queue_sync", s->queue_sync_text, words, 3, "log, file or fs");
 }
 
-static void check_tls_reports(struct settings *s)
+/* Who answers questions about reports of ours. */
+static void check_contact(struct settings *s, const char *name, const char *value, const char *words)
 {
-	const char *wrong;
 	struct addr a;
+	const char *wrong = parse_address(str_of(value), false, &a);
 
-	if (!s->tls_reports || str_eq_nocase(str_of(s->tls_reports), STR("no"))) {
-		s->tls_reports = NULL;
-		return;
-	}
-	wrong = parse_address(str_of(s->tls_reports), false, &a);
 	if (!wrong && !a.domain.n)
 		wrong = "there is no domain in it";
 	if (wrong)
-		conf_complain(&s->conf, conf_where(&s->conf, "tls_reports"), "tls_reports = %s is neither no nor an address: %s. Write postmaster@%s, say.",
-			s->tls_reports, wrong, s->hostname);
+		conf_complain(&s->conf, conf_where(&s->conf, name), "%s = %s is neither %s nor an address: %s. Write postmaster@%s, say.", name, value, words,
+			wrong, s->hostname);
+}
+
+static void check_reports(struct settings *s)
+{
+	if (!s->tls_reports || str_eq_nocase(str_of(s->tls_reports), STR("no")))
+		s->tls_reports = NULL;
+	else
+		check_contact(s, "tls_reports", s->tls_reports, "no");
+	if (!s->dmarc_reports_text || str_eq_nocase(str_of(s->dmarc_reports_text), STR("off"))) {
+		s->dmarc_reports = DMARC_REPORTS_OFF;
+	} else if (str_eq_nocase(str_of(s->dmarc_reports_text), STR("keep"))) {
+		s->dmarc_reports = DMARC_REPORTS_KEEP;
+	} else {
+		s->dmarc_reports = DMARC_REPORTS_SEND;
+		check_contact(s, "dmarc_reports", s->dmarc_reports_text, "off, keep");
+	}
 }
 
 static void make_words(struct settings *s)
 {
-	static const char *const reports[] = { [DMARC_REPORTS_OFF] = "off", [DMARC_REPORTS_KEEP] = "keep" };
 	static const char *const dmarc[] = { [SMTPD_DMARC_OFF] = "off", [SMTPD_DMARC_NOTE] = "note", [SMTPD_DMARC_REFUSE] = "refuse" };
 	static const char *const tls_out[] = { [TLS_OUT_NO] = "no", [TLS_OUT_MAY] = "may", [TLS_OUT_MUST] = "must" };
 	static const char *const inet[] = { [INET_PREFER4] = "prefer4", [INET_PREFER6] = "prefer6", [INET_ONLY4] = "only4", [INET_ONLY6] = "only6" };
@@ -959,7 +971,6 @@ static void make_words(struct settings *s)
 	s->judge = (enum smtpd_judge)find_word(s, "judge", s->judge_text, judge, 3, "note, refuse or off");
 	s->refuse_full = find_word(s, "mailbox_full", s->mailbox_full_text, full, 2, "defer or refuse") == 1;
 	s->dmarc = (enum smtpd_dmarc)find_word(s, "dmarc", s->dmarc_text, dmarc, 3, "refuse, note or off");
-	s->dmarc_reports = (enum dmarc_reports)find_word(s, "dmarc_reports", s->dmarc_reports_text, reports, 2, "keep or off");
 	s->milter_default = (enum smtpd_milter_default)find_word(s, "milter_default_action", s->milter_default_text, action, 3, "tempfail, accept or reject");
 	s->spf = (enum smtpd_spf)find_word(s, "spf", s->spf_text, spf, 3, "note, refuse or off");
 }
@@ -1184,7 +1195,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_lists(s, "dnsbl", &s->dnsbl_text, false);
 	make_lists(s, "rhsbl", &s->rhsbl_text, true);
 	check_dmarc(s);
-	check_tls_reports(s);
+	check_reports(s);
 	make_source(s);
 	check_submission(s);
 	if (conf_ok(&s->conf))

@@ -65,7 +65,7 @@ struct dkim_words {                     /* of a dkim_key */
 
 enum confine { CONFINE_NO, CONFINE_MAY, CONFINE_MUST };
 
-enum dmarc_reports { DMARC_REPORTS_OFF, DMARC_REPORTS_KEEP };
+enum dmarc_reports { DMARC_REPORTS_OFF, DMARC_REPORTS_KEEP, DMARC_REPORTS_SEND };       /* SEND: dmarc_reports_text is an address */
 
 struct settings {
 	/* ---- set by the rows of cmd/settings.c */

@@ -14,6 +14,7 @@
 #include "auth/verify.h"
 #include "cmd/control.h"
 #include "cmd/courier.h"
+#include "cmd/dmarcreport.h"
 #include "cmd/drop.h"
 #include "cmd/expand.h"
 #include "cmd/figures.h"
@@ -36,7 +37,6 @@
 #include "lib/rand.h"
 #include "lib/root.h"
 #include "lib/suffix.h"
-#include "policy/evaluation.h"
 #include "policy/quota.h"
 #include "queue.h"
 
@@ -50,7 +50,7 @@ static struct stscache_config policies;
 static bool policies_open;
 static struct tlsreport_config tls_reports;
 static struct users *users;
-static struct daily evaluations = { .dir = -1, .fd = -1 };        /* for reports of DMARC */
+static struct dmarcreport_config dmarc_reports;
 static bool verbose;
 static char fallback[4096];
 
@@ -389,6 +389,17 @@ void start_tls_reports(bool send)
 		log_text(LOG_ERROR, "tls-report", "cannot make %s/tlsrpt: %s. tls_reports is as if it were no", running.settings->queue, strerror(errno));
 }
 
+void start_dmarc_reports(bool send)
+{
+	const struct settings *s = running.settings;
+
+	dmarc_reports = (struct dmarcreport_config){ .hostname = s->hostname, .contact = s->dmarc_reports == DMARC_REPORTS_SEND ? s->dmarc_reports_text : NULL };
+	if (s->dmarc_reports == DMARC_REPORTS_OFF)
+		dmarcreport_stop();
+	else if (dmarcreport_start(&dmarc_reports, queue_dir(), send) == -1)
+		log_text(LOG_ERROR, "dmarc-report", "cannot make %s/dmarc: %s. dmarc_reports is as if it were off", s->queue, strerror(errno));
+}
+
 /* ---- the queue */
 
 static struct queue_config queue_as_set(bool schedule, bool inline_sync)
@@ -493,18 +504,16 @@ static void open_quota(void)
 		log_text(LOG_ERROR, "quota", "cannot open %s/quota: %s. user_rcpt_per_day is not kept", running.settings->queue, strerror(errno));
 }
 
-static void open_evaluations(void)
-{
-	if (evaluations.dir != -1 || running.settings->dmarc_reports == DMARC_REPORTS_OFF)
-		return;
-	if (evaluations_open(&evaluations, queue_dir()) == -1)
-		log_text(LOG_ERROR, "evaluations", "cannot make %s/dmarc: %s. dmarc_reports is as if it were off", running.settings->queue, strerror(errno));
-}
+static bool is_for(const struct evaluation *e, const char *address) { return address && str_eq_nocase(e->rcpt, str_of(address)); }
 
+/* Who answers to a report of ours is not sent a report of that. */
 static void keep_evaluation(void *arg, const struct evaluation *e)
 {
+	struct evaluation one = *e;
+
 	(void)arg;
-	evaluations_keep(&evaluations, e);
+	one.quiet |= is_for(e, dmarc_reports.contact) || is_for(e, running.settings->tls_reports);
+	dmarcreport_note(&one);
 }
 
 /* The same; it stays open until the end, as sessions of before may ask it. */
@@ -520,13 +529,13 @@ static void open_greylist(void)
 void open_notes(void)
 {
 	open_quota();
-	open_evaluations();
+	start_dmarc_reports(false);
 	open_greylist();
 }
 
 void stop_users(void)
 {
-	daily_close(&evaluations);
+	dmarcreport_stop();
 	if (running.quota != -1)
 		close(running.quota);
 	running.quota = -1;
@@ -582,11 +591,11 @@ void settings_changed(struct smtpd_config *smtpd)
 	configure_sending();
 	start_policies();
 	start_tls_reports(true);
+	start_dmarc_reports(true);
 	configure_drops();
 	open_greylist();
 	configure_smtpd(smtpd);
 	open_quota();
-	open_evaluations();
 	q = queue_as_set(true, false);
 	queue_reconfigure(&q);
 	figures_write_to(running.settings->metrics_file);

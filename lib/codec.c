@@ -1,5 +1,7 @@
-/* Base64. */
+/* Octets as text. */
 #include "lib/codec.h"
+
+#include <string.h>
 
 static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -121,4 +123,31 @@ bool json_string(struct buf *out, struct str s)
 		s = str_from(s, n ? n : 1);
 	}
 	return buf_char(out, '"');
+}
+
+/* XML 1.0 2.2: no control characters but three, and neither U+FFFE nor U+FFFF. */
+static bool xml_has(struct str s, size_t n)
+{
+	return n > 1 ? n != 3 || memcmp(s.p, "\xef\xbf", 2) != 0 || (unsigned char)s.p[2] < 0xbe
+		: n && (s.p[0] >= ' ' || s.p[0] == '\t' || s.p[0] == '\r' || s.p[0] == '\n');
+}
+
+bool xml_text(struct buf *out, struct str s)
+{
+	static const struct { char c; const char *name; } names[] = { { '&', "&amp;" }, { '<', "&lt;" }, { '>', "&gt;" }, { '"', "&quot;" }, { '\'', "&apos;" } };
+
+	while (s.n) {
+		size_t n = utf8_sequence(s), i = 0;
+
+		while (i < sizeof names / sizeof *names && names[i].c != s.p[0])
+			i++;
+		if (i < sizeof names / sizeof *names)
+			buf_puts(out, names[i].name);
+		else if (xml_has(s, n))
+			buf_add(out, s.p, n);
+		else
+			buf_puts(out, "\xef\xbf\xbd");
+		s = str_from(s, n ? n : 1);
+	}
+	return !out->bad;
 }

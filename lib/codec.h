@@ -1,4 +1,4 @@
-/* Octets as text: hex digits, base64 (RFC 4648 4), percent-encoding (RFC 3986 2.1), JSON strings (RFC 8259 7). */
+/* Octets as text: hex digits, base64 (RFC 4648 4), percent-encoding (RFC 3986 2.1), JSON strings (RFC 8259 7), text in XML. */
 #ifndef LIB_CODEC_H
 #define LIB_CODEC_H
 
@@ -16,5 +16,7 @@ bool base64_encode(struct buf *out, const void *, size_t n);           /* false:
 bool base64_decode(struct str text, unsigned char *out, size_t *n);
 /* Quotes and all. What is no UTF-8 becomes U+FFFD, octet by octet. False: out->bad. */
 bool json_string(struct buf *out, struct str);
+/* Between two tags, or in quotes. What is no UTF-8, or no character that XML 1.0 allows, becomes U+FFFD. False: out->bad. */
+bool xml_text(struct buf *out, struct str);
 
 #endif

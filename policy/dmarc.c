@@ -202,6 +202,21 @@ static bool walk(struct facts *facts, struct str domain, struct walk *w)
 	return true;
 }
 
+enum verdict dmarc_find_owner(struct facts *facts, struct str domain, struct dmarc_owner *out)
+{
+	struct walk w;
+
+	*out = (struct dmarc_owner){ 0 };
+	if (!walk(facts, domain, &w))
+		return WAIT;
+	if (w.uncertain)
+		return REFUSE;
+	out->organization = w.organization;
+	out->has_record = w.level[0].found == RECORD;
+	out->record = w.level[0].record;
+	return ACCEPT;
+}
+
 /* ---- alignment (RFC 9989 4.4, 4.10.2) */
 
 enum aligned { LATER, NO, YES, UNSURE };

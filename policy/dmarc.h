@@ -68,6 +68,14 @@ struct dmarc_result {
 };
 /* WAIT, or ACCEPT when *out is all set. Never REFUSE: what follows from a result is the caller's business. */
 enum verdict dmarc_check(struct facts *, const struct dmarc_query *, struct dmarc_result *out);
+/* What is to be known of a domain before it is sent reports: its organization, and the record that stands at _dmarc.DOMAIN itself. */
+struct dmarc_owner {
+	struct str organization;        /* a part of the domain's name */
+	bool has_record;                /* exactly one, and it has a meaning */
+	struct dmarc_record record;     /* borrows from the facts */
+};
+/* WAIT, REFUSE when it cannot be found out now, or ACCEPT. It asks DMARC_WALK facts at most. */
+enum verdict dmarc_find_owner(struct facts *, struct str domain, struct dmarc_owner *out);
 /* The result of a question that has waited for DMARC_TIME_S: a temperror. */
 void dmarc_late(const struct dmarc_query *, struct dmarc_result *out);
 

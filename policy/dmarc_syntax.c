@@ -190,7 +190,7 @@ const char *dmarc_record_parse(struct str text, struct dmarc_record *out)
 	struct str name, value;
 	unsigned seen = 0;
 
-	*out = (struct dmarc_record){ .psd = 'u', .pct = 100, .fo = DMARC_FO_0, .ri = 86400 };
+	*out = (struct dmarc_record){ .psd = 'u', .pct = 100, .fo = DMARC_FO_0, .ri = DMARC_RI };
 	if (!dmarc_is_record(text))
 		return "it does not begin with v=DMARC1";
 	if (text.n > DMARC_RECORD_MAX)
@@ -283,28 +283,51 @@ bool dmarc_uri_next(struct str *list, struct dmarc_uri *out)
 
 /* ---- From */
 
-enum { R_NAME, R_COLON, R_OTHER, R_VALUE, R_VALUE_END, R_BODY };
-
-static const char from[] = "from";
+enum { R_NAME, R_COLON, R_OTHER, R_SUBJECT, R_VALUE, R_VALUE_END, R_BODY };
 
 void dmarc_read_begin(struct dmarc_reader *r) { *r = (struct dmarc_reader){ .from = { .max = DMARC_FROM_MAX } }; }
+
+/* "Subject: Report Domain: example.org", blanks left out. */
+static void match_subject(struct dmarc_reader *r, char c)
+{
+	static const char begin[] = "reportdomain:";
+
+	if (c == ' ' || c == '\t')
+		return;
+	r->matched = ascii_lower(c) == begin[r->matched] ? r->matched + 1 : 0;
+	r->report |= r->matched == sizeof begin - 1;
+	if (!r->matched || r->report)
+		r->state = R_OTHER;
+}
 
 /* The first octets of a line, until it is known what line it is. */
 static void match(struct dmarc_reader *r, char c)
 {
+	const char *name;
+
+	if (r->state == R_NAME && r->matched == 0)
+		r->subject = ascii_lower(c) == 's';
+	name = r->subject ? "subject" : "from";
 	if (r->state == R_NAME && r->matched == 0 && c == '\r') {
 		r->state = R_BODY;              /* CR LF alone ends the header; a CR elsewhere refuses the message */
-	} else if (r->state == R_NAME && ascii_lower(c) == from[r->matched]) {
-		if (++r->matched == sizeof from - 1)
+	} else if (r->state == R_NAME && ascii_lower(c) == name[r->matched]) {
+		if (!name[++r->matched])
 			r->state = R_COLON;
+	} else if (r->state == R_COLON && c == ':' && r->subject) {
+		r->state = R_SUBJECT;
+		r->matched = 0;
 	} else if (r->state == R_COLON && c == ':') {
 		r->state = R_VALUE;
 		r->fields++;
+	} else if (r->state == R_SUBJECT) {
+		match_subject(r, c);
 	} else if (r->state != R_COLON || (c != ' ' && c != '\t')) {
-		r->state = c == '\n' ? R_NAME : R_OTHER;
+		r->state = R_OTHER;
 	}
-	if (c == '\n')
+	if (c == '\n') {
+		r->state = R_NAME;
 		r->matched = 0;
+	}
 }
 
 static void end_value(struct dmarc_reader *r)
@@ -405,7 +428,7 @@ static bool scan(struct dmarc_author *a, struct str text)
 
 void dmarc_read_end(struct dmarc_reader *r, struct dmarc_author *out)
 {
-	*out = (struct dmarc_author){ .fields = r->fields };
+	*out = (struct dmarc_author){ .fields = r->fields, .report = r->report };
 	if (r->state == R_VALUE || r->state == R_VALUE_END)
 		end_value(r);
 	if (r->from.bad)

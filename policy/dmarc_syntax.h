@@ -8,7 +8,8 @@
 enum {
 	DMARC_AUTHORS = 4,              /* different domains in From that are looked at; with more it is not told who has written */
 	DMARC_FROM_MAX = 16 << 10,      /* octets of From fields that are read */
-	DMARC_RECORD_MAX = 4096         /* octets; a longer record is malformed */
+	DMARC_RECORD_MAX = 4096,        /* octets; a longer record is malformed */
+	DMARC_RI = 86400                /* seconds between reports when ri= is not said (RFC 7489 6.3) */
 };
 
 enum dmarc_policy { DMARC_NOT_SAID, DMARC_P_NONE, DMARC_P_QUARANTINE, DMARC_P_REJECT };
@@ -23,7 +24,7 @@ struct dmarc_record {
 	bool testing;                   /* t=y */
 	unsigned pct;                   /* 0..100, 100 when not said (RFC 7489 6.3) */
 	unsigned fo;                    /* DMARC_FO_ bits */
-	uint32_t ri;                    /* seconds, 86400 when not said (RFC 7489 6.3) */
+	uint32_t ri;                    /* seconds, DMARC_RI when not said */
 	struct str rua, ruf;            /* as they stand in the text: for dmarc_uri_next(); empty: none of use */
 };
 bool dmarc_is_record(struct str text);          /* it begins with v=DMARC1: what else is at that name is none of ours */
@@ -45,10 +46,13 @@ struct dmarc_author {
 	char domain[DMARC_AUTHORS][DOMAIN_MAX + 1];     /* different ones, lower case, A-labels */
 	char first[ADDR_MAX + 1];       /* the first address as written, cut to nothing when too long; "": none */
 	unsigned fields;                /* From fields */
+	bool report;                    /* Subject has the form that reports of DMARC and TLS must have (RFC 9990 3.5.2, RFC 8460 5.3) */
 	const char *unclear;            /* why nobody can say who it is, in words; NULL: one can */
 };
 struct dmarc_reader {
-	unsigned char state, matched;   /* octets of the name */
+	unsigned char state, matched;   /* octets of the name, or of what Subject begins with */
+	bool subject;                   /* it is the name of that field */
+	bool report;
 	unsigned fields;
 	struct buf from;                /* values of From fields, a comma behind each */
 };

@@ -7,15 +7,6 @@
 
 /* ---- the line */
 
-/* " name=value", or nothing for an empty value. */
-static void put_field(struct buf *out, const char *name, const char *value)
-{
-	if (!*value)
-		return;
-	buf_printf(out, " %s=", name);
-	percent_word(out, str_of(value));
-}
-
 static void put_part(struct buf *out, struct str value)
 {
 	buf_char(out, ':');
@@ -32,13 +23,15 @@ static void put_record(struct buf *out, const struct dmarc_result *r)
 		if (rec->fo >> i & 1)
 			*p++ = letters[i];
 	*p = '\0';
-	put_field(out, "at", r->policy_domain);
-	put_field(out, "p", dmarc_policy_name(rec->p));
-	put_field(out, "sp", dmarc_policy_name(rec->sp));
-	put_field(out, "np", dmarc_policy_name(rec->np));
+	daily_put(out, "at", str_of(r->policy_domain));
+	daily_put(out, "p", str_of(dmarc_policy_name(rec->p)));
+	daily_put(out, "sp", str_of(dmarc_policy_name(rec->sp)));
+	daily_put(out, "np", str_of(dmarc_policy_name(rec->np)));
 	buf_printf(out, " adkim=%c aspf=%c t=%c pct=%u", rec->strict_dkim ? 's' : 'r', rec->strict_spf ? 's' : 'r', rec->testing ? 'y' : 'n', rec->pct);
-	put_field(out, "fo", fo);
-	put_field(out, "rua", r->rua);
+	daily_put(out, "fo", str_of(fo));
+	daily_put(out, "rua", str_of(r->rua));
+	if (rec->ri != DMARC_RI)
+		buf_printf(out, " ri=%lu", (unsigned long)rec->ri);
 }
 
 static void put_signatures(struct buf *out, const struct dkim *d)
@@ -58,20 +51,16 @@ bool evaluation_print(struct buf *out, const struct evaluation *e)
 {
 	const struct dmarc_result *r = e->dmarc;
 	struct buf line = { .max = EVALUATION_MAX };
+	struct str domain = e->rcpt, local;
 	bool good;
 
 	buf_printf(&line, "1 time=%lld ip=%s result=%s done=%s", (long long)e->time, e->ip->text, dmarc_name(r->code), dmarc_policy_name(e->done));
-	put_field(&line, "why", dmarc_override_name(e->why));
+	daily_put(&line, "why", str_of(dmarc_override_name(e->why)));
 	buf_printf(&line, " aligned=%s%s%s", r->dkim_aligned ? "dkim" : "", r->dkim_aligned && r->spf_aligned ? "," : "", r->spf_aligned ? "spf" : "");
-	put_field(&line, "from", r->domain);
-	if (e->mail_from.n) {
-		buf_puts(&line, " mail=");
-		percent_word(&line, e->mail_from);
-	}
-	if (e->rcpt.n) {
-		buf_puts(&line, " to=");
-		percent_word(&line, e->rcpt);
-	}
+	daily_put(&line, "from", str_of(r->domain));
+	daily_put(&line, "mail", e->mail_from);
+	if (str_cut_last(&domain, '@', &local))
+		daily_put(&line, "to", domain);
 	if (e->spf) {
 		buf_printf(&line, " spf=%s:%s", spf_name(e->spf->code), e->spf->helo ? "helo" : "mfrom");
 		put_part(&line, str_of(e->spf->domain));
@@ -79,6 +68,8 @@ bool evaluation_print(struct buf *out, const struct evaluation *e)
 	if (e->dkim)
 		put_signatures(&line, e->dkim);
 	put_record(&line, r);
+	if (e->quiet)
+		buf_puts(&line, " quiet=y");
 	good = buf_char(&line, '\n') && !line.bad && buf_str(out, buf_view(&line));
 	buf_free(&line);
 	return good;

@@ -13,7 +13,7 @@ struct spf_result;
 enum {
 	EVALUATION_MAX = 8 << 10,       /* octets of a line; what is longer is not kept */
 	EVALUATION_DAY_MAX = 32 << 20,  /* octets of a file: a hundred thousand messages and more, then none of that day is added */
-	EVALUATION_DAYS = 8             /* older files are removed: nobody has sent them */
+	EVALUATION_DAYS = 8             /* older files are removed */
 };
 
 /* Borrowed. */
@@ -25,7 +25,9 @@ struct evaluation {
 	enum dmarc_override why;                /* that is not what the record wants */
 	const struct spf_result *spf;
 	const struct dkim *dkim;
-	struct str mail_from, rcpt;             /* domains; rcpt is empty when there were several */
+	struct str mail_from;                   /* a domain */
+	struct str rcpt;                        /* an address, of which the domain is kept; empty when there were several */
+	bool quiet;                             /* it alone is no reason to report: it is a report itself, or an answer to one */
 };
 /* Appends the line with its LF (doc/QUEUE has the format). False: it is too long, or no memory; nothing was added. */
 bool evaluation_print(struct buf *, const struct evaluation *);

@@ -272,7 +272,8 @@ void inspect_tell(struct session *s, bool taken)
 		return;
 	e = (struct evaluation){ .time = loop_wall(), .ip = &i->ip, .dmarc = r, .spf = vetting_result(t), .dkim = i->dkim,
 		.done = taken ? DMARC_P_NONE : DMARC_P_REJECT, .why = taken ? override_of(t, r) : r->override,
-		.mail_from = domain_of(str_of(t->sender)), .rcpt = t->envelope.nrcpt == 1 ? domain_of(buf_view(&t->only_rcpt)) : STR("") };
+		.mail_from = domain_of(str_of(t->sender)), .rcpt = t->envelope.nrcpt == 1 ? buf_view(&t->only_rcpt) : STR(""),
+		.quiet = r->code == DMARC_PASS && i->author.report };
 	s->config->evaluated(s->config->arg, &e);
 }
 

@@ -16,11 +16,11 @@
 static const struct ip ip = { .n = 4, .text = "192.0.2.7" };
 static struct spf_result spf = { .code = SPF_PASS, .domain = "b.test" };
 static struct dmarc_result dmarc = { .code = DMARC_FAIL, .policy = DMARC_P_REJECT, .published = DMARC_P_REJECT, .domain = "x.test", .policy_domain = "x.test",
-	.record = { .p = DMARC_P_REJECT, .psd = 'u', .pct = 100, .fo = DMARC_FO_0 }, .rua = "mailto:a@x.test" };
+	.record = { .p = DMARC_P_REJECT, .psd = 'u', .pct = 100, .fo = DMARC_FO_0, .ri = DMARC_RI }, .rua = "mailto:a@x.test" };
 
 static struct evaluation what(int64_t time)
 {
-	return (struct evaluation){ .time = time, .ip = &ip, .dmarc = &dmarc, .done = DMARC_P_REJECT, .spf = &spf, .mail_from = STR("b.test"), .rcpt = STR("here.test") };
+	return (struct evaluation){ .time = time, .ip = &ip, .dmarc = &dmarc, .done = DMARC_P_REJECT, .spf = &spf, .mail_from = STR("b.test"), .rcpt = STR("user@here.test") };
 }
 
 START_TEST(a_line_has_what_a_report_needs)

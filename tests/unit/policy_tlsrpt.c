@@ -1,19 +1,13 @@
-/* Reports of TLS: the line, what a day's lines come to, and the report (tests/golden/tls-report.*).
- * FARDEL_GOLDEN=write writes the golden files anew from what is made now. */
+/* Reports of TLS: the line, what a day's lines come to, and the report (tests/golden/tls-report.*). */
 #include "policy/tlsrpt.h"
 
 #include <check.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
-#ifdef HAVE_ZLIB
-#include <zlib.h>
-#endif
 
-#include "lib/codec.h"
-#include "lib/file.h"
+#include "tests/golden.h"
 
 Suite *policy_tlsrpt_suite(void);
 
@@ -232,22 +226,6 @@ static void count_all(void)
 	ck_assert(tlsrpt_domain_policy(first(), STR("version: STSv1\nmode: testing\nmx: *.example.org\nmx: mail.example.com\nmax_age: 86400\n")));
 }
 
-static void check_golden(const char *name, struct buf *out)
-{
-	struct buf golden = { .max = 100000 };
-	char path[100];
-	FILE *f;
-
-	snprintf(path, sizeof path, "tests/golden/tls-report.%s", name);
-	if (getenv("FARDEL_GOLDEN") && (f = fopen(path, "w"))) {
-		ck_assert_uint_eq(fwrite(out->p, 1, out->n, f), out->n);
-		fclose(f);
-	}
-	ck_assert_msg(file_read_all(AT_FDCWD, path, &golden) == 0, "%s cannot be read (run from the root of the project)", path);
-	ck_assert_msg(str_eq(buf_view(out), buf_view(&golden)), "%s is:\n%s", path, buf_cstr(out));
-	buf_free(&golden);
-}
-
 START_TEST(the_report_is_the_json_of_the_golden_file)
 {
 	struct tlsrpt_report r;
@@ -256,64 +234,23 @@ START_TEST(the_report_is_the_json_of_the_golden_file)
 	count_all();
 	r = report();
 	ck_assert(tlsrpt_json(&out, &r));
-	check_golden("json", &out);
+	golden_check("tls-report.json", &out);
 	buf_free(&out);
 }
 END_TEST
 
-/* What the attachment holds, in clear. */
-static void unpack(struct str text, struct buf *out)
-{
-	unsigned char octets[8192];
-	char line[200];
-	size_t n = 0;
-	struct str one;
-
-	while (str_cut(&text, '\n', &one)) {
-		size_t room = sizeof octets - n;
-
-		one = str_trim(one);
-		if (!one.n)
-			break;
-		ck_assert(one.n <= 76 && str_copy(line, sizeof line, one));
-		ck_assert(base64_decode(one, octets + n, &room));
-		n += room;
-	}
-#ifdef HAVE_ZLIB
-	z_stream z = { .next_in = octets, .avail_in = (unsigned)n };
-
-	ck_assert_int_eq(inflateInit2(&z, 15 + 16), Z_OK);
-	z.next_out = (unsigned char *)buf_reserve(out, 65536);
-	z.avail_out = 65536;
-	ck_assert_int_eq(inflate(&z, Z_FINISH), Z_STREAM_END);
-	out->n += z.total_out;
-	inflateEnd(&z);
-#else
-	buf_add(out, octets, n);
-#endif
-}
-
 START_TEST(the_message_is_the_one_of_the_golden_file)
 {
-	static const char end_of_header[] = "\r\n\r\n";
 	struct tlsrpt_report r;
 	struct buf out = { 0 }, json = { 0 }, unpacked = { 0 }, shown = { 0 };
-	const char *at, *end;
 
 	count_all();
 	r = report();
 	ck_assert(tlsrpt_message(&out, &r) && tlsrpt_json(&json, &r));
-	at = strstr(buf_cstr(&out), "filename=");
-	ck_assert_ptr_nonnull(at);
-	at = strstr(at, end_of_header) + 4;
-	unpack(str_of(at), &unpacked);
+	golden_unpack(&out, &unpacked, &shown);
 	ck_assert(str_eq(buf_view(&unpacked), buf_view(&json)));
-	ck_assert_ptr_nonnull(end = strstr(at, "\r\n\r\n--"));
-	for (const char *p = out.p; *p; p++)            /* how well it is compressed is the library's business */
-		if ((p < at || p >= end) && *p != '\r')
-			buf_char(&shown, *p);
 #ifdef HAVE_ZLIB
-	check_golden("txt", &shown);
+	golden_check("tls-report.txt", &shown);
 #endif
 	buf_free(&out);
 	buf_free(&json);

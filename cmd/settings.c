@@ -916,6 +916,9 @@ static void check_dmarc(struct settings *s)
 	if (s->dmarc != SMTPD_DMARC_OFF && (s->spf == SMTPD_SPF_OFF || !s->check_dkim) && strcmp(where, "preset") != 0)
 		conf_complain(&s->conf, where, "dmarc = %s needs both SPF and DKIM: without them it would call forged what is not. Set spf = note and "
 			"check_dkim = yes, or dmarc = off.", s->dmarc_text);
+	if (s->dmarc_reports != DMARC_REPORTS_OFF && (s->dmarc == SMTPD_DMARC_OFF || s->spf == SMTPD_SPF_OFF || !s->check_dkim))
+		conf_complain(&s->conf, conf_where(&s->conf, "dmarc_reports"), "dmarc_reports = %s has nothing to tell: nobody asks about DMARC. Set dmarc and spf "
+			"to note or refuse and check_dkim = yes, or dmarc_reports = off.", s->dmarc_reports_text);
 }
 
 static void make_sync(struct settings *s)
@@ -1194,8 +1197,8 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_words(s);
 	make_lists(s, "dnsbl", &s->dnsbl_text, false);
 	make_lists(s, "rhsbl", &s->rhsbl_text, true);
-	check_dmarc(s);
 	check_reports(s);
+	check_dmarc(s);
 	make_source(s);
 	check_submission(s);
 	if (conf_ok(&s->conf))

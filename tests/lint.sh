@@ -73,6 +73,13 @@ scripts=$(ours \( -name '*.sh' -o -name run -o -path './packaging/*/finish' -o -
 verdict "shell syntax" "$(for f in $scripts; do sh -n "$f" 2>&1 || echo "$f"; done)"
 verdict "documentation" "$(sh tests/doc.sh 2>&1)"
 
+if command -v xmllint >/dev/null 2>&1; then
+	verdict "XML of reports" "$(xmllint --noout --schema tests/golden/dmarc-report.xsd tests/golden/dmarc-report.xml 2>&1 | grep -v ' validates$')"
+else
+	echo "lint: xmllint is not there: whether reports have their form is skipped"
+	skipped=$((skipped + 1))
+fi
+
 for cc in gcc clang; do
 	if ! command -v $cc >/dev/null 2>&1; then
 		echo "lint: $cc is not there: its warnings are skipped"

@@ -251,7 +251,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	zone = end_of_header ? str_from(text, (size_t)(end_of_header - text.p) + 2) : STR("");
 	read_author(head, head.n ? head.n : 1, &author);
 	read_author(head, 1, &again);
-	must(author.n == again.n && author.fields == again.fields && !memcmp(author.domain, again.domain, sizeof author.domain));
+	must(author.n == again.n && author.fields == again.fields && author.report == again.report && !memcmp(author.domain, again.domain, sizeof author.domain));
 	must((author.unclear == NULL) == (again.unclear == NULL));
 	take_ids(zone, &q);
 	q.sample = data[0] % 100;

@@ -55,6 +55,25 @@ START_TEST(a_json_string_holds_any_octets)
 }
 END_TEST
 
+static const struct { const char *octets, *text; } elements[] = {
+	{ "", "" }, { "a.test", "a.test" }, { "<a b=\"c\" d='e'>&amp;", "&lt;a b=&quot;c&quot; d=&apos;e&apos;&gt;&amp;amp;" }, { "a\tb\r\nc", "a\tb\r\nc" },
+	{ "gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f" }, { "\x01\x1b", "\xef\xbf\xbd\xef\xbf\xbd" }, { "\xff", "\xef\xbf\xbd" },
+	{ "\xef\xbf\xbf\xef\xbf\xbe", "\xef\xbf\xbd\xef\xbf\xbd" }, { "\xef\xbf\xbd", "\xef\xbf\xbd" }, { "\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd" },
+};
+
+START_TEST(text_in_xml_holds_any_octets)
+{
+	struct buf out = { 0 };
+
+	ck_assert(xml_text(&out, str_of(elements[_i].octets)));
+	ck_assert_str_eq(buf_cstr(&out), elements[_i].text);
+	buf_clear(&out);
+	ck_assert(xml_text(&out, STR("\0")));
+	ck_assert_str_eq(buf_cstr(&out), "\xef\xbf\xbd");
+	buf_free(&out);
+}
+END_TEST
+
 static const char *const wrong[] = { "Z", "Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Z g=", "Zm9v\r\n", "====", "=Zg=", "Zg==Zg==", "Zm9v!A==", "Zm\x80v" };
 
 START_TEST(what_is_not_exactly_base64_is_refused)
@@ -124,6 +143,7 @@ Suite *lib_codec_suite(void)
 	tcase_add_loop_test(t, base64_is_that_of_the_rfc_both_ways, 0, ROWS(pairs));
 	tcase_add_test(t, what_is_percent_encoded_comes_back);
 	tcase_add_loop_test(t, a_json_string_holds_any_octets, 0, (int)(sizeof strings / sizeof *strings));
+	tcase_add_loop_test(t, text_in_xml_holds_any_octets, 0, (int)(sizeof elements / sizeof *elements));
 	tcase_add_loop_test(t, what_is_not_exactly_base64_is_refused, 0, ROWS(wrong));
 	tcase_add_test(t, nothing_is_written_behind_the_room_there_is);
 	tcase_add_test(t, hashes_hmac_and_pbkdf2_agree_with_their_rfcs);

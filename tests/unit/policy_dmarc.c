@@ -109,18 +109,25 @@ END_TEST
 
 /* ---- From */
 
-/* Header in pieces of `step` octets -> "domain domain first fields unclear". */
-static const char *read_author(const char *header, size_t step)
+/* In pieces of `step` octets. */
+static void read_header(const char *header, size_t step, struct dmarc_author *out)
 {
-	static char out[2000];
 	struct dmarc_reader r;
-	struct dmarc_author a;
 	size_t n = strlen(header);
 
 	dmarc_read_begin(&r);
 	for (size_t i = 0; i < n; i += step)
 		dmarc_read(&r, (struct str){ header + i, n - i < step ? n - i : step });
-	dmarc_read_end(&r, &a);
+	dmarc_read_end(&r, out);
+}
+
+/* "domain domain first fields unclear". */
+static const char *read_author(const char *header, size_t step)
+{
+	static char out[2000];
+	struct dmarc_author a;
+
+	read_header(header, step, &a);
 	*out = '\0';
 	for (size_t i = 0; i < a.n; i++)
 		snprintf(out + strlen(out), sizeof out - strlen(out), "%s ", a.domain[i]);
@@ -178,6 +185,31 @@ START_TEST(the_domains_of_from_are_found_however_it_is_written)
 			size_t n = strlen(rows[i].out);
 
 			ck_assert_msg(!strncmp(out, rows[i].out, n) && !strcmp(out + n, rows[i].wrong), "\"%s\" by %zu: %s", rows[i].header, step, out);
+		}
+}
+END_TEST
+
+START_TEST(a_report_is_known_by_its_subject)
+{
+	static const struct { const char *header; bool report; } rows[] = {
+		{ "From: a@x.test\r\nSubject: Report Domain: y.test Submitter: x.test\r\n\r\n", true },
+		{ "SUBJECT :\tReport\t Domain:y.test\r\n\r\n", true },
+		{ "Subject: report domain: y.test\r\n\r\n", true },
+		{ "Subject: Report Domain y.test\r\n\r\n", false },
+		{ "Subject: Re: Report Domain: y.test\r\n\r\n", false },
+		{ "Subject: Rep\r\nSubjects: Report Domain: y.test\r\n\r\n", false },
+		{ "X-Subject: Report Domain: y.test\r\nSubjec: Report Domain: y.test\r\n\r\n", false },
+		{ "Sender: Report Domain: y.test\r\nSubject:\r\n\r\n", false },
+		{ "Subject: s\r\n\r\nSubject: Report Domain: y.test\r\n", false },
+		{ "Subject", false },
+	};
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		for (size_t step = 1; step < 100; step = step * 3 + 1) {
+			struct dmarc_author a;
+
+			read_header(rows[i].header, step, &a);
+			ck_assert_msg(a.report == rows[i].report, "\"%s\" by %zu", rows[i].header, step);
 		}
 }
 END_TEST
@@ -541,6 +573,7 @@ Suite *policy_dmarc_suite(void)
 	tcase_add_test(t, a_record_that_is_too_long_has_no_meaning);
 	tcase_add_test(t, addresses_for_reports_are_taken_from_their_list);
 	tcase_add_test(t, the_domains_of_from_are_found_however_it_is_written);
+	tcase_add_test(t, a_report_is_known_by_its_subject);
 	tcase_add_test(t, a_from_without_end_costs_no_memory);
 	tcase_add_test(t, alignment_is_strict_or_relaxed_as_in_the_examples);
 	tcase_add_test(t, the_tree_is_walked_as_in_the_examples);

@@ -254,9 +254,14 @@ START_TEST(what_came_of_it_is_kept_for_who_wants_reports)
 	send_from(&c, "From: a@b.test\r\n");
 	site_expect(&c, "250 *");
 	ck_assert_ptr_nonnull(strstr(evaluated, " ip=192.0.2.7 result=pass done=none aligned=spf from=b.test mail=b.test to=mx.example.org spf=pass:mfrom:b.test at=b.test "));
-	send_from(&c, "From: a@bank.test\r\n");
+	ck_assert_ptr_null(strstr(evaluated, " quiet="));
+	send_from(&c, "From: a@bank.test\r\nSubject: Report Domain: us.test\r\n");
 	site_expect(&c, "550 *");
 	ck_assert_ptr_nonnull(strstr(evaluated, " result=fail done=reject aligned= from=bank.test "));
+	ck_assert_ptr_null(strstr(evaluated, " quiet="));      /* whoever may say so */
+	send_from(&c, "From: a@b.test\r\nSubject: Report Domain: us.test\r\n");
+	site_expect(&c, "250 *");
+	ck_assert_ptr_nonnull(strstr(evaluated, " quiet=y\n"));
 	site_hang_up(&c);
 }
 END_TEST

@@ -46,7 +46,7 @@ struct dmarc_author {
 	char domain[DMARC_AUTHORS][DOMAIN_MAX + 1];     /* different ones, lower case, A-labels */
 	char first[ADDR_MAX + 1];       /* the first address as written, cut to nothing when too long; "": none */
 	unsigned fields;                /* From fields */
-	bool report;                    /* Subject has the form that reports of DMARC and TLS must have (RFC 9990 3.5.2, RFC 8460 5.3) */
+	bool report;                    /* Subject has the form that reports of DMARC and TLS must have (RFC 7489 7.2.1.1, RFC 8460 5.3) */
 	const char *unclear;            /* why nobody can say who it is, in words; NULL: one can */
 };
 struct dmarc_reader {

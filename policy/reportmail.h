@@ -1,4 +1,4 @@
-/* The message that brings a domain a report of ours (RFC 8460 5.3, RFC 9990 3.5.2, RFC 7489 7.2.1.1): a few words for people, and the report
+/* The message that brings a domain a report of ours (RFC 8460 5.3, RFC 9990, RFC 7489 7.2.1.1): a few words for people, and the report
  * itself, compressed where the build can do that. Pure. */
 #ifndef POLICY_REPORTMAIL_H
 #define POLICY_REPORTMAIL_H

@@ -48,7 +48,7 @@ static bool host_of(const char *address, char out[DOMAIN_MAX + 1])
 	return str_cut_last(&host, '@', &local) && host.n && host.p[0] != '[' && !idn_to_ascii(host, out);
 }
 
-/* RFC 9990 4, step 9: what the host wants instead is to be at the host. */
+/* RFC 9990, step 9 of verifying a destination: what the host wants instead is to be at the host. */
 static bool stays_there(struct str list, const char *host)
 {
 	char other[DOMAIN_MAX + 1];

@@ -1,4 +1,4 @@
-/* Where a domain wants its reports: the addresses of rua=, and who else has agreed to get them (RFC 9990 4, RFC 7489 7.1). */
+/* Where a domain wants its reports: the addresses of rua=, and who else has agreed to get them (RFC 9990, RFC 7489 7.1). */
 #ifndef POLICY_RUA_H
 #define POLICY_RUA_H
 

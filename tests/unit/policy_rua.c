@@ -1,4 +1,4 @@
-/* Where reports go: addresses of the record, and hosts of others that have agreed or not (RFC 9990 4, RFC 7489 7.1). */
+/* Where reports go: addresses of the record, and hosts of others that have agreed or not (RFC 9990, RFC 7489 7.1). */
 #include "policy/rua.h"
 
 #include <check.h>

@@ -761,9 +761,10 @@ static void expired(struct timer *t)
 
 	if (c->phase == C_CONNECT && c->config->proxy)
 		client_proxy_fails(c, "it cannot be reached: timed out");
-	else if (c->phase == C_CONNECT)
+	else if (c->phase == C_CONNECT) {
+		c->silent = true;
 		client_fail(c, "4.4.1", "connect to %s timed out after %u s", c->peer, s);
-	else if (c->phase == C_PROXY && c->socks.state == SOCKS_ANSWER)         /* it may be waiting for the peer */
+	} else if (c->phase == C_PROXY && c->socks.state == SOCKS_ANSWER)         /* it may be waiting for the peer */
 		client_fail(c, "4.4.1", "connect to %s through the proxy %s timed out after %u s", c->peer, c->config->proxy->name, s);
 	else if (c->phase == C_PROXY)
 		client_proxy_fails(c, "it does not answer");
@@ -1021,6 +1022,7 @@ bool client_tls_missing(const struct client *c) { return c->phase == C_OVER && c
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }
 unsigned client_lame(const struct client *c) { return c->lame; }
 bool client_is_our_trouble(const struct reply *why) { return why->code == 0 && !strcmp(why->enhanced, "4.3.0"); }
+bool client_is_silent(const struct client *c) { return c->phase == C_OVER && c->silent; }
 bool client_is_self(const struct client *c) { return c->phase == C_OVER && c->is_self; }
 bool client_proxy_failed(const struct client *c) { return c->phase == C_OVER && c->proxy_failed; }
 bool client_login_failed(const struct client *c) { return c->phase == C_OVER && c->not_let_in; }

@@ -109,6 +109,8 @@ enum { CLIENT_DIALOGUE = 3072 };
 bool client_dialogue(const struct client *, struct buf *out);
 /* Of a done()'s or gone()'s why: memory or our copy of the message is to blame, and no peer. */
 bool client_is_our_trouble(const struct reply *why);
+/* In gone(): nothing at all came back from its address, not even a refusal. */
+bool client_is_silent(const struct client *);
 /* In gone(): the peer is ourselves. */
 bool client_is_self(const struct client *);
 /* In gone(): the proxy could not be reached, or will not do what it is there for. It will be the same everywhere, too. */

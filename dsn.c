@@ -59,100 +59,232 @@ static const struct action {
 };
 enum { ACTIONS = sizeof actions / sizeof actions[0] };
 
-/* ---- what well-known answers mean (status codes: RFC 3463, 5248, 7372, 7505) */
+/* ---- what answers mean, and what can be done about them (status codes: RFC 3463, 5248, 7372, 7505) */
 
-static const struct remedy {
-	const char *status;             /* '?' stands for one character, '*' for the rest */
-	const char *connect;            /* no connection came about, and our words on it say this; NULL: as it may be */
+enum whose {
+	ANYBODY,
+	PEER,                           /* a reply of the host that was asked */
+	OURS,                           /* our own words, or a reply of ours for a mailbox */
+	CALL,                           /* our own words about a connection that did not come about */
+	AT_465                          /* our own words about a host at that port */
+};
+
+static const char later[] = "send the message again later, or reach the recipient by other means.";
+static const char typing[] = "check the address for typing mistakes.";
+static const char smaller[] = "send it in smaller parts, or send a link to what made it large.";
+static const char ask_us[] = "tell whoever looks after this mail system.";
+static const char no_ptr[] = "the recipient's mail system wants the address of this one to have a name in the DNS that leads back to it (PTR), and does not find it.";
+static const char give_ptr[] = "give the address that this host sends from a PTR record with its hostname, whose address leads back; for IPv6 without "
+	"one set inet = only4. `fardel check` shows both.";
+static const char ask_them[] = "tell whoever looks after the recipient's mail system.";
+
+/* What a row does not say is looked for in those below it. */
+static const struct cause_row {
+	const char *status;             /* '?' stands for one character, '*' for the rest; none: "" */
+	enum whose whose;
+	const char *words;              /* somewhere in them, in any case; several, with | between them: any; NULL: whatever they are */
 	const char *meaning;
-	const char *advice;             /* for a failure; NULL: none */
-} remedies[] = {
-	{ "*", "timed out",
+	const char *advice;             /* for the sender of what has failed */
+	const char *remedy;             /* for whoever runs this host */
+} causes[] = {
+	/* ---- no connection, or no conversation */
+	{ "*", CALL, "seems to be blocked",
+		"neither the recipient's mail system nor any other could be reached: outgoing mail (port 25) seems to be blocked where this mail system "
+		"stands.",
+		ask_us,
+		"ask the provider to open outgoing port 25, or send by a smarthost at port 587 or 465 (`fardel setup`, or the setting route)." },
+	{ "*", OURS, "through the proxy", NULL, NULL, "look whether the proxy runs and lets this host through (setting proxy_out, or proxy= of the "
+		"route); what it says of the host it was to reach stands behind its name." },
+	{ "*", CALL, "timed out",
 		"the recipient's mail system could not be reached. If this happens with every recipient, outgoing connections "
 		"to port 25 may be blocked where this mail system stands; whoever looks after it can find out.",
-		"send the message again later, or reach the recipient by other means." },
-	{ "*", "refused",
+		later,
+		"if connections to other hosts time out as well, outgoing port 25 is blocked where this host stands: ask the provider, or send by a "
+		"smarthost at port 587 or 465 (setting route). `fardel explain --connect ADDRESS` tries the host now." },
+	{ "*", CALL, "refused",
 		"the recipient's computer is there, but takes no mail at the moment.",
-		"send the message again later, or reach the recipient by other means." },
-	{ "5.1.1", NULL,
-		"there is no mailbox of that name.",
-		"check the address for typing mistakes. If it is right, ask the recipient for the one in use now." },
-	{ "?.1.2", NULL,
-		"the part of the address behind the @ is no place that mail can be sent to.",
-		"check the address for typing mistakes." },
-	{ "?.1.3", NULL,
-		"the address is not written as an address must be.",
-		"check the address for typing mistakes." },
-	{ "?.1.6", NULL,
-		"the mailbox has moved.",
-		"ask the recipient for the address in use now." },
-	{ "?.1.7", NULL,
-		"your own address, as sender, was not accepted.",
-		"check the sender address in the settings of your mail program." },
-	{ "?.1.8", NULL,
-		"your own address, as sender, was not accepted, since its domain could not be found.",
-		"check the sender address in the settings of your mail program." },
-	{ "5.1.10", NULL,
-		"the part of the address behind the @ says of itself that it takes no mail.",
-		"check the address for typing mistakes." },
-	{ "?.2.1", NULL,
-		"the mailbox is switched off.",
-		"reach the recipient by other means." },
-	{ "?.2.2", NULL,
-		"the recipient's mailbox is full.",
-		"send the message again later, or tell the recipient by other means." },
-	{ "?.2.3", NULL,
-		"the message is larger than this recipient may get.",
-		"send it in smaller parts, or send a link to what made it large." },
-	{ "?.3.1", NULL,
-		"the recipient's mail system has no room left.",
-		"send the message again later." },
-	{ "?.3.4", NULL,
-		"the message is larger than the recipient's mail system takes.",
-		"send it in smaller parts, or send a link to what made it large." },
-	{ "?.4.1", NULL,
-		"the recipient's mail system did not answer.",
-		"send the message again later, or reach the recipient by other means." },
-	{ "?.4.2", NULL,
-		"the connection to the recipient's mail system broke off.",
-		"send the message again later, or reach the recipient by other means." },
-	{ "?.4.3", NULL,
-		"the names that are needed to find the recipient's mail system could not be looked up.",
-		"check the part of the address behind the @ for typing mistakes, or send the message again later." },
-	{ "?.4.4", NULL,
-		"no mail system could be found for the part of the address behind the @.",
-		"check the address for typing mistakes." },
-	{ "?.4.6", NULL,
-		"the message went in a circle: a forwarding leads back to where it began.",
-		"tell the recipient by other means; the forwarding must be mended." },
-	{ "?.4.7", NULL,
-		"the message was tried until its time was over.",
-		"send the message again later, or reach the recipient by other means." },
-	{ "?.6.*", NULL,
-		"the form of the message is one that the recipient's mail system does not take.",
-		"send it in plainer form, without attachments for instance." },
-	{ "?.7.4", NULL,
-		"the message must be sent encrypted, and the recipient's mail system does not offer that.",
-		"tell whoever looks after the recipient's mail system." },
-	{ "?.7.5", NULL,
-		"the recipient's mail system did not show that it is the right one, as it must (by a certificate).",
-		"tell whoever looks after the recipient's mail system." },
-	{ "?.7.8", NULL,
+		later,
+		"nothing listens there: if it is the host of a route, look at its name and port and whether it runs." },
+	{ "*", CALL, "unreachable",
+		"there is no way from this mail system to that of the recipient at the moment.",
+		later,
+		"this host has no way there: look at its network (ip route); without IPv6, set inet = only4." },
+	{ "?.4.2", AT_465, "greeting:",
+		"the recipient's mail system was reached and said nothing that mail could be sent by.",
+		later,
+		"port 465 speaks TLS from the first octet on: write smtps:// in the route." },
+	{ "*", OURS, "timed out", NULL, NULL, "if connections to other hosts time out as well, outgoing port 25 is blocked where this host stands, or something "
+		"in between swallows what is said: ask the provider, or send by a smarthost at port 587 or 465 (setting route). "
+		"`fardel explain --connect ADDRESS` tries the host now." },
+	{ "?.4.3", OURS, NULL, NULL, NULL, "look whether the resolver answers: `fardel check` asks it; see /etc/resolv.conf or the setting resolver." },
+	/* ---- TLS and logging in */
+	{ "?.7.5", OURS, "not valid yet|expired",
+		"by the clock of this mail system the certificate of the other one is out of date, or is not valid yet.",
+		ask_us,
+		"look at this host's clock (date). If it is right, who runs that host must renew its certificate, and the mail waits for it: "
+		"`fardel explain --connect ADDRESS` shows the certificate." },
+	{ "?.7.5", OURS, "for another name",
+		"the other mail system shows a certificate with another name than the one it was called by.",
+		ask_us,
+		"`fardel explain --connect ADDRESS` shows the certificate's names: if it is the host of a route, write one of them there. Else who runs "
+		"that host must mend it; a wrong clock of this host (date) is not to blame." },
+	{ "?.7.5", OURS, "who is trusted",
+		"the certificate of the other mail system is from nobody who is known here.",
+		ask_us,
+		"install ca-certificates, or name a file of those who are trusted (setting tls_ca); look at this host's clock (date), too. "
+		"`fardel explain --connect ADDRESS` shows the certificate." },
+	{ "?.7.5", OURS, "is no TLS",
+		"the other mail system does not speak encrypted where it was expected to.",
+		ask_us,
+		"a port that speaks plain SMTP first, as 587 does, is smtp+starttls:// in the route; smtps:// is for port 465." },
+	{ "?.7.5", OURS, "TLS 1.3",
+		"the two mail systems have no version of encryption (TLS) in common.",
+		ask_us,
+		"the host offers TLS 1.3 alone, and this build has up to 1.2: send there by another host (setting route)." },
+	{ "?.7.5", OURS, NULL, NULL, NULL, "`fardel explain --connect ADDRESS` shows the certificate's fault; look at this host's clock (date) and tls_ca first." },
+	{ "?.7.4", OURS, NULL, NULL, NULL, "`fardel explain --connect ADDRESS` shows what TLS the host offers; who demands it is a route, tls, tls_out or the "
+		"domain itself." },
+	{ "?.7.8", OURS, "token_command", NULL, NULL, "run the token_command of the route by hand, as the account that sends; then `fardel queue retry all`." },
+	{ "?.7.8", ANYBODY, NULL,
 		"the next mail system did not accept the password of this one.",
-		"tell whoever looks after this mail system." },
-	{ "?.7.10", NULL,
+		ask_us,
+		"put user and password of the route right (setting route), which is read again by HUP or a restart; then `fardel queue retry all`. Often the "
+		"user is the whole address, and the password one that the provider makes for programs." },
+	{ "?.7.0", PEER, "authentication|log in|login",
+		"the next mail system wants this one to log in, which it did not.",
+		ask_us,
+		"the host wants a login: give its route user= and password_file=." },
+	{ "?.7.0", PEER, "STARTTLS",
+		"the next mail system takes mail inside encryption (TLS) only.",
+		ask_us,
+		"give its route TLS: smtp+starttls:// for port 587, smtps:// for 465." },
+	{ "*", PEER, "relay access denied|relaying denied|relay denied|not permitted to relay|relay not permitted|unable to relay|relaying not allowed",
+		"the mail system that was asked does not take mail for this address.",
+		typing,
+		"if it is the host of a route, it wants a login (user= and password_file= of the route), or has to be told that this host may send by it." },
+	/* ---- what the big ones say of a sending host */
+	{ "?.7.25", ANYBODY, NULL,
+		no_ptr,
+		ask_us,
+		give_ptr },
+	{ "*", PEER, "PTR record|PTR resource|no PTR|IPv6 sending guidelines|reverse DNS|rDNS|reverse hostname|reverse lookup|find your hostname",
+		no_ptr,
+		ask_us,
+		give_ptr },
+	{ "*", PEER, "Helo command rejected|invalid HELO|HELO name|EHLO name|fully-qualified hostname",
+		"the recipient's mail system does not like the name by which this one introduces itself.",
+		ask_us,
+		"set hostname to the name that the PTR record of this host's address has, and that leads back to the address." },
+	{ "*", PEER, "spamhaus|spamcop|barracuda|blocked using|block list|blocklist|black list|blacklist| RBL|DNSBL|listed at|listed by|reputation",
+		"the recipient's mail system takes nothing from the address of this one, which is on a list of those who send unwanted mail, or has a bad name "
+		"there for another reason.",
+		ask_us,
+		"look at the list that is named: it says what it is for and how one leaves it. Addresses of homes and new servers are often on one for no fault "
+		"of theirs: then send by a smarthost (`fardel setup`). Else look for who sends through this host (`fardel top`, the log)." },
+	{ "*", PEER, "DMARC|SPF |SPF:|DKIM|sender policy|unauthenticated|not authenticated",
+		"the recipient's mail system did not believe that the message comes from where it says (SPF, DKIM, DMARC).",
+		ask_us,
+		"the domain of the sender needs an SPF record with this host's addresses, or a DKIM key that this host signs with (`fardel dkim-key`, setting "
+		"dkim_key). `fardel spf` and `fardel dmarc` show what others see; a domain that is not yours cannot be sent from here." },
+	{ "?.7.2?", ANYBODY, NULL,
+		"the recipient's mail system did not believe that the message comes from where it says (SPF, DKIM or the name of the sending computer).",
+		"tell whoever looks after this mail system, or your own domain.",
+		"the domain of the sender needs an SPF record with this host's addresses, or a DKIM key that this host signs with (`fardel dkim-key`, setting "
+		"dkim_key). `fardel spf` and `fardel dmarc` show what others see." },
+	{ "4.*", PEER, "greylist|graylist|grey list|gray list|greylisted",
+		"the recipient's mail system lets strangers wait for some minutes, and then takes the message.",
+		later, NULL },
+	{ "4.*", PEER, "rate limit|too many|unusual rate|throttl|unexpected volume|too fast",
+		"the recipient's mail system takes only so much from this one at a time.",
+		later,
+		"it is tried again in growing pauses by itself. If it stays so, look for who sends so much (`fardel queue shape`, `fardel top`)." },
+	{ "5.7.*", PEER, "spam|unsolicited|junk|virus|malware|attachment|content",
+		"the recipient's mail system takes the message for unwanted or dangerous.",
+		"send it in other words, without links and attachments, or ask the recipient, by other means, to have the rule changed.", NULL },
+	/* ---- recipients, where there is no code that says it */
+	{ "5.*", PEER, "user unknown|unknown user|no such user|no such recipient|no such mailbox|user not found|mailbox not found|unknown recipient|"
+		"recipient unknown",
+		"there is no mailbox of that name.",
+		"check the address for typing mistakes. If it is right, ask the recipient for the one in use now.", NULL },
+	{ "*", PEER, "mailbox full|mailbox is full|over quota|quota exceeded",
+		"the recipient's mailbox is full.",
+		"send the message again later, or tell the recipient by other means.", NULL },
+	{ "5.*", PEER, "message too large|message too big|message size exceeds|size limit",
+		"the message is larger than the recipient's mail system takes.", smaller, NULL },
+	/* ---- this host */
+	{ "*", OURS, "No space left", NULL, NULL, "the disk is full: make room, the rest follows by itself." },
+	{ "?.2.2", OURS, NULL, NULL, NULL, "make room in the mailbox, or raise mailbox_quota." },
+	{ "*", OURS, "Permission denied", NULL, NULL, "`fardel check` says whose the mailbox must be, and how it gets that way (chown)." },
+	{ "*", OURS, ".forward file", NULL, NULL, "`fardel alias ADDRESS` says what is wrong with it, or with the user, and so does a line alias of the log." },
+	{ "?.3.5", OURS, "holds the mailboxes", NULL, NULL, "is the disk with the mailboxes mounted? `fardel check` names the directory (setting mailbox)." },
+	{ "?.3.5", OURS, "ordered", NULL, NULL, "mend or remove the file of the message in orders/ of the queue, or `fardel queue reroute` it anew." },
+	{ "?.3.5", OURS, NULL,
+		"something in the settings of this mail system stands in the way.", ask_us, NULL },
+	{ "?.3.0", OURS, NULL,
+		"this mail system is in trouble itself at the moment.", ask_us, NULL },
+	/* ---- the codes alone */
+	{ "5.1.1", ANYBODY, NULL,
+		"there is no mailbox of that name.",
+		"check the address for typing mistakes. If it is right, ask the recipient for the one in use now.", NULL },
+	{ "?.1.2", ANYBODY, NULL,
+		"the part of the address behind the @ is no place that mail can be sent to.", typing, NULL },
+	{ "?.1.3", ANYBODY, NULL,
+		"the address is not written as an address must be.", typing, NULL },
+	{ "?.1.6", ANYBODY, NULL,
+		"the mailbox has moved.",
+		"ask the recipient for the address in use now.", NULL },
+	{ "?.1.7", ANYBODY, NULL,
+		"your own address, as sender, was not accepted.",
+		"check the sender address in the settings of your mail program.", NULL },
+	{ "?.1.8", ANYBODY, NULL,
+		"your own address, as sender, was not accepted, since its domain could not be found.",
+		"check the sender address in the settings of your mail program.",
+		"the domain of the sender must be in the DNS: programs of this host send as USER@origin (setting origin, or send_as)." },
+	{ "5.1.10", ANYBODY, NULL,
+		"the part of the address behind the @ says of itself that it takes no mail.", typing, NULL },
+	{ "?.2.1", ANYBODY, NULL,
+		"the mailbox is switched off.",
+		"reach the recipient by other means.", NULL },
+	{ "?.2.2", ANYBODY, NULL,
+		"the recipient's mailbox is full.",
+		"send the message again later, or tell the recipient by other means.", NULL },
+	{ "?.2.3", ANYBODY, NULL,
+		"the message is larger than this recipient may get.", smaller, NULL },
+	{ "?.3.1", ANYBODY, NULL,
+		"the recipient's mail system has no room left.",
+		"send the message again later.", NULL },
+	{ "?.3.4", ANYBODY, NULL,
+		"the message is larger than the recipient's mail system takes.", smaller, NULL },
+	{ "?.4.1", ANYBODY, NULL,
+		"the recipient's mail system did not answer.", later, NULL },
+	{ "?.4.2", ANYBODY, NULL,
+		"the connection to the recipient's mail system broke off.", later, NULL },
+	{ "?.4.3", ANYBODY, NULL,
+		"the names that are needed to find the recipient's mail system could not be looked up.",
+		"check the part of the address behind the @ for typing mistakes, or send the message again later.", NULL },
+	{ "?.4.4", ANYBODY, NULL,
+		"no mail system could be found for the part of the address behind the @.", typing, NULL },
+	{ "?.4.6", ANYBODY, NULL,
+		"the message went in a circle: a forwarding leads back to where it began.",
+		"tell the recipient by other means; the forwarding must be mended.", NULL },
+	{ "?.4.7", ANYBODY, NULL,
+		"the message was tried until its time was over.", later, NULL },
+	{ "?.6.*", ANYBODY, NULL,
+		"the form of the message is one that the recipient's mail system does not take.",
+		"send it in plainer form, without attachments for instance.", NULL },
+	{ "?.7.4", ANYBODY, NULL,
+		"the message must be sent encrypted, and the recipient's mail system does not offer that.", ask_them, NULL },
+	{ "?.7.5", ANYBODY, NULL,
+		"the recipient's mail system did not show that it is the right one, as it must (by a certificate).", ask_them, NULL },
+	{ "?.7.10", ANYBODY, NULL,
 		"the message must be sent encrypted only, and the recipient's mail system could not promise that.",
-		"send it without that demand, if you may." },
-	{ "?.7.30", NULL,
+		"send it without that demand, if you may.", NULL },
+	{ "?.7.30", ANYBODY, NULL,
 		"the message must be sent encrypted only, and the recipient's mail system could not promise that.",
-		"send it without that demand, if you may." },
-	{ "?.7.2?", NULL,
-		"the recipient's mail system did not believe that the message comes from where it says (SPF, DKIM or the name of "
-		"the sending computer).",
-		"tell whoever looks after this mail system, or your own domain." },
-	{ "?.7.*", NULL,
+		"send it without that demand, if you may.", NULL },
+	{ "?.7.*", ANYBODY, NULL,
 		"the recipient's mail system refused the message by a rule of its own, as unwanted mail for instance.",
-		"the words above often say what to do. Else ask the recipient, by other means, to have the rule changed." },
+		"the words above often say what to do. Else ask the recipient, by other means, to have the rule changed.", NULL },
 };
 
 static bool status_matches(struct str status, const char *pattern)
@@ -207,32 +339,67 @@ static bool peer_spoke(const struct dsn_rcpt *r)
 	return dsn_peer_spoke(r->host, r->words);
 }
 
-static bool connect_failed(struct str words, struct str how)
+/* ---- why */
+
+/* The answer that a message had at last when its time was over (the words of queue/settle.c), with its code. */
+static void look_behind(struct str *status, struct str *words)
 {
-	return !words_are_reply(words) && contains_nocase(words, STR("connect")) && contains_nocase(words, how) &&
-		!contains_nocase(words, STR("through the proxy"));      /* which may be the one that is not there */
+	static const char mark[] = "the last answer was: ";
+	const char *at = words->n ? memmem(words->p, words->n, mark, sizeof mark - 1) : NULL;
+	struct str rest, code, enhanced;
+
+	if (!at || words_are_reply(*words))
+		return;
+	*words = str_from(*words, (size_t)(at - words->p) + sizeof mark - 1);
+	rest = *words;
+	if (words_are_reply(rest) && str_word(&rest, &code) && str_word(&rest, &enhanced) && memchr("45", enhanced.p[0], 2))
+		*status = enhanced;
 }
 
-static const struct remedy *find_remedy(const struct dsn_rcpt *r, struct str status)
+static bool contains_any(struct str s, struct str words)
 {
-	for (size_t i = 0; i < sizeof remedies / sizeof remedies[0]; i++) {
-		const struct remedy *y = &remedies[i];
+	struct str one;
 
-		if (y->connect && !connect_failed(r->words, str_of(y->connect)))
-			continue;
-		if (status_matches(status, y->status))
-			return y;
+	while (str_cut(&words, '|', &one))
+		if (contains_nocase(s, one))
+			return true;
+	return contains_nocase(s, words);
+}
+
+static bool is_theirs(enum whose whose, struct str host, struct str words)
+{
+	switch (whose) {
+	case ANYBODY: return true;
+	case PEER: return dsn_peer_spoke(host, words);
+	case OURS: return !dsn_peer_spoke(host, words);
+	case AT_465: return !dsn_peer_spoke(host, words) && str_ends_nocase(host, STR(":465"));
+	case CALL: break;
 	}
-	return NULL;
+	return !words_are_reply(words) && contains_nocase(words, STR("connect")) && !contains_nocase(words, STR("through the proxy"));
 }
 
-const char *dsn_meaning(struct str status, struct str words, const char **advice)
+static bool fits(const struct cause_row *r, struct str host, struct str status, struct str words)
 {
-	const struct remedy *y = find_remedy(&(struct dsn_rcpt){ .words = words }, status);
+	return status_matches(status, r->status) && is_theirs(r->whose, host, words) && (!r->words || contains_any(words, str_of(r->words)));
+}
 
-	if (advice)
-		*advice = y ? y->advice : NULL;
-	return y ? y->meaning : NULL;
+static const char *first(const char *before, const char *now) { return before ? before : now; }
+
+struct dsn_cause dsn_cause(struct str host, struct str status, struct str words)
+{
+	struct dsn_cause out = { 0 };
+
+	look_behind(&status, &words);
+	for (size_t i = 0; i < sizeof causes / sizeof *causes && words.n; i++) {
+		const struct cause_row *r = &causes[i];
+
+		if ((out.meaning && out.remedy) || !fits(r, host, status, words))
+			continue;
+		out.advice = out.meaning ? out.advice : r->advice;      /* it goes with the meaning */
+		out.meaning = first(out.meaning, r->meaning);
+		out.remedy = first(out.remedy, r->remedy);
+	}
+	return out;
 }
 
 /* class "." 1*3digit "." 1*3digit (RFC 3463 2), of a class that the action may have */
@@ -628,10 +795,13 @@ static void tell_words(struct parts *p, const struct dsn_rcpt *r)
 	wrap_escaped(p, &p->human, "    ", "    ", r->words);
 }
 
+/* What keeps a mailbox of ours from taking mail is no business of strangers who have written to it. */
+static bool is_on_its_way(const struct dsn_rcpt *r) { return peer_involved(r) || !r->host.n || str_eq(r->host, STR("-")); }
+
 static void tell_rcpt(struct parts *p, const struct dsn *d, const struct dsn_rcpt *r)
 {
 	struct str status = status_of(r);
-	const struct remedy *remedy = find_remedy(r, status);
+	struct dsn_cause cause = dsn_cause(r->host, status, r->words);
 
 	end_line(&p->human);
 	add_address(&p->human, r->addr);
@@ -646,10 +816,12 @@ static void tell_rcpt(struct parts *p, const struct dsn *d, const struct dsn_rcp
 		tell_words(p, r);
 	if (r->action == DSN_RELAYED || r->action == DSN_EXPANDED || r->action == DSN_DELIVERED)
 		return;
-	if (remedy)
-		wrap(&p->human, "  This means: ", "  ", str_of(remedy->meaning));
-	if (remedy && r->action == DSN_FAILED && remedy->advice)
-		wrap(&p->human, "  What you can do: ", "  ", str_of(remedy->advice));
+	if (cause.meaning)
+		wrap(&p->human, "  This means: ", "  ", str_of(cause.meaning));
+	if (cause.advice && r->action == DSN_FAILED)
+		wrap(&p->human, "  What you can do: ", "  ", str_of(cause.advice));
+	if (cause.remedy && is_on_its_way(r))
+		wrap(&p->human, "  For whoever looks after this mail system: ", "  ", str_of(cause.remedy));
 	if (r->action == DSN_DELAYED && d->next_try)
 		date_line(&p->human, "  Next attempt: ", d->next_try);
 	if (r->action == DSN_DELAYED && r->retry_until)

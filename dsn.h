@@ -26,9 +26,14 @@ struct dsn_rcpt {
 	int64_t when;                           /* of the last attempt; 0: not known */
 	int64_t retry_until;                    /* DSN_DELAYED */
 };
-/* What a well-known answer means, in plain words for a layman; NULL: none is known. advice (or NULL): what its sender can do. status and
- * words as in struct dsn_rcpt. */
-const char *dsn_meaning(struct str status, struct str words, const char **advice);
+/* What a well-known answer means, in plain words for a layman, and what can be done; each NULL where nothing is known. */
+struct dsn_cause {
+	const char *meaning;
+	const char *advice;                     /* for the sender, when it has failed */
+	const char *remedy;                     /* for whoever runs this host */
+};
+/* Arguments as in struct dsn_rcpt; without words it is none. */
+struct dsn_cause dsn_cause(struct str host, struct str status, struct str words);
 /* Are the words a reply of that host, as in struct dsn_rcpt? Else they are ours: a mailbox, too, is answered for by us, as by a code. */
 bool dsn_peer_spoke(struct str host, struct str words);
 

@@ -59,6 +59,7 @@ struct client {
 	enum tls_fault tls_fault;       /* why the handshake has failed */
 	bool no_tls_offered;            /* and it is a must */
 	bool is_self;                   /* the peer has said our marker */
+	bool silent;                    /* connect() has had no answer in time */
 	enum phase phase;
 	struct io dial;                 /* the socket until it is connected */
 	struct socks socks;             /* C_PROXY */

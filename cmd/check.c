@@ -771,6 +771,7 @@ static void check_logins(const struct settings *s, bool wanted)
 		const struct route_rule *rule = &s->routes.rule[i];
 		struct route r = rule->to;
 		enum relay_step step;
+		const char *remedy;
 		struct reply why;
 
 		if (!rule->login.password[0])           /* none, by a command, or one that is closed to us, which is told elsewhere */
@@ -789,7 +790,9 @@ static void check_logins(const struct settings *s, bool wanted)
 		for (char *p = why.text; *p; p++)
 			if (!ascii_print(*p))
 				*p = '?';
-		printf("%s: error: route: %s: failed at %s: %s. %s\n", s->route_text.item[i].where, r.key, relay_step_name(step), why.text, relay_remedy(step));
+		remedy = relay_remedy(step, &why);
+		printf("%s: error: route: %s: failed at %s: %s. %s\n", s->route_text.item[i].where, r.key, relay_step_name(step), why.text,
+			remedy ? remedy : "");
 		errors++;
 	}
 }

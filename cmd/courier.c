@@ -9,6 +9,7 @@
 #include "cmd/expand.h"
 #include "cmd/local.h"
 #include "deliver/lame.h"
+#include "dsn.h"
 #include "lib/log.h"
 #include "lib/rand.h"
 #include "parse.h"
@@ -586,6 +587,7 @@ static void client_is_ready(struct client *client, void *arg)
 
 	(void)client;
 	l->ready = true;
+	courier_port_is_open(l->courier);
 	line_note_tls(l);
 	l->courier->met = true;
 	l->courier->fresh_token = false;
@@ -661,6 +663,23 @@ static void loops(struct courier *c, const struct reply *why)
 	courier_end(c);
 }
 
+/* The words of each that waits say so; the log once an hour. */
+static void note_silence(struct courier *c)
+{
+	static int64_t when;
+	struct reply why = c->last;
+
+	if (!courier_port_is_closed(c))
+		return;
+	reply_set(&c->last, 0, why.enhanced, "%s; nor does anybody else answer: outgoing port %u seems to be blocked here", why.text,
+		couriers.config->routes->smtp_port ? couriers.config->routes->smtp_port : 25);
+	if (loop_wall() - when < 3600)
+		return;
+	when = loop_wall();
+	log_event(LOG_ERROR, "port-blocked", LF(L_TEXT("relay", c->last_host), L_TEXT("reason", c->last.text),
+		L_TEXT("remedy", dsn_cause(str_of(c->last_host), STR("4.4.1"), str_of(c->last.text)).remedy)));
+}
+
 /* It may have run out since it was got: another one is asked for, once. False: this one was new. */
 static bool token_again(struct courier *c, const struct line *l)
 {
@@ -723,6 +742,10 @@ static void client_is_gone(struct client *client, void *arg, const struct reply 
 		return;
 	}
 	remember(c, client_peer(client), why);
+	if (client_is_silent(client))
+		note_silence(c);
+	else if (useless)
+		courier_port_is_open(c);
 	if (tls_failed && rule && (demands_certificate(rule) || client_tls_missing(client)))
 		name_rule(c, rule);
 	else if (tls_failed && policy == MTASTS_ENFORCE)

@@ -153,6 +153,10 @@ void call_waiter(struct courier *);                     /* a place is kept for i
 void room_soon(void);                                   /* a place may have come free: when all have returned, who waits is called */
 /* The address has taken others of our connections and not this one; if so, it is noted. */
 bool line_is_one_too_many(const struct line *);
+/* Nothing came back from a host of the courier's domain: is it so with all of them, one domain after the other? Or one of them has answered, with
+ * whatever. About hosts that the DNS names alone: it is their port that providers close. */
+bool courier_port_is_closed(const struct courier *);
+void courier_port_is_open(const struct courier *);
 /* How good it is to go there now: mail leaves at once, or in a moment, where somebody talks already or is about to. */
 enum merit { M_NOBODY_ANSWERS, M_NOBODY_THERE, M_CALLED, M_TALKING };
 enum merit courier_merit(struct courier *);

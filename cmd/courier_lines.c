@@ -220,6 +220,35 @@ bool line_is_one_too_many(const struct line *l)
 	return others > 0;
 }
 
+/* ---- does anybody answer at all? */
+
+enum { SILENT_DOMAINS = 3 };            /* one may be down; three, and nobody else in between, are a closed port */
+static struct {
+	char domain[SILENT_DOMAINS][DOMAIN_MAX + 1];
+	size_t n;
+} silent;
+
+static bool goes_by_dns(const struct courier *c) { return c->route.kind == ROUTE_MX && !couriers.config->proxy; }
+
+bool courier_port_is_closed(const struct courier *c)
+{
+	size_t i = 0;
+
+	if (!goes_by_dns(c))
+		return false;
+	while (i < silent.n && strcmp(silent.domain[i], c->route.domain))
+		i++;
+	if (i == silent.n && i < SILENT_DOMAINS)
+		str_copy(silent.domain[silent.n++], sizeof silent.domain[0], str_of(c->route.domain));
+	return silent.n == SILENT_DOMAINS;
+}
+
+void courier_port_is_open(const struct courier *c)
+{
+	if (goes_by_dns(c))
+		silent.n = 0;
+}
+
 /* ---- hosts that are as good as one another */
 
 /* How good it is to go there now: mail leaves at once, or in a moment, where somebody talks already or is about to. */

@@ -11,6 +11,7 @@
 #include "deliver/mx.h"
 #include "deliver/tlsrule.h"
 #include "dns.h"
+#include "dsn.h"
 #include "lib/codec.h"
 #include "lib/list.h"
 #include "lib/loop.h"
@@ -18,19 +19,22 @@
 enum { LOOKUP_MS = 15000, PROBE_S = 5, PROBE_REPLY_S = 10, REPLY_S = 30, VISIT_MS = 90000 };
 
 static const struct {
-	const char *name, *remedy;
+	const char *name, *remedy;      /* NULL: as for a delivery */
 } steps[] = {
 	[RELAY_ADDRESS] = { "looking for its address", "Look at the name of the host, and whether the resolver answers (fardel check)." },
 	[RELAY_CONNECT] = { "connecting to it", "Look at the host's name and port (465 or 587), and whether a firewall lets connections out." },
-	[RELAY_TLS] = { "TLS", "Look at the host's name, as its certificate must be for that, at the clock of this host (date), and whether ca-certificates are "
-		"installed (tls_ca)." },
+	[RELAY_TLS] = { "TLS", NULL },
 	[RELAY_LOGIN] = { "the login", "Look at user and password: often the user is the whole address, and the password one that the provider makes for "
 		"programs." },
 	[RELAY_IN] = { "nothing", "" },
 };
 
 const char *relay_step_name(enum relay_step s) { return steps[s].name; }
-const char *relay_remedy(enum relay_step s) { return steps[s].remedy; }
+
+const char *relay_remedy(enum relay_step s, const struct reply *why)
+{
+	return steps[s].remedy ? steps[s].remedy : dsn_cause(STR(""), str_of(why->enhanced), str_of(why->text)).remedy;
+}
 
 /* ---- words */
 

@@ -23,8 +23,8 @@ enum relay_step relay_try(const struct settings *, const struct route *, unsigne
 enum relay_step relay_find(const struct settings *, struct relay *, struct reply *why);
 /* What the domain names for those who send mail (SRV, RFC 6186, RFC 8314), else what answers at 465 or 587 of its usual names. */
 bool relay_suggest(const struct settings *, struct str domain, struct relay *);
-/* "connecting to the host", and what can be done about it. */
+/* "connecting to the host", and what can be done about it; NULL: nothing is known. */
 const char *relay_step_name(enum relay_step);
-const char *relay_remedy(enum relay_step);
+const char *relay_remedy(enum relay_step, const struct reply *why);
 
 #endif

@@ -169,6 +169,7 @@ static bool settle_login(struct setup *u)
 {
 	for (int i = 0; i < TRIES; i++) {
 		struct reply why = { 0 };
+		const char *remedy;
 		enum relay_step step;
 		char what;
 
@@ -184,7 +185,8 @@ static bool settle_login(struct setup *u)
 			printf("%d %s ", why.code, why.enhanced);
 		for (const char *p = why.text; *p; p++)
 			putchar(ascii_print(*p) ? *p : '?');
-		printf("\n  Remedy: %s\n", relay_remedy(step));
+		remedy = relay_remedy(step, &why);
+		printf("\n%s%s%s", remedy ? "  Remedy: " : "", remedy ? remedy : "", remedy ? "\n" : "");
 		fflush(stdout);
 		what = choose("Correct the answers, try again as it is, write it all the same, or end? (c/t/w/e) [c] ", "ctwe");
 		if (what == 'w' && u->relay.port)

@@ -10,7 +10,6 @@
 #include "cmd/control.h"
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
-#include "cmd/remedy.h"
 #include "cmd/settings.h"
 #include "deliver/tlsseen.h"
 #include "dsn.h"
@@ -69,7 +68,7 @@ static void say(const char *label, struct str words)
 static void say_last(const struct rcpt *r, const struct listed *x, int64_t now, bool verbose)
 {
 	struct buf text = { .max = 4096 };
-	const char *advice, *meaning, *remedy;
+	struct dsn_cause cause = dsn_cause(r->host, r->status, r->words);
 
 	if (!r->words.n) {
 		if (x->entry.tries == 0)
@@ -91,12 +90,10 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now, 
 		printf("    in detail   > we said, < they said\n");
 		listing_show_lines(stdout, r->said, 16);
 	}
-	meaning = dsn_meaning(r->status, r->words, &advice);
-	if (meaning)
-		say("this means", str_of(meaning));
-	remedy = remedy_of(r->host, r->status, r->words);
-	if (remedy)
-		say("remedy", str_of(remedy));
+	if (cause.meaning)
+		say("this means", str_of(cause.meaning));
+	if (cause.remedy)
+		say("remedy", str_of(cause.remedy));
 }
 
 /* A domain that has used TLS and does not any more. */

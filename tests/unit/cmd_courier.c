@@ -293,6 +293,61 @@ START_TEST(two_senders_with_a_route_each_share_no_connection)
 }
 END_TEST
 
+/* ---- nobody answers */
+
+/* A full backlog takes no further connection and refuses none. */
+static void swallow_all(int host, int fd[4])
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + (unsigned)host) };
+
+	fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert(bind(fd[0], (struct sockaddr *)&a, sizeof a) == 0 && listen(fd[0], 0) == 0);
+	for (int i = 1; i < 4; i++) {
+		fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+		ck_assert(connect(fd[i], (struct sockaddr *)&a, sizeof a) == 0 || errno == EINPROGRESS);
+	}
+}
+
+static void put_and_wait(const char *to, unsigned n)
+{
+	put(to);
+	turn();
+	for (int i = 0; i < 3 && results < n; i++) {
+		loop_advance(31000);
+		turn();
+	}
+	await(n);
+}
+
+START_TEST(three_domains_that_do_not_answer_are_a_blocked_port)
+{
+	static const char *const domains[] = { "a.test MX 10 mx3.test", "b.test MX 10 mx3.test", "c.test MX 10 mx3.test", "d.test MX 10 mx3.test",
+		"e.test MX 10 mx3.test" };
+	struct peer *p;
+	int one[4];
+
+	for (size_t i = 0; i < sizeof domains / sizeof *domains; i++)
+		knows(domains[i]);
+	knows("mx3.test A 127.0.0.3");
+	knows("good.test MX 10 mx4.test");
+	knows("mx4.test A 127.0.0.4");
+	swallow_all(3, one);
+	p = peer_at(4, HELLO ENVELOPE("b@good.test") TAKES BYE);
+	put_and_wait("b@a.test", 1);
+	put_and_wait("b@b.test", 2);
+	ck_assert(!strstr(buf_cstr(&told), "seems to be blocked"));
+	put_and_wait("b@good.test", 3);          /* somebody answers: all begins anew */
+	put_and_wait("b@c.test", 4);
+	put_and_wait("b@d.test", 5);
+	ck_assert(!strstr(buf_cstr(&told), "seems to be blocked"));
+	put_and_wait("b@e.test", 6);
+	told_holds("timed out after 30 s; nor does anybody else answer: outgoing port ");
+	played(p);
+	for (int i = 0; i < 4; i++)
+		close(one[i]);
+}
+END_TEST
+
 /* ---- the next host */
 
 /* What the best host does; the second one takes the message at once. */
@@ -2658,6 +2713,7 @@ Suite *cmd_courier_suite(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_message_goes_to_the_best_host);
+	tcase_add_test(t, three_domains_that_do_not_answer_are_a_blocked_port);
 	tcase_add_test(t, two_senders_with_a_route_each_share_no_connection);
 	tcase_add_loop_test(t, a_refusal_that_may_be_about_our_address_gives_the_other_family_one_chance, 0, ROWS(families));
 	tcase_add_test(t, in_later_attempts_a_refusal_is_one);

@@ -464,6 +464,16 @@ static const struct {
 	{ "4.4.1", "connect to [192.0.2.1]:25 through the proxy 127.0.0.1:1080: it cannot be reached: Connection refused", "did not answer" },
 	{ "4.4.1", "451 4.4.1 connect timed out", "did not answer" },
 	{ "5.4.6", "554 5.4.6 x", "in a circle" },
+	{ "4.4.1", "connect to x[192.0.2.1]:25 timed out after 30 s; nor does anybody else answer: outgoing port 25 seems to be blocked here",
+		"neither the recipient's mail system nor any other" },
+	{ "5.4.7", "given up after 120 hours in the queue; the last answer was: 452 4.2.2 full", "mailbox is full" },
+	{ "5.4.7", "given up after 120 hours in the queue; the last answer was: none", "until its time was over" },
+	{ "5.0.0", "550 No such user here", "there is no mailbox of that name" },
+	{ "5.7.25", "550 5.7.25 no PTR", "leads back to it (PTR)" },
+	{ "4.7.5", "TLS handshake failed: the peer's certificate has expired or is not valid yet", "out of date" },
+	{ "5.7.1", "550 5.7.1 blocked using zen.spamhaus.org", "on a list" },
+	{ "5.7.26", "550 5.7.26 DMARC policy", "did not believe" },
+	{ "4.7.8", "login at x[192.0.2.1]:587 as anna: PLAIN was refused: 535 no", "did not accept the password" },
 };
 
 /* One blank for each run of blanks and line ends. */
@@ -495,6 +505,79 @@ START_TEST(well_known_answers_are_explained)
 }
 END_TEST
 
+/* A host in brackets has said it, where the words begin with a code; a mailbox is ours. */
+#define PEER "mx.example.net[192.0.2.1]:25"
+
+static const struct { const char *host, *status, *words, *holds; } remedies[] = {
+	{ PEER, "4.7.8", "login at relay.test[192.0.2.1]:587 as anna: PLAIN was refused: 535 5.7.8 no", "user and password of the route" },
+	{ PEER, "4.7.8", "the token_command of the route has given no token: exit status 1", "run the token_command" },
+	{ PEER, "4.7.5", "TLS handshake failed: the peer's certificate has expired or is not valid yet", "clock" },
+	{ PEER, "4.4.1", "connect to mx.example.net[192.0.2.1]:25 timed out after 30 s", "port 25 is blocked" },
+	{ PEER, "4.4.1", "connect to [127.0.0.1]:2525: Connection refused", "nothing listens there" },
+	{ PEER, "4.4.1", "connect to [192.0.2.1]:25 through the proxy 127.0.0.1:1080: it cannot be reached: Connection refused", "the proxy runs" },
+	{ PEER, "4.4.1", "connect to [2001:db8::1]:25: Network is unreachable", "inet = only4" },
+	{ PEER, "5.7.8", "535 5.7.8 bad password", "user and password of the route" },
+	{ PEER, "5.7.25", "550 5.7.25 no PTR record", "PTR record" },
+	{ PEER, "4.4.3", "no resolver answers", "fardel check" },
+	{ PEER, "4.4.3", "451 4.4.3 our resolver is slow", NULL },
+	{ "-", "4.4.3", "451 4.4.3 cannot look up the mail hosts of b.test: Network is unreachable asking 192.0.2.53", "fardel check" },
+	{ "maildir", "4.3.1", "452 4.3.1 mailbox of anna: writing the message: No space left on device", "disk is full" },
+	{ "maildir", "4.3.0", "451 4.3.0 mailbox of anna: opening it: Permission denied", "chown" },
+	{ "maildir", "4.3.5", "451 4.3.5 the directory that holds the mailboxes is not there", "mounted" },
+	{ "aliases", "4.3.0", "451 4.3.0 the user's .forward file cannot be read now", "fardel alias" },
+	{ "maildir", "4.2.2", "452 4.2.2 the mailbox has no room", "mailbox_quota" },
+	{ PEER, "4.7.5", "TLS handshake failed: the peer's certificate is for another name", "certificate's names" },
+	{ PEER, "4.7.5", "TLS handshake failed: the peer's certificate is from nobody who is trusted here", "ca-certificates" },
+	{ PEER, "4.7.5", "TLS handshake failed: what came is no TLS, or a version that this build has not (it has 1.2)", "smtp+starttls://" },
+	{ "relay.test[192.0.2.1]:465", "4.4.2", "greeting: timed out after 300 s", "smtps://" },
+	{ PEER, "4.4.1", "connect to x timed out after 30 s; nor does anybody else answer: outgoing port 25 seems to be blocked here", "ask the provider to open" },
+	{ PEER, "5.7.1", "550-5.7.1 [2001:db8::1] Our system has detected that this message does not meet IPv6 sending guidelines regarding PTR records", "inet = only4" },
+	{ PEER, "5.0.0", "554-gmx.net (mxgmx016) Nemesis ESMTP Service not available 554-No SMTP service 554-Bad DNS PTR resource record.", "PTR record" },
+	{ PEER, "4.7.1", "450 4.7.1 Client host rejected: cannot find your hostname, [192.0.2.9]", "PTR record" },
+	{ PEER, "5.7.1", "554 5.7.1 Service unavailable; Client host [192.0.2.9] blocked using zen.spamhaus.org", "look at the list" },
+	{ PEER, "5.7.1", "550 5.7.1 Unfortunately, messages from [192.0.2.9] weren't sent; part of their network is on our block list (S3140)", "smarthost" },
+	{ PEER, "5.7.26", "550-5.7.26 Your email has been blocked because the sender is unauthenticated. DKIM = did not pass SPF [x] did not pass", "dkim-key" },
+	{ PEER, "5.7.1", "550 5.7.1 relaying denied", "wants a login" },
+	{ PEER, "5.7.0", "530 5.7.0 Must issue a STARTTLS command first", "smtp+starttls://" },
+	{ PEER, "5.4.7", "given up after 120 hours in the queue; the last answer was: 450 4.7.25 no PTR", "PTR record" },
+	{ PEER, "5.4.7", "given up after 120 hours in the queue; the last answer was: connect to x timed out after 30 s", "port 25 is blocked" },
+	{ PEER, "4.2.0", "450 4.2.0 greylisted, come back in 5 minutes", NULL },
+	{ PEER, "4.3.0", "No space left on device", "disk is full" },
+	{ PEER, "5.1.1", "550 5.1.1 no such user", NULL },
+	{ PEER, "4.2.2", "452 4.2.2 mailbox full, timed out", NULL },
+	{ PEER, "", "", NULL },
+};
+
+START_TEST(what_was_said_has_its_remedy_or_none)
+{
+	struct dsn_cause c = dsn_cause(str_of(remedies[_i].host), str_of(remedies[_i].status), str_of(remedies[_i].words));
+
+	ck_assert_msg(remedies[_i].holds ? c.remedy && strstr(c.remedy, remedies[_i].holds) : !c.remedy, "\"%s\": %s", remedies[_i].words,
+		c.remedy ? c.remedy : "none");
+	ck_assert_msg(!remedies[_i].words[0] || !remedies[_i].holds || c.meaning, "\"%s\" has a remedy and no meaning", remedies[_i].words);
+}
+END_TEST
+
+/* All of them, to be read as a whole. */
+START_TEST(causes_read_as_the_golden_file_says)
+{
+	struct buf out = { 0 }, golden = { .max = 100000 };
+
+	for (size_t i = 0; i < sizeof remedies / sizeof *remedies; i++) {
+		struct dsn_cause c = dsn_cause(str_of(remedies[i].host), str_of(remedies[i].status), str_of(remedies[i].words));
+
+		buf_printf(&out, "%s %s\n  means:  %s\n  sender: %s\n  host:   %s\n\n", remedies[i].status, remedies[i].words, c.meaning ? c.meaning : "-",
+			c.advice ? c.advice : "-", c.remedy ? c.remedy : "-");
+	}
+	if (getenv("FARDEL_GOLDEN"))
+		write_golden("tests/golden/dsn-causes.txt", &out);
+	ck_assert(file_read_all(AT_FDCWD, "tests/golden/dsn-causes.txt", &golden) == 0);
+	ck_assert(str_eq(buf_view(&out), buf_view(&golden)));
+	buf_free(&out);
+	buf_free(&golden);
+}
+END_TEST
+
 Suite *dsn_suite(void)
 {
 	Suite *s = suite_create("dsn");
@@ -512,6 +595,8 @@ Suite *dsn_suite(void)
 	tcase_add_test(t, report_about_a_report_goes_to_postmaster);
 	tcase_add_test(t, ceiling_of_the_buffer_is_an_answer);
 	tcase_add_loop_test(t, well_known_answers_are_explained, 0, sizeof advice / sizeof advice[0]);
+	tcase_add_loop_test(t, what_was_said_has_its_remedy_or_none, 0, sizeof remedies / sizeof *remedies);
+	tcase_add_test(t, causes_read_as_the_golden_file_says);
 	suite_add_tcase(s, t);
 	return s;
 }

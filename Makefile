@@ -9,6 +9,7 @@
 #   make clang      everything built by clang, unit tests run
 #   make conformance    suites of test cases: ours, and published ones that lie in CONFORMANCE (spf/*.yml, psl/*.txt, dkim, dmarc, arc)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
+#   make soak       an hour of mixed load with faults, killed and restarted within: all mail accounted for, memory flat; SOAK_SECONDS
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
 #   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root
@@ -110,6 +111,7 @@ FUZZERS     := $(sort $(wildcard tests/fuzz/*.c))
 E2E_SOURCES := $(sort $(wildcard tests/e2e/*.c))
 CONFORMANCE_SOURCES := $(sort $(wildcard tests/conformance/*.c))
 CRASH_OBJECTS = $(patsubst %.c,$(B)/%.o,$(wildcard tests/crash/*.c))
+SOAK_OBJECTS = $(if $(wildcard /usr/include/openssl/ssl.h),$(patsubst %.c,$(B)/%.o,$(wildcard tests/soak/*.c)))
 SUITES      := $(subst /,_,$(UNITS:tests/unit/%.c=%))
 
 OBJECTS      = $(SOURCES:%.c=$(B)/%.o)
@@ -206,6 +208,15 @@ valgrind: | build/deps-valgrind
 	@VALGRIND=1 sh tests/run-unit.sh build/valgrind/unit $(T)
 crash: fardel $(B)/crash $(B)/crash-shim.so
 	@$(B)/crash '$(CURDIR)/fardel' '$(CURDIR)/$(B)/crash-shim.so' $(T)
+# Like the bench, it needs OpenSSL, which speaks for the other side.
+build/soak/soak: $(wildcard tests/soak/*.c tests/soak/*.h) | build/deps-bench
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 $(WARN) -o $@ $(filter-out tests/soak/leak.c,$(filter %.c,$^)) -lssl -lcrypto -pthread
+build/soak/leak.so: tests/soak/leak.c
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -shared -fPIC -o $@ $< -ldl
+soak: fardel build/soak/soak build/soak/leak.so $(B)/e2e/fakedns_main
+	@build/soak/soak '$(CURDIR)/fardel' '$(CURDIR)/$(B)/e2e/fakedns_main' '$(CURDIR)/build/soak/leak.so' $(T)
 fuzz: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
 	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
@@ -220,7 +231,7 @@ $(B)/bench-judge: $(B)/bench/judge.o $(MODULES) $(B)/flags $(B)/sources
 	$(call Q,LD)$(LINK) -o $@ $< $(MODULES) $(LIBS)
 bench-judge: $(B)/bench-judge
 	@$(B)/bench-judge
-objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CONFORMANCE_OBJECTS) $(CRASH_OBJECTS) $(B)/bench/judge.o
+objects: $(OBJECTS) $(TEST_OBJECTS) $(E2E_OBJECTS) $(CONFORMANCE_OBJECTS) $(CRASH_OBJECTS) $(SOAK_OBJECTS) $(B)/bench/judge.o
 fuzzers: $(FUZZERS:tests/fuzz/%.c=$(B)/fuzz-%)
 lint: | build/deps-check
 	@sh tests/lint.sh
@@ -287,6 +298,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-judge conformance crash asan clang valgrind fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -88,10 +88,10 @@ static void finish_job(struct client *c, bool untried)
 }
 
 /* See end(). A chunk that has left with its envelope changes little: who has answered nothing of it and hangs up, or answers MAIL with
- * 421, did not look at it. But after silence nobody knows. */
+ * 421 or 503, did not look at it. But after silence nobody knows. */
 static bool unheard(const struct client *c)
 {
-	return c->had_others && !c->mail_answered && (c->phase == C_ENVELOPE || c->why.code == 421 || c->hung_up);
+	return c->had_others && !c->mail_answered && (c->phase == C_ENVELOPE || c->why.code == 421 || c->why.code == 503 || c->hung_up);
 }
 
 /* What silence or a hang-up may come of: some peers, or boxes before them, lose what comes in one piece with the command before, or know
@@ -798,6 +798,13 @@ static void unasked(struct client *c, const struct reply *r)
 		client_fail(c, "4.5.0", "%s: %d %s%s%s", when, r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text);
 }
 
+/* 421 says so (RFC 5321 3.8). So does 503 to MAIL behind other messages, whatever it means: the peer and we are not at the same place any
+ * more, and that is none of this message's fault. */
+static bool ends_connection(const struct client *c, const struct reply *r)
+{
+	return (r->code == 421 && !steps[oldest(c)].ends_data) || (r->code == 503 && oldest(c) == X_MAIL && c->had_others);
+}
+
 static void answer(struct client *c, const struct reply *r)
 {
 	const struct step *step;
@@ -808,7 +815,7 @@ static void answer(struct client *c, const struct reply *r)
 		return;
 	}
 	step = &steps[oldest(c)];
-	if (r->code == 421 && !step->ends_data) {
+	if (ends_connection(c, r)) {
 		client_end_by_reply(c, step->name, r);
 		return;
 	}

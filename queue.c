@@ -355,9 +355,11 @@ void schedule_at(struct entry *e, int64_t when)
 
 void unschedule_entry(struct entry *e)
 {
-	heap_remove(&schedule, &e->due);
-	if (e->waits_in)
+	if (e->state == ENTRY_SCHEDULED)
+		heap_remove(&schedule, &e->due);
+	else if (e->state == ENTRY_WAITING && e->waits_in)
 		list_remove(e->waits_in, &e->wait);
+	e->due = (struct heap_node){ 0 };
 	e->waits_in = NULL;
 }
 

@@ -145,7 +145,7 @@ static void free_bundle(struct bundle *b)
 static void part_with_joined(struct attempt *a)
 {
 	for (struct entry *e = a->entry->msg->entries; e && a->joined; e = e->sibling) {
-		if (e == a->entry || e->attempt != a)
+		if (e == a->entry || !entry_is_in(e, a))
 			continue;
 		e->attempt = NULL;
 		e->state = ENTRY_SCHEDULED;

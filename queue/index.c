@@ -49,6 +49,8 @@ void entry_name_of(const struct entry *e, char name[NAME_ROOM])
 	entry_print(name, e->next, e->state == ENTRY_HELD, e->tries, e->msg->id, e->dest);
 }
 
+bool entry_is_in(const struct entry *e, const struct attempt *a) { return e->state == ENTRY_OPEN && e->attempt == a; }
+
 static struct message *message_get(const char *id)
 {
 	struct message *m = index_message(str_of(id));
@@ -680,10 +682,18 @@ void index_forget_ways(void)
 	}
 }
 
+/* The message goes with its last one. */
+static void drop_entries(struct message *m)
+{
+	for (struct entry *e = m->entries, *more; e; e = more) {
+		more = e->sibling;
+		e->state = e->state == ENTRY_OPEN ? ENTRY_HELD : e->state;
+		index_drop(e);
+	}
+}
+
 void index_close(void)
 {
-	struct map_node *x;
-
 	timer_stop(&scan_timer);
 	timer_stop(&look_timer);
 	timer_stop(&adopt_timer);
@@ -695,11 +705,9 @@ void index_close(void)
 	buf_free(&missed);
 	missed_before = 0;
 	seen_mtime = (struct timespec){ 0 };
-	while ((x = map_next(&messages, NULL))) {
-		struct message *m = owner_of(x, struct message, node);
-
-		m->entries->state = m->entries->state == ENTRY_OPEN ? ENTRY_HELD : m->entries->state;
-		index_drop(m->entries);
+	for (struct map_node *x = map_next(&messages, NULL), *next; x; x = next) {
+		next = map_next(&messages, x);
+		drop_entries(owner_of(x, struct message, node));
 	}
 	map_free(&messages);
 	map_free(&domains);

@@ -11,6 +11,7 @@
 
 enum {
 	FILE_LINE = 64,                 /* octets of a queue file's first line */
+	ID_SIZE = 25,                   /* of an id, with its NUL: those in the index take no more room than they need */
 	DEST_MAX = 180,                 /* a longer domain stands in a name as a token */
 	NAME_ROOM = 256,                /* any name in cur/, with its NUL */
 	SAID_IN_ALL = 128 << 10,        /* conversations in one journal: forty-odd tries, each told something else; it is read at each of them */
@@ -177,8 +178,8 @@ int recover(uint64_t *seq, char *why, size_t why_size);
 
 struct message {
 	struct map_node node;           /* key: id */
-	char id[ID_MAX];
 	struct entry *entries;
+	char id[ID_SIZE];
 	bool checked;                   /* its size and checksum were seen to be right since the start, or we wrote it */
 	bool suspect;                   /* was being tried when the program died */
 	bool delay_seen;                /* no delay notice is due any more */
@@ -204,10 +205,14 @@ struct entry {
 	struct message *msg;
 	struct entry *sibling;
 	struct domain *domain;          /* NULL: the file says where to ("+" or a token), and it was not read yet or says several ways */
-	struct heap_node due;           /* key: next */
-	struct node wait;
-	struct list *waits_in;          /* ENTRY_WAITING */
-	struct attempt *attempt;        /* ENTRY_OPEN */
+	union {                         /* there may be a million of them: by state, one at a time; else zero */
+		struct heap_node due;           /* ENTRY_SCHEDULED; key: next */
+		struct {
+			struct node wait;       /* ENTRY_WAITING */
+			struct list *waits_in;
+		};
+		struct attempt *attempt;        /* ENTRY_OPEN */
+	};
 	int64_t next;
 	unsigned tries;
 	enum entry_state state;
@@ -223,6 +228,7 @@ struct entry *entry_find(const struct message *, struct str dest);      /* or NU
 void index_drop(struct entry *);                /* its file is gone (state must not be ENTRY_OPEN) */
 void index_miss(const struct entry *);          /* its name is gone: if a whole pass does not meet it under another one, the log hears of it */
 void entry_name_of(const struct entry *, char name[NAME_ROOM]);
+bool entry_is_in(const struct entry *, const struct attempt *);
 /* All that is open of a blind entry goes the way of this domain and sender. */
 void index_learn(struct entry *, struct str domain, const struct addr *from);
 bool entry_is_blind(const struct entry *);      /* it must be opened to know where to */

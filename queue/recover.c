@@ -95,11 +95,10 @@ static void free_entries(struct found *f)
 
 static void forget(void)
 {
-	struct map_node *x;
-
-	while ((x = map_next(&all, NULL))) {
+	for (struct map_node *x = map_next(&all, NULL), *next; x; x = next) {
 		struct found *f = owner_of(x, struct found, node);
 
+		next = map_next(&all, x);
 		map_remove(&all, x);
 		free_lines(f);
 		free_entries(f);

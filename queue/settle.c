@@ -276,7 +276,7 @@ static void end_together(struct attempt *a)
 		struct rcpt *r = &whole->rcpt[i];
 		const struct entry *e = r->state == RCPT_OPEN && !r->mine ? entry_of(a, r) : NULL;
 
-		r->mine = r->mine || (e && e->attempt == a);
+		r->mine = r->mine || (e && entry_is_in(e, a));
 	}
 }
 
@@ -473,7 +473,7 @@ static void remove_joined(struct attempt *a)
 {
 	for (struct entry *e = a->entry->msg->entries, *next; e && a->joined; e = next) {
 		next = e->sibling;
-		if (e == a->entry || e->attempt != a || (entry_unlink(e) == -1 && errno != ENOENT))
+		if (e == a->entry || !entry_is_in(e, a) || (entry_unlink(e) == -1 && errno != ENOENT))
 			continue;
 		a->joined--;
 		e->attempt = NULL;
@@ -493,7 +493,7 @@ static void tell_gone(const struct entry *e)
 static void tell_joined(const struct attempt *a)
 {
 	for (const struct entry *e = a->entry->msg->entries; e && a->joined; e = e->sibling)
-		if (e != a->entry && e->attempt == a)
+		if (e != a->entry && entry_is_in(e, a))
 			tell_gone(e);
 }
 

@@ -155,10 +155,10 @@ static void free_change(struct edit *e, struct map *map, struct change *c)
 
 static void free_changes(struct edit *e, struct map *map)
 {
-	struct map_node *x;
-
-	while ((x = map_next(map, NULL)))
+	for (struct map_node *x = map_next(map, NULL), *next; x; x = next) {
+		next = map_next(map, x);
 		free_change(e, map, owner_of(x, struct change, node));
+	}
 	map_free(map);
 }
 

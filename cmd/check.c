@@ -19,6 +19,7 @@
 #include "cmd/fardel.h"
 #include "cmd/probe.h"
 #include "cmd/relay.h"
+#include "cmd/rulesfile.h"
 #include "cmd/settings.h"
 #include "cmd/signing.h"
 #include "deliver/alias.h"
@@ -435,6 +436,30 @@ static void check_people(const struct settings *s, struct aliases *a)
 }
 
 /* Those of `user` are read with our rights here: what it may not read shows in its log. */
+static void rule_is_wrong(void *arg, unsigned line, const char *why)
+{
+	const struct settings *s = arg;
+
+	if (line)
+		error(s, "rules", "%s:%u: %s.", s->rules, line, why);
+	else
+		error(s, "rules", "%s: %s.", s->rules, why);
+}
+
+/* They are read by users' children where mailboxes lie in homes. */
+static void check_rules(const struct settings *s)
+{
+	struct stat st;
+
+	if ((s->rules || s->user_rules) && s->judge == SMTPD_JUDGE_OFF)
+		note(s, s->rules ? "rules" : "user_rules", "judge = off, so nobody knows who vouches for mail, and no rule holds. Set judge = note.");
+	if (!s->rules)
+		return;
+	rulesfile_check(s->rules, true, rule_is_wrong, (void *)(uintptr_t)s);
+	if (s->homes && stat(s->rules, &st) == 0 && !(st.st_mode & S_IROTH))
+		error(s, "rules", "%s is read by the users whose mailboxes it is for, and they may not. Say chmod o+r %s.", s->rules, s->rules);
+}
+
 static void check_aliases(const struct settings *s)
 {
 	struct alias_config c = settings_aliases(s);
@@ -957,6 +982,7 @@ int cmd_check(int argc, char **argv)
 		check_room(&set);
 		check_mailbox(&set);
 		check_aliases(&set);
+		check_rules(&set);
 		check_listens(&set);
 		check_tls(&set);
 		check_users(&set);

@@ -131,6 +131,7 @@ static const struct command {
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "judge", cmd_judge, "--ip ADDRESS --to RECIPIENT [--helo NAME] [--from SENDER] [--dns FILE] " SETTINGS " MESSAGE|-",
 		"would this message be taken? Facts, steps, verdict" },
+	{ "rules", cmd_rules, "[-a] FILE", "what is wrong with a file of rules; -a: one that is for all mailboxes" },
 	{ "dmarc", cmd_dmarc, "--from ADDRESS [--spf [RESULT:]DOMAIN] [--dkim [RESULT:]DOMAIN]... " SETTINGS, "what does the owner of From want done with a message?" },
 	{ "alias", cmd_alias, SETTINGS " ADDRESS", "who gets mail for ADDRESS? Step by step" },
 	{ "explain", cmd_explain, "[--from SENDER] [--connect] " SETTINGS " ADDRESS", "where would mail for ADDRESS go? Aliases, hosts, TLS; nothing is sent" },

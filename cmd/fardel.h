@@ -14,6 +14,7 @@ int cmd_top(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
 int cmd_spf(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
+int cmd_rules(int argc, char **argv);
 int cmd_dmarc(int argc, char **argv);
 int cmd_setup(int argc, char **argv);
 int cmd_check(int argc, char **argv);

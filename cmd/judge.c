@@ -340,7 +340,8 @@ static void print_data(enum fact_kind kind, const struct record *r)
 static void print_fact(void *arg, enum fact_kind kind, struct str name, const struct fact *f)
 {
 	static const char *const kinds[FACT_KINDS] = { [FACT_A] = "A", [FACT_AAAA] = "AAAA", [FACT_MX] = "MX", [FACT_PTR] = "PTR", [FACT_TXT] = "TXT",
-		[FACT_MAILBOX] = "mailbox", [FACT_REPUTATION] = "reputation", [FACT_CONTENT] = "content" };
+		[FACT_MAILBOX] = "mailbox", [FACT_REPUTATION] = "reputation", [FACT_CONTENT] = "content",
+		[FACT_RULE] = "rule" };
 	static const char *const outcomes[] = { [FOUND] = "", [NO_DATA] = " no data", [NO_NAME] = " does not exist", [UNKNOWN] = " not known: " };
 
 	(void)arg;

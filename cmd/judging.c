@@ -6,7 +6,7 @@
 /* They are for the start alone, and outlive the settings that have said so. */
 const struct memory_folders *judging_folders(const struct settings *s)
 {
-	static char kept[4][1024];
+	static char kept[4][1024], rules[1024];
 	static struct memory_folders folders;
 	const struct { const char *text, **at; } words[] = { { s->junk_folders, &folders.junk }, { s->neutral_folders, &folders.neutral },
 		{ s->sent_folders, &folders.sent }, { s->rejects_folder, &folders.rejects } };
@@ -14,6 +14,9 @@ const struct memory_folders *judging_folders(const struct settings *s)
 	for (size_t i = 0; i < sizeof words / sizeof *words; i++)
 		*words[i].at = words[i].text && str_copy(kept[i], sizeof kept[i], str_of(words[i].text)) ? kept[i] : NULL;
 	folders.words = s->content_filter;
+	folders.rules = s->rules && str_copy(rules, sizeof rules, str_of(s->rules)) ? rules : NULL;
+	folders.own_rules = s->user_rules;
+	folders.separator = s->separator;
 	return s->judge == SMTPD_JUDGE_OFF ? NULL : &folders;
 }
 
@@ -32,6 +35,7 @@ const char *judging_start(const struct settings *s, bool inline_work, bool looks
 	if (!wrong) {
 		facts_source(FACT_REPUTATION, recall_source());
 		facts_source(FACT_CONTENT, recall_source());
+		facts_source(FACT_RULE, recall_source());
 	}
 	return wrong;
 }
@@ -59,7 +63,8 @@ static bool find_mailbox(const struct settings *s, struct aliases *aliases, stru
 enum verdict judging_decide(const struct settings *s, struct aliases *aliases, struct facts *f, const struct addr *to, const struct judge_message *m,
 	bool late, struct judgement *out, struct buf *steps)
 {
-	const struct judge_rules rules = { .lists = s->mailing_lists, .forwarders = s->forwarders, .content = s->content_filter };
+	const struct judge_rules rules = { .lists = s->mailing_lists, .forwarders = s->forwarders, .content = s->content_filter,
+		.own = s->rules || s->user_rules };
 	char local[LOCAL_MAX + 1];
 
 	if (!find_mailbox(s, aliases, f, to, local) && !late)

@@ -148,8 +148,7 @@ static const struct conf_row rows[] = {
 	{ .name = "judge", .kind = CONF_TEXT, .at_start = true, .offset = AT(judge_text), .preset = "note", .help =
 		"What becomes of the answer whether a recipient wants mail from a stranger (not relay_from), by what he has done with earlier mail. note:\n"
 		"it is written into the message (X-Fardel-Reason) and into the log, and remembered in the mailbox. refuse: so it is, and what is not\n"
-		"wanted is turned away and kept in rejects_folder for a fortnight. off: nobody asks, and nothing is remembered. What mailboxes in homes\n"
-		"remember cannot be looked into: nobody is known there, and what is refused is not kept." },
+		"wanted is turned away and kept in rejects_folder for a fortnight. off: nobody asks, and nothing is remembered." },
 	{ .name = "first_time_delay", .kind = CONF_DURATION, .offset = AT(first_time_delay), .preset = "15s", .max = 60, .help =
 		"With judge = refuse, how long a sender waits for the answer to his message whom nobody knows. 0: not at all." },
 	{ .name = "content_filter", .kind = CONF_YESNO, .at_start = true, .offset = AT(content_filter), .preset = "no", .help =
@@ -159,6 +158,10 @@ static const struct conf_row rows[] = {
 		"Domains of mailing lists, separated by blanks: what they have signed (DKIM), or sent from where SPF says, is taken whoever wrote it." },
 	{ .name = "forwarders", .kind = CONF_TEXT, .offset = AT(forwarders), .example = "alumni.example.edu", .help =
 		"Domains that send on to users here what others wrote to them, separated by blanks: their address and SPF do not count, the author does." },
+	{ .name = "rules", .kind = CONF_TEXT, .at_start = true, .offset = AT(rules), .example = "/etc/fardel/rules", .help =
+		"A file of rules for single mailboxes: mail that a domain or list vouches for goes to a folder, is taken, or was sent on by a forwarder." },
+	{ .name = "user_rules", .kind = CONF_YESNO, .at_start = true, .offset = AT(user_rules), .preset = "no", .help =
+		"yes: so may users, in the file fardel.rules in their mailbox." },
 	{ .name = "junk_folders", .kind = CONF_TEXT, .at_start = true, .offset = AT(junk_folders), .preset = "Junk Spam", .help =
 		"Which folders of a mailbox hold what its reader does not want: how their names begin, in any case, separated by blanks." },
 	{ .name = "neutral_folders", .kind = CONF_TEXT, .at_start = true, .offset = AT(neutral_folders), .preset = "Trash Deleted Drafts Templates", .help =

@@ -96,6 +96,8 @@ struct settings {
 	const char *inet_text;
 	const char *judge_text;
 	const char *mailing_lists, *forwarders; /* domains, or NULL */
+	const char *rules;              /* a file (policy/ruleset.h), or NULL */
+	bool user_rules;
 	const char *junk_folders, *neutral_folders, *sent_folders, *rejects_folder;     /* or NULL */
 	int64_t first_time_delay;       /* seconds */
 	const char *spf_text, *dmarc_text, *dmarc_reports_text;

@@ -20,6 +20,7 @@
 #include "cmd/figures.h"
 #include "cmd/judging.h"
 #include "cmd/report.h"
+#include "cmd/rulesfile.h"
 #include "cmd/running.h"
 #include "cmd/signing.h"
 #include "cmd/tlsreport.h"
@@ -234,9 +235,22 @@ int start_signing(void)
 	return !running.signer ? complain(EX_OSERR, "out of memory") : bad_keys ? EX_CONFIG : 0;
 }
 
+static void complain_rule(void *arg, unsigned line, const char *why)
+{
+	const char *path = arg;
+
+	if (line)
+		log_text(LOG_ERROR, "rules", "%s:%u: %s", path, line, why);
+	else
+		log_text(LOG_ERROR, "rules", "%s: %s", path, why);
+}
+
 int start_judging(bool inline_work)
 {
 	const char *why = judging_start(running.settings, inline_work, false);
+
+	if (running.settings->rules && !inline_work)
+		rulesfile_check(running.settings->rules, true, complain_rule, (void *)(uintptr_t)running.settings->rules);
 
 	return why ? complain(EX_OSERR, "%s: %s", why, strerror(errno)) : 0;
 }

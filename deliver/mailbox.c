@@ -650,19 +650,33 @@ static bool find_reason(struct str header, struct reason *out)
 
 /* Mail that was judged says so. Its mailbox remembers who it was from, and what was refused of it before need be kept
  * no longer. None of this is a reason not to deliver it. */
-static void remember(int mailbox, struct str header)
+static void remember(int mailbox, struct str header, const struct reason *r)
 {
-	static struct reason r;
 	char key[REJECT_KEY + 1];
 	struct buf line = { 0 };
 
-	if (!config.folders || !find_reason(header, &r))
-		return;
-	history_add(&line, (int64_t)time(NULL), r.id, r.reason, &r.who);
+	history_add(&line, (int64_t)time(NULL), r->id, r->reason, &r->who);
 	memory_add(mailbox, buf_view(&line));
 	buf_free(&line);
 	if (reject_key(header, key))
 		reject_forget(mailbox, config.folders, key);
+}
+
+/* The folder that a rule of the mailbox names; -1: none does, or it is no folder. A rule is no reason not to deliver it, either. */
+static int open_ruled(const struct work *q, int mailbox, struct str header, struct reason *r)
+{
+	static char room[HISTORY_LINE];
+	struct buf text = { 0 };
+	struct rule rule;
+	int folder = -1;
+
+	if (memory_apply(mailbox, config.folders, str_of(q->user), header, &r->who, room, &text, &rule)) {
+		struct str name = rule.refused.n && !rule.unfit && str_starts_nocase(r->reason, STR("unwanted:")) ? rule.refused : rule.folder;
+
+		folder = name.n ? memory_folder(mailbox, name) : -1;
+	}
+	buf_free(&text);
+	return folder;
 }
 
 /* Is there room for it? False: r says why not. */
@@ -682,7 +696,9 @@ static void deliver_to(const struct work *q, int fd, int mailbox, int folder, st
 {
 	const char *who = q->postmaster ? "postmaster" : q->user, *step = "reading the message";
 	struct buf header = { .max = HEADER_ROOM + 1 }, trace = { .max = 4096 };
-	int got = read_header(q, fd, &header);
+	int got = read_header(q, fd, &header), ruled = -1;
+	static struct reason reason;
+	bool judged;
 	off_t size = 0;
 
 	if (got == 0 && names_recipient(buf_view(&header), q->delivered_to)) {
@@ -693,10 +709,13 @@ static void deliver_to(const struct work *q, int fd, int mailbox, int folder, st
 		goto out;
 	add_field(&trace, "Return-Path: <", q->sender, ">\n");
 	add_field(&trace, "Delivered-To: ", q->delivered_to, "\n");
+	judged = config.folders && find_reason(buf_view(&header), &reason);
+	if (judged)
+		ruled = open_ruled(q, mailbox, buf_view(&header), &reason);
 	if (trace.bad)
 		errno = ENOMEM;
 	else if (got == 0)
-		step = put(folder, &(struct letter){ .id = q->id, .trace = buf_view(&trace), .fd = fd, .at = q->at, .size = q->size },
+		step = put(ruled != -1 && folder == mailbox ? ruled : folder, &(struct letter){ .id = q->id, .trace = buf_view(&trace), .fd = fd, .at = q->at, .size = q->size },
 			config.quota ? &size : NULL);
 	if (step) {
 		set_trouble(r, who, step);
@@ -705,8 +724,11 @@ static void deliver_to(const struct work *q, int fd, int mailbox, int folder, st
 	if (config.quota)
 		maildirsize_add(mailbox, (uint64_t)size);
 	reply_set(r, 250, "2.1.5", "delivered to the mailbox of %s", who);
-	remember(mailbox, buf_view(&header));
+	if (judged)
+		remember(mailbox, buf_view(&header), &reason);
 out:
+	if (ruled != -1)
+		close(ruled);
 	buf_free(&header);
 	buf_free(&trace);
 }

@@ -21,6 +21,7 @@
 
 #define FILE_NAME "fardel.history"
 #define FRESH_NAME "fardel.history.new"
+#define RULES_NAME "fardel.rules"
 
 enum {
 	KEPT_S = 7 * 86400,             /* read, and still in the inbox */
@@ -163,30 +164,49 @@ int memory_add(int mailbox, struct str lines)
 	return r < 0 ? -1 : 0;
 }
 
-/* ---- looking at folders */
+/* ---- folders and rules */
+
+/* -1 with errno. */
+static int open_folder(int mailbox, struct str folder, bool make)
+{
+	char name[FOLDER_NAME];
+	int fd, mark;
+
+	if (!folder.n || snprintf(name, sizeof name, "." STR_FMT, STR_ARG(folder)) >= (int)sizeof name) {
+		errno = ENOENT;
+		return -1;
+	}
+	if (make && file_mkdir(mailbox, name, 0700) == -1)
+		return -1;
+	fd = openat(mailbox, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd != -1 && make && (mark = openat(fd, "maildirfolder", O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600)) != -1)
+		close(mark);
+	return fd;
+}
+
+int memory_folder(int mailbox, struct str name) { return open_folder(mailbox, name, true); }
+
+/* Whole lines. */
+static bool read_rules(int dir, const char *name, size_t most, struct buf *text)
+{
+	struct stat st;
+	int fd = open_file(dir, name, O_RDONLY, &st);
+	ssize_t n = -1;
+
+	buf_clear(text);
+	text->max = most;
+	if (fd == -1)
+		return false;
+	if (buf_reserve(text, most))
+		n = file_pread(fd, text->p, most, 0);
+	close(fd);
+	text->n = n > 0 ? (size_t)n : 0;
+	while (text->n && (size_t)n == most && text->p[text->n - 1] != '\n')
+		text->n--;
+	return n > 0;
+}
 
 enum kind { KIND_INBOX, KIND_JUNK, KIND_NEUTRAL, KIND_SENT, KIND_REJECTS, KIND_KEPT };
-
-struct look {
-	int mailbox;
-	const struct memory_folders *folders;
-	const struct history *history;
-	int64_t now, since;             /* what has not changed since then is known */
-	int64_t end_ms;
-	size_t names, opened, nfolders;
-	bool changed;
-	enum mark *mark;                /* as history->record: what was seen; MARK_NONE: nothing that says anything */
-	struct buf lines;               /* for the memory */
-	enum kind kind;
-	struct bayes_table *table;      /* NULL: no words are learnt */
-	bool first, learnt;             /* nothing was known of words; now something is */
-	char header[HEADER_READ];
-};
-
-static bool is_over(const struct look *k)
-{
-	return k->names >= MEMORY_NAMES || k->opened >= MEMORY_OPENED || clock_monotonic_ms() >= k->end_ms;
-}
 
 static bool begins(struct str part, const char *words)
 {
@@ -220,6 +240,56 @@ static enum kind kind_of(const struct memory_folders *f, struct str name)
 			return KIND_SENT;
 	}
 	return KIND_KEPT;
+}
+
+bool memory_rule(int mailbox, const struct memory_folders *f, struct str whose, const struct rule_subject *s, struct buf *text, struct rule *r)
+{
+	bool found = f->rules && read_rules(AT_FDCWD, f->rules, RULESET_ALL, text) && ruleset_find(buf_view(text), &whose, f->separator, s, r);
+
+	if (!found)
+		found = f->own_rules && read_rules(mailbox, RULES_NAME, RULESET_OWN, text) && ruleset_find(buf_view(text), NULL, 0, s, r);
+	if (found)
+		r->unfit = r->refused.n && kind_of(f, r->refused) == KIND_KEPT;
+	return found;
+}
+
+bool memory_apply(int mailbox, const struct memory_folders *f, struct str whose, struct str header, struct identities *who, char room[HISTORY_LINE],
+	struct buf *text, struct rule *r)
+{
+	struct buf list = { .max = HISTORY_LINE };
+	bool found = false;
+
+	if (f->rules || f->own_rules) {
+		list_id(&list, header);
+		found = memory_rule(mailbox, f, whose, &(struct rule_subject){ who, buf_view(&list) }, text, r);
+	}
+	if (found && r->forwarder)
+		identities_forward(who, r->by, room);
+	buf_free(&list);
+	return found;
+}
+
+/* ---- looking at folders */
+
+struct look {
+	int mailbox;
+	const struct memory_folders *folders;
+	const struct history *history;
+	int64_t now, since;             /* what has not changed since then is known */
+	int64_t end_ms;
+	size_t names, opened, nfolders;
+	bool changed;
+	enum mark *mark;                /* as history->record: what was seen; MARK_NONE: nothing that says anything */
+	struct buf lines;               /* for the memory */
+	enum kind kind;
+	struct bayes_table *table;      /* NULL: no words are learnt */
+	bool first, learnt;             /* nothing was known of words; now something is */
+	char header[HEADER_READ];
+};
+
+static bool is_over(const struct look *k)
+{
+	return k->names >= MEMORY_NAMES || k->opened >= MEMORY_OPENED || clock_monotonic_ms() >= k->end_ms;
 }
 
 /* The letters behind ":2,". */
@@ -571,19 +641,7 @@ struct shelf {
 
 static int open_rejects(int mailbox, const struct memory_folders *f, bool make)
 {
-	char name[FOLDER_NAME];
-	int fd, mark;
-
-	if (!f->rejects || snprintf(name, sizeof name, ".%s", f->rejects) >= (int)sizeof name) {
-		errno = ENOENT;
-		return -1;
-	}
-	if (make && file_mkdir(mailbox, name, 0700) == -1)
-		return -1;
-	fd = openat(mailbox, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	if (fd != -1 && make && (mark = openat(fd, "maildirfolder", O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0600)) != -1)
-		close(mark);
-	return fd;
+	return open_folder(mailbox, str_of(f->rejects), make);
 }
 
 static bool is_kept(const char *name, struct str *key)

@@ -12,6 +12,7 @@
 #include <sys/types.h>
 
 #include "policy/history.h"
+#include "policy/ruleset.h"
 
 enum {
 	MEMORY_FOLDERS = 200,           /* that are looked at */
@@ -33,6 +34,9 @@ struct memory_folders {
 	const char *rejects;            /* one name. NULL: nothing is kept */
 	bool untouched;                 /* what is seen is not written down */
 	bool words;                     /* what is marked has its words learnt (deliver/words.h) */
+	const char *rules;              /* the operator's (policy/ruleset.h), a path. NULL: there are none */
+	bool own_rules;                 /* those of the file fardel.rules in a mailbox count, too */
+	char separator;                 /* of a detail behind a mailbox's name */
 };
 
 /* Appends lines of policy/history.h. 0, or -1 with errno: then they are forgotten. */
@@ -45,6 +49,15 @@ struct memory {
 };
 int memory_open(struct memory *, int mailbox, const struct memory_folders *, int64_t now);
 void memory_close(struct memory *);
+
+/* ---- rules */
+/* The first one that holds of a message, of the operator's and then of the mailbox's own. It points into text. False: none does. */
+bool memory_rule(int mailbox, const struct memory_folders *, struct str whose, const struct rule_subject *, struct buf *text, struct rule *);
+/* The same of a message whose header is here. Where it says forwarder, who is understood so (room: identities_forward()). */
+bool memory_apply(int mailbox, const struct memory_folders *, struct str whose, struct str header, struct identities *who, char room[HISTORY_LINE],
+	struct buf *text, struct rule *);
+/* A folder, made when missing; what is made is durable with what is put into it. -1 with errno. */
+int memory_folder(int mailbox, struct str name);
 
 /* ---- what was refused */
 /* What a message is known by when it comes again: its Message-ID. False: it has none; then what its octets are. 0, or -1 with errno. */

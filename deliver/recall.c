@@ -412,7 +412,7 @@ static struct ask *ask_new(enum errand what, struct str text)
 static void ask(struct fact_source *source, enum fact_kind kind, struct str name, struct fact_ticket *ticket)
 {
 	static const struct fact not_now = { .outcome = UNKNOWN, .local_fault = true, .why = "mailboxes cannot be looked into now" };
-	struct ask *a = ask_new(kind == FACT_CONTENT ? CONTENT : RECALL, name);
+	struct ask *a = ask_new(kind == FACT_CONTENT ? CONTENT : kind == FACT_RULE ? RULE : RECALL, name);
 
 	(void)source;
 	if (a)

@@ -19,7 +19,7 @@ const char *recall_start(const struct recall_config *);
  * maildir_stop(), which comes behind it. */
 void recall_stop(void);
 
-/* FACT_REPUTATION (policy/reputation.h) and FACT_CONTENT (policy/bayes.h). */
+/* FACT_REPUTATION (policy/reputation.h), FACT_CONTENT (policy/bayes.h) and FACT_RULE (policy/ruleset.h). */
 struct fact_source *recall_source(void);
 /* A user has written to an address: later mail from there is expected. Nobody waits for that. */
 void recall_wrote(struct str local, struct str address);

@@ -84,15 +84,37 @@ static void wrote(const struct recall_request *q, int mailbox, struct str addres
 	buf_free(&line);
 }
 
-static int find_key(const struct recall_request *q, int fd, char key[REJECT_KEY + 1])
+static void find_rule(const struct recall_request *q, int mailbox, const struct memory_folders *folders, struct recall_answer *a)
+{
+	struct buf file = { 0 }, text = { .max = sizeof a->text - 1 };
+	struct rule_subject subject;
+	struct identities who;
+	struct str local;
+	struct rule r;
+
+	if (!rule_asked((struct str){ q->text, q->n }, &local, &subject, &who))
+		return;
+	a->outcome = NO_DATA;
+	if (memory_rule(mailbox, folders, local, &subject, &file, &r))
+		a->outcome = rule_print(&text, &r) && str_copy(a->text, sizeof a->text, buf_view(&text)) ? FOUND : UNKNOWN;
+	buf_free(&file);
+	buf_free(&text);
+}
+
+/* What the sender has written. */
+static bool read_header(const struct recall_request *q, int fd, struct str *out)
 {
 	static char header[HEADER_ROOM];
 	off_t size = q->size - q->own;
 	ssize_t n = file_pread(fd, header, size < HEADER_ROOM ? (size_t)size : HEADER_ROOM, q->at + q->own);
 
-	if (n < 0)
-		return -1;
-	return reject_key((struct str){ header, (size_t)n }, key) ? 0 : reject_hash(fd, q->at + q->own, size, key);
+	*out = (struct str){ header, n > 0 ? (size_t)n : 0 };
+	return n >= 0;
+}
+
+static int find_key(const struct recall_request *q, int fd, struct str header, char key[REJECT_KEY + 1])
+{
+	return reject_key(header, key) ? 0 : reject_hash(fd, q->at + q->own, q->size - q->own, key);
 }
 
 static void drop_cr(struct buf *text)
@@ -106,16 +128,24 @@ static void drop_cr(struct buf *text)
 }
 
 /* "refused:none": whatever the user does with it later, it says that he need not have been spared it. */
-static void keep(const struct recall_request *q, int fd, int mailbox, const struct memory_folders *folders, struct str rest, struct recall_answer *a)
+static void keep(const struct recall_request *q, int fd, int mailbox, const struct memory_folders *folders, struct str local, struct str rest,
+	struct recall_answer *a)
 {
-	struct buf trace = { 0 }, reason = { 0 }, line = { 0 };
-	struct str token, words;
+	struct buf trace = { 0 }, reason = { 0 }, line = { 0 }, rules = { 0 };
+	static char room[HISTORY_LINE];
+	struct str token, words, header;
 	struct identities who;
+	struct rule rule;
 	struct rejected r = { .id = q->id, .fd = fd, .at = q->at, .size = q->size };
 	char key[REJECT_KEY + 1];
 
 	if (!str_cut(&rest, '\n', &token) || !str_cut(&rest, '\n', &words) || !identities_parse(&words, &who))
 		return;
+	if (!read_header(q, fd, &header)) {
+		not_known(a, "the message cannot be read");
+		return;
+	}
+	memory_apply(mailbox, folders, local, header, &who, room, &rules, &rule);
 	buf_puts(&reason, "refused:");
 	buf_str(&reason, token);
 	buf_str(&trace, rest);
@@ -123,7 +153,7 @@ static void keep(const struct recall_request *q, int fd, int mailbox, const stru
 	drop_cr(&trace);
 	r.trace = buf_view(&trace);
 	r.key = key;
-	if (trace.bad || find_key(q, fd, key) == -1 || reject_keep(mailbox, folders, &r, q->now) == -1) {
+	if (trace.bad || find_key(q, fd, header, key) == -1 || reject_keep(mailbox, folders, &r, q->now) == -1) {
 		not_known(a, "it could not be kept");
 	} else {
 		a->outcome = FOUND;
@@ -133,6 +163,7 @@ static void keep(const struct recall_request *q, int fd, int mailbox, const stru
 	buf_free(&trace);
 	buf_free(&reason);
 	buf_free(&line);
+	buf_free(&rules);
 }
 
 void recall_work(const struct recall_request *q, int fd, int mailbox, const struct memory_folders *folders, struct recall_answer *a)
@@ -149,11 +180,14 @@ void recall_work(const struct recall_request *q, int fd, int mailbox, const stru
 	case CONTENT:
 		read_content(q, fd, mailbox, a);
 		break;
+	case RULE:
+		find_rule(q, mailbox, folders, a);
+		break;
 	case WROTE:
 		wrote(q, mailbox, rest);
 		break;
 	case KEEP:
-		keep(q, fd, mailbox, folders, rest, a);
+		keep(q, fd, mailbox, folders, local, rest, a);
 		break;
 	}
 }

@@ -7,9 +7,9 @@
 #include "fardel.h"
 #include "lib/facts.h"
 
-enum errand { RECALL, CONTENT, WROTE, KEEP };
+enum errand { RECALL, CONTENT, RULE, WROTE, KEEP };
 
-/* Text: RECALL and CONTENT the fact's name; WROTE local part and address; KEEP local part, token, identities and the fields in front; LF between
+/* Text: RECALL, CONTENT and RULE the fact's name; WROTE local part and address; KEEP local part, token, identities and the fields in front; LF between
  * them. A descriptor goes with CONTENT and KEEP: the message, from `at` on. */
 enum { RECALL_TEXT = 3 * HISTORY_LINE };
 struct recall_request {
@@ -24,7 +24,7 @@ struct recall_request {
 struct recall_answer {
 	uint64_t ticket;
 	enum outcome outcome;
-	char text[200];                 /* FOUND: of RECALL the reputation, of CONTENT what the words say; UNKNOWN: why */
+	char text[RULESET_TEXT];        /* FOUND: of RECALL the reputation, of CONTENT what the words say, of RULE which one; UNKNOWN: why */
 	char account[LOCAL_MAX + 1];    /* UNKNOWN: this user's child may do it; else "" */
 };
 

@@ -27,7 +27,7 @@ _fardel() {
 		setup|config|mkmailbox) choice="-c -o --help" ;;
 		mailq) choice="-c -o --json --help" ;;
 		dkim-key) choice="-t -b -p --help" ;;
-		dkim-sign|dkim-verify) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
+		dkim-sign|dkim-verify|rules) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
 		judge)
 			choice="--ip --helo --from --to --dns -c -o --help"
 			case $word in

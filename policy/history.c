@@ -33,6 +33,52 @@ struct str identity_domain(struct str address)
 	return str_cut_last(&address, '@', &local) ? address : STR("");
 }
 
+static bool is_under(struct str name, struct str domain)
+{
+	return name.n && domain.n && (str_eq_nocase(name, domain) ||
+		(name.n > domain.n && name.p[name.n - domain.n - 1] == '.' && str_ends_nocase(name, domain)));
+}
+
+bool identities_signer(struct str *rest, struct str *one)
+{
+	if (!rest->n)
+		return false;
+	if (!str_cut(rest, ',', one)) {
+		*one = *rest;
+		rest->n = 0;
+	}
+	return true;
+}
+
+struct str identities_voucher(const struct identities *who, struct str domain)
+{
+	struct str rest = who->dkim, one, mail = identity_domain(who->mail);
+
+	while (identities_signer(&rest, &one))
+		if (is_under(one, domain))
+			return one;
+	return who->mail_pass && is_under(mail, domain) ? mail : who->helo_pass && is_under(who->helo, domain) ? who->helo :
+		is_under(who->via, domain) ? who->via : STR("");
+}
+
+void identities_forward(struct identities *who, struct str by, char room[HISTORY_LINE])
+{
+	struct str rest = who->dkim, one;
+	size_t n = 0;
+
+	while (identities_signer(&rest, &one)) {
+		if (str_eq(one, by) || n + one.n + 1 > HISTORY_LINE)
+			continue;
+		memcpy(room + n, one.p, one.n);
+		n += one.n;
+		room[n++] = ',';
+	}
+	who->via = by;
+	who->dkim = (struct str){ room, n ? n - 1 : 0 };
+	who->mail = who->helo = who->ip = STR("");
+	who->mail_pass = who->helo_pass = false;
+}
+
 static struct str or_dash(struct str word) { return word.n ? word : STR("-"); }
 
 bool identities_print(struct buf *out, const struct identities *i)
@@ -41,8 +87,8 @@ bool identities_print(struct buf *out, const struct identities *i)
 
 	buf_printf(out, STR_FMT " %s%s%s%s ", STR_ARG(or_dash(i->from)), flags, i->validated ? "f" : "", i->mail_pass ? "m" : "",
 		i->helo_pass ? "h" : "");
-	return buf_printf(out, STR_FMT " " STR_FMT " " STR_FMT " " STR_FMT, STR_ARG(or_dash(i->mail)), STR_ARG(or_dash(i->helo)),
-		STR_ARG(or_dash(i->ip)), STR_ARG(or_dash(i->dkim)));
+	return buf_printf(out, STR_FMT " " STR_FMT " " STR_FMT " " STR_FMT "%s" STR_FMT, STR_ARG(or_dash(i->mail)), STR_ARG(or_dash(i->helo)),
+		STR_ARG(or_dash(i->ip)), STR_ARG(or_dash(i->dkim)), i->via.n ? " " : "", STR_ARG(i->via));
 }
 
 /* Nothing else is a word of ours. */
@@ -74,6 +120,8 @@ bool identities_parse(struct str *rest, struct identities *i)
 	*i = (struct identities){ .validated = false };
 	if (!take(rest, &i->from) || !take(rest, &flags) || !take(rest, &i->mail) || !take(rest, &i->helo) || !take(rest, &i->ip) ||
 	    !take(rest, &i->dkim))
+		return false;
+	if (str_trim(*rest).n && !take(rest, &i->via))
 		return false;
 	i->validated = holds(flags, 'f');
 	i->mail_pass = holds(flags, 'm');

@@ -32,12 +32,18 @@ struct identities {
 	bool mail_pass, helo_pass;      /* ... and whether SPF says so */
 	struct str ip;                  /* "192.0.2.7"; empty: a forwarder's, which tells nothing */
 	struct str dkim;                /* domains of signatures that hold, "a.example,b.example" */
+	struct str via;                 /* who has sent it on: his name, and nothing else of him, in these words */
 };
 /* Appends what was said in lower case, without anything that separates words. False: no memory. */
 bool identity_word(struct buf *, struct str raw);
 /* "anna@example.net" -> "example.net" */
 struct str identity_domain(struct str address);
-/* Six words, without a blank before or behind them. */
+bool identities_signer(struct str *rest, struct str *one);      /* takes one domain off those that have signed */
+/* Who speaks for it and is that domain or one below it: has signed, has sent it on, or is whom SPF says pass of. Empty: nobody. */
+struct str identities_voucher(const struct identities *, struct str domain);
+/* Who sends on what others wrote is not to be blamed for it, and his network says nothing of them. Slices point into room then, too. */
+void identities_forward(struct identities *, struct str by, char room[HISTORY_LINE]);
+/* Six words, or seven with via, without a blank before or behind them. */
 bool identities_print(struct buf *, const struct identities *);
 bool identities_parse(struct str *rest, struct identities *);   /* false: they are not all there */
 
@@ -82,7 +88,7 @@ bool history_looked(struct buf *, int64_t now);
  * oldest first. False: no memory. */
 bool history_print(struct history *, int64_t now, struct buf *out);
 
-/* ---- the field that a message carries the same in: "X-Fardel-Reason: none; id=6b04...; SIX WORDS" */
+/* ---- the field that a message carries the same in: "X-Fardel-Reason: none; id=6b04...; WORDS" */
 #define REASON_FIELD "X-Fardel-Reason"
 /* The whole field with its CR LF. False: no memory, or longer than HISTORY_LINE: then nothing is appended. */
 bool reason_print(struct buf *, struct str reason, struct str id, const struct identities *);

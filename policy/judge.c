@@ -8,6 +8,7 @@
 #include "mime/header.h"
 #include "policy/bayes.h"
 #include "policy/dkim.h"
+#include "policy/ruleset.h"
 
 /* ---- the message */
 
@@ -111,7 +112,8 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 {
 	struct author author = { .address = { .max = ADDR_MAX } };
 	struct identities *who = &m->who;
-	struct str ip = str_of(client->peer_text), *word[] = { &who->from, &who->mail, &who->helo, &who->ip, &who->dkim, &m->named };
+	struct str ip = str_of(client->peer_text), *word[] = { &who->from, &who->mail, &who->helo, &who->ip, &who->dkim, &m->named,
+		&m->list };
 	size_t end[sizeof word / sizeof *word], at = 0;
 	bool pass = spf && spf->code == SPF_PASS;
 
@@ -132,6 +134,8 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 	end[4] = text->n;
 	add_named(text, header);
 	end[5] = text->n;
+	list_id(text, header);
+	end[6] = text->n;
 	buf_free(&author.address);
 	if (text->bad)
 		return false;
@@ -164,6 +168,8 @@ struct run {
 	const struct judge_rcpt *to;
 	bool late;
 	bool known;                     /* the mailbox could be asked */
+	struct identities who;          /* who is to be judged: behind a forwarder only the author */
+	char room[HISTORY_LINE];
 	struct judgement *out;
 	struct buf *steps;
 };
@@ -209,46 +215,88 @@ static enum step because(struct run *r, enum judge_why why, enum step what)
 
 /* ---- names that vouch for a message */
 
-/* Words: is it one of them, or (below) under one of them? */
-static bool is_among(const char *words, struct str domain, bool below)
+static bool is_among(const char *words, struct str domain)
 {
 	struct str rest = str_of(words), word;
 
 	while (domain.n && str_word(&rest, &word))
-		if (str_eq_nocase(domain, word) ||
-		    (below && domain.n > word.n && domain.p[domain.n - word.n - 1] == '.' && str_ends_nocase(domain, word)))
+		if (str_eq_nocase(domain, word))
 			return true;
 	return false;
 }
 
-static bool next_signer(struct str *rest, struct str *one)
-{
-	if (!rest->n)
-		return false;
-	if (!str_cut(rest, ',', one)) {
-		*one = *rest;
-		rest->n = 0;
-	}
-	return true;
-}
-
-static struct str voucher(const char *words, const struct identities *who, bool below)
+/* A mailing list is one of the words itself. */
+static struct str list_among(const char *words, const struct identities *who)
 {
 	struct str rest = who->dkim, one, domain = identity_domain(who->mail);
 
-	while (next_signer(&rest, &one))
-		if (is_among(words, one, below))
+	while (identities_signer(&rest, &one))
+		if (is_among(words, one))
 			return one;
-	if (who->mail_pass && is_among(words, domain, below))
-		return domain;
-	return below && who->helo_pass && is_among(words, who->helo, below) ? who->helo : STR("");
+	return who->mail_pass && is_among(words, domain) ? domain : STR("");
+}
+
+static struct str forwarder_among(const char *words, const struct identities *who)
+{
+	struct str rest = str_of(words), word, by = STR("");
+
+	while (!by.n && str_word(&rest, &word))
+		by = identities_voucher(who, word);
+	return by;
 }
 
 /* ---- the steps */
 
+static void name_rule(struct run *r, const struct rule *rule)
+{
+	tell(r, "rule: line %u of %s", rule->line, rule->own ? "the mailbox's own" : "the operator's");
+	if (rule->allow)
+		tell(r, "rule: " STR_FMT " vouches for it, so it is taken", STR_ARG(rule->by));
+	else if (rule->forwarder)
+		tell(r, "rule: " STR_FMT " has sent it on; DMARC, SPF and its address do not count", STR_ARG(rule->by));
+	if (rule->folder.n)
+		tell(r, "rule: folder " STR_FMT, STR_ARG(rule->folder));
+	if (rule->refused.n)
+		tell(r, "rule: folder " STR_FMT " for what would be refused%s", STR_ARG(rule->refused), rule->unfit ?
+			", but what lies there counts as wanted, so it is refused. Name one of junk_folders or neutral_folders" : "");
+}
+
+static void send_on(struct run *r, struct str by)
+{
+	r->out->forwarded = true;
+	identities_forward(&r->who, by, r->room);
+}
+
+/* The mailbox's own, or the operator's for it. */
+static enum step step_rule(struct run *r)
+{
+	struct buf name = { .max = 3 * HISTORY_LINE };
+	const struct fact *f = NULL;
+	struct rule rule;
+
+	if (!r->rules->own || !r->to->local.n)
+		return GO_ON;
+	if (rule_ask(&name, r->to->local, &(struct rule_subject){ &r->m->who, r->m->list }))
+		f = fact(r->facts, FACT_RULE, buf_view(&name));
+	buf_free(&name);
+	if (!f && !r->late)
+		return NOT_YET;
+	if (!f || f->outcome == UNKNOWN)
+		tell(r, "rule: not known (%s)", f && f->why ? f->why : "it takes too long");
+	if (!f || f->outcome != FOUND || !f->n || !rule_read(f->record[0].data, &rule))
+		return GO_ON;
+	name_rule(r, &rule);
+	r->out->spared = rule.refused.n && !rule.unfit;
+	if (rule.allow)
+		return because(r, JUDGE_LIST, TAKE_IT);
+	if (rule.forwarder)
+		send_on(r, rule.by);
+	return GO_ON;
+}
+
 static enum step step_list(struct run *r)
 {
-	struct str list = voucher(r->rules->lists, &r->m->who, false);
+	struct str list = list_among(r->rules->lists, &r->m->who);
 
 	if (!list.n)
 		return GO_ON;
@@ -256,27 +304,16 @@ static enum step step_list(struct run *r)
 	return because(r, JUDGE_LIST, TAKE_IT);
 }
 
-/* Who sends on what others wrote is not to be blamed for it, and his network says nothing of them. */
+/* For all mailboxes: so they all remember it as sent on. For one whose own rule says so, whoever writes its memory understands it so. */
 static enum step step_forwarder(struct run *r)
 {
-	struct str forwarder = voucher(r->rules->forwarders, &r->m->who, true), rest = r->m->who.dkim, one;
-	struct identities *who = &r->out->who;
-	size_t n = 0;
+	struct str by = forwarder_among(r->rules->forwarders, &r->m->who);
 
-	if (!forwarder.n)
+	if (!by.n)
 		return GO_ON;
-	tell(r, "forwarder: " STR_FMT " has sent it on; DMARC, SPF and its address do not count", STR_ARG(forwarder));
-	r->out->forwarded = true;
-	while (next_signer(&rest, &one)) {
-		if (str_eq(one, forwarder) || n + one.n + 1 > sizeof r->out->room)
-			continue;
-		memcpy(r->out->room + n, one.p, one.n);
-		n += one.n;
-		r->out->room[n++] = ',';
-	}
-	who->dkim = (struct str){ r->out->room, n ? n - 1 : 0 };
-	who->mail = who->helo = who->ip = STR("");
-	who->mail_pass = who->helo_pass = false;
+	tell(r, "forwarder: " STR_FMT " has sent it on; DMARC, SPF and its address do not count", STR_ARG(by));
+	identities_forward(&r->out->who, by, r->out->room);
+	send_on(r, by);
 	return GO_ON;
 }
 
@@ -293,7 +330,7 @@ static const struct fact *ask_mailbox(struct run *r)
 	struct buf name = { .max = 3 * HISTORY_LINE };
 	const struct fact *f = NULL;
 
-	if (reputation_ask(&name, r->to->local, r->m->org, &r->out->who))
+	if (reputation_ask(&name, r->to->local, r->m->org, &r->who))
 		f = fact(r->facts, FACT_REPUTATION, buf_view(&name));
 	buf_free(&name);
 	return f;
@@ -407,7 +444,7 @@ static enum step step_end(struct run *r)
 }
 
 static enum step (*const steps[])(struct run *) = {
-	step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_iprev, step_content, step_lists, step_end
+	step_rule, step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_iprev, step_content, step_lists, step_end
 };
 
 static void say_reason(struct judgement *out)
@@ -423,7 +460,7 @@ static void say_reason(struct judgement *out)
 enum verdict judge(struct facts *facts, const struct judge_rules *rules, const struct judge_message *m, const struct judge_rcpt *to, bool late,
 	struct judgement *out, struct buf *lines)
 {
-	struct run r = { .facts = facts, .rules = rules, .m = m, .to = to, .late = late, .out = out, .steps = lines };
+	struct run r = { .facts = facts, .rules = rules, .m = m, .to = to, .late = late, .who = m->who, .out = out, .steps = lines };
 	enum step next = GO_ON;
 
 	*out = (struct judgement){ .who = m->who, .reputation = { .method = METHOD_NONE } };

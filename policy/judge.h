@@ -20,6 +20,7 @@ enum {
 /* What the administrator has said. Borrowed. */
 struct judge_rules {
 	const char *lists;              /* domains of mailing lists, separated by blanks: what they vouch for is taken. NULL: none */
+	bool own;                       /* mailboxes have rules (policy/ruleset.h) */
 	bool content;                   /* words count (policy/bayes.h) */
 	const char *forwarders;         /* domains that send on what others wrote: nothing but the author counts. NULL: none */
 };
@@ -37,6 +38,7 @@ struct judge_message {
 	int listed;                     /* by so much on lists of those who send junk (policy/dnsbl.h) ... */
 	const char *lists;              /* ... and on which ones, in words */
 	struct str named;               /* addresses in To and Cc, as words separated by commas */
+	struct str list;                /* what stands in List-Id, a word; empty: nothing */
 	const char *file;               /* where the message lies, for content; NULL: nowhere */
 	int64_t at;                     /* octets of the file in front of it */
 	int jitter;                     /* -500 .. 500 ten thousandths, by chance, once a message: so nobody finds out where the limit lies */
@@ -63,6 +65,7 @@ struct judgement {
 	char local[LOCAL_MAX + 1];      /* whose mailbox; "": none */
 	struct reputation reputation;
 	bool first_time;                /* ACCEPT: nobody knows the sender, and nothing speaks against him */
+	bool spared;                    /* REFUSE: a rule of the mailbox has a folder for what is refused */
 	bool forwarded;
 	struct identities who;          /* that the mailbox is to remember; slices into the message's, and into room */
 	char room[HISTORY_LINE];

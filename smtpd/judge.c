@@ -270,12 +270,15 @@ static bool note_unwanted(struct session *s, struct judging *j, struct str to)
 	return true;
 }
 
+/* He has a folder for what would be refused. Whoever puts it there knows it by the message's reason, which is for him alone then. */
+static bool is_spared(const struct session *s, const struct judging *j) { return j->judgement.spared && s->txn->envelope.nrcpt == 1; }
+
 /* False: no memory. */
 static bool note_verdict(struct session *s, struct judging *j, const struct recipient *to, struct str address)
 {
 	bool refused = j->judgement.verdict == REFUSE;
 
-	if (refused && s->config->judge == SMTPD_JUDGE_REFUSE)
+	if (refused && s->config->judge == SMTPD_JUDGE_REFUSE && !is_spared(s, j))
 		return note_unwanted(s, j, address);
 	note_reason(j, refused ? "unwanted:" : "");
 	j->first_time = j->first_time || j->judgement.first_time;

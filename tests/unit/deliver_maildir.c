@@ -353,6 +353,47 @@ START_TEST(judged_mail_is_remembered_by_what_we_have_written)
 }
 END_TEST
 
+START_TEST(judged_mail_goes_where_a_rule_says)
+{
+	static const struct memory_folders folders = { .junk = "Junk", .rejects = "Rejects", .own_rules = true };
+	static const char rules[] = "verified=fwd.example forwarder folder=Alumni refused=Junk\nlist=*dev* folder=dev\nauthor=x@y folder=cur\n";
+	static const struct { const char *reason, *words, *more, *folder, *remembered; } rows[] = {
+		{ "none", "a@b f s@fwd.example h 192.0.2.7 fwd.example,b", "", ".Alumni", " none a@b f - - - b fwd.example\n" },
+		{ "unwanted:iprev", "a@b - - - 192.0.2.7 fwd.example", "", ".Junk", " unwanted:iprev a@b - - - - - fwd.example\n" },
+		{ "none", "a@b f - - - b", "List-Id: <dev.lists>\r\n", ".dev", " none a@b f - - - b\n" },
+		{ "none", "x@y f - - - b", "", ".", " none x@y f - - - b\n" },         /* the folder is a file */
+		{ "none", "z@y f - - - b", "", ".", " none z@y f - - - b\n" },
+	};
+	char text[600], name[100], at[20];
+	struct trial t;
+
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct maildir_config c = config_of(_i);
+		struct buf history = { 0 };
+
+		c.folders = &folders;
+		snprintf(at, sizeof at, "bob%zu", i);
+		make_mailbox(at);
+		snprintf(name, sizeof name, "mail/%s/fardel.rules", at);
+		write_new(in_dir(name), rules, strlen(rules));
+		snprintf(name, sizeof name, "mail/%s/.cur", at);
+		write_new(in_dir(name), "", 0);
+		ck_assert_ptr_null(maildir_start(&c));
+		snprintf(text, sizeof text, "X-Fardel-Reason: %s; id=6b040b696db0f6315eaf30e1; %s\r\nReceived: by us\r\n%sSubject: x\r\n\r\ntext\r\n", rows[i].reason,
+			rows[i].words, rows[i].more);
+		begin_text(&t, at, text, strlen(text));
+		ck_assert_int_eq(finish(&t).code, 250);
+		snprintf(name, sizeof name, "mail/%s/%s/new", at, rows[i].folder);
+		ck_assert_msg(files_in(in_dir(name), NULL) == 1, "row %zu", i);
+		snprintf(name, sizeof name, "mail/%s/fardel.history", at);
+		ck_assert_int_eq(file_read_all(AT_FDCWD, in_dir(name), &history), 0);
+		ck_assert_msg(str_ends_nocase(buf_view(&history), str_of(rows[i].remembered)), "row %zu: %s", i, buf_cstr(&history));
+		buf_free(&history);
+		maildir_stop();
+	}
+}
+END_TEST
+
 START_TEST(file_is_private_and_named_by_the_convention)
 {
 	struct maildir_config c = config_of(_i);
@@ -1165,6 +1206,7 @@ Suite *deliver_maildir_suite(void)
 	tcase_add_checked_fixture(work, set_up, tear_down);
 	tcase_add_loop_test(work, delivered_mail_has_trace_fields_and_unix_lines, 0, WAYS);
 	tcase_add_loop_test(work, judged_mail_is_remembered_by_what_we_have_written, 0, WAYS);
+	tcase_add_loop_test(work, judged_mail_goes_where_a_rule_says, 0, WAYS);
 	tcase_add_loop_test(work, file_is_private_and_named_by_the_convention, 0, WAYS);
 	tcase_add_loop_test(work, null_sender_is_an_empty_path, 0, WAYS);
 	tcase_add_test(work, line_ends_are_judged_over_the_borders_of_reads);

@@ -420,10 +420,68 @@ START_TEST(the_field_is_read_as_it_was_written)
 	ck_assert(str_eq(r.reason, STR("none")) && str_eq(r.id, STR(ID1)));
 	ck_assert(str_eq(r.who.dkim, who.dkim) && r.who.mail_pass && r.who.validated && !r.who.helo_pass);
 	ck_assert(!reason_parse(STR(" none; id=1; a b"), &r));
-	ck_assert(!reason_parse(STR(" none; id=1; a b c d e f g"), &r));
+	ck_assert(reason_parse(STR(" none; id=1; a b c d e f g"), &r) && str_eq(r.who.via, STR("g")));
+	ck_assert(!reason_parse(STR(" none; id=1; a b c d e f g h"), &r));
 	ck_assert(!reason_parse(STR(" none; id=; a b c d e f"), &r));
 	ck_assert(!reason_parse(STR(""), &r));
 	buf_free(&field);
+}
+END_TEST
+
+/* ---- rules */
+
+START_TEST(the_operators_rules_come_before_the_mailboxes_own)
+{
+	char path[300];
+	struct memory_folders f = folders;
+	const struct identities who = { .from = STR("anna@example.net"), .dkim = STR("l.example") };
+	const struct rule_subject s = { &who, STR("") };
+	struct buf text = { 0 };
+	struct rule r;
+
+	snprintf(path, sizeof path, "%s/operator", dir);
+	put("operator", "bob verified=l.example folder=Junk.x refused=Junk.x\n");
+	put("fardel.rules", "author=* folder=Own refused=Own");         /* its last line has no end */
+	ck_assert(!memory_rule(box, &f, STR("bob"), &s, &text, &r));
+	f.own_rules = true;
+	ck_assert(memory_rule(box, &f, STR("bob"), &s, &text, &r) && r.own && str_eq(r.folder, STR("Own")));
+	ck_assert(r.unfit);
+	f.rules = path;
+	ck_assert(memory_rule(box, &f, STR("carol"), &s, &text, &r) && r.own);
+	ck_assert(memory_rule(box, &f, STR("bob"), &s, &text, &r) && !r.own && !r.unfit);
+	f.rules = "/nonexistent/rules";
+	ck_assert(memory_rule(box, &f, STR("bob"), &s, &text, &r) && r.own);
+	buf_free(&text);
+}
+END_TEST
+
+START_TEST(rules_are_one_regular_file_and_read_so_far)
+{
+	struct memory_folders f = folders;
+	const struct identities who = { .from = STR("anna@example.net") };
+	const struct rule_subject s = { &who, STR("") };
+	struct buf text = { 0 };
+	struct rule r;
+	int fd;
+
+	f.own_rules = true;
+	ck_assert_int_eq(mkfifoat(box, "fardel.rules", 0600), 0);
+	ck_assert(!memory_rule(box, &f, STR("bob"), &s, &text, &r));
+	unlinkat(box, "fardel.rules", 0);
+	put("there", "author=* folder=X\n");
+	ck_assert_int_eq(symlinkat("there", box, "fardel.rules"), 0);
+	ck_assert(!memory_rule(box, &f, STR("bob"), &s, &text, &r));
+	unlinkat(box, "fardel.rules", 0);
+	ck_assert_int_eq(linkat(box, "there", box, "fardel.rules", 0), 0);
+	ck_assert(!memory_rule(box, &f, STR("bob"), &s, &text, &r));
+	unlinkat(box, "fardel.rules", 0);
+	put("fardel.rules", "\n");
+	fd = openat(box, "fardel.rules", O_WRONLY);
+	ck_assert_int_eq(ftruncate(fd, (off_t)1 << 40), 0);
+	ck_assert_int_eq(pwrite(fd, "author=* folder=X\n", 18, RULESET_OWN - 10), 18);
+	close(fd);
+	ck_assert(!memory_rule(box, &f, STR("bob"), &s, &text, &r));
+	buf_free(&text);
 }
 END_TEST
 
@@ -546,6 +604,8 @@ Suite *deliver_memory_suite(void)
 	tcase_add_test(c, words_are_learnt_as_messages_are_marked_and_once);
 	tcase_add_test(c, words_that_are_no_table_are_none);
 	tcase_add_test(c, the_field_is_read_as_it_was_written);
+	tcase_add_test(c, the_operators_rules_come_before_the_mailboxes_own);
+	tcase_add_test(c, rules_are_one_regular_file_and_read_so_far);
 	tcase_add_test(c, what_was_refused_is_kept_once);
 	tcase_add_test(c, what_was_refused_goes_after_a_fortnight);
 	tcase_add_test(c, what_was_refused_has_a_ceiling);

@@ -5,6 +5,7 @@
 
 #include "policy/bayes.h"
 #include "policy/judge.h"
+#include "policy/ruleset.h"
 
 Suite *policy_judge_suite(void);
 
@@ -20,6 +21,7 @@ struct row {
 	bool no_iprev;
 	int listed;
 	bool clear, unnamed;            /* came without TLS; the recipient is not in To */
+	const char *rule;               /* policy/ruleset.h; "-": none holds, "": it cannot be told; NULL: there are no rules */
 	const char *expected;           /* "take list-allow", "away spf-policy 451" */
 };
 
@@ -42,10 +44,14 @@ static void put_reputation(struct facts *f, const struct row *r)
 	struct record record = { .data = str_of(r->reputation) };
 	struct fact found = { .outcome = FOUND, .n = 1, .record = &record }, not_now = { .outcome = UNKNOWN, .why = "the mailbox took too long" },
 		none = { .outcome = NO_NAME };
+	struct identities who = got.who;
+	static char room[HISTORY_LINE];
 	struct buf name = { 0 };
 
 	/* Whoever it is asked of: the forwarder's names are gone then. */
-	ck_assert(reputation_ask(&name, STR("bob"), STR("x.example"), &got.who));
+	if (r->rule && strstr(r->rule, "forwarder"))
+		identities_forward(&who, STR("fwd.example"), room);
+	ck_assert(reputation_ask(&name, STR("bob"), STR("x.example"), &who));
 	facts_put(f, FACT_REPUTATION, buf_view(&name), !r->reputation ? &not_now : *r->reputation ? &found : &none);
 	buf_free(&name);
 	if (r->content) {
@@ -73,22 +79,38 @@ static void answer_too_late(void)
 }
 static struct fact_source world = { .ask = ask };
 
+static void put_rule(struct facts *f, const struct judge_message *m, const char *rule)
+{
+	struct record record = { .data = str_of(rule) };
+	struct fact found = { .outcome = FOUND, .n = 1, .record = &record }, not_now = { .outcome = UNKNOWN, .why = "the mailbox took too long" },
+		none = { .outcome = NO_DATA };
+	struct buf name = { 0 };
+
+	ck_assert(rule_ask(&name, STR("bob"), &(struct rule_subject){ &m->who, m->list }));
+	facts_put(f, FACT_RULE, buf_view(&name), !*rule ? &not_now : *rule == '-' ? &none : &found);
+	buf_free(&name);
+}
+
 static void check_rows(const struct row *row, size_t n)
 {
 	facts_source(FACT_REPUTATION, &world);
+	facts_source(FACT_RULE, &world);
 	for (size_t i = 0; i < n; i++) {
-		struct judge_rules rules = { .lists = row[i].lists, .forwarders = row[i].forwarders, .content = row[i].content };
+		struct judge_rules rules = { .lists = row[i].lists, .forwarders = row[i].forwarders, .content = row[i].content,
+			.own = row[i].rule };
 		struct judge_message m = message_of(&row[i]);
 		struct addr address = { STR("Bob"), STR("here.example") };
 		struct judge_rcpt to = { .local = STR("bob"), .to = &address };
 		struct facts *f = facts_new(NULL, JUDGE_FACTS);
 		char is[100];
 
+		if (row[i].rule && judge(f, &rules, &m, &to, false, &got, &steps) == WAIT)
+			put_rule(f, &m, row[i].rule);
 		if (judge(f, &rules, &m, &to, false, &got, &steps) == WAIT) {
 			put_reputation(f, &row[i]);
 			ck_assert_int_ne(judge(f, &rules, &m, &to, false, &got, &steps), WAIT);
 		}
-		snprintf(is, sizeof is, "%s %s%s", got.verdict == ACCEPT ? "take" : "away", got.reason, got.first_time ? " first" : "");
+		snprintf(is, sizeof is, "%s %s%s", got.verdict == ACCEPT ? "take" : "away", got.reason, got.first_time ? " first" : got.spared ? " spared" : "");
 		if (got.verdict == REFUSE)
 			snprintf(is + strlen(is), sizeof is - strlen(is), " %d", got.reply.code);
 		ck_assert_msg(!strcmp(is, row[i].expected), "row %zu: %s, expected %s\n%s", i, is, row[i].expected, buf_cstr(&steps));
@@ -97,10 +119,31 @@ static void check_rows(const struct row *row, size_t n)
 	}
 	buf_free(&steps);
 	facts_source(FACT_REPUTATION, NULL);
+	facts_source(FACT_RULE, NULL);
 }
 #define CHECK(rows) check_rows(rows, sizeof rows / sizeof *rows)
 #define KNOWN "msgfromfull ham conclusive 2"
 #define NOBODY "none unknown weak 0"
+
+#define FORWARDER "own 3 forwarder\nfwd.example\n\n"
+#define SPARED "all 1\n\n\nJunk"
+START_TEST(a_mailboxes_rule_comes_before_all_else)
+{
+	static const struct row rows[] = {
+		{ .rule = "own 3 allow\nlists.example\nLists\n", .dmarc_refuses = true, .expected = "take list-allow" },
+		{ .rule = FORWARDER, .dkim = "fwd.example", .dmarc_refuses = true, .spf = SPF_FAIL, .reputation = NOBODY, .listed = 1, .expected = "take no-bad-signals" },
+		{ .rule = FORWARDER, .dkim = "fwd.example", .reputation = "msgfromfull junk conclusive 3", .expected = "away msgfromfull 451" },
+		{ .rule = "own 3\n\nLists\n", .dmarc_refuses = true, .expected = "away dmarc-policy 550" },
+		{ .rule = SPARED, .dmarc_refuses = true, .expected = "away dmarc-policy spared 550" },
+		{ .rule = SPARED, .reputation = KNOWN, .expected = "take msgfromfull spared" },
+		{ .rule = "-", .reputation = NOBODY, .expected = "take no-bad-signals first" },
+		{ .rule = "", .reputation = NOBODY, .expected = "take no-bad-signals first" },
+		{ .rule = "nonsense", .reputation = NOBODY, .expected = "take no-bad-signals first" },
+	};
+
+	CHECK(rows);
+}
+END_TEST
 
 START_TEST(a_verified_list_is_taken_whoever_wrote)
 {
@@ -232,6 +275,7 @@ Suite *policy_judge_suite(void)
 	Suite *s = suite_create("policy_judge");
 	TCase *c = tcase_create("judge");
 
+	tcase_add_test(c, a_mailboxes_rule_comes_before_all_else);
 	tcase_add_test(c, a_verified_list_is_taken_whoever_wrote);
 	tcase_add_test(c, a_forwarder_is_not_blamed_for_what_others_wrote);
 	tcase_add_test(c, what_the_reader_did_decides_when_it_is_enough);

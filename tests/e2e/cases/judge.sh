@@ -76,3 +76,48 @@ killed_while_judging() {
 	must "asked" "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --from a@x.test --to user@here.test "$(find "$T/here.mail/user/new" -type f | head -n 1)" >"$T/said"
 	has '^accept' "$T/said"
 }
+
+it rules_of_mailboxes "rules and user_rules: mail that a list vouches for is taken into its folder whatever DMARC says, what would be refused goes where its reader says, and nobody else's mail is touched"
+rules_of_mailboxes() {
+	cat >"$T/dns.zone" <<-'END'
+	lists.test MX 10 mx.lists.test
+	lists.test TXT "v=spf1 ip4:127.0.0.1 -all"
+	mx.lists.test A 192.0.2.1
+	bad.test MX 10 mx.lists.test
+	bad.test TXT "v=spf1 ip4:192.0.2.1 -all"
+	author.test MX 10 mx.lists.test
+	_dmarc.author.test TXT "v=DMARC1; p=reject"
+	END
+	fakedns dns
+	echo 'sender verified=lists.test list=*dev* folder=Dev allow' >"$T/rules"
+	serve here "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "judge = refuse" "first_time_delay = 0" "rules = $T/rules" "user_rules = yes"
+	at=$(port_of here)
+	printf '# mine\nverified=lists.test folder=Lists allow\nsender=*@bad.test refused=Junk\nfolder=x\n' >"$T/here.mail/user/fardel.rules"
+	printf 'From: x@author.test\r\nTo: dev@lists.test\r\nList-Id: <dev.lists.test>\r\nMessage-ID: <1@x>\r\n\r\ntext\r\n' >"$T/list"
+	printf 'From: x@bad.test\r\nTo: user@here.test\r\nMessage-ID: <2@x>\r\n\r\ntext\r\n' >"$T/bad"
+
+	must "the list's" inject -p "$at" -f b@lists.test -t user@here.test -t sender@here.test -m "$T/list"
+	within 30 "user's" sh -c '[ "$(ls "$1/user/.Lists/new" | wc -l)" = 1 ]' - "$T/here.mail" 2>/dev/null
+	within 30 "sender's" sh -c '[ "$(ls "$1/sender/.Dev/new" | wc -l)" = 1 ]' - "$T/here.mail" 2>/dev/null
+	has '^X-Fardel-Reason: list-allow; id=' "$(find "$T/here.mail/user/.Lists/new" -type f)"
+	refused=$(inject -p "$at" -f b@lists.test -t postmaster@here.test -m "$T/list" 2>&1) && fail "postmaster has no such rule"
+	case $refused in *'550 5.7.26 '*) ;; *) fail "it hears $refused" ;; esac
+
+	must "what he wants to see" inject -p "$at" -f x@bad.test -t user@here.test -m "$T/bad"
+	within 30 "it" sh -c '[ "$(ls "$1/user/.Junk/new" | wc -l)" = 1 ]' - "$T/here.mail" 2>/dev/null
+	has '^X-Fardel-Reason: unwanted:spf-policy; id=' "$(find "$T/here.mail/user/.Junk/new" -type f)"
+	refused=$(inject -p "$at" -f x@bad.test -t sender@here.test -m "$T/bad" 2>&1) && fail "the other has no such rule"
+	case $refused in *'451 4.7.23 '*) ;; *) fail "it hears $refused" ;; esac
+
+	must "judge" "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --from b@lists.test --to user@here.test "$T/list" >"$T/said"
+	has '^accept list-allow' "$T/said"
+	has "^rule: line 2 of the mailbox's own" "$T/said"
+	has '^rule: folder Lists' "$T/said"
+	has '^asked: rule user ' "$T/said"
+	status_is 65 "$fardel" rules "$T/here.mail/user/fardel.rules" >"$T/said"
+	has 'fardel.rules:4: it has no condition. Write verified=' "$T/said"
+	echo 'user list=x folder=../y' >>"$T/rules"
+	"$fardel" check -c "$T/here.conf" >"$T/check" 2>&1
+	has "error: rules: $T/rules:2: ../y is no folder" "$T/check"
+	drained here
+}

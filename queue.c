@@ -966,6 +966,7 @@ static int start_schedule(char *why, size_t size)
 {
 	char ids[SLOTS][ID_MAX];
 	uint64_t seq;
+	int fill[2];
 	size_t n;
 
 	list_init(&blind);
@@ -990,8 +991,8 @@ static int start_schedule(char *why, size_t size)
 		snprintf(why, size, "cannot read %s/cur: %s", queue.conf.dir, strerror(errno));
 		return -1;
 	}
-	if (queue.conf.sync == QUEUE_SYNC_LOG)
-		wal_open(seq);
+	if (queue.conf.sync == QUEUE_SYNC_LOG && wal_open(seq, fill))
+		intake_fill(fill);
 	for (size_t i = 0; i < n; i++)
 		suspect(ids[i]);
 	adopt_in();
@@ -1010,7 +1011,7 @@ int queue_open(const struct queue_config *conf, char *why, size_t size)
 
 	queue.conf = *conf;
 	if (conf->sync != QUEUE_SYNC_FILE && !file_syncfs_tells()) {
-		log_text(LOG_WARN, "queue", "this kernel's syncfs() does not say what could not be written: each message is synced by itself");
+		log_text(LOG_INFO, "queue", "this kernel's syncfs() does not say what could not be written: each message is synced by itself");
 		queue.conf.sync = QUEUE_SYNC_FILE;
 	}
 	space_forget();
@@ -1019,6 +1020,11 @@ int queue_open(const struct queue_config *conf, char *why, size_t size)
 	if (open_dirs(&failed) == -1) {
 		snprintf(why, size, "cannot make or open %s in the queue %s: %s", failed, conf->dir, strerror(errno));
 		goto fail;
+	}
+	if (queue.conf.sync == QUEUE_SYNC_LOG && !file_sys.bears_log(queue.dir)) {
+		log_text(LOG_INFO, "queue", "%s is on no file system that is known to keep what a log needs (ext4, XFS, btrfs, F2FS), or on one "
+			"where it gains nothing: each message is synced by itself", conf->dir);
+		queue.conf.sync = QUEUE_SYNC_FILE;
 	}
 	if (conf->schedule && take_lock(why, size) == -1)
 		goto fail;

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/vfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -83,6 +84,20 @@ static bool sys_remembers(int fd)
 	return fcntl(fd, F_GET_RW_HINT, &hint) == 0 && hint == LIVES_SHORTLY;
 }
 
+/* Not those that lie on another one (overlayfs, FUSE) or on another machine: a failure there need not come to syncfs(). Nor those in memory. */
+static bool sys_bears_log(int fd)
+{
+	static const unsigned long known[] = { 0xef53 /* ext2 to ext4 */, 0x58465342 /* XFS */, 0x9123683e /* btrfs */, 0xf2f52010 /* F2FS */ };
+	struct statfs s;
+
+	if (fstatfs(fd, &s) == -1)
+		return false;
+	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
+		if ((unsigned long)s.f_type == known[i])
+			return true;
+	return false;
+}
+
 bool file_syncfs_tells(void)
 {
 	struct utsname u;
@@ -105,6 +120,7 @@ struct file_calls file_sys = {
 	.syncfs = syncfs,
 	.remember = sys_remember,
 	.remembers = sys_remembers,
+	.bears_log = sys_bears_log,
 };
 
 int file_write(int fd, const void *data, size_t n)

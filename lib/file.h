@@ -31,6 +31,7 @@ struct file_calls {
 	 * want of memory may. As long as it is there, so is what was written and not synced, whatever became of processes. */
 	void (*remember)(int fd);
 	bool (*remembers)(int fd);
+	bool (*bears_log)(int fd);      /* a file system of a local disk that keeps what was synced, and whose syncfs() tells of all failures */
 };
 extern struct file_calls file_sys;                              /* the kernel's, unless a test changed it */
 

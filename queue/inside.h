@@ -68,6 +68,7 @@ bool file_in_use(int dir, const char *name);
 /* ---- intake (queue/intake.c): drafts and making things durable */
 
 int intake_open(void);                          /* 0 or -1 with errno */
+void intake_fill(const int fd[2]);              /* the log's segments, beside the rounds: see wal_open() */
 void intake_close(void);
 bool intake_knows(const char *id);              /* a draft with this id is waiting to become durable */
 /* The message with this id that is in cur/ and whole, or NULL: there is none (one that is not whole is set aside). */
@@ -140,8 +141,13 @@ bool wal_is_kept(const char *name);             /* a segment that could not be r
 void wal_keep(int dir, const char *name, uint64_t seq);
 void wal_hold(int fd);                          /* a kept one: open until the queue is closed, lest the kernel forgets what it remembers of it */
 
-/* Begins a log in segments that hold nothing any more, with numbers above seq. When that cannot be, there is none: wal_on() is false. */
-void wal_open(uint64_t seq);
+/* Begins a log in segments that hold nothing any more, with numbers above seq. When that cannot be, there is none: wal_on() is false. True:
+ * there will be when these two descriptors, which stay ours, have been filled by wal_fill(), in whatever process, and wal_filled() says so. */
+bool wal_open(uint64_t seq, int fill[2]);
+/* Zeros are written, not only promised: a sync of what is there already needs no word about where it is. 0 or -1 with errno. */
+int wal_fill(int fd);
+void wal_filled(int error);
+void wal_sweep(int dir);                        /* what a start left that did not come so far */
 void wal_close(void);                           /* syncs the file system, and the log is empty */
 bool wal_on(void);
 

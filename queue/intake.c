@@ -477,7 +477,7 @@ static unsigned holds;
 
 /* The helper's answer: an errno for each descriptor, then one for the directory or the file system. */
 struct answer {
-	int32_t retired;                /* 1: to 'R', and the one errno is about that */
+	enum { OF_ROUND, OF_RETIRING, OF_FILLING } of;  /* not OF_ROUND: there is one errno, about that */
 	int32_t error[ROUND_MAX + 2];   /* the log's, too */
 };
 static size_t answer_size(size_t n) { return offsetof(struct answer, error) + n * sizeof(int32_t); }
@@ -491,7 +491,7 @@ static int32_t sync_rest(int dir, char what)
 
 static void sync_files(const int *fds, size_t n, int dir, char what, struct answer *a)
 {
-	a->retired = 0;
+	a->of = OF_ROUND;
 	for (size_t i = 0; i < n; i++)
 		a->error[i] = error_of(file_sys.fdatasync(fds[i]));
 	a->error[n] = sync_rest(dir, what);
@@ -530,38 +530,46 @@ static void sync_together(const int *fds, size_t n, int dir, char what, struct a
 	for (size_t i = 0; i < SYNCERS; i++)
 		if (share[i].running)
 			pthread_join(share[i].thread, NULL);
-	a->retired = 0;
+	a->of = OF_ROUND;
 	a->error[n] = sync_rest(dir, what);
 }
 
-/* A segment of the log is retired beside the rounds: that waits for all that anybody has written. */
-struct retirement {
-	int socket, dir;
+/* What is done for the log beside the rounds, as it takes long: its segments are filled once, and a full one is retired, which waits for
+ * all that anybody has written. */
+struct aside {
+	int socket, dir, fill[2];       /* fill[0] -1: retire */
 };
 
-static void *retire(void *arg)
+static void *work_aside(void *arg)
 {
-	const struct retirement *r = arg;
-	struct answer a = { .retired = 1 };
+	const struct aside *w = arg;
+	bool fill = w->fill[0] != -1;
+	struct answer a = { .of = fill ? OF_FILLING : OF_RETIRING };
 
-	a.error[0] = error_of(file_sys.syncfs(r->dir));
-	child_reply(r->socket, &a, answer_size(1));
+	if (fill)
+		a.error[0] = error_of(wal_fill(w->fill[0]) == -1 ? -1 : wal_fill(w->fill[1]));
+	else
+		a.error[0] = error_of(file_sys.syncfs(w->dir));
+	for (int i = 0; fill && i < 2; i++)
+		close(w->fill[i]);
+	child_reply(w->socket, &a, answer_size(1));
 	return NULL;
 }
 
-static void retire_beside(int socket, int dir)
+static void begin_aside(const struct aside *what)
 {
-	static struct retirement r;     /* one at a time */
+	static struct aside w;          /* one at a time */
 	pthread_t thread;
 
-	r = (struct retirement){ .socket = socket, .dir = dir };
-	if (pthread_create(&thread, NULL, retire, &r) == 0)
+	w = *what;
+	if (pthread_create(&thread, NULL, work_aside, &w) == 0)
 		pthread_detach(thread);
 	else
-		retire(&r);
+		work_aside(&w);
 }
 
-/* D: the directory. S: sync the files, then the directory. L: the files alone. A: the file system. R: the same, beside the rounds. */
+/* D: the directory. S: sync the files, then the directory. L: the files alone. A: the file system. Beside the rounds, R: the same; F: fill
+ * two segments. */
 static int helper_main(int socket, void *arg)
 {
 	static int fds[CHILD_FDS];
@@ -580,8 +588,8 @@ static int helper_main(int socket, void *arg)
 			dir = fds[0];
 			continue;
 		}
-		if (octet == 'R') {
-			retire_beside(socket, dir);
+		if (octet == 'R' || (octet == 'F' && n == 2)) {
+			begin_aside(&(struct aside){ .socket = socket, .dir = dir, .fill = { octet == 'F' ? fds[0] : -1, fds[1] } });
 			continue;
 		}
 		sync_together(fds, n, dir, octet, &a);
@@ -704,6 +712,28 @@ static void round_end(const struct answer *a)
 	}
 }
 
+static void names_are_durable(void *arg, bool ok)
+{
+	(void)arg;
+	(void)ok;
+}
+
+/* What went before the log began is not in it. */
+static void filled(int error)
+{
+	wal_filled(error);
+	if (wal_on())
+		sync_dir(names_are_durable, NULL);
+}
+
+void intake_fill(const int fd[2])
+{
+	if (queue.conf.inline_sync)
+		filled(error_of(wal_fill(fd[0]) == -1 ? -1 : wal_fill(fd[1])));
+	else if (child_send(&helper, "F", 1, fd, 2) == -1)
+		filled(errno);
+}
+
 static void helper_answered(struct child *c, const void *p, size_t n, int *fds, size_t nfds)
 {
 	struct answer a;
@@ -714,9 +744,11 @@ static void helper_answered(struct child *c, const void *p, size_t n, int *fds, 
 	if (n > sizeof a || n < answer_size(1))
 		return;
 	memcpy(&a, p, n);
-	if (a.retired) {
+	if (a.of == OF_RETIRING) {
 		retiring = false;
 		wal_retired(a.error[0]);
+	} else if (a.of == OF_FILLING) {
+		filled(a.error[0]);
 	} else if (flying.running && n == answer_size(descriptors() + 1)) {
 		round_end(&a);
 	}
@@ -755,6 +787,7 @@ static void helper_gone(struct child *c)
 	if (retiring)
 		wal_retired(EIO);       /* what it has heard of the disk is not known, and is not told twice */
 	retiring = false;
+	wal_filled(EIO);
 	if (flying.running)
 		round_end(NULL);
 	helper_missing_since = loop_now();

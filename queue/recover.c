@@ -663,6 +663,8 @@ int recover(uint64_t *seq, char *why, size_t size)
 		return 0;
 	for (int i = 0; i < SEGMENTS; i++)
 		seg[i] = (struct segment){ .fd = -1 };
+	if (dir != -1)
+		wal_sweep(dir);
 	n = dir == -1 ? -1 : open_segments(dir, seg, seq, &lost);
 	if (n == -1 || (lost && replay(seg, n) == -1))
 		goto end;

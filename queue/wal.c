@@ -23,6 +23,7 @@ enum {
 	EVENTS_MAX = 4 << 20,           /* not written yet, as the disk is slow: more are not logged, which may repeat a delivery after a power cut */
 	KEEP_BUFFER = 256 << 10,        /* a buffer that grew larger is given back */
 	EVENT_SHARE = 8,                /* one part in so many of a segment is kept for what happens to messages: that can go nowhere else */
+	FILL_AT_ONCE = 1 << 20,         /* a segment that takes no longer than a message */
 	DISK_SHARE = 64                 /* a segment is no larger than this part of the file system, which may be a router's */
 };
 
@@ -183,6 +184,7 @@ int wal_read(int fd, const struct wal_head *h, bool (*each)(void *arg, const str
 /* ---- the directory */
 
 static const char *const seg_name[2] = { "0", "1" };
+static const char *const new_name[2] = { "0.new", "1.new" };    /* while it is filled */
 
 int wal_dir(bool make)
 {
@@ -237,6 +239,7 @@ struct event {
 
 static struct {
 	bool on;
+	bool filling;                   /* it will be, when the segments are filled */
 	int dir;
 	off_t size;
 	struct segment seg[2];
@@ -524,11 +527,17 @@ bool wal_full(void)
 	return oldest != NULL;
 }
 
+static void close_segment(struct segment *s)
+{
+	if (s->fd != -1)
+		close(s->fd);
+	s->fd = -1;
+}
+
 static void close_segments(void)
 {
 	for (int i = 0; i < 2; i++)
-		if (wal.seg[i].fd != -1)
-			close(wal.seg[i].fd);
+		close_segment(&wal.seg[i]);
 	if (wal.dir != -1)
 		close(wal.dir);
 	buf_free(&wal.events);
@@ -582,41 +591,6 @@ void wal_retired(int error)
 
 /* ---- opening */
 
-/* Zeros are written, not only promised: a sync of what is there already needs no word about where it is. */
-static int fill(int fd, off_t size)
-{
-	static const char zeros[65536];
-	struct stat st;
-
-	if (fstat(fd, &st) == -1)
-		return -1;
-	if (st.st_size == size)
-		return 0;
-	if (file_sys.ftruncate(fd, 0) == -1)
-		return -1;
-	if (!space_left((uint64_t)size) || posix_fallocate(fd, 0, size) == ENOSPC) {    /* what else this says is of no account: the writes tell */
-		errno = ENOSPC;
-		return -1;
-	}
-	for (off_t at = 0; at < size; at += (off_t)sizeof zeros) {
-		size_t n = size - at < (off_t)sizeof zeros ? (size_t)(size - at) : sizeof zeros;
-
-		if (file_pwrite(fd, zeros, n, at) == -1)
-			return -1;
-	}
-	space_used((uint64_t)size);
-	return file_sys.fsync(fd);
-}
-
-static int open_segment(struct segment *s, const char *name)
-{
-	s->fd = file_sys.open(wal.dir, name, O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
-	if (s->fd == -1 || fill(s->fd, wal.size) == -1)
-		return -1;
-	file_sys.remember(s->fd);
-	return write_head(s) == -1 ? -1 : file_sys.fdatasync(s->fd);
-}
-
 /* By the whole of the disk, not by what is free: it should be the same at the next start, or the segments are filled anew. */
 static off_t segment_size(void)
 {
@@ -631,25 +605,138 @@ static off_t segment_size(void)
 	return size > WAL_SEGMENT_MAX ? WAL_SEGMENT_MAX : (off_t)size;
 }
 
-void wal_open(uint64_t seq)
+static bool of_right_size(int fd)
 {
-	wal.dir = wal.seg[0].fd = wal.seg[1].fd = -1;
-	wal.size = segment_size();
-	wal.dir = wal_dir(true);
-	wal.seg[0].head.seq = seq;
-	if (wal.dir == -1 || open_segment(&wal.seg[0], seg_name[0]) == -1 || open_segment(&wal.seg[1], seg_name[1]) == -1 ||
-	    file_sys.fsync(wal.dir) == -1 || file_sys.fsync(queue.dir) == -1) {
-		log_text(LOG_ERROR, "intake-log", "cannot make %s/wal: %s. Each message is synced by itself", queue.conf.dir, strerror(errno));
-		/* What is half made may fill the disk. */
-		for (int i = 0; i < 2 && wal.dir != -1; i++)
-			file_sys.unlink(wal.dir, seg_name[i]);
-		if (wal.dir != -1)
-			file_sys.fsync(wal.dir);
-		close_segments();
-		return;
+	struct stat st;
+
+	return fd != -1 && fstat(fd, &st) == 0 && st.st_size == wal.size;
+}
+
+static void cannot_make(void)
+{
+	log_text(LOG_WARN, "intake-log", "cannot make %s/wal: %s. Each message is synced by itself", queue.conf.dir, strerror(errno));
+	/* What is half made may fill the disk. */
+	for (int i = 0; i < 2 && wal.dir != -1; i++)
+		file_sys.unlink(wal.dir, seg_name[i]);
+	if (wal.dir != -1) {
+		wal_sweep(wal.dir);
+		file_sys.fsync(wal.dir);
+	}
+	close_segments();
+}
+
+static int begin(void)
+{
+	for (int i = 0; i < 2; i++) {
+		file_sys.remember(wal.seg[i].fd);
+		if (write_head(&wal.seg[i]) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
+			return -1;
 	}
 	wal.on = true;
 	change_segment();
+	return 0;
+}
+
+void wal_sweep(int dir)
+{
+	for (int i = 0; i < 2; i++)
+		if (faccessat(dir, new_name[i], F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+			file_sys.unlink(dir, new_name[i]);
+}
+
+/* What is there holds nothing any more, and is of another size. */
+static int make_anew(void)
+{
+	for (int i = 0; i < 2; i++)
+		if (file_sys.unlink(wal.dir, seg_name[i]) == -1 && errno != ENOENT)
+			return -1;
+	if (file_sys.fsync(wal.dir) == -1)
+		return -1;
+	errno = ENOSPC;
+	if (!space_left(2 * (uint64_t)wal.size))
+		return -1;
+	for (int i = 0; i < 2; i++) {
+		/* another file than any that a helper of a dead process may still be filling */
+		wal.seg[i].fd = file_sys.open(wal.dir, new_name[i], O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600);
+		if (wal.seg[i].fd == -1 || file_sys.ftruncate(wal.seg[i].fd, wal.size) == -1)
+			return -1;
+	}
+	space_used(2 * (uint64_t)wal.size);
+	return 0;
+}
+
+int wal_fill(int fd)
+{
+	static const char zeros[65536];
+	struct stat st;
+	int error;
+
+	if (fstat(fd, &st) == -1)
+		return -1;
+	error = posix_fallocate(fd, 0, st.st_size);     /* at once, where there is not so much room; what else it says the writes tell */
+	if (error == ENOSPC || error == EDQUOT) {
+		errno = error;
+		return -1;
+	}
+	for (off_t at = 0; at < st.st_size; at += (off_t)sizeof zeros) {
+		size_t n = st.st_size - at < (off_t)sizeof zeros ? (size_t)(st.st_size - at) : sizeof zeros;
+
+		if (file_pwrite(fd, zeros, n, at) == -1)
+			return -1;
+	}
+	return file_sys.fsync(fd);
+}
+
+void wal_filled(int error)
+{
+	if (!wal.filling)
+		return;
+	wal.filling = false;
+	errno = error;
+	if (error)
+		goto fail;
+	for (int i = 0; i < 2; i++)
+		if (file_sys.rename(wal.dir, new_name[i], wal.dir, seg_name[i]) == -1)
+			goto fail;
+	if (file_sys.fsync(wal.dir) == 0 && file_sys.fsync(queue.dir) == 0 && begin() == 0)
+		return;
+fail:
+	cannot_make();
+}
+
+bool wal_open(uint64_t seq, int fill[2])
+{
+	bool made = true;
+
+	wal.dir = wal.seg[0].fd = wal.seg[1].fd = -1;
+	wal.size = segment_size();
+	wal.dir = wal_dir(true);
+	if (wal.dir == -1)
+		goto fail;
+	wal.seg[0].head.seq = seq;
+	for (int i = 0; i < 2; i++) {
+		wal.seg[i].fd = file_sys.open(wal.dir, seg_name[i], O_RDWR | O_NOFOLLOW, 0);
+		made &= of_right_size(wal.seg[i].fd);
+	}
+	if (made) {
+		if (begin() == -1)
+			goto fail;
+		return false;
+	}
+	for (int i = 0; i < 2; i++)
+		close_segment(&wal.seg[i]);
+	if (make_anew() == -1)
+		goto fail;
+	wal.filling = true;
+	for (int i = 0; i < 2; i++)
+		fill[i] = wal.seg[i].fd;
+	if (wal.size > FILL_AT_ONCE)
+		return true;
+	wal_filled(wal_fill(fill[0]) == -1 || wal_fill(fill[1]) == -1 ? errno : 0);
+	return false;
+fail:
+	cannot_make();
+	return false;
 }
 
 /* Nothing is left for the next start to do, and what is removed by hand meanwhile stays away. */
@@ -660,7 +747,9 @@ void wal_close(void)
 	for (int i = 0; wal.on && i < 2; i++)
 		if (write_head(&wal.seg[i]) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
 			log_text(LOG_ERROR, "intake-log", "cannot write wal/%s: %s", seg_name[i], strerror(errno));
-	if (wal.on)
+	if (wal.filling)
+		wal_sweep(wal.dir);
+	if (wal.on || wal.filling)
 		close_segments();
 	while (nheld)
 		close(held[--nheld]);

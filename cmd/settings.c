@@ -103,13 +103,14 @@ static const struct conf_row rows[] = {
 	{ .name = "queue_reserve", .kind = CONF_SIZE, .offset = AT(queue_reserve), .preset = "64M", .max = (uint64_t)1 << 50, .help =
 		"Mail from clients is put off while the file system of the queue has less room than this (a tenth of its size at most), or\n"
 		"less than 1000 inodes; what is in the queue already is sent. 0: until it is full." },
-	{ .name = "queue_sync", .kind = CONF_TEXT, .at_start = true, .offset = AT(queue_sync_text), .preset = "file", .help =
+	{ .name = "queue_sync", .kind = CONF_TEXT, .at_start = true, .offset = AT(queue_sync_text), .preset = "log", .help =
 		"How `fardel serve` makes a message durable before it is accepted. file: its file and the directory are synced. log: it is also\n"
-		"appended to a log in the queue directory, and the log is synced; its file reaches the disk later, if it is still there. fs: the whole\n"
-		"file system is synced, for a queue that has one for itself. See doc/QUEUE." },
+		"appended to a log in the queue directory, and the log is synced; its file reaches the disk later, if it is still there. As file\n"
+		"where there is no room for a log, and on file systems other than ext4, XFS, btrfs and F2FS. fs: the whole file system is synced,\n"
+		"for a queue that has one for itself. See doc/QUEUE." },
 	{ .name = "queue_log", .kind = CONF_SIZE, .at_start = true, .offset = AT(queue_log), .preset = "16M", .min = 32768, .max = (uint64_t)1 << 30, .help =
 		"The size of each of the log's two files, with queue_sync = log; a 64th of the file system at most. Where they would leave less than\n"
-		"queue_reserve, there is no log." },
+		"queue_reserve, there is no log. Until they are made at the first start, it is as with queue_sync = file." },
 	{ .name = "sessions_per_address", .kind = CONF_NUMBER, .offset = AT(sessions_per_address), .preset = "100", .max = 100000, .help =
 		"How many connections one client address (IPv6: one /64 network) may have at a time; its neighbours (IPv4 /26 and /21,\n"
 		"IPv6 /48 and /32) together 3 and 9 times as many. No limit for loopback addresses, relay_from and who has logged in. 0: nobody has one." },

@@ -119,6 +119,7 @@ config() {
 		echo "retry_first = 1s"
 		echo "retry_max = 2s"
 		echo "resolver = 127.0.0.1:9"
+		echo "queue_log = 256k"         # made at once, and not 32 MB for each server
 		for setting in "$@"; do echo "$setting"; done
 	} >"$T/$name.raw"
 	# A setting that is said counts; its preset above goes.

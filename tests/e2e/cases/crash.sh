@@ -67,6 +67,66 @@ killed_flush() {
 }
 flush_empties() { flush here; queue_empty here; }
 
+# ---- the intake log
+
+can_log() { case $(stat -f -c %T "$1") in ext2/ext3 | xfs | btrfs | f2fs) ;; *) return 1 ;; esac; }
+log_is_there() { [ -s "$T/here.queue/wal/0" ] && [ -s "$T/here.queue/wal/1" ] && [ ! -e "$T/here.queue/wal/1.new" ]; }
+# Unlike a kill alone, after which the kernel knows that it has lost nothing.
+make_forgotten() { for seg in 0 1; do cp "$T/here.queue/wal/$seg" "$T/copy" && mv "$T/copy" "$T/here.queue/wal/$seg" || fail "cannot copy"; done; }
+
+it log_made_beside "the intake log is made while mail comes in, without a word in the configuration; kills that the kernel forgets repeat no more"
+log_made_beside() {
+	can_log "$T" || { note "not on this file system"; return; }
+	sink sink
+	config here "route = * smtp://127.0.0.1:$port" "queue_log = 8M"
+	start here
+	server=$pid
+	begin inject "$tools/inject" -k -p "$(port_of here)" -n 100000 -s 4 -e 3 -t a@sink.test -t b@sink.test -a "$T/acks" -w 120
+	injector=$pid
+	within 20 "the log is there" log_is_there
+	kills=0
+	while [ $kills -lt 10 ]; do
+		some_time $kills
+		kill -9 $server
+		wait $server 2>/dev/null
+		kills=$((kills + 1))
+		make_forgotten
+		start here
+		server=$pid
+	done
+	end $injector
+	drained here 60
+	weigh_after_kills $kills
+	grep -q 'recovered' "$T/here.log.old" || fail "no start took its log for one behind a power cut"
+}
+
+it log_left_half_made "what is left of a log that was being made goes, and with file all of it"
+log_left_half_made() {
+	config here
+	mailboxes here user sender postmaster
+	mkdir -p "$T/here.queue/wal"
+	: >"$T/here.queue/wal/0.new"
+	"$fardel" serve -c "$T/here.conf" -o "queue_sync = file" >"$T/here.out" 2>&1 &
+	pid=$!
+	within 20 "it is swept" [ ! -e "$T/here.queue/wal/0.new" ]
+	end $pid
+}
+
+it log_not_in_memory "in memory there is no log, and a line says so"
+log_not_in_memory() {
+	[ "$(stat -f -c %T /dev/shm 2>/dev/null)" = tmpfs ] && place=$(mktemp -d /dev/shm/fardel.XXXXXX) || { note "there is no /dev/shm"; return; }
+	config here "queue = $place/queue"
+	mailboxes here user sender postmaster
+	start here
+	server=$pid
+	must "mail is taken" inject -p "$(port_of here)" -f sender@here.test -t user@here.test
+	end $server
+	[ -e "$place/queue/wal" ] && made=yes || made=no
+	rm -r "$place"
+	must "no log" [ $made = no ]
+	grep -q 'each message is synced by itself' "$T/here.log" || fail "no line says so"
+}
+
 it stopped_gracefully "10 times SIGTERM under load: nothing is lost and nothing repeated"
 stopped_gracefully() {
 	sink sink

@@ -119,6 +119,8 @@ static void readable(struct io *io, short revents)
 			return;
 		}
 		c->message(c, data, (size_t)n, fds, nfds);
+		if (c->one_at_a_time)
+			return;
 	}
 }
 

@@ -12,6 +12,7 @@ struct child {
 	pid_t pid;                                              /* 0: not running; -1: adopted */
 	struct io io;
 	const char *name;                                       /* for the log */
+	bool one_at_a_time;             /* it speaks when it was asked: a second message is not looked for behind the first, which saves a call */
 	/* A message came; fds (nfds of them) are the receiver's to close. May stop the child, not free it. */
 	void (*message)(struct child *, const void *, size_t n, int *fds, size_t nfds);
 	void (*gone)(struct child *);                           /* it has ended, or nothing sane comes from it; may start it again */

@@ -389,15 +389,19 @@ static void run_task(struct task *t)
 		s->event(s);
 }
 
+/* Sockets of ours got both flags when they were made. */
 static int set_flags(int fd)
 {
-	int fl = fcntl(fd, F_GETFL), fdfl = fcntl(fd, F_GETFD);
+	int fl = fcntl(fd, F_GETFL), fdfl;
 
-	if (fl == -1 || fdfl == -1)
+	if (fl == -1 || fl & O_NONBLOCK)
+		return fl == -1 ? -1 : 0;
+	fdfl = fcntl(fd, F_GETFD);
+	if (fdfl == -1)
 		return -1;
 	if (!(fdfl & FD_CLOEXEC) && fcntl(fd, F_SETFD, fdfl | FD_CLOEXEC) == -1)
 		return -1;
-	return fl & O_NONBLOCK ? 0 : fcntl(fd, F_SETFL, fl | O_NONBLOCK);
+	return fcntl(fd, F_SETFL, fl | O_NONBLOCK);
 }
 
 int connect_error(int fd)
@@ -420,7 +424,7 @@ int stream_open(struct stream *s, int in, int out, void (*event)(struct stream *
 	if (set_flags(in) == -1 || (out != in && set_flags(out) == -1))
 		return -1;
 	/* Sockets are told one by one; a pipe whose reader is gone can be kept from killing us only this way. */
-	if (getsockopt(out, SOL_SOCKET, SO_TYPE, &type, &n) == -1)
+	if (in != out && getsockopt(out, SOL_SOCKET, SO_TYPE, &type, &n) == -1)
 		signal(SIGPIPE, SIG_IGN);
 	if (io_watch(&s->io, POLLIN) == -1) {
 		errno = ENOMEM;

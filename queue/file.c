@@ -570,6 +570,8 @@ int mail_story(const struct mail *m, struct buf *out)
 	return read_rest(out, m->fd, m->at + m->size);
 }
 
+enum { FIRST_READ = 1024 };             /* holds the first line and, of most messages, the envelope */
+
 static int read_exactly(struct buf *b, int fd, size_t n, off_t at)
 {
 	char *to = buf_reserve(b, n);
@@ -637,16 +639,19 @@ static const char *read_mail(struct mail *m, bool writable, bool verify, struct 
 		return strerror(errno);
 	if (!S_ISREG(st.st_mode))
 		return damaged("it is not a regular file");
-	if (read_exactly(&m->text, m->fd, FILE_LINE, 0) == -1)
+	errno = EBADMSG;
+	if (st.st_size < FILE_LINE || read_exactly(&m->text, m->fd, st.st_size < FIRST_READ ? (size_t)st.st_size : FIRST_READ, 0) == -1)
 		return refused("the file is shorter than its first line");
-	if (!file_line_parse(buf_view(&m->text), &m->at, &m->size, &crc))
+	if (!file_line_parse((struct str){ m->text.p, FILE_LINE }, &m->at, &m->size, &crc))
 		return damaged("the first line is not that of a queue file (it is not whole, or was written by something else)");
 	end = m->at + m->size;
 	if (st.st_size < end)
 		return damaged("the file is shorter than its first line says: it was never completed, or has lost its end");
 	if (verify && check_sum(m->fd, FILE_LINE, end, crc) == -1)
 		return refused("the checksum does not agree: the file was damaged or never completed");
-	if (read_exactly(&m->text, m->fd, (size_t)m->at - FILE_LINE, FILE_LINE) == -1)
+	if ((off_t)m->text.n > m->at)
+		m->text.n = (size_t)m->at;
+	else if (read_exactly(&m->text, m->fd, (size_t)m->at - m->text.n, (off_t)m->text.n) == -1)
 		return refused("the envelope has lost its end");
 	journal = m->text.n;
 	if (st.st_size > end && read_rest(&m->text, m->fd, end) == -1)

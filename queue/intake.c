@@ -602,7 +602,7 @@ static int helper_main(int socket, void *arg)
 
 static void helper_answered(struct child *, const void *, size_t, int *, size_t);
 static void helper_gone(struct child *);
-static struct child helper = { .name = "commit", .message = helper_answered, .gone = helper_gone };
+static struct child helper = { .name = "commit", .one_at_a_time = true, .message = helper_answered, .gone = helper_gone };
 
 static int target_dir(void)
 {

@@ -446,12 +446,12 @@ enum wal_answer wal_add(const char *name, int fd, const char *text, size_t n)
 	return ok ? WAL_TAKEN : WAL_NOT_NOW;
 }
 
-/* The batch at the end of what is used, with zeros up to a block's border: no block has to be read first. *used: up to where it goes itself. 0 or
- * -1 with errno. */
+/* The batch at the end of what is used; with zeros to the border of a block that it begins, so that none has to be read first. *used: up to where
+ * it goes itself. 0 or -1 with errno. */
 static int write_batch(off_t *used)
 {
 	off_t from = wal.now->used, end = from + (off_t)wal.batch.n;
-	size_t zeros = (size_t)(up_to_block(end) - end);
+	size_t zeros = up_to_block(from) < end ? (size_t)(up_to_block(end) - end) : 0;
 
 	if (buf_reserve(&wal.batch, WAL_BLOCK))
 		memset(wal.batch.p + wal.batch.n, 0, zeros);

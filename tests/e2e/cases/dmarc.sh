@@ -73,3 +73,54 @@ dmarc_in_the_server() {
 	within 30 "the log" grep -q ' dnsbl zone=bl.test error="everything is on it"' "$T/here.log"
 	has ' received .* dmarc=pass:good.test' "$T/here.log"
 }
+
+it dmarc_reports_are_sent "what came of strangers' mail is told to who asks for it, once, when the day is over: signed, and in the form that the schema has"
+dmarc_reports_are_sent() {
+	sink there
+	mx_port=$port
+	must "a key" "$fardel" dkim-key -t rsa here.test k "$T/here.key" >"$T/here.record"
+	{
+		sed -n '1s/^\([^ ]*\)\. IN TXT ( \(.*\) )$/\1 TXT \2/p' "$T/here.record"
+		cat <<-'END'
+		good.test MX 10 mx.good.test
+		good.test TXT "v=spf1 ip4:127.0.0.1 -all"
+		mx.good.test A 127.0.0.1
+		_dmarc.good.test TXT "v=DMARC1; p=reject; rua=mailto:dmarc@good.test,mailto:dmarc@elsewhere.test"
+		elsewhere.test MX 10 mx.good.test
+		END
+	} >"$T/dns.zone"
+	fakedns dns
+	serve here "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "smtp_port = $mx_port" "check_sender = no" "judge = off" \
+		"dmarc_reports = reports@here.test" "dkim_key = here.test k $T/here.key"
+	printf 'From: a@good.test\r\nSubject: x\r\n\r\ntext\r\n' >"$T/message"
+	must "mail that passes" inject -p "$(port_of here)" -f a@good.test -t user@here.test -m "$T/message"
+	within 30 "the message" arrived here user 1
+	must "mail that does not" [ "$(inject -p "$(port_of here)" -f a@elsewhere.test -t user@here.test -m "$T/message" 2>&1 | grep -c '550 5.7.26')" = 1 ]
+	end "$pid"
+	# As if it had come two days ago: that day is over.
+	today=$(date -u +%Y-%m-%d)
+	[ -e "$T/here.queue/dmarc/$today" ] || today=$(date -u -d yesterday +%Y-%m-%d)
+	day=$(date -u -d "$today 2 days ago" +%Y-%m-%d)
+	sed 's/^1 time=[0-9]* /1 time='"$(date -u -d "$day 12:00" +%s)"' /' "$T/here.queue/dmarc/$today" >"$T/here.queue/dmarc/$day"
+	rm "$T/here.queue/dmarc/$today"
+	start here
+	within 30 "the report" took there 1
+	within 30 "the file is put away" [ -e "$T/here.queue/dmarc/$day.sent" ]
+	has ' dmarc-report domain=good.test reason="dmarc@elsewhere.test: its host has not agreed' "$T/here.log"
+	report=$(ls "$T"/there/*.data)
+	has '^Subject: Report Domain: good.test' "$report"
+	"$fardel" dkim-verify -c "$T/here.conf" "$report" >"$T/said" || fail "its signature: $(cat "$T/said")"
+	has '^pass d=here.test ' "$T/said"
+	tr -d '\r' <"$report" | sed -n '/^Content-Disposition/,/^--/p' | sed -e '1,/^$/d' -e '/^--/,$d' | base64 -d >"$T/attached" || fail "no base64"
+	if grep -q 'application/gzip' "$report"; then gzip -dc <"$T/attached" >"$T/xml"; else cp "$T/attached" "$T/xml"; fi
+	has '<domain>good.test</domain>' "$T/xml"
+	must "two rows" [ "$(grep -c '<count>1</count>' "$T/xml")" = 2 ]
+	must "one of them refused" [ "$(grep -c '<disposition>reject</disposition>' "$T/xml")" = 1 ]
+	if command -v xmllint >/dev/null 2>&1; then
+		xmllint --noout --schema tests/golden/dmarc-report.xsd "$T/xml" 2>"$T/said" || fail "$(cat "$T/said")"
+	fi
+	end "$pid"
+	start here
+	drained here
+	must "no second one" [ "$(taken there)" = 1 ]
+}

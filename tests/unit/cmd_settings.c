@@ -250,12 +250,36 @@ START_TEST(values_that_cannot_work_are_told)
 		{ "log_level =", "-o: log_level =  is no level." },
 		{ "sessions_per_address = -1", "-o: sessions_per_address = \"-1\" is not a number." },
 		{ "message_size = 10k", "-o: message_size = 10k is too small." },
+		{ "tls_reports = yes", "-o: tls_reports = yes is neither no nor an address: there is no @ in the address." },
+		{ "dmarc_reports = yes", "-o: dmarc_reports = yes is neither off, keep nor an address: there is no @ in the address." },
+		{ "dmarc_reports = a@b@c", "-o: dmarc_reports = a@b@c is neither off, keep nor an address: " },
 	};
 
 	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
 		ck_assert_msg(!LOAD(row[i].option), "%s", row[i].option);
 		ck_assert_msg(strstr(errors(), row[i].want) != NULL, "%s: %s", row[i].option, errors());
 		settings_free(&set);
+	}
+}
+END_TEST
+
+START_TEST(reports_of_dmarc_are_off_kept_or_sent_where_somebody_asks_about_it)
+{
+	static const struct { const char *option; enum dmarc_reports want; } row[] = {
+		{ "dmarc_reports = off", DMARC_REPORTS_OFF }, { "dmarc_reports =", DMARC_REPORTS_OFF }, { "dmarc_reports = KEEP", DMARC_REPORTS_KEEP },
+		{ "dmarc_reports = anna@here.test", DMARC_REPORTS_SEND },
+	};
+	static const char *const blind[] = { "dmarc = off", "spf = off", "check_dkim = no" };
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(LOAD(row[i].option), "%s: %s", row[i].option, errors());
+		ck_assert_int_eq(set.dmarc_reports, row[i].want);
+		settings_free(&set);
+		for (size_t k = 0; k < sizeof blind / sizeof *blind; k++) {
+			ck_assert_int_eq(LOAD(blind[k], row[i].option), row[i].want == DMARC_REPORTS_OFF);
+			ck_assert(row[i].want == DMARC_REPORTS_OFF || strstr(errors(), "has nothing to tell: nobody asks about DMARC."));
+			settings_free(&set);
+		}
 	}
 }
 END_TEST
@@ -531,6 +555,7 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, greylisting_that_lets_nobody_in_is_refused);
 	tcase_add_test(c, values_that_cannot_work_are_told);
 	tcase_add_test(c, what_is_done_for_users_needs_an_account_to_become);
+	tcase_add_test(c, reports_of_dmarc_are_off_kept_or_sent_where_somebody_asks_about_it);
 	tcase_add_test(c, no_complaint_shows_a_password);
 	tcase_add_test(c, a_route_is_shown_whole_but_for_its_password);
 	tcase_add_test(c, log_levels_have_names);

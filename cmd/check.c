@@ -734,12 +734,30 @@ static void check_key(const struct dkim_words *w, struct signer *all)
 	}
 }
 
+/* RFC 9990: who gets reports of DMARC reads none that does not pass it. */
+static void check_reports_key(const struct settings *s, const struct signer *all)
+{
+	char header[ADDR_MAX + 16];
+	const char *why;
+	struct signing *g;
+
+	if (s->dmarc_reports != DMARC_REPORTS_SEND)
+		return;
+	snprintf(header, sizeof header, "From: <%.*s>\r\n\r\n", ADDR_MAX, s->dmarc_reports_text);
+	g = signing_begin(all, str_of(header), &why);
+	if (!g)
+		note(s, "dmarc_reports", "no dkim_key is for %s: some of those who get reports read none that is not signed.", s->dmarc_reports_text);
+	signing_free(g);
+}
+
 static void check_dkim(const struct settings *s)
 {
 	struct signer *all = signer_new();
 
 	for (size_t i = 0; all && i < s->ndkim; i++)
 		check_key(&s->dkim[i], all);
+	if (all)
+		check_reports_key(s, all);
 	signer_free(all);
 }
 

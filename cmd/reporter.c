@@ -206,8 +206,10 @@ static void committed(void *arg, bool ok)
 {
 	struct reporter *r = arg;
 
-	if (!r->committing)
-		return;                 /* we were stopped meanwhile */
+	if (r->forgotten) {             /* they come to their end in the order in which they were begun */
+		r->forgotten--;
+		return;
+	}
 	r->committing = false;
 	if (ok)
 		note_sent(r);
@@ -287,6 +289,14 @@ end:
 	return done;
 }
 
+static bool begin_asking(struct reporter *r)
+{
+	r->facts = facts_new(&r->work, r->kind->lookups);
+	if (r->facts)
+		facts_for_stranger(r->facts);
+	return r->facts;
+}
+
 static void report_domain(struct reporter *r)
 {
 	struct tally_domain *d = domain_now(r);
@@ -298,7 +308,7 @@ static void report_domain(struct reporter *r)
 		next_domain(r);
 		return;
 	}
-	if (!r->facts && !(r->facts = facts_new(&r->work, r->kind->lookups))) {
+	if (!r->facts && !begin_asking(r)) {
 		r->undecided = true;
 		next_domain(r);
 		return;
@@ -377,6 +387,7 @@ void reporter_stop(struct reporter *r)
 		return;
 	timer_stop(&r->look);
 	task_cancel(&r->work);
+	r->forgotten += r->committing;
 	forget(r);
 	r->open = false;
 }

@@ -48,6 +48,7 @@ struct reporter {
 	struct node *next;              /* the domain whose turn it is */
 	struct facts *facts;            /* of it */
 	bool committing;
+	unsigned forgotten;             /* commits that have not come to their end, of before it was stopped */
 	bool undecided;                 /* a domain's turn comes again */
 };
 /* Takes the files in r->kept, which is open, and closes them at the end. The queue is open and schedules, and facts have their sources.

@@ -209,12 +209,10 @@ enum verdict dmarc_find_owner(struct facts *facts, struct str domain, struct dma
 	*out = (struct dmarc_owner){ 0 };
 	if (!walk(facts, domain, &w))
 		return WAIT;
-	if (w.uncertain)
-		return REFUSE;
 	out->organization = w.organization;
 	out->has_record = w.level[0].found == RECORD;
 	out->record = w.level[0].record;
-	return ACCEPT;
+	return w.uncertain ? REFUSE : ACCEPT;
 }
 
 /* ---- alignment (RFC 9989 4.4, 4.10.2) */

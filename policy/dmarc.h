@@ -74,7 +74,7 @@ struct dmarc_owner {
 	bool has_record;                /* exactly one, and it has a meaning */
 	struct dmarc_record record;     /* borrows from the facts */
 };
-/* WAIT, REFUSE when it cannot be found out now, or ACCEPT. It asks DMARC_WALK facts at most. */
+/* WAIT, ACCEPT, or REFUSE when the organization cannot be found out now: it is empty then. It asks DMARC_WALK facts at most. */
 enum verdict dmarc_find_owner(struct facts *, struct str domain, struct dmarc_owner *out);
 /* The result of a question that has waited for DMARC_TIME_S: a temperror. */
 void dmarc_late(const struct dmarc_query *, struct dmarc_result *out);

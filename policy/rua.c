@@ -28,7 +28,7 @@ void rua_add(struct rua *r, struct str list)
 struct asking {
 	struct facts *facts;
 	struct str domain;              /* whose reports it is about */
-	struct str organization;        /* its */
+	struct str organization;        /* its; empty: it cannot be found out now */
 	struct rua *out;
 	struct buf *why;
 };
@@ -112,6 +112,8 @@ static enum verdict look_at(struct asking *a, const struct dmarc_uri *uri)
 	if (!host_of(uri->address, host))
 		return leave_out(a, uri, "its host can have no record that it agrees");
 	if (!str_eq_nocase(str_of(host), a->domain)) {
+		if (!a->organization.n)
+			return REFUSE;
 		known = dmarc_find_owner(a->facts, str_of(host), &owner);
 		if (known != ACCEPT)
 			return known;
@@ -131,10 +133,11 @@ enum verdict rua_find(struct facts *facts, const char *domain, struct rua *out, 
 	bool wait = false;
 
 	*out = (struct rua){ 0 };
-	if (known != ACCEPT || !owner.has_record)
+	if (known == WAIT || !owner.has_record)
 		return known;
 	a.organization = owner.organization;
 	rua_add(&wanted, owner.record.rua);
+	known = ACCEPT;
 	for (size_t i = 0; i < wanted.n; i++) {
 		enum verdict one = look_at(&a, &wanted.to[i]);
 

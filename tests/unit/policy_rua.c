@@ -93,6 +93,8 @@ static const struct row { const char *domain, *out; const char *zone[8]; } rows[
 	{ "b.a.test", "r@c.a.test", { "_dmarc.b.a.test v=DMARC1; p=none; rua=mailto:r@c.a.test", "_dmarc.a.test v=DMARC1; p=none" } },
 	{ "a.test", "r@A.TEST", { "_dmarc.a.test v=DMARC1; p=none; rua=mailto:r@A.TEST" } },
 	{ "a.test", "", { "_dmarc.a.test v=DMARC1; p=none; rua=mailto:r@own.a.test", "_dmarc.own.a.test v=DMARC1; p=none; psd=n" } },
+	{ "b.a.test", "r@b.a.test", { "_dmarc.b.a.test v=DMARC1; p=none; rua=mailto:r@b.a.test", "_dmarc.a.test !" } },
+	{ "b.a.test", "? r@b.a.test", { "_dmarc.b.a.test v=DMARC1; p=none; rua=mailto:r@a.test,mailto:r@b.a.test", "_dmarc.a.test !" } },
 	/* others agree, or not */
 #define OUT "_dmarc.a.test v=DMARC1; p=none; rua=mailto:r@v.test!1k"
 	{ "a.test", "", { OUT } },

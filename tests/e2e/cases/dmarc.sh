@@ -92,6 +92,10 @@ dmarc_reports_are_sent() {
 	fakedns dns
 	serve here "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "smtp_port = $mx_port" "check_sender = no" "judge = off" \
 		"dmarc_reports = reports@here.test" "dkim_key = here.test k $T/here.key"
+	"$fardel" check -c "$T/here.conf" >"$T/checked" 2>&1
+	must "its key is found" [ "$(grep -c 'no dkim_key is for' "$T/checked")" = 0 ]
+	"$fardel" check -c "$T/here.conf" -o "dmarc_reports = r@there.test" >"$T/checked" 2>&1
+	has ': note: dmarc_reports: no dkim_key is for r@there.test: ' "$T/checked"
 	printf 'From: a@good.test\r\nSubject: x\r\n\r\ntext\r\n' >"$T/message"
 	must "mail that passes" inject -p "$(port_of here)" -f a@good.test -t user@here.test -m "$T/message"
 	within 30 "the message" arrived here user 1

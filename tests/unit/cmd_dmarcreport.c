@@ -3,78 +3,45 @@
 
 #include <check.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cmd/report.h"
-#include "lib/facts.h"
-#include "lib/log.h"
 #include "policy/aggregate.h"
 #include "policy/spf.h"
 #include "tests/golden.h"
-#include "tests/queue_rig.h"
+#include "tests/report_rig.h"
 
 Suite *cmd_dmarcreport_suite(void);
 
-/* Tests begin five hours behind RIG_WALL, of this day. */
-#define TODAY "2026-11-30"
-enum { HOUR = 3600, NIGHT = 24 * HOUR };
 static const int64_t today = RIG_WALL - RIG_WALL % DAILY_S;
-
 static const struct dmarcreport_config config = { .hostname = "mail.here.test", .contact = "reports@here.test" };
-static unsigned asked;
-static bool dns_is_down;
 
-static void ask_dns(struct fact_source *s, enum fact_kind kind, struct str name, struct fact_ticket *t)
-{
-	static const struct { const char *name, *txt; } zone[] = {
-		{ "_dmarc.asks.test", "v=DMARC1; p=reject; rua=mailto:d@asks.test,https://asks.test/,mailto:two@vendor.test,mailto:no@stranger.test" },
-		{ "asks.test._report._dmarc.vendor.test", "v=DMARC1" },
-		{ "_dmarc.also.test", "v=DMARC1; p=none; rua=mailto:d@also.test" },
-		{ "_dmarc.small.test", "v=DMARC1; p=none; rua=mailto:no@small.test!100,mailto:d@small.test!100k" },
-		{ "_dmarc.tiny.test", "v=DMARC1; p=none; rua=mailto:d@tiny.test!1k" },
-		{ "_dmarc.victim.test", "v=DMARC1; p=none" },
-		{ "_dmarc.evil.test", "v=DMARC1; p=none; rua=mailto:you@victim.test" },
-	};
-	struct fact f = { .outcome = dns_is_down ? UNKNOWN : NO_NAME };
-	struct record r = { 0 };
-
-	(void)s;
-	asked += kind == FACT_TXT;
-	for (size_t i = 0; kind == FACT_TXT && !dns_is_down && i < sizeof zone / sizeof *zone; i++)
-		if (str_eq(name, str_of(zone[i].name))) {
-			r.data = str_of(zone[i].txt);
-			f = (struct fact){ .outcome = FOUND, .n = 1, .record = &r };
-		}
-	fact_answer(t, &f);
-}
+static const struct report_txt zone[] = {
+	{ "_dmarc.asks.test", "v=DMARC1; p=reject; rua=mailto:d@asks.test,https://asks.test/,mailto:two@vendor.test,mailto:no@stranger.test" },
+	{ "asks.test._report._dmarc.vendor.test", "v=DMARC1" },
+	{ "_dmarc.also.test", "v=DMARC1; p=none; rua=mailto:d@also.test" },
+	{ "_dmarc.small.test", "v=DMARC1; p=none; rua=mailto:no@small.test!100,mailto:d@small.test!100k" },
+	{ "_dmarc.tiny.test", "v=DMARC1; p=none; rua=mailto:d@tiny.test!1k" },
+	{ "_dmarc.victim.test", "v=DMARC1; p=none" },
+	{ "_dmarc.evil.test", "v=DMARC1; p=none; rua=mailto:you@victim.test" },
+};
 
 static void start(void) { ck_assert_int_eq(dmarcreport_start(&config, queue_dir(), true), 0); }
 
 static void setup(void)
 {
-	static struct fact_source dns = { ask_dns };
-	static const struct report_config reports = { .hostname = "mail.here.test" };
-
-	rig_open();
-	rig_run(5 * HOUR);
-	log_threshold(LOG_ERROR);
-	report_configure(&reports);
-	facts_source(FACT_TXT, &dns);
-	asked = 0;
-	dns_is_down = false;
+	report_rig_open(zone, sizeof zone / sizeof *zone);
 	start();
 }
 
 static void teardown(void)
 {
 	dmarcreport_stop();
-	facts_source(FACT_TXT, NULL);
-	rig_close();
+	report_rig_close();
 }
+
+static bool is_there(const char *name) { return report_rig_has("dmarc", name); }
 
 static void came_every(const char *domain, uint32_t ri, bool quiet)
 {
@@ -90,14 +57,6 @@ static void came_every(const char *domain, uint32_t ri, bool quiet)
 }
 
 static void came(const char *domain) { came_every(domain, DMARC_RI, false); }
-
-static bool is_there(const char *name)
-{
-	char path[100];
-
-	snprintf(path, sizeof path, "dmarc/%s", name);
-	return faccessat(queue_dir(), path, F_OK, 0) == 0;
-}
 
 static const struct rig_sent *sent_to(const char *who)
 {
@@ -138,7 +97,7 @@ START_TEST(a_day_is_told_to_who_asks_when_it_is_over)
 	came("evil.test");
 	rig_run(10 * HOUR);
 	ck_assert_uint_eq(rig.nsent, 0);
-	ck_assert_uint_eq(asked, 0);
+	ck_assert_uint_eq(report_rig.asked, 0);
 	rig_run(NIGHT);
 	ck_assert_uint_eq(rig_got("d@asks.test"), 1);
 	ck_assert_uint_eq(rig_got("two@vendor.test"), 1);
@@ -259,11 +218,11 @@ END_TEST
 START_TEST(while_the_dns_is_silent_a_report_waits_for_a_day_at_most)
 {
 	came("asks.test");
-	dns_is_down = _i > 0;
+	report_rig.dns_is_down = _i > 0;
 	rig_run(NIGHT);
-	ck_assert(is_there(TODAY) == dns_is_down);
+	ck_assert(is_there(TODAY) == report_rig.dns_is_down);
 	if (_i == 1) {
-		dns_is_down = false;
+		report_rig.dns_is_down = false;
 		rig_run(2 * HOUR);
 	}
 	rig_run(2 * NIGHT);
@@ -323,7 +282,7 @@ START_TEST(a_file_that_is_no_day_of_ours_is_left_alone)
 	start();
 	rig_run(60);
 	ck_assert(is_there("notes") && is_there("2026-11-28.sent") && is_there("2026-11-27.sent") && is_there("2026-10-01"));
-	ck_assert_uint_eq(asked, 0);
+	ck_assert_uint_eq(report_rig.asked, 0);
 	came("asks.test");
 	ck_assert(!is_there("2026-10-01") && is_there(TODAY));
 }
@@ -338,7 +297,7 @@ START_TEST(a_thousand_domains_are_told)
 		came(name);
 	}
 	rig_run(2 * NIGHT);
-	ck_assert_uint_eq(asked, AGGREGATE_DOMAINS * 2);        /* _dmarc.dN.test, _dmarc.test */
+	ck_assert_uint_eq(report_rig.asked, AGGREGATE_DOMAINS * 2);        /* _dmarc.dN.test, _dmarc.test */
 	ck_assert(is_there(TODAY ".sent"));
 }
 END_TEST
@@ -351,7 +310,7 @@ START_TEST(without_an_address_it_is_only_kept)
 	came("asks.test");
 	rig_run(2 * NIGHT);
 	ck_assert(is_there(TODAY));
-	ck_assert_uint_eq(asked, 0);
+	ck_assert_uint_eq(report_rig.asked, 0);
 	start();
 	rig_run(60);
 	ck_assert_uint_eq(rig_got("d@asks.test"), 1);

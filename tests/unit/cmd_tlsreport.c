@@ -3,48 +3,30 @@
 
 #include <check.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#include "cmd/report.h"
 #include "lib/facts.h"
-#include "lib/log.h"
-#include "tests/queue_rig.h"
+#include "tests/report_rig.h"
 
 Suite *cmd_tlsreport_suite(void);
 
-/* RIG_WALL is soon after its midnight; tests begin when the day before is due. */
-#define TODAY "2026-11-30"
-enum { NIGHT = 24 * 3600 };
-
 static const struct tlsreport_config config = { .hostname = "mail.here.test", .contact = "postmaster@here.test" };
-static unsigned asked;
-static bool dns_is_down;
 
-static void ask_dns(struct fact_source *s, enum fact_kind kind, struct str name, struct fact_ticket *t)
+static const struct report_txt zone[] = {
+	{ "_smtp._tls.asks.test", "v=TLSRPTv1; rua=mailto:tls@asks.test,https://asks.test/tls,mailto:two@other.test" },
+	{ "_smtp._tls.also.test", "v=TLSRPTv1; rua=mailto:tls@also.test" },
+	{ "_smtp._tls.web.test", "v=TLSRPTv1; rua=https://web.test/tls" },
+	{ "_smtp._tls.odd.test", "v=TLSRPTv1; rua=mailto:a b@,mailto:%0d%0a@x,nonsense" },
+};
+
+static void ask_policy(struct fact_source *s, enum fact_kind kind, struct str name, struct fact_ticket *t)
 {
-	static const struct { const char *name, *txt; } zone[] = {
-		{ "_smtp._tls.asks.test", "v=TLSRPTv1; rua=mailto:tls@asks.test,https://asks.test/tls,mailto:two@other.test" },
-		{ "_smtp._tls.also.test", "v=TLSRPTv1; rua=mailto:tls@also.test" },
-		{ "_smtp._tls.web.test", "v=TLSRPTv1; rua=https://web.test/tls" },
-		{ "_smtp._tls.odd.test", "v=TLSRPTv1; rua=mailto:a b@,mailto:%0d%0a@x,nonsense" },
-	};
-	struct fact f = { .outcome = dns_is_down ? UNKNOWN : NO_NAME };
-	struct record r = { 0 };
+	struct record r = { .data = STR("version: STSv1\nmode: enforce\nmx: mx.asks.test\nmax_age: 86400\n") };
+	struct fact f = { .outcome = FOUND, .n = 1, .record = &r };
 
-	(void)s;
-	asked += kind == FACT_TXT;
-	if (kind == FACT_POLICY) {
-		r.data = STR("version: STSv1\nmode: enforce\nmx: mx.asks.test\nmax_age: 86400\n");
-		f = (struct fact){ .outcome = FOUND, .n = 1, .record = &r };
-	}
-	for (size_t i = 0; kind == FACT_TXT && !dns_is_down && i < sizeof zone / sizeof *zone; i++)
-		if (str_eq(name, str_of(zone[i].name))) {
-			r.data = str_of(zone[i].txt);
-			f = (struct fact){ .outcome = FOUND, .n = 1, .record = &r };
-		}
+	(void)s, (void)kind, (void)name;
 	fact_answer(t, &f);
 }
 
@@ -52,26 +34,18 @@ static void start(void) { ck_assert_int_eq(tlsreport_start(&config, queue_dir(),
 
 static void setup(void)
 {
-	static struct fact_source dns = { ask_dns };
-	static const struct report_config reports = { .hostname = "mail.here.test" };
+	static struct fact_source policies = { ask_policy };
 
-	rig_open();
-	rig_run(5 * 3600);
-	log_threshold(LOG_ERROR);
-	report_configure(&reports);
-	facts_source(FACT_TXT, &dns);
-	facts_source(FACT_POLICY, &dns);
-	asked = 0;
-	dns_is_down = false;
+	report_rig_open(zone, sizeof zone / sizeof *zone);
+	facts_source(FACT_POLICY, &policies);
 	start();
 }
 
 static void teardown(void)
 {
 	tlsreport_stop();
-	facts_source(FACT_TXT, NULL);
 	facts_source(FACT_POLICY, NULL);
-	rig_close();
+	report_rig_close();
 }
 
 static void note(const char *domain, enum tlsrpt_type type, enum tlsrpt_result result)
@@ -80,13 +54,7 @@ static void note(const char *domain, enum tlsrpt_type type, enum tlsrpt_result r
 		.mx = STR("mx.asks.test"), .ip = STR("192.0.2.1") });
 }
 
-static bool is_there(const char *name)
-{
-	char path[100];
-
-	snprintf(path, sizeof path, "tlsrpt/%s", name);
-	return faccessat(queue_dir(), path, F_OK, 0) == 0;
-}
+static bool is_there(const char *name) { return report_rig_has("tlsrpt", name); }
 
 START_TEST(a_day_is_told_to_who_asks_when_it_is_over)
 {
@@ -107,7 +75,7 @@ START_TEST(a_day_is_told_to_who_asks_when_it_is_over)
 		ck_assert_int_ge(rig.sent[i].when, RIG_WALL - RIG_WALL % 86400 + 86400);
 		ck_assert_int_le(rig.sent[i].when, RIG_WALL - RIG_WALL % 86400 + 86400 + 4 * 3600 + 60);
 	}
-	ck_assert_uint_eq(asked, 4);
+	ck_assert_uint_eq(report_rig.asked, 4);
 	ck_assert(!is_there(TODAY) && is_there(TODAY ".sent"));
 	rig_run(3 * NIGHT);
 	ck_assert_uint_eq(rig_got("tls@asks.test"), 1);
@@ -173,11 +141,11 @@ END_TEST
 START_TEST(while_the_dns_is_silent_a_report_waits_for_a_day_at_most)
 {
 	note("asks.test", TLSRPT_NO_POLICY, TLSRPT_OK);
-	dns_is_down = _i > 0;
+	report_rig.dns_is_down = _i > 0;
 	rig_run(NIGHT);
-	ck_assert(is_there(TODAY) == dns_is_down);
+	ck_assert(is_there(TODAY) == report_rig.dns_is_down);
 	if (_i == 1) {
-		dns_is_down = false;
+		report_rig.dns_is_down = false;
 		rig_run(2 * 3600);
 	}
 	rig_run(2 * NIGHT);
@@ -212,7 +180,7 @@ START_TEST(a_file_that_is_no_day_of_ours_is_left_alone)
 	rig_write("tlsrpt", "2026-02-31", junk, sizeof junk - 1);
 	rig_run(60);
 	ck_assert(is_there("notes") && is_there("2026-11-28.sent") && is_there("2026-11-27.sent") && is_there("2026-02-31"));
-	ck_assert_uint_eq(asked, 0);
+	ck_assert_uint_eq(report_rig.asked, 0);
 }
 END_TEST
 
@@ -225,7 +193,7 @@ START_TEST(a_thousand_domains_are_told)
 		note(name, TLSRPT_NO_POLICY, TLSRPT_OK);
 	}
 	rig_run(NIGHT);
-	ck_assert_uint_eq(asked, 1000);
+	ck_assert_uint_eq(report_rig.asked, 1000);
 	ck_assert(is_there(TODAY ".sent"));
 }
 END_TEST

@@ -279,8 +279,8 @@ static long server_pid(const struct settings *s)
 enum { PEOPLE = 1000, NOBODY = 65534 };         /* other accounts belong to programs */
 enum { BOXES = 1000, BOX_COMPLAINTS = 5 };      /* mailboxes looked at, and spoken of: more would say the same */
 
-/* Why mail for a mailbox that is there would wait. False: it would not, as far as can be seen. */
-static bool box_is_wrong(const struct settings *s, const char *path, uid_t owner)
+/* Why mail for a directory of a mailbox would wait. False: it would not, as far as can be seen. */
+static bool part_is_wrong(const struct settings *s, const char *path, uid_t owner)
 {
 	struct stat st;
 
@@ -298,6 +298,22 @@ static bool box_is_wrong(const struct settings *s, const char *path, uid_t owner
 	else
 		return false;
 	return true;
+}
+
+/* The mailbox, and what mail is put through. */
+static bool box_is_wrong(const struct settings *s, const char *path, uid_t owner)
+{
+	static const char *const parts[] = { "", "tmp", "new" };
+	char part[PATH_MAX + 8];
+	bool wrong = false;
+
+	for (size_t i = 0; i < sizeof parts / sizeof *parts && !wrong; i++) {
+		size_t n = strlen(path);
+
+		snprintf(part, sizeof part, "%s%s%s", path, *parts[i] && n && path[n - 1] != '/' ? "/" : "", parts[i]);
+		wrong = part_is_wrong(s, part, owner);
+	}
+	return wrong;
 }
 
 /* Those below the directory of all. */
@@ -972,6 +988,17 @@ static void check_log(const struct settings *s)
 			s->log, uid_looked_at(), strerror(wrong));
 }
 
+static void check_clock(void)
+{
+	char date[40];
+
+	if (clock_wall_s() >= CLOCK_SANE)
+		return;
+	printf("clock: note: it says %s, and this program is younger: nothing expires and nothing is reported, and certificates of others seem not to be "
+		"valid yet. Set it (date, or a service for it).\n", clock_rfc3339(clock_wall_s(), date));
+	notes++;
+}
+
 static void check_names(const struct settings *s)
 {
 	if (!strchr(s->hostname, '.'))
@@ -995,6 +1022,7 @@ int cmd_check(int argc, char **argv)
 		errors = notes = 0;
 		printf("configuration: %s\n", set.file ? set.file : "no file; presets, environment and options");
 		check_user(&set);
+		check_clock();
 		check_names(&set);
 		check_queue(&set);
 		check_room(&set);

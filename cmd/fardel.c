@@ -23,6 +23,7 @@
 #include "deliver/tlsseen.h"
 #include "dns.h"
 #include "lib/child.h"
+#include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "queue.h"
@@ -53,6 +54,8 @@ static int run_server(void)
 	if (smtpd_places() < running.settings->sessions_max)
 		log_text(LOG_WARN, "descriptors", "the limit of open files leaves room for %u of sessions_max = %u sessions: raise it (ulimit -n, or "
 			"LimitNOFILE= of the service), or lower sessions_max", smtpd_places(), running.settings->sessions_max);
+	if (clock_wall_s() < CLOCK_SANE)
+		log_text(LOG_WARN, "clock", "it is wrong: nothing expires and nothing is reported until it is set, and certificates of others seem not to be valid yet");
 	start_signals(true);
 	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", running.settings->hostname), L_TEXT("queue", running.settings->queue),
 		L_NUM("uid", (long long)geteuid()), L_NUM("entries", (long long)queue_entries())));

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#define CLOCK_SANE INT64_C(1790000000)          /* September 2026: what is earlier comes from a board without a clock */
+
 int64_t clock_monotonic_ms(void);
 int64_t clock_wall_s(void);
 /* "Mon, 23 Nov 2026 09:00:00 +0000" (RFC 5322 3.3) in local time; buf holds at least 40. Returns buf. */

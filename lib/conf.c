@@ -339,12 +339,27 @@ static const struct conf_row *nearest_row(const struct conf *c, struct str name,
 	return best;
 }
 
+/* The row for what another program calls so. NULL: none. */
+static const struct conf_row *row_elsewhere(const struct conf *c, struct str name)
+{
+	for (size_t i = 0; i < c->n; i++) {
+		struct str rest = str_of(c->row[i].elsewhere), word;
+
+		while (str_word(&rest, &word))
+			if (str_eq_nocase(word, name))
+				return &c->row[i];
+	}
+	return NULL;
+}
+
 static void complain_of_name(struct conf *c, const char *where, struct str name)
 {
 	unsigned distance;
-	const struct conf_row *near = nearest_row(c, name, &distance);
+	const struct conf_row *near = nearest_row(c, name, &distance), *same = row_elsewhere(c, name);
 
-	if (near)
+	if (same)
+		conf_complain(c, where, "no setting is called \"" STR_FMT "\". Here it is %s, written in another way: see fardel.conf(5).", STR_ARG(name), same->name);
+	else if (near)
 		conf_complain(c, where, "no setting is called \"" STR_FMT "\". The nearest name is %s.", STR_ARG(name), near->name);
 	else
 		conf_complain(c, where, "no setting is called \"" STR_FMT "\".", STR_ARG(name));
@@ -454,7 +469,8 @@ void conf_file(struct conf *c, const char *path)
 	else if (c->files > INCLUDE_FILES)
 		;
 	else if (file_read_all(AT_FDCWD, path, &text) == -1)
-		conf_complain(c, path, "cannot be read: %s.", errno == EFBIG ? "larger than any configuration" : strerror(errno));
+		conf_complain(c, path, "cannot be read: %s.%s", errno == EFBIG ? "larger than any configuration" : strerror(errno),
+			errno == EACCES ? " Everybody who sends needs it: chmod 644, and keep passwords in files of their own." : "");
 	else
 		conf_text(c, path, buf_view(&text));
 	c->depth--;
@@ -509,7 +525,7 @@ void conf_environment(struct conf *c, const char *prefix, char *const *environme
 		else if ((row = find_row(c, without_ending(name, STR("_file")))))
 			set_from_file(c, row, where, value.p);
 		/* Containers get names from others, too (FARDEL_PORT_25_TCP): only a likely slip is an error. */
-		else if (nearest_row(c, name, &distance) && distance <= NEAR)
+		else if (row_elsewhere(c, name) || (nearest_row(c, name, &distance) && distance <= NEAR))
 			complain_of_name(c, where, name);
 	}
 }

@@ -26,6 +26,7 @@ struct conf_list {
 };
 struct conf_row {
 	const char *name;       /* lower case and '_' */
+	const char *elsewhere;  /* what other programs call it, blanks between: it is told who writes that; may be NULL */
 	enum conf_kind kind;
 	size_t offset;          /* of the value in the target */
 	const char *preset;     /* as it would be written; NULL: empty */

@@ -5,6 +5,7 @@
 #include "lib/file.h"
 #include "lib/heap.h"
 #include "lib/list.h"
+#include "lib/clock.h"
 #include "lib/map.h"
 #include "lib/loop.h"
 #include "queue.h"
@@ -368,7 +369,6 @@ void alias_note_in_parent(const struct mail *made);
 
 enum { DELAY_EVENT = 1000000 };                 /* a delay notice: no failure has this number */
 
-#define CLOCK_SANE INT64_C(1790000000)          /* September 2026: what is earlier comes from a board without a clock */
 /* False while the clock is not set, and for an hour after it has leapt: nothing expires and nothing is reported. */
 bool clock_is_sane(void);
 bool entry_is_plus(const struct entry *);

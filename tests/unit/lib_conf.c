@@ -25,7 +25,7 @@ static const struct conf_row rows[] = {
 	{ .name = "smtp_port", .kind = CONF_NUMBER, .offset = AT(number), .preset = "25", .min = 1, .max = 65535, .help = "Which." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(pause), .preset = "5m", .min = 1, .help = "When.\nAnd again." },
 	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(size), .preset = "35M", .min = 65536, .help = "How much." },
-	{ .name = "route", .kind = CONF_LIST, .offset = AT(line), .help = "Where to.", .example = "* smtp://h:25" },
+	{ .name = "route", .elsewhere = "relayhost smarthost", .kind = CONF_LIST, .offset = AT(line), .help = "Where to.", .example = "* smtp://h:25" },
 	{ .name = "local_domains", .kind = CONF_WORDS, .offset = AT(word), .preset = "a.test b.test", .help = "What." },
 };
 
@@ -141,6 +141,8 @@ START_TEST(mistakes_are_told_with_line_and_remedy)
 {
 	static const struct { const char *text, *want; } row[] = {
 		{ "\nretry_frist = 5m\n", "f:2: no setting is called \"retry_frist\". The nearest name is retry_first.\n" },
+		{ "relayhost = h\n", "f:1: no setting is called \"relayhost\". Here it is route, written in another way: see fardel.conf(5).\n" },
+		{ "SMARTHOST = h\n", "f:1: no setting is called \"SMARTHOST\". Here it is route, written in another way: see fardel.conf(5).\n" },
 		{ "hostname x\n", "f:1: \"hostname x\" is no setting. Write name = value.\n" },
 		{ "hostname = a\nhostname = b\n", "f:2: hostname was set in f:1 already. Remove one of the two lines.\n" },
 		{ "retry_first = 5\n", "f:1: retry_first = \"5\" is not a duration. Write numbers with s, m, h or d, as in 5m or 1h30m.\n" },
@@ -216,12 +218,13 @@ END_TEST
 START_TEST(strange_names_in_the_environment_are_left_alone_but_slips_are_told)
 {
 	char *strange[] = { (char[]){ "FARDEL_PORT_25_TCP=tcp://10.0.0.1:25" }, (char[]){ "FARDEL_=x" }, (char[]){ "FARDEL_SERVICE_HOST=h" }, NULL };
-	char *slip[] = { (char[]){ "FARDEL_HOSTNMAE=x" }, NULL };
+	char *slip[] = { (char[]){ "FARDEL_HOSTNMAE=x" }, (char[]){ "FARDEL_RELAYHOST=x" }, NULL };
 
 	conf_environment(&conf, "FARDEL_", strange);
 	ck_assert_str_eq(errors(), "");
 	conf_environment(&conf, "FARDEL_", slip);
 	ck_assert_ptr_nonnull(strstr(errors(), "FARDEL_HOSTNMAE: no setting"));
+	ck_assert_ptr_nonnull(strstr(errors(), "FARDEL_RELAYHOST: no setting is called \"relayhost\". Here it is route"));
 }
 END_TEST
 

@@ -92,6 +92,27 @@ sendmail_speaks_smtp() {
 	must "empty" [ "$(send here -bp)" = "Mail queue is empty" ]
 }
 
+it check_looks_around "check sees a clock of long ago, and a mailbox whose parts belong to somebody else"
+check_looks_around() {
+	config here
+	mailboxes here user postmaster
+	must "a good one" "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
+	grep -q clock "$T/said" && fail "the clock is not liked: $(cat "$T/said")"
+	if command -v faketime >/dev/null 2>&1; then
+		must "a wrong clock is no error" faketime '2020-01-01 00:00:00' "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
+		has '^clock: note: it says 2020-' "$T/said"
+	fi
+	[ "$(id -u)" = 0 ] || return 0
+	chown 12345 "$T/here.mail/user/new"
+	status_is 78 "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
+	has "here.mail/user/new belongs to uid 12345.* chown -R 0 $T/here.mail/user/new" "$T/said"
+	chmod 600 "$T/here.conf"
+	command -v setpriv >/dev/null 2>&1 || return 0
+	chmod 755 "$T"
+	status_is 78 setpriv --reuid 65534 --regid 65534 --clear-groups "$fardel" sendmail -C "$T/here.conf" user </dev/null 2>"$T/said"
+	has 'here.conf: cannot be read: Permission denied. .* chmod 644' "$T/said"
+}
+
 it check_finds_the_line "check names file and line of what is wrong, and the nearest setting; exit 78"
 check_finds_the_line() {
 	config here

@@ -110,8 +110,12 @@ static void say_tls(const struct rcpt *r)
 static void say_next(const struct question *q, const struct listed *x, const struct mail *m, int64_t now)
 {
 	int64_t end = m->arrived + q->set->queue_lifetime, notice = m->arrived + q->set->delay_notice;
-	struct control_dest d;
+	struct control_dest d = { 0 };
+	bool known = control_find_dest(buf_view(&q->dests), x->entry.dest, &d);
 
+	/* What is tried has the time of its next attempt already. */
+	if (d.connections && !x->entry.held && m->release <= now)
+		printf("    %-12sit is being tried, or waits for its turn: %" PRIu64 " connection%s to there\n", "now", d.connections, d.connections == 1 ? "" : "s");
 	printf("    %-12s", "next");
 	if (x->entry.held)
 		printf("nothing: it is on hold, until somebody releases it");
@@ -123,7 +127,7 @@ static void say_next(const struct question *q, const struct listed *x, const str
 		say_time(x->entry.next, now);
 	} else if (!q->set->deliver)
 		printf("nothing: the setting deliver is no");
-	else if (control_find_dest(buf_view(&q->dests), x->entry.dest, &d) && d.again) {
+	else if (known && d.again) {
 		printf("its destination is down%s: one message tries it again ", d.ours ? " by a fault of this host or its settings" : "");
 		say_time(d.again, now);
 		printf(", and when that gets through the others follow");
@@ -149,7 +153,7 @@ static void say_next(const struct question *q, const struct listed *x, const str
 
 static void offer(const char *label, const char *what, const char *command, const struct question *q, const struct listed *x)
 {
-	printf("    %-12s%s:  fardel %s%s%s %s\n", label, what, command, q->set->file ? " -c " : "", q->set->file ? q->set->file : "", x->entry.id);
+	printf("    %-12s%s:  fardel %s%s%s %s\n", label, what, command, q->set->said.file ? " -c " : "", q->set->said.file ? q->set->said.file : "", x->entry.id);
 }
 
 static void say_remedies(const struct question *q, const struct listed *x)

@@ -27,6 +27,17 @@ why_tells() {
 	status_is 64 why a b
 }
 
+it why_tells_what_is_tried_now "while the other side is waited for, why says that it is being tried"
+why_tells_what_is_tried_now() {
+	needs_here python3 -c 'import socket'
+	begin silent python3 -c 'import socket, time; s = socket.create_server(("127.0.0.1", 0)); print("port", s.getsockname()[1], flush=True); time.sleep(300)'
+	said_port silent
+	serve home "route = * smtp://127.0.0.1:$port"
+	printf 'Subject: x\n\ntext\n' | send home -f user@home.test b@y.test || fail "sendmail"
+	tried_now() { why && grep -q 'now  *it is being tried, or waits for its turn: 1 connection to there' "$T/said"; }
+	within 10 "that it is being tried" tried_now
+}
+
 it queue_does_what_why_offers "queue shows what it would do and does it when told so: hold, release, retry and drop, for a message or for one destination of it"
 queue_does_what_why_offers() {
 	free_port

@@ -154,7 +154,7 @@ static void put_rcpt(struct buf *out, const struct listing *l, const struct list
 }
 
 /* As Postfix has them: hold, deferred, and incoming for what has not been tried. */
-static const char *queue_name(const struct listing *l, size_t first, size_t end)
+static const char *queue_name(const struct listing *l, size_t first, size_t end, const struct mail *m)
 {
 	bool held = true, tried = false;
 
@@ -162,6 +162,9 @@ static const char *queue_name(const struct listing *l, size_t first, size_t end)
 		held = held && l->line[i].entry.held;
 		tried = tried || l->line[i].entry.tries;
 	}
+	/* What did not count as an attempt was one for who watches the queue. */
+	for (size_t k = 0; k < m->nrcpt && !tried; k++)
+		tried = m->rcpt[k].state == RCPT_OPEN && m->rcpt[k].words.n;
 	return held ? "hold" : tried ? "deferred" : "incoming";
 }
 
@@ -187,7 +190,7 @@ bool mailq_print(const struct listing *l, size_t first, size_t end, const struct
 
 	if (m) {
 		buf_printf(&out, "{\"queue_name\": \"%s\", \"queue_id\": \"%s\", \"arrival_time\": %" PRId64 ", \"message_size\": %lld, "
-			"\"forced_expire\": false, \"expires\": %" PRId64 ", \"sender\": ", queue_name(l, first, end), m->id, m->arrived,
+			"\"forced_expire\": false, \"expires\": %" PRId64 ", \"sender\": ", queue_name(l, first, end, m), m->id, m->arrived,
 			(long long)m->size, m->arrived + lifetime);
 		put_addr(&out, &m->from.addr);
 		buf_puts(&out, ", \"recipients\": [");

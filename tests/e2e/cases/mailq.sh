@@ -26,6 +26,11 @@ mailq_for_scripts() {
 	must "recipients" [ "$(grep -cE '^ +[^ (]+@[^ ]+$' "$T/said")" = 6 ]
 	grep -qE '^ +\(.*Connection refused.*\)$' "$T/said" || fail "no reason in brackets"
 	must "a line of JSON for each" [ "$(mailq --json | grep -cE '^\{"queue_name": "(deferred|hold|incoming)", "queue_id": "[0-9a-f]{24}", "arrival_time": [0-9]+, "message_size": [0-9]+, .*"sender": "user@home.test", "recipients": \[.*\]\}$')" = 3 ]
+	# no resolver answers: not counted, and deferred all the same
+	config away
+	printf 'Subject: x\n\ntext\n' | send away -f user@away.test e@elsewhere.test || fail "sendmail"
+	flush away
+	"$fardel" mailq --json -c "$T/away.conf" | grep '"tries": 0' | grep -q '^{"queue_name": "deferred"' || fail "what was put off is not deferred"
 	xargs "$fardel" queue drop --yes -c "$T/home.conf" <"$T/ids" >/dev/null || fail "it cannot be dropped by that id"
 	must "two are left" [ "$(mailq | tail -n 1 | cut -d ' ' -f 5)" = 2 ]
 }

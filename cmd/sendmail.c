@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "cmd/await.h"
+#include "cmd/bridge.h"
 #include "cmd/fardel.h"
 #include "cmd/handover.h"
 #include "cmd/settings.h"
@@ -631,6 +632,26 @@ static int hand_over(int (*run)(int, char **), const char *word, const char *fil
 	return EX_UNAVAILABLE;
 }
 
+/* Root becomes who owns the queue; any other account does what it may. */
+static bool may_open_queue(const struct settings *set)
+{
+	return geteuid() == 0 || access(set->queue, W_OK | X_OK) == 0 || (errno != EACCES && errno != EPERM && errno != EROFS);
+}
+
+/* RFC 5321 on standard input and output, for programs that would rather talk than call. */
+static int session(const char *file)
+{
+	struct arguments a = { .file = file };
+	struct settings set;
+	int status = EX_OK;
+	bool ours = !settings_load(&set, &a) || may_open_queue(&set);     /* what is wrong with the settings inetd tells */
+
+	if (!ours)
+		status = bridge_session(&set);
+	settings_free(&set);
+	return ours ? hand_over(sendmail_modes.inetd, "inetd", file) : status;
+}
+
 int cmd_sendmail(int argc, char **argv)
 {
 	struct options o = { .submit = { .how = "sendmail", .dot_ends = true } };
@@ -646,7 +667,7 @@ int cmd_sendmail(int argc, char **argv)
 	if (o.flush && o.mode == MODE_SEND && !o.says_send && !o.submit.header_rcpts && o.submit.nrcpt == 0)
 		o.mode = MODE_FLUSH;
 	switch (o.mode) {
-	case MODE_SESSION: return hand_over(sendmail_modes.inetd, "inetd", o.file);
+	case MODE_SESSION: return session(o.file);
 	case MODE_FLUSH: return hand_over(sendmail_modes.flush, "flush", o.file);
 	case MODE_LIST: return hand_over(cmd_mailq, "mailq", o.file);
 	case MODE_ALIASES: return hand_over(cmd_newaliases, "newaliases", o.file);

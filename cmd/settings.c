@@ -23,22 +23,27 @@ extern char **environ;
 
 #define AT(member) offsetof(struct settings, member)
 static const struct conf_row rows[] = {
-	{ .name = "hostname", .elsewhere = "myhostname primary_hostname mailname", .kind = CONF_TEXT, .at_start = true, .offset = AT(hostname), .example = "mail.example.org", .help =
+	{ .name = "hostname", .kind = CONF_TEXT, .at_start = true, .offset = AT(hostname), .example = "mail.example.org", .help =
 		"The full name of this host: said in greetings, written into trace fields and reports.\n"
-		"When it is not set: the system's name if that has a dot, else /etc/mailname, else the system's name." },
-	{ .name = "listen", .elsewhere = "inet_interfaces daemon_smtp_ports local_interfaces", .kind = CONF_WORDS, .at_start = true, .offset = AT(listen_text), .preset = "smtp://127.0.0.1:25", .help =
+		"When it is not set: the system's name if that has a dot, else /etc/mailname, else the system's name.",
+		.elsewhere = "myhostname primary_hostname mailname" },
+	{ .name = "listen", .kind = CONF_WORDS, .at_start = true, .offset = AT(listen_text), .preset = "smtp://127.0.0.1:25", .help =
 		"Where mail comes in: smtp://ADDRESS:PORT from other servers, submission:// (587, STARTTLS and a login are asked for) and\n"
 		"submissions:// (465, TLS from the first octet) from users, unix:///PATH from programs of this machine. * is every address,\n"
-		"IPv6 stands in brackets. May be repeated." },
-	{ .name = "queue", .elsewhere = "queue_directory spool_directory spooldir", .kind = CONF_TEXT, .at_start = true, .offset = AT(queue), .preset = "/var/spool/fardel", .help =
-		"The queue directory. It and what is below it is made when it is not there." },
-	{ .name = "local_domains", .elsewhere = "mydestination virtual_mailbox_domains destinations", .kind = CONF_WORDS, .offset = AT(local_text), .example = "example.org example.net", .help =
-		"Domains whose mail stays here. When it is not set: the hostname and localhost. May be repeated." },
-	{ .name = "mailbox", .elsewhere = "home_mailbox mail_spool_directory virtual_mailbox_base mailbox_command", .kind = CONF_TEXT, .at_start = true, .offset = AT(mailbox), .preset = "/var/mail/{user}/", .help =
+		"IPv6 stands in brackets. May be repeated.",
+		.elsewhere = "inet_interfaces daemon_smtp_ports local_interfaces" },
+	{ .name = "queue", .kind = CONF_TEXT, .at_start = true, .offset = AT(queue), .preset = "/var/spool/fardel", .help =
+		"The queue directory. It and what is below it is made when it is not there.",
+		.elsewhere = "queue_directory spool_directory spooldir" },
+	{ .name = "local_domains", .kind = CONF_WORDS, .offset = AT(local_text), .example = "example.org example.net", .help =
+		"Domains whose mail stays here. When it is not set: the hostname and localhost. May be repeated.",
+		.elsewhere = "mydestination virtual_mailbox_domains destinations" },
+	{ .name = "mailbox", .kind = CONF_TEXT, .at_start = true, .offset = AT(mailbox), .preset = "/var/mail/{user}/", .help =
 		"The Maildir of a user of the local domains; {user} is the local part in lower case.\n"
 		"A user exists when this directory exists: `fardel mkmailbox USER` makes it. ~/Maildir/ (or {home}/Maildir/) is in the home of\n"
 		"a user of this system, who exists when he has an account; his mail is delivered as that account, which needs a start as root\n"
-		"with user set." },
+		"with user set.",
+		.elsewhere = "home_mailbox mail_spool_directory virtual_mailbox_base mailbox_command" },
 	{ .name = "detail_folders", .kind = CONF_YESNO, .at_start = true, .offset = AT(detail_folders), .preset = "no", .help =
 		"Mail for anna+lists goes into the folder .lists of anna's Maildir (Maildir++), if there is one, else into the Maildir itself." },
 	{ .name = "mailbox_quota", .kind = CONF_SIZE, .at_start = true, .offset = AT(mailbox_quota), .preset = "0", .max = (uint64_t)1 << 50, .help =
@@ -48,15 +53,18 @@ static const struct conf_row rows[] = {
 	{ .name = "postmaster", .kind = CONF_TEXT, .at_start = true, .offset = AT(postmaster), .example = "anna", .help =
 		"The user who gets mail for postmaster. When it is not set: a mailbox of that name,\n"
 		"and when there is none, the directory postmaster/ in the queue directory." },
-	{ .name = "aliases", .elsewhere = "alias_maps alias_database", .kind = CONF_TEXT, .at_start = true, .offset = AT(aliases), .preset = "/etc/aliases", .help =
+	{ .name = "aliases", .kind = CONF_TEXT, .at_start = true, .offset = AT(aliases), .preset = "/etc/aliases", .help =
 		"A file of names of local domains that stand for others: root: anna, ben@example.net. It is read again when it has changed;\n"
-		"a file that is not there is no error. `fardel newaliases` looks at it, `fardel alias ADDRESS` says who gets mail. Empty: none." },
-	{ .name = "virtual", .elsewhere = "virtual_alias_maps virtual_alias_domains", .kind = CONF_TEXT, .at_start = true, .offset = AT(virtual), .example = "/etc/fardel/virtual", .help =
+		"a file that is not there is no error. `fardel newaliases` looks at it, `fardel alias ADDRESS` says who gets mail. Empty: none.",
+		.elsewhere = "alias_maps alias_database" },
+	{ .name = "virtual", .kind = CONF_TEXT, .at_start = true, .offset = AT(virtual), .example = "/etc/fardel/virtual", .help =
 		"A file in the same form for whole addresses: info@shop.example: anna, and @shop.example: ben for all others of a domain.\n"
-		"Its domains are local ones, without mailboxes of their own." },
-	{ .name = "subaddress", .elsewhere = "recipient_delimiter", .kind = CONF_TEXT, .at_start = true, .offset = AT(subaddress), .preset = "+", .help =
+		"Its domains are local ones, without mailboxes of their own.",
+		.elsewhere = "virtual_alias_maps virtual_alias_domains" },
+	{ .name = "subaddress", .kind = CONF_TEXT, .at_start = true, .offset = AT(subaddress), .preset = "+", .help =
 		"What begins a detail behind a name: anna+shop is anna, unless there is an alias or a mailbox with the whole name.\n"
-		"One of + - . _ or =; empty: there are no details." },
+		"One of + - . _ or =; empty: there are no details.",
+		.elsewhere = "recipient_delimiter" },
 	{ .name = "forward", .kind = CONF_YESNO, .at_start = true, .offset = AT(forward), .preset = "no", .help =
 		"Users may write into the file .forward in their home who gets their mail: targets as in a file of aliases. Only with mailboxes in\n"
 		"homes (mailbox = ~/Maildir/)." },
@@ -65,41 +73,48 @@ static const struct conf_row rows[] = {
 		"of a .forward file as the user, those of aliases as pipe_user; never as root." },
 	{ .name = "pipe_user", .kind = CONF_TEXT, .at_start = true, .offset = AT(pipe_user), .example = "nobody", .help =
 		"The account that commands of aliases are run as. When it is not set: the owner of the file that names them, unless that is root." },
-	{ .name = "origin", .elsewhere = "myorigin", .kind = CONF_TEXT, .offset = AT(origin), .example = "example.org", .help =
+	{ .name = "origin", .kind = CONF_TEXT, .offset = AT(origin), .example = "example.org", .help =
 		"The domain that local programs mean when they write a name without one (cron's root).\n"
-		"When it is not set: the hostname if that is a local domain, else the first local domain." },
-	{ .name = "send_as", .elsewhere = "sender_canonical_maps smtp_generic_maps canonical_maps masquerade_domains masquerade", .kind = CONF_LIST, .offset = AT(send_as_text), .example = "*@host.example.org alerts@example.org", .help =
+		"When it is not set: the hostname if that is a local domain, else the first local domain.",
+		.elsewhere = "myorigin" },
+	{ .name = "send_as", .kind = CONF_LIST, .offset = AT(send_as_text), .example = "*@host.example.org alerts@example.org", .help =
 		"PATTERN ADDRESS: mail that local programs send (sendmail, drop files) from an address like PATTERN leaves from ADDRESS: envelope,\n"
-		"From and Sender; Reply-To stays. PATTERN is local@domain, local@, @domain or *. The first that fits counts. One a line." },
-	{ .name = "relay_from", .elsewhere = "mynetworks relay_from_hosts", .kind = CONF_WORDS, .offset = AT(relay_text), .preset = "127.0.0.0/8 ::1/128", .help =
-		"Networks that may send mail to any domain through us. May be repeated; empty: nobody." },
+		"From and Sender; Reply-To stays. PATTERN is local@domain, local@, @domain or *. The first that fits counts. One a line.",
+		.elsewhere = "sender_canonical_maps smtp_generic_maps canonical_maps masquerade_domains masquerade" },
+	{ .name = "relay_from", .kind = CONF_WORDS, .offset = AT(relay_text), .preset = "127.0.0.0/8 ::1/128", .help =
+		"Networks that may send mail to any domain through us. May be repeated; empty: nobody.",
+		.elsewhere = "mynetworks relay_from_hosts" },
 	{ .name = "proxy_from", .kind = CONF_WORDS, .offset = AT(proxy_text), .example = "192.0.2.10", .help =
 		"Networks of proxies (HAProxy's send-proxy or send-proxy-v2) that say with each connection for whom it is: it must begin with a\n"
 		"PROXY header then, and the client is whom that names. Nobody else is asked for one. May be repeated." },
 	{ .name = "xclient_from", .kind = CONF_WORDS, .offset = AT(xclient_text), .example = "192.0.2.11", .help =
 		"Networks of mail filters that may say XCLIENT: they speak for others, with their addresses and logins. May be repeated." },
-	{ .name = "route", .elsewhere = "relayhost smarthost remotes transport_maps sender_dependent_relayhost_maps smtp_sasl_password_maps authpath", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
+	{ .name = "route", .kind = CONF_LIST, .offset = AT(route_text), .example = "* smtp://relay.example.net:587", .help =
 		"Where mail for a domain goes instead of its MX hosts: DOMAIN smtp://HOST:PORT, smtp+starttls:// (587), smtps:// (465, TLS from\n"
 		"the first octet), lmtp://HOST:PORT, lmtp:///PATH, or mx; with HOST,HOST the second is asked when the first is of no use. DOMAIN\n"
 		"is a name, .example.org (all names below it) or * (everything else). Behind it may stand user=NAME with password_file=PATH to log in, or\n"
 		"(at the end) token_command=PROGRAM ARGUMENTS, which prints an access token (OAuth),\n"
 		"tls=encrypt for a host whose certificate cannot be checked (with smtp+starttls:// and smtps:// it is), proxy=socks5://ADDRESS:PORT\n"
 		"to be called through a proxy, and from=SENDER for a rule\n"
-		"that holds for mail from an address or a domain. One a line, may be repeated." },
+		"that holds for mail from an address or a domain. One a line, may be repeated.",
+		.elsewhere = "relayhost smarthost remotes transport_maps sender_dependent_relayhost_maps smtp_sasl_password_maps authpath" },
 	{ .name = "resolver", .kind = CONF_TEXT, .at_start = true, .offset = AT(resolver), .example = "127.0.0.1:53", .help =
 		"The DNS server to ask, ADDRESS:PORT; several are separated by blanks. When it is not set: those in /etc/resolv.conf." },
-	{ .name = "inet", .elsewhere = "inet_protocols", .kind = CONF_TEXT, .offset = AT(inet_text), .preset = "prefer4", .help =
-		"Which addresses of other hosts are called: prefer4 or prefer6 (that family first, the other by turns), only4 or only6." },
-	{ .name = "source_address", .elsewhere = "smtp_bind_address smtp_bind_address6", .kind = CONF_WORDS, .offset = AT(source_text), .example = "192.0.2.25 2001:db8::25", .help =
-		"The addresses of this host that mail is sent from, at most one of each family. When it is not set: as the system likes." },
+	{ .name = "inet", .kind = CONF_TEXT, .offset = AT(inet_text), .preset = "prefer4", .help =
+		"Which addresses of other hosts are called: prefer4 or prefer6 (that family first, the other by turns), only4 or only6.",
+		.elsewhere = "inet_protocols" },
+	{ .name = "source_address", .kind = CONF_WORDS, .offset = AT(source_text), .example = "192.0.2.25 2001:db8::25", .help =
+		"The addresses of this host that mail is sent from, at most one of each family. When it is not set: as the system likes.",
+		.elsewhere = "smtp_bind_address smtp_bind_address6" },
 	{ .name = "smtp_port", .kind = CONF_NUMBER, .offset = AT(smtp_port), .preset = "25", .min = 1, .max = 65535, .help =
 		"The port that MX hosts are called at." },
 	/* RFC 5321 4.5.3.1.7: at least 64 kB must be taken. */
 	{ .name = "mix_domains", .kind = CONF_YESNO, .offset = AT(mix_domains), .preset = "yes", .help =
 		"Recipients of a message at domains with the same mail hosts are sent it once, in one transaction. Who is refused beside others is\n"
 		"asked for again alone, at once, before it counts; a host that then takes him gets no mixed ones for an hour." },
-	{ .name = "message_size", .elsewhere = "message_size_limit message_size_max", .kind = CONF_SIZE, .offset = AT(message_size), .preset = "35M", .min = 65536, .max = (uint64_t)1 << 40, .help =
-		"The largest message that is taken, in octets." },
+	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(message_size), .preset = "35M", .min = 65536, .max = (uint64_t)1 << 40, .help =
+		"The largest message that is taken, in octets.",
+		.elsewhere = "message_size_limit message_size_max" },
 	{ .name = "queue_reserve", .kind = CONF_SIZE, .offset = AT(queue_reserve), .preset = "64M", .max = (uint64_t)1 << 50, .help =
 		"Mail from clients is put off while the file system of the queue has less room than this (a tenth of its size at most), or\n"
 		"less than 1000 inodes; what is in the queue already is sent. 0: until it is full." },
@@ -191,11 +206,12 @@ static const struct conf_row rows[] = {
 	{ .name = "dnsbl_refuse", .kind = CONF_NUMBER, .offset = AT(dnsbl_refuse), .preset = "1", .max = 8000, .help =
 		"Mail from a stranger is refused when the weights of the lists that name him come to so much together. 0: they are only noted in\n"
 		"the log." },
-	{ .name = "milter", .elsewhere = "smtpd_milters non_smtpd_milters", .kind = CONF_LIST, .offset = AT(milter_text), .example = "inet:127.0.0.1:11332", .help =
+	{ .name = "milter", .kind = CONF_LIST, .offset = AT(milter_text), .example = "inet:127.0.0.1:11332", .help =
 		"A mail filter such as rspamd, OpenDKIM or ClamAV, asked while the client waits: inet:HOST:PORT or unix:/PATH. It may refuse mail and\n"
 		"change it. Behind it may stand for=smtp (mail by smtp:// alone) or for=submission (by submission://, submissions:// and unix:// alone).\n"
 		"One a line, may be repeated: each is shown what those before it have left. Mail of sendmail is shown to them if listen has unix://,\n"
-		"drop files are not." },
+		"drop files are not.",
+		.elsewhere = "smtpd_milters non_smtpd_milters" },
 	{ .name = "milter_default_action", .kind = CONF_TEXT, .offset = AT(milter_default_text), .preset = "tempfail", .help =
 		"What becomes of mail while a filter cannot be reached, does not answer in time or makes no sense. tempfail: clients are told to come\n"
 		"back. accept: mail goes on as if there were no such filter. reject: it is refused." },
@@ -206,34 +222,43 @@ static const struct conf_row rows[] = {
 	{ .name = "milter_content_timeout", .kind = CONF_DURATION, .offset = AT(milter_content_timeout), .preset = "5m", .min = 1, .max = 600, .help =
 		"How long it may take to read or answer to a part of a message, the end included; anew when it says that it is at work, up to 10 minutes\n"
 		"in all, as the client waits no longer." },
-	{ .name = "retry_first", .elsewhere = "minimal_backoff_time", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
-		"How long after a failed attempt the next one is made. The pause doubles with every attempt..." },
-	{ .name = "retry_max", .elsewhere = "maximal_backoff_time", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
-		"...until it is this long." },
-	{ .name = "queue_lifetime", .elsewhere = "maximal_queue_lifetime bounce_queue_lifetime", .kind = CONF_DURATION, .offset = AT(queue_lifetime), .preset = "5d", .min = 1, .max = 86400 * 365, .help =
-		"How long a message is tried before it goes back to its sender." },
-	{ .name = "delay_notice", .elsewhere = "delay_warning_time delay_warning", .kind = CONF_DURATION, .offset = AT(delay_notice), .preset = "4h", .max = 86400 * 365, .help =
-		"The sender is told once when a message has waited this long. 0: never." },
+	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(retry_first), .preset = "5m", .min = 1, .max = 86400 * 30, .help =
+		"How long after a failed attempt the next one is made. The pause doubles with every attempt...",
+		.elsewhere = "minimal_backoff_time" },
+	{ .name = "retry_max", .kind = CONF_DURATION, .offset = AT(retry_max), .preset = "4h", .min = 1, .max = 86400 * 30, .help =
+		"...until it is this long.",
+		.elsewhere = "maximal_backoff_time" },
+	{ .name = "queue_lifetime", .kind = CONF_DURATION, .offset = AT(queue_lifetime), .preset = "5d", .min = 1, .max = 86400 * 365, .help =
+		"How long a message is tried before it goes back to its sender.",
+		.elsewhere = "maximal_queue_lifetime bounce_queue_lifetime" },
+	{ .name = "delay_notice", .kind = CONF_DURATION, .offset = AT(delay_notice), .preset = "4h", .max = 86400 * 365, .help =
+		"The sender is told once when a message has waited this long. 0: never.",
+		.elsewhere = "delay_warning_time delay_warning" },
 	{ .name = "proxy_out", .kind = CONF_TEXT, .offset = AT(proxy_out_text), .example = "socks5://127.0.0.1:1080", .help =
 		"A SOCKS5 proxy that connects to MX hosts for us: socks5://ADDRESS:PORT, or socks5://USER:PASSWORD@ADDRESS:PORT. A route has its own\n"
 		"(proxy=). Names are looked up here, and policies (MTA-STS) fetched from here." },
-	{ .name = "tls_certificate", .elsewhere = "smtpd_tls_cert_file smtpd_tls_chain_files certfile", .kind = CONF_LIST, .offset = AT(certificate_text), .example = "/etc/fardel/tls/fullchain.pem", .help =
+	{ .name = "tls_certificate", .kind = CONF_LIST, .offset = AT(certificate_text), .example = "/etc/fardel/tls/fullchain.pem", .help =
 		"What STARTTLS shows: the file of a certificate and what is above it, in PEM. May be repeated, for other names or another\n"
-		"kind of key; each with its own tls_key, in the same order. Without any, STARTTLS is not offered." },
-	{ .name = "tls_key", .elsewhere = "smtpd_tls_key_file tls_privatekey", .kind = CONF_LIST, .offset = AT(key_text), .example = "/etc/fardel/tls/privkey.pem", .help =
+		"kind of key; each with its own tls_key, in the same order. Without any, STARTTLS is not offered.",
+		.elsewhere = "smtpd_tls_cert_file smtpd_tls_chain_files certfile" },
+	{ .name = "tls_key", .kind = CONF_LIST, .offset = AT(key_text), .example = "/etc/fardel/tls/privkey.pem", .help =
 		"The file of the private key: RSA of 1024 to 4096 bits or EC (P-256, P-384, P-521), in PEM, without a passphrase.\n"
-		"Both files are read again when they have changed; the pair read before stays in use until the new one fits together." },
-	{ .name = "tls_out", .elsewhere = "smtp_tls_security_level smtp_use_tls", .kind = CONF_TEXT, .offset = AT(tls_out_text), .preset = "may", .help =
+		"Both files are read again when they have changed; the pair read before stays in use until the new one fits together.",
+		.elsewhere = "smtpd_tls_key_file tls_privatekey" },
+	{ .name = "tls_out", .kind = CONF_TEXT, .offset = AT(tls_out_text), .preset = "may", .help =
 		"TLS when mail is sent. may: where the other host offers it and it works, else in clear. no: never. must: mail waits\n"
-		"for hosts that cannot. Certificates are checked where a route demands it." },
-	{ .name = "tls", .elsewhere = "smtp_tls_policy_maps", .kind = CONF_LIST, .offset = AT(tls_rule_text), .example = "example.org encrypt", .help =
+		"for hosts that cannot. Certificates are checked where a route demands it.",
+		.elsewhere = "smtp_tls_security_level smtp_use_tls" },
+	{ .name = "tls", .kind = CONF_LIST, .offset = AT(tls_rule_text), .example = "example.org encrypt", .help =
 		"TLS for mail to certain domains, instead of tls_out: DOMAIN none, may (if it is offered), encrypt (whatever the certificate), verify\n"
 		"(one for the host's name that tls_ca vouches for), dane (one that DNS names) or fingerprint=SHA256 (of the certificate or its key; may\n"
 		"be repeated). DOMAIN is a name, the host of a route, .example.org (all below it) or *. What DNS (DANE), policies (MTA-STS) and routes\n"
-		"demand holds besides, unless it says none. One a line, may be repeated." },
-	{ .name = "tls_ca", .elsewhere = "smtp_tls_cafile smtp_tls_capath tls_trust_file", .kind = CONF_TEXT, .offset = AT(tls_ca), .example = "/etc/ssl/certs/ca-certificates.crt", .help =
+		"demand holds besides, unless it says none. One a line, may be repeated.",
+		.elsewhere = "smtp_tls_policy_maps" },
+	{ .name = "tls_ca", .kind = CONF_TEXT, .offset = AT(tls_ca), .example = "/etc/ssl/certs/ca-certificates.crt", .help =
 		"The authorities whose certificates are believed when a host is checked: a file of PEM. A server's own certificate may be among\n"
-		"them. When it is not set: those of the system." },
+		"them. When it is not set: those of the system.",
+		.elsewhere = "smtp_tls_cafile smtp_tls_capath tls_trust_file" },
 	{ .name = "mta_sts", .kind = CONF_YESNO, .offset = AT(mta_sts), .preset = "yes", .help =
 		"Other domains may say over HTTPS which hosts take their mail, and that these show a certificate which tls_ca vouches for (MTA-STS):\n"
 		"then mail waits rather than go elsewhere, or in clear. No effect with tls_out = no, or without authorities." },
@@ -259,14 +284,16 @@ static const struct conf_row rows[] = {
 		"It is read again when it has changed. Without it nobody can." },
 	{ .name = "deliver", .kind = CONF_YESNO, .at_start = true, .offset = AT(deliver), .preset = "yes", .help =
 		"no: mail is taken and kept, nothing is sent or delivered." },
-	{ .name = "user", .elsewhere = "mail_owner", .kind = CONF_TEXT, .at_start = true, .offset = AT(user), .example = "fardel", .help =
+	{ .name = "user", .kind = CONF_TEXT, .at_start = true, .offset = AT(user), .example = "fardel", .help =
 		"The account that does the work: who starts as root becomes it as soon as the ports are open.\n"
-		"It owns the queue and the mailboxes. When it is not set: whoever starts the program, root too." },
+		"It owns the queue and the mailboxes. When it is not set: whoever starts the program, root too.",
+		.elsewhere = "mail_owner" },
 	{ .name = "sandbox", .kind = CONF_TEXT, .at_start = true, .offset = AT(sandbox_text), .preset = "may", .help =
 		"What serve gives up once it runs: writing anywhere but to the queue, the mailboxes, the log and metrics_file, executing programs, and\n"
 		"system calls that mail has no use for. may: as far as the kernel can (the log says what is in force). must: or it does not start. no." },
-	{ .name = "log", .elsewhere = "maillog_file logfile", .kind = CONF_TEXT, .offset = AT(log), .preset = "stderr", .help =
-		"Where the log goes: stderr, syslog or the path of a file." },
+	{ .name = "log", .kind = CONF_TEXT, .offset = AT(log), .preset = "stderr", .help =
+		"Where the log goes: stderr, syslog or the path of a file.",
+		.elsewhere = "maillog_file logfile" },
 	{ .name = "log_format", .kind = CONF_TEXT, .offset = AT(log_format_text), .preset = "plain", .help =
 		"How a line of the log is written. plain: time, level, event and name=value. json: one JSON object, with the same names." },
 	{ .name = "log_level", .kind = CONF_TEXT, .offset = AT(log_level_text), .preset = "info", .help =

@@ -26,8 +26,8 @@ struct conf_list {
 };
 struct conf_row {
 	const char *name;       /* lower case and '_' */
-	const char *elsewhere;  /* what other programs call it, blanks between: it is told who writes that; may be NULL */
 	enum conf_kind kind;
+	const char *elsewhere;  /* what other programs call it, blanks between: it is told who writes that; may be NULL */
 	size_t offset;          /* of the value in the target */
 	const char *preset;     /* as it would be written; NULL: empty */
 	uint64_t min, max;      /* numbers, durations in seconds, sizes; max 0: no limit but the type's */

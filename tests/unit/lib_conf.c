@@ -25,7 +25,7 @@ static const struct conf_row rows[] = {
 	{ .name = "smtp_port", .kind = CONF_NUMBER, .offset = AT(number), .preset = "25", .min = 1, .max = 65535, .help = "Which." },
 	{ .name = "retry_first", .kind = CONF_DURATION, .offset = AT(pause), .preset = "5m", .min = 1, .help = "When.\nAnd again." },
 	{ .name = "message_size", .kind = CONF_SIZE, .offset = AT(size), .preset = "35M", .min = 65536, .help = "How much." },
-	{ .name = "route", .elsewhere = "relayhost smarthost", .kind = CONF_LIST, .offset = AT(line), .help = "Where to.", .example = "* smtp://h:25" },
+	{ .name = "route", .kind = CONF_LIST, .elsewhere = "relayhost smarthost", .offset = AT(line), .help = "Where to.", .example = "* smtp://h:25" },
 	{ .name = "local_domains", .kind = CONF_WORDS, .offset = AT(word), .preset = "a.test b.test", .help = "What." },
 };
 

@@ -92,6 +92,33 @@ sendmail_speaks_smtp() {
 	must "empty" [ "$(send here -bp)" = "Mail queue is empty" ]
 }
 
+it sendmail_speaks_smtp_for_others "sendmail -bs of an account that may not open the queue is a session with the server, for local users and for elsewhere; without one it says 421"
+sendmail_speaks_smtp_for_others() {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	command -v setpriv >/dev/null 2>&1 || skip "no setpriv here to be another account with"
+	chmod 755 "$T"
+	serve here "listen = unix://$T/submit" "route = * smtp://127.0.0.1:9"
+	other() { setpriv --reuid 65534 --regid 65534 --clear-groups "$fardel" sendmail -C "$T/here.conf" -bs; }
+	{
+		printf 'EHLO me\r\nMAIL FROM:<a@here.test>\r\nRCPT TO:<user@here.test>\r\nRCPT TO:<b@elsewhere.test>\r\nDATA\r\nSubject: x\r\n\r\n'
+		yes 'all work and no play' | head -n 100000 | sed 's|$|\r|'
+		printf '.\r\nQUIT\r\n'
+	} >"$T/session"
+	other <"$T/session" >"$T/said" 2>"$T/complaint" || fail "status $?: $(cat "$T/complaint")"
+	has '^221 ' "$T/said"
+	must "both recipients" [ "$(grep -c '^250 2\.1\.5' "$T/said")" = 2 ]
+	must "nothing is complained of" [ ! -s "$T/complaint" ]
+	within 10 "the message" arrived here user 1
+	has 'Received: from .*(uid 65534)' "$(mail here user)"
+	# one that says nothing more, and one that nobody listens to
+	must "a client that leaves" other </dev/null >"$T/said"
+	has '^220 ' "$T/said"
+	end "$pid"
+	status_is 75 other <"$T/session" >"$T/said" 2>"$T/complaint"
+	has '^421 4.3.2 ' "$T/said"
+	has 'cannot call the server at unix://' "$T/complaint"
+}
+
 it check_looks_around "check sees a clock of long ago, and a mailbox whose parts belong to somebody else"
 check_looks_around() {
 	config here

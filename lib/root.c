@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -134,12 +135,27 @@ static enum root_status become(const char *user, struct account *a, int *error)
 	return ROOT_FAILED;
 }
 
+static void finish(int signo)
+{
+	(void)signo;
+	alarm(FINISH_S);                /* which nothing catches */
+}
+
+/* Nobody is left who would end it, if the process that stays root ends before it. The kernel forgets this when the account changes. */
+static void end_with_parent(void)
+{
+	signal(SIGALRM, SIG_DFL);
+	signal(SIGUSR2, finish);
+	prctl(PR_SET_PDEATHSIG, SIGUSR2);
+}
+
 static int run_user(const char *user)
 {
 	struct root_hello hello = { .status = ROOT_FAILED };
 	struct account a = { 0 };
 
 	hello.status = become(user, &a, &hello.error);
+	end_with_parent();
 	if (child_reply(3, &hello, sizeof hello) == -1 || hello.status != ROOT_READY)
 		return 1;
 	return config.main(3, &a);

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -85,7 +86,7 @@ static int tell(int socket, const struct account *a)
 {
 	char text[200];
 	gid_t groups[64];
-	int n, left_over = 0;
+	int n, left_over = 0, of_parents_end = 0;
 
 	if (hangs) {
 		snprintf(text, sizeof text, "%ld", (long)getpid());
@@ -96,8 +97,9 @@ static int tell(int socket, const struct account *a)
 	n = getgroups(64, groups);
 	for (int i = 0; i < n; i++)
 		left_over += groups[i] == 0;
-	snprintf(text, sizeof text, "%s %d %d %d %u %s %d", a->name, getuid() == a->uid && geteuid() == a->uid, getgid() == a->gid, left_over,
-		open_descriptors(), getenv("HOME"), setuid(0) == 0 || seteuid(0) == 0);
+	prctl(PR_GET_PDEATHSIG, &of_parents_end);
+	snprintf(text, sizeof text, "%s %d %d %d %u %s %d %s", a->name, getuid() == a->uid && geteuid() == a->uid, getgid() == a->gid, left_over,
+		open_descriptors(), getenv("HOME"), setuid(0) == 0 || seteuid(0) == 0, of_parents_end ? "told" : "not told");
 	child_reply(socket, text, strlen(text) + 1);
 	child_receive(socket, text, sizeof text, NULL, &(size_t){ 0 });
 	return 0;
@@ -171,7 +173,7 @@ START_TEST(children_are_the_user_and_nothing_else)
 	pw = getpwnam("nobody");
 	ck_assert_int_eq(status_of("nobody"), ROOT_READY);
 	hear(2);
-	snprintf(expected, sizeof expected, "nobody 1 1 0 4 %s 0", pw->pw_dir);
+	snprintf(expected, sizeof expected, "nobody 1 1 0 4 %s 0 told", pw->pw_dir);
 	ck_assert_str_eq(heard[1], expected);
 	tear_down();
 }

@@ -207,25 +207,28 @@ static int open_work(const char *id)
 	return -1;
 }
 
+static int write_on(struct draft *d, const char *p, size_t n, size_t skip)
+{
+	d->crc = crc32_add(d->crc, p + skip, n - skip);
+	if (file_write(d->fd, p, n) == -1) {
+		d->broken = true;
+		return -1;
+	}
+	space_used(n);
+	return 0;
+}
+
 /* The first line stays blank until all is known. */
 static int write_buf(struct draft *d)
 {
-	size_t skip = 0;
-
+	if (d->fd != -1)
+		return write_on(d, d->buf.p, d->buf.n, 0);
+	d->fd = open_work(d->id);
 	if (d->fd == -1) {
-		d->fd = open_work(d->id);
-		if (d->fd == -1)
-			goto fail;
-		skip = FILE_LINE;
+		d->broken = true;
+		return -1;
 	}
-	d->crc = crc32_add(d->crc, d->buf.p + skip, d->buf.n - skip);
-	if (file_write(d->fd, d->buf.p, d->buf.n) == -1)
-		goto fail;
-	space_used(d->buf.n);
-	return 0;
-fail:
-	d->broken = true;
-	return -1;
+	return write_on(d, d->buf.p, d->buf.n, FILE_LINE);
 }
 
 static int draft_flush(struct draft *d)
@@ -236,19 +239,23 @@ static int draft_flush(struct draft *d)
 	return failed;
 }
 
+/* A hundred sessions may be at it at a time: no more than DRAFT_BLOCK stays in memory, and what comes in large pieces is not copied. */
 int draft_write(struct draft *d, const void *p, size_t n)
 {
 	if (d->broken) {
 		errno = EIO;
 		return -1;
 	}
-	d->size += n;
-	if (!buf_add(&d->buf, p, n)) {
-		d->broken = true;
-		errno = ENOMEM;
+	if (d->buf.n + n >= DRAFT_BLOCK && (d->fd == -1 || d->buf.n) && draft_flush(d) == -1)
 		return -1;
-	}
-	return d->buf.n >= DRAFT_BLOCK ? draft_flush(d) : 0;
+	d->size += n;
+	if (n >= DRAFT_BLOCK / 2 && d->fd != -1 && !d->buf.n)
+		return write_on(d, p, n, 0);
+	if (buf_add(&d->buf, p, n))
+		return 0;
+	d->broken = true;
+	errno = ENOMEM;
+	return -1;
 }
 
 /* The last blanks of the room and the two line ends behind them become two line ends and the text: the envelope ends earlier. */

@@ -39,7 +39,7 @@ struct message {
 static struct message *messages;
 static struct recipient *recipients;
 static unsigned nmessages = 1, nrecipients;
-static float kills[KILLS];
+static float kills[KILLS], longest;   /* the longest time before a kill that something came which came again */
 static unsigned nkills, repeats, wrongs;
 static double began;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -150,8 +150,10 @@ static struct recipient *find(unsigned id, unsigned rcpt, const char *domain)
 static bool by_a_kill(float at)
 {
 	for (unsigned i = 0; i < nkills; i++)
-		if (at > kills[i] - KILL_S && at < kills[i] + KILL_S)
+		if (at > kills[i] - KILL_S && at < kills[i] + KILL_S) {
+			longest = kills[i] - at > longest ? kills[i] - at : longest;
 			return true;
+		}
 	return false;
 }
 
@@ -254,6 +256,7 @@ void ledger_kill(void)
 	pthread_mutex_lock(&lock);
 	if (nkills < KILLS)
 		kills[nkills++] = (float)(soak_now() - began);
+	printf("killed at %.1f s\n", soak_now() - began);
 	pthread_mutex_unlock(&lock);
 }
 
@@ -278,6 +281,7 @@ struct ledger_counts ledger_counts(void)
 	c.messages = nmessages - 1;
 	c.repeats = repeats;
 	c.wrong = wrongs;
+	c.longest = (double)longest;
 	for (unsigned id = 1; id < nmessages; id++) {
 		const struct message *m = &messages[id];
 

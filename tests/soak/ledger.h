@@ -50,7 +50,8 @@ struct ledger_counts {
 	unsigned recipients;                    /* of those answered yes */
 	unsigned waiting;                       /* of these, who have heard nothing yet */
 	unsigned delivered, reported, delayed, doubtful;
-	unsigned repeats;                       /* after kills */
+	unsigned repeats;                       /* after kills... */
+	double longest;                         /* ...of what had come so many seconds before, at most */
 	unsigned wrong;
 };
 struct ledger_counts ledger_counts(void);

@@ -18,8 +18,8 @@ const char *load_begin(const struct load_config *);
 bool load_end(double seconds);
 /* How many ways to send have been gone, of how many. */
 unsigned load_ways(unsigned *of);
-/* Some ways told apart: name and how many messages; NULL behind the last one. */
-const char *load_way(unsigned i, unsigned *messages);
+/* The name of a way and how many sessions went it; NULL behind the last one. */
+const char *load_way(unsigned i, unsigned *sessions);
 /* Runs the program with these words, in its own process; its input and output are `in` and nothing. Ends it after so many seconds.
  * Returns its exit status, or -1 when a signal ended it. */
 int soak_command(double seconds, int in, const char *const *argv);

@@ -70,6 +70,7 @@ struct talk {
 	enum peer peer;
 	unsigned id, nto;               /* of the transaction; 0: none, or a report's */
 	bool mail, report;
+	bool breaks;                    /* a reply was none: the client goes away, though all it had to say may have been sent */
 	struct letter_to to[RECIPIENTS];
 	struct letter letter;
 	char line[LINE];                /* the beginning of one, from a chunk that ended in it */
@@ -149,7 +150,10 @@ static enum outcome act(struct link *l, const struct row *f, const char *good)
 
 static enum outcome step(struct talk *t, enum step at, const char *good)
 {
-	return act(&t->link, dice(at, t->peer), good);
+	const struct row *f = dice(at, t->peer);
+
+	t->breaks |= f && (f->fault == LONG || f->fault == MANY);
+	return act(&t->link, f, good);
 }
 
 /* ---- the end of a message */
@@ -188,7 +192,7 @@ static bool reply_to(struct talk *t, const struct row *f, enum outcome *o)
 		f = NULL;
 		rest = "";
 	}
-	there = !link_gone(&t->link);
+	there = !t->breaks && !link_gone(&t->link);
 	*o = f ? act(&t->link, f, rest) : link_say(&t->link, "%s", rest) ? WELL : OVER;
 	return *o == WELL && there;
 }
@@ -236,6 +240,7 @@ static void forget(struct talk *t)
 	t->mail = false;
 	t->nto = 0;
 	t->kept = 0;
+	t->breaks = false;
 	letter_begin(&t->letter);
 }
 

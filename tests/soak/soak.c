@@ -631,7 +631,8 @@ static void judge(const struct sample *idle, bool empty, const struct sample *en
 	promise(EACH_ONCE, !failed && c.messages > 0, "%u messages, %u recipients: each delivered once, reported once, or not taken; %u were not", c.messages, passed + failed,
 		failed);
 	promise(NO_COMPLAINT, !c.wrong, "no body altered, no report without a reason, no process ended by itself, no command failed: %u complaints", c.wrong);
-	promise(FEW_REPEATS, c.repeats <= kills * REPEATS_A_KILL, "%u repeats, all of them of what was under way at one of %u kills", c.repeats, kills);
+	promise(FEW_REPEATS, c.repeats <= kills * REPEATS_A_KILL, "%u repeats, all of them of what was under way at one of %u kills: what had come "
+		"%.1f s before it, at most", c.repeats, kills, c.longest);
 	promise(EMPTY, empty, "the queue is empty: %u files", in_queue());
 	promise(NONE_ASIDE, !each_file("queue/bad", NULL), "nothing was set aside");
 	promise(ALL_WAYS, ways == all_ways, "%u of %u ways to send were gone", ways, all_ways);

@@ -16,7 +16,7 @@ enum {
 	SHOWN = 50                      /* complaints */
 };
 /* The time that a reply takes from the peer's send() until the journal has it: a turn or two of the loop, on a machine that others use, too. */
-static const double KILL_S = 3;
+static const double KILL_S = 1;
 
 const struct soak_domain soak_domains[] = {
 	{ "d0.test", false, false }, { "d1.test", false, false }, { "d2.test", false, false }, { "d3.test", false, false },

@@ -29,6 +29,7 @@
 #include "tests/soak/peers.h"
 
 enum {
+	SHORTEST_S = 40,                /* 20 for each method */
 	START_S = 20,                   /* until a server greets */
 	STOP_S = 30,                    /* until it has ended: it gives sessions and deliveries 20 s */
 	SENDERS_S = 150,                /* until the last sender has ended */
@@ -769,8 +770,11 @@ int main(int argc, char **argv)
 	uint64_t first = seed ? strtoull(seed, NULL, 10) : (uint64_t)time(NULL);
 	bool both = !sync || !strcmp(sync, "both");
 
-	if (argc < 4 || all < 20)
+	if (argc < 4 || argc > 5 || (argc == 5 && strcmp(argv[4], "control") && strcmp(argv[4], "load")) || all < SHORTEST_S ||
+			(!both && strcmp(sync, methods[0]) && strcmp(sync, methods[1]))) {
+		fprintf(stderr, "soak: T is control or load, SOAK_SYNC file, log or both, SOAK_SECONDS %d at least\n", SHORTEST_S);
 		return 2;
+	}
 	program = argv[1];
 	fakedns = argv[2];
 	shim = argv[3];

@@ -341,6 +341,24 @@ static struct sample measure(void)
 	return s;
 }
 
+/* When nothing has been opened or closed for a while; a log may be made beside the service. */
+static struct sample at_rest(void)
+{
+	double end = soak_now() + START_S, still = soak_now() + 2;
+	struct sample s = measure();
+
+	while (soak_now() < still && soak_now() < end) {
+		struct sample now;
+
+		soak_nap(0.2);
+		now = measure();
+		if (now.descriptors != s.descriptors)
+			still = soak_now() + 2;
+		s = now;
+	}
+	return s;
+}
+
 static int by_size(const void *a, const void *b)
 {
 	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
@@ -674,8 +692,7 @@ static void run(void)
 	begin_resolver();
 	port = free_port();
 	start(method);
-	soak_nap(2);
-	idle = measure();
+	idle = at_rest();
 	began = soak_now();
 	wrong = load_begin(&(struct load_config){ .program = program, .conf = conf, .queue = queue, .port = port, .rate = rate ? atof(rate) : 20,
 		.most_waiting = MOST_WAITING });

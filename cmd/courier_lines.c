@@ -92,7 +92,7 @@ static bool full(const struct sockaddr_storage *addr)
 {
 	size_t most = lame_most((const struct sockaddr *)addr, LAME_LINES);
 
-	return lines_in_all() >= LINES_IN_ALL || lines_to(addr) >= (most ? most : LINES_TO_ADDRESS);
+	return lines_in_all() >= LINES_IN_ALL || lines_to(addr) >= (most && most < LINES_TO_ADDRESS ? most : LINES_TO_ADDRESS);
 }
 
 /* Transactions that wait for a connection to this address. Parts of a message may share one, so the most of a destination's stand for all.

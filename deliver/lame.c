@@ -9,6 +9,7 @@
 enum {
 	ROOM = 512,
 	HOUR_MS = 3600 * 1000,
+	ONE_MORE_MS = 300 * 1000,
 	BITS = 4,                       /* LAME_... */
 	MOSTS = LAME_LINES + 1,
 	KINDS = BITS + MOSTS
@@ -92,8 +93,13 @@ void lame_note_most(const struct sockaddr *sa, enum lame_most what, size_t most)
 size_t lame_most(const struct sockaddr *sa, enum lame_most what)
 {
 	const struct noted *n = find(sa);
+	msec left = n ? n->until[BITS + what] - loop_now() : 0;
 
-	return n && loop_now() < n->until[BITS + what] ? n->most[what] : 0;
+	if (left <= 0)
+		return 0;
+	/* A host may have been busy for a moment: else it would be called the less the longer it is known. Where it was not, the price is
+	 * one call in vain. */
+	return n->most[what] + (what == LAME_LINES ? (size_t)((HOUR_MS - left) / ONE_MORE_MS) : 0);
 }
 
 unsigned lame_noted(const struct sockaddr *sa)

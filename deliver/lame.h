@@ -14,7 +14,8 @@ enum lame_most { LAME_RCPTS, LAME_LINES };
 void lame_note(const struct sockaddr *, unsigned what);
 unsigned lame_noted(const struct sockaddr *);           /* LAME_ bits */
 void lame_note_most(const struct sockaddr *, enum lame_most, size_t);
-size_t lame_most(const struct sockaddr *, enum lame_most);     /* 0: no limit known */
+/* 0: no limit known. Of LAME_LINES it is one more every five minutes. */
+size_t lame_most(const struct sockaddr *, enum lame_most);
 void lame_forget_all(void);
 
 #endif

@@ -16,7 +16,7 @@
 #include "tests/soak/letter.h"
 #include "tests/soak/link.h"
 
-enum { LINE = 4096, IDLE_S = 600, LONG_REPLY = 20000, LONG_LINES = 300 };
+enum { LINE = 4096, IDLE_S = 600, FEW = 8, LONG_REPLY = 20000, LONG_LINES = 300 };
 
 enum step { GREETING, EHLO, MAIL, RCPT, DATA, BODY, DOT, LMTP_DOT };
 enum fault {
@@ -43,7 +43,7 @@ static const struct row {
 	{ MAIL, 60, REPLY, "451 4.3.0 soak: try later" },       { MAIL, 30, REPLY, "550 5.7.1 soak: not from you" },
 	{ MAIL, 30, LEAVE, "421 4.3.2 soak: closing" },         { MAIL, 50, VANISH, NULL },
 	{ MAIL, 10, STALL, NULL },                              { MAIL, 10, MANY, "450" },
-	{ RCPT, 300, REPLY, "450 4.2.1 soak: not just now" },   { RCPT, 100, REPLY, "452 4.5.3 soak: too many" },
+	{ RCPT, 300, REPLY, "450 4.2.1 soak: not just now" },   { RCPT, 100, REPLY, "452 4.3.1 soak: no room" },
 	{ RCPT, 200, REPLY, "550 5.1.1 soak: nobody here" },    { RCPT, 20, LEAVE, "421 4.3.2 soak: closing" },
 	{ RCPT, 15, VANISH, NULL },                             { RCPT, 10, STALL, NULL },
 	{ RCPT, 10, LONG, "450" },                              { RCPT, 5, DRIP, NULL },
@@ -285,7 +285,7 @@ static bool on_rcpt(struct talk *t, const char *line)
 
 	if (!t->mail)
 		return link_say(&t->link, "503 5.5.1 no MAIL");
-	if (t->nto == RECIPIENTS)
+	if (t->nto == (t->peer == PEER_ROUTE ? FEW : RECIPIENTS))
 		return link_say(&t->link, "452 4.5.3 soak: too many");
 	to->rcpt = 0;
 	known = address && (t->report ? sscanf(address, "<m%u@%63[a-z0-9.]", &to->id, to->domain) == 2 :

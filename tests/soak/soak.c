@@ -2,7 +2,8 @@
  * was taken reaches each of its recipients once, or is reported once; memory and descriptors stay as they are; nothing is left in the queue.
  *   soak PROGRAM FAKEDNS SHIM [control | load]
  * SOAK_SECONDS (3600) in all, SOAK_RATE (20) messages a second, SOAK_SYNC: file, log, or both, one after the other (both); SOAK_SEED; SOAK_LOG
- * (warn): log_level; KEEP=1 leaves the directory. First come short runs with a defect that must be found; control: these alone, load: without them.
+ * (warn): log_level; SOAK_LOUD=1: what the controls say; KEEP=1 leaves the directory. First come short runs with a defect that must be
+ * found; control: these alone, load: without them.
  * Ends with "N passed, N failed", N being recipients and what is said of the whole. Restarts are within the first third, so that the rest
  * shows whether figures stay. */
 #include <arpa/inet.h>
@@ -41,7 +42,6 @@ enum {
 	LONG_S = 1200,
 	REPEATS_A_KILL = 40,            /* two messages with all their recipients */
 	MOST_WAITING = 2000,            /* recipients: bounds the disk, and what the server has to remember */
-	PROCESSES = 16,
 	TEXT = 4096
 };
 enum promise {                          /* about the whole */
@@ -82,12 +82,32 @@ static void promise(enum promise what, bool kept, const char *fmt, ...)
 	sums->broken |= kept ? 0 : 1u << what;
 }
 
+static void remove_tree(const char *path)
+{
+	DIR *d = opendir(path);
+	struct dirent *x;
+
+	while (d && (x = readdir(d)))
+		if (strcmp(x->d_name, ".") && strcmp(x->d_name, "..")) {
+			char below[1024];
+
+			snprintf(below, sizeof below, "%s/%s", path, x->d_name);
+			if (unlink(below) == -1)
+				remove_tree(below);
+		}
+	if (d)
+		closedir(d);
+	rmdir(path);
+}
+
 static _Noreturn void give_up(const char *what, const char *why)
 {
 	printf("soak: %s: %s\n", what, why);
 	fflush(stdout);
 	if (server > 0)
 		kill(server, SIGKILL);
+	if (work[0] && !getenv("KEEP"))
+		remove_tree(work);
 	sums->failed++;
 	_exit(1);
 }
@@ -107,24 +127,6 @@ static void write_file(const char *path, const char *fmt, ...)
 	va_end(ap);
 	if (fclose(f) == EOF)
 		give_up(path, strerror(errno));
-}
-
-static void remove_tree(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *x;
-
-	while (d && (x = readdir(d)))
-		if (strcmp(x->d_name, ".") && strcmp(x->d_name, "..")) {
-			char below[1024];
-
-			snprintf(below, sizeof below, "%s/%s", path, x->d_name);
-			if (unlink(below) == -1)
-				remove_tree(below);
-		}
-	if (d)
-		closedir(d);
-	rmdir(path);
 }
 
 /* Calls each() for the names in a directory below the work directory; returns how many there are. */
@@ -647,18 +649,19 @@ static void judge(const struct sample *idle, bool empty, const struct sample *en
 	c = ledger_counts();
 	sums->passed += passed;
 	sums->failed += failed;
-	promise(EACH_ONCE, !failed && c.messages > 0, "%u messages, %u recipients: each delivered once, reported once, or not taken; %u were not", c.messages, passed + failed,
-		failed);
-	promise(NO_COMPLAINT, !c.wrong, "no body altered, no report without a reason, no process ended by itself, no command failed: %u complaints", c.wrong);
+	promise(EACH_ONCE, !failed && c.messages > 0, "%u messages, %u recipients: each delivered once, reported once, or not taken; %u were not",
+		c.messages, passed + failed, failed);
+	promise(NO_COMPLAINT, !c.wrong, "no body altered, no report without a reason, no process ended by itself, no command failed: %u complaints",
+		c.wrong);
 	promise(FEW_REPEATS, c.repeats <= kills * REPEATS_A_KILL, "%u repeats, all of them of what was under way at one of %u kills: what had come "
 		"%.1f s before it, at most", c.repeats, kills, c.longest);
 	promise(EMPTY, empty, "the queue is empty: %u files", in_queue());
 	promise(NONE_ASIDE, !each_file("queue/bad", NULL), "nothing was set aside");
 	promise(ALL_WAYS, ways == all_ways, "%u of %u ways to send were gone", ways, all_ways);
-	promise(FLAT_MEMORY, before && behind <= before + growth, "memory is flat to %u kB: %u kB behind the warm-up, %u kB at the end of the load, %u kB idle (%u kB at the start)",
-		growth, before, behind, end->main_kb + end->helpers_kb, idle->main_kb + idle->helpers_kb);
-	promise(FLAT_DESCRIPTORS, end->descriptors == idle->descriptors, "descriptors are flat: %u idle at the start, %u at the end, of %u processes", idle->descriptors,
-		end->descriptors, end->processes);
+	promise(FLAT_MEMORY, before && behind <= before + growth, "memory is flat to %u kB: %u kB behind the warm-up, %u kB at the end of the load, "
+		"%u kB idle (%u kB at the start)", growth, before, behind, end->main_kb + end->helpers_kb, idle->main_kb + idle->helpers_kb);
+	promise(FLAT_DESCRIPTORS, end->descriptors == idle->descriptors, "descriptors are flat: %u idle at the start, %u at the end, of %u processes",
+		idle->descriptors, end->descriptors, end->processes);
 }
 
 static void show_what_was(void)

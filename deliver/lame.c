@@ -9,7 +9,7 @@
 enum {
 	ROOM = 512,
 	HOUR_MS = 3600 * 1000,
-	ONE_MORE_MS = 300 * 1000,
+	ONE_MORE_MS = 120 * 1000,
 	BITS = 4,                       /* LAME_... */
 	MOSTS = LAME_LINES + 1,
 	KINDS = BITS + MOSTS

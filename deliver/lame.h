@@ -14,7 +14,7 @@ enum lame_most { LAME_RCPTS, LAME_LINES };
 void lame_note(const struct sockaddr *, unsigned what);
 unsigned lame_noted(const struct sockaddr *);           /* LAME_ bits */
 void lame_note_most(const struct sockaddr *, enum lame_most, size_t);
-/* 0: no limit known. Of LAME_LINES it is one more every five minutes. */
+/* 0: no limit known. Of LAME_LINES it is one more every two minutes. */
 size_t lame_most(const struct sockaddr *, enum lame_most);
 void lame_forget_all(void);
 

@@ -71,15 +71,15 @@ START_TEST(what_is_noted_of_one_thing_does_not_lengthen_another)
 }
 END_TEST
 
-START_TEST(a_host_that_was_busy_once_gets_a_connection_more_every_five_minutes)
+START_TEST(a_host_that_was_busy_once_gets_a_connection_more_every_two_minutes)
 {
 	lame_note_most(address("192.0.2.1", 25), LAME_LINES, 1);
 	lame_note_most(address("192.0.2.1", 25), LAME_RCPTS, 1);
-	loop_advance(299 * 1000);
+	loop_advance(119 * 1000);
 	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_LINES), 1);
 	loop_advance(1000);
 	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_LINES), 2);
-	loop_advance(900 * 1000);
+	loop_advance(360 * 1000);
 	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_LINES), 5);
 	ck_assert_uint_eq(lame_most(address("192.0.2.1", 25), LAME_RCPTS), 1);
 	/* It has not taken that many: from there again. */
@@ -118,7 +118,7 @@ Suite *deliver_lame_suite(void)
 	tcase_add_checked_fixture(t, begin, NULL);
 	tcase_add_test(t, an_address_is_remembered_for_an_hour);
 	tcase_add_test(t, what_is_noted_of_one_thing_does_not_lengthen_another);
-	tcase_add_test(t, a_host_that_was_busy_once_gets_a_connection_more_every_five_minutes);
+	tcase_add_test(t, a_host_that_was_busy_once_gets_a_connection_more_every_two_minutes);
 	tcase_add_test(t, the_first_give_way_to_the_last);
 	tcase_add_test(t, a_local_socket_is_no_host);
 	suite_add_tcase(s, t);

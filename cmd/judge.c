@@ -279,7 +279,7 @@ static bool evaluate(struct trial *t)
 	if (!judge_message_set(&t->message, &t->words, &t->client, &t->spf, t->dkim, &t->dmarc, buf_view(&t->header)))
 		return false;
 	t->message.no_iprev = t->iprev.code == IPREV_FAIL || t->iprev.code == IPREV_PERMERROR;
-	t->message.listed = t->dnsbl.score;
+	t->message.listed = t->set.dnsbl_refuse && t->dnsbl.score >= (int)t->set.dnsbl_refuse ? t->dnsbl.score : 0;
 	t->message.lists = t->dnsbl.words;
 	t->message.file = strcmp(t->file, "-") ? t->file : NULL;
 	return judging_decide(&t->set, t->aliases, t->facts, &t->rcpt, &t->message, t->late, &t->judgement, &t->steps) != WAIT;
@@ -395,6 +395,16 @@ static const char *start_children(const struct maildir_config *m)
 	return root_start(&r) == -1 ? strerror(errno) : NULL;
 }
 
+static void read_key(const struct trial *t)
+{
+	int dir = t->set.subject_pass && t->set.queue ? open(t->set.queue, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (dir != -1) {
+		judging_key(dir, false);
+		close(dir);
+	}
+}
+
 static int start_mailboxes(struct trial *t)
 {
 	static struct memory_folders folders;
@@ -420,6 +430,7 @@ static int start_mailboxes(struct trial *t)
 	}
 	facts_source(FACT_MAILBOX, maildir_source());
 	aliases_refresh(t->aliases);
+	read_key(t);
 	return 0;
 }
 

@@ -2,6 +2,7 @@
 #include "cmd/judging.h"
 
 #include "deliver/recall.h"
+#include "policy/subjectpass.h"
 
 /* They are for the start alone, and outlive the settings that have said so. */
 const struct memory_folders *judging_folders(const struct settings *s)
@@ -40,6 +41,15 @@ const char *judging_start(const struct settings *s, bool inline_work, bool looks
 	return wrong;
 }
 
+static unsigned char pass_key[SUBJECTPASS_KEY];
+static bool have_key;
+
+bool judging_key(int queue, bool make)
+{
+	have_key = have_key || subjectpass_key(queue, "subject-pass", make, pass_key);
+	return have_key;
+}
+
 static bool is_here(const struct settings *s, struct str domain)
 {
 	return !domain.n || route_is_local(&s->routes, domain);
@@ -64,7 +74,7 @@ enum verdict judging_decide(const struct settings *s, struct aliases *aliases, s
 	bool late, struct judgement *out, struct buf *steps)
 {
 	const struct judge_rules rules = { .lists = s->mailing_lists, .forwarders = s->forwarders, .content = s->content_filter,
-		.own = s->rules || s->user_rules };
+		.own = s->rules || s->user_rules, .pass_key = s->subject_pass && have_key ? pass_key : NULL, .pass_s = s->subject_pass, .now = loop_wall() };
 	char local[LOCAL_MAX + 1];
 
 	if (!find_mailbox(s, aliases, f, to, local) && !late)

@@ -11,6 +11,8 @@ const struct memory_folders *judging_folders(const struct settings *);
 /* Behind maildir_start(): the helper that knows what mailboxes remember, when it is wanted. looks_only: nothing is written, and the work is done
  * in this process. NULL, or what is wrong. */
 const char *judging_start(const struct settings *, bool inline_work, bool looks_only);
+/* The key of subject_pass, in the directory of the queue; made when missing and `make`. False with errno: there are no such words then. */
+bool judging_key(int queue, bool make);
 /* Whose mailbox the address is, by aliases too, then judge(). aliases must be fresh. */
 enum verdict judging_decide(const struct settings *, struct aliases *, struct facts *, const struct addr *to, const struct judge_message *, bool late,
 	struct judgement *out, struct buf *steps);

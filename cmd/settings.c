@@ -178,6 +178,9 @@ static const struct conf_row rows[] = {
 		"A file of rules for single mailboxes: mail that a domain or list vouches for goes to a folder, is taken, or was sent on by a forwarder." },
 	{ .name = "user_rules", .kind = CONF_YESNO, .at_start = true, .offset = AT(user_rules), .preset = "no", .help =
 		"yes: so may users, in the file fardel.rules in their mailbox." },
+	{ .name = "subject_pass", .kind = CONF_DURATION, .offset = AT(subject_pass), .preset = "0", .max = 30 * 86400, .help =
+		"With judge = refuse, a sender nobody knows, whose domain speaks for him (DMARC), and who is refused for a list in the DNS or for a little junk\n"
+		"in his words, is told a word; with it in the subject his mail is taken for so long (12h). 0: nobody is." },
 	{ .name = "junk_folders", .kind = CONF_TEXT, .at_start = true, .offset = AT(junk_folders), .preset = "Junk Spam", .help =
 		"Which folders of a mailbox hold what its reader does not want: how their names begin, in any case, separated by blanks." },
 	{ .name = "neutral_folders", .kind = CONF_TEXT, .at_start = true, .offset = AT(neutral_folders), .preset = "Trash Deleted Drafts Templates", .help =

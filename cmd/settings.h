@@ -98,6 +98,7 @@ struct settings {
 	const char *mailing_lists, *forwarders; /* domains, or NULL */
 	const char *rules;              /* a file (policy/ruleset.h), or NULL */
 	bool user_rules;
+	int64_t subject_pass;           /* seconds; 0: there is none */
 	const char *junk_folders, *neutral_folders, *sent_folders, *rejects_folder;     /* or NULL */
 	int64_t first_time_delay;       /* seconds */
 	const char *spf_text, *dmarc_text, *dmarc_reports_text;

@@ -540,8 +540,16 @@ static void open_greylist(void)
 		log_text(LOG_ERROR, "greylist", "cannot open %s/greylist: %s. Nobody is put off", running.settings->queue, strerror(errno));
 }
 
+static void open_subject_key(void)
+{
+	if (running.settings->subject_pass && !judging_key(queue_dir(), true))
+		log_text(LOG_ERROR, "subject-pass", "cannot read or make %s/subject-pass: %s. subject_pass is as if it were 0; remove that file if it is cut off",
+			running.settings->queue, strerror(errno));
+}
+
 void open_notes(void)
 {
+	open_subject_key();
 	open_quota();
 	start_dmarc_reports(false);
 	open_greylist();

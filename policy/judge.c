@@ -9,6 +9,7 @@
 #include "policy/bayes.h"
 #include "policy/dkim.h"
 #include "policy/ruleset.h"
+#include "policy/subjectpass.h"
 
 /* ---- the message */
 
@@ -113,9 +114,10 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 	struct author author = { .address = { .max = ADDR_MAX } };
 	struct identities *who = &m->who;
 	struct str ip = str_of(client->peer_text), *word[] = { &who->from, &who->mail, &who->helo, &who->ip, &who->dkim, &m->named,
-		&m->list };
+		&m->list, &m->pass };
 	size_t end[sizeof word / sizeof *word], at = 0;
-	bool pass = spf && spf->code == SPF_PASS;
+	bool passed = spf && spf->code == SPF_PASS;
+	char pass[SUBJECTPASS_WORD + 1];
 
 	if (str_starts_nocase(ip, STR("IPv6:")))
 		ip = str_from(ip, 5);
@@ -136,6 +138,9 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 	end[5] = text->n;
 	list_id(text, header);
 	end[6] = text->n;
+	if (subjectpass_find(header, pass))
+		buf_puts(text, pass);
+	end[7] = text->n;
 	buf_free(&author.address);
 	if (text->bad)
 		return false;
@@ -143,10 +148,11 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 		*word[i] = (struct str){ text->p + at, end[i] - at };
 		at = end[i];
 	}
-	who->mail_pass = pass && !spf->helo;
-	who->helo_pass = pass && spf->helo;
+	who->mail_pass = passed && !spf->helo;
+	who->helo_pass = passed && spf->helo;
 	who->validated = is_shown(who) || (who->from.n && dmarc && (dmarc->spf_aligned || dmarc->dkim_aligned));
 	m->dmarc_refuses = dmarc && dmarc->code == DMARC_FAIL && dmarc->policy >= DMARC_P_QUARANTINE;
+	m->dmarc_pass = dmarc && dmarc->code == DMARC_PASS;
 	if (who->from.n && dmarc)
 		m->org = str_of(dmarc->organization);
 	return true;
@@ -156,6 +162,7 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 
 enum {                                  /* ten thousandths that it is junk */
 	CONTENT_LIMIT = 9500,
+	CONTENT_MILD = 7500,            /* what a person has written may be so, when it is measured strictly */
 	CONTENT_STRICT = 2500           /* from an address without a name, in clear, or to somebody who is not named in it */
 };
 
@@ -186,6 +193,8 @@ static const struct why {
 	[JUDGE_REPUTATION] = { NULL, 451, "4.7.1", "Not accepted now, for what came from this sender or network before" },
 	[JUDGE_SPF] = { "spf-policy", 451, "4.7.23", "Not accepted now: the sender is not known here, and his domain does not want its mail to come from this address (SPF)" },
 	[JUDGE_IPREV] = { "iprev", 451, "4.7.25", "Not accepted now: mail like this was not wanted, and the name of this address does not lead back to it" },
+	[JUDGE_PASS] = { "subjectpass", 0, "", "" },
+	[JUDGE_GIVE_PASS] = { "give-subjectpass", 550, "5.7.1", "Not accepted, as the sender is not known here. Whoever has written it may send it once more with this in the subject: " },
 	[JUDGE_CONTENT] = { "junk-content", 451, "4.7.1", "Not accepted now, for its content" },
 	[JUDGE_CONTENT_STRICT] = { "junk-content-strict", 451, "4.7.1", "Not accepted now, for its content" },
 	[JUDGE_LISTED] = { "dns-blocklisted", 451, "4.7.1", "Not accepted now: the sender is on a list of those who send junk, and not known here" },
@@ -384,6 +393,39 @@ static enum step step_iprev(struct run *r)
 	return because(r, JUDGE_IPREV, TURN_IT_AWAY);
 }
 
+static enum step step_pass(struct run *r)
+{
+	struct buf mailbox = { .max = HISTORY_LINE };
+	bool holds = r->rules->pass_key && r->m->pass.n && r->to->local.n && identity_word(&mailbox, r->to->local);
+
+	holds = holds && subjectpass_holds(r->m->pass, r->rules->pass_key, buf_view(&mailbox), r->m->who.from, r->rules->now, r->rules->pass_s);
+	buf_free(&mailbox);
+	if (!holds) {
+		if (r->rules->pass_key && r->m->pass.n)
+			tell(r, "subject: the word in it is not for this sender and recipient, or too old");
+		return GO_ON;
+	}
+	tell(r, "subject: the word in it was given to this sender");
+	return because(r, JUDGE_PASS, TAKE_IT);
+}
+
+/* In place of a refusal that rests on little: whoever can read the answer, and whose domain says that it is he, may come in. */
+static enum step give_pass(struct run *r, enum judge_why why)
+{
+	struct reply *reply = &r->out->reply;
+	struct buf mailbox = { .max = HISTORY_LINE }, word = { .max = 64 };
+
+	if (r->rules->pass_key && r->m->dmarc_pass && r->m->who.from.n && r->known && r->out->reputation.method == METHOD_NONE && r->to->local.n &&
+	    identity_word(&mailbox, r->to->local) && subjectpass_make(&word, r->rules->pass_key, buf_view(&mailbox), r->m->who.from, r->rules->now)) {
+		tell(r, "subject: a word for it is given, " STR_FMT, STR_ARG(buf_view(&word)));
+		snprintf(reply->text, sizeof reply->text, "%s" STR_FMT, whys[JUDGE_GIVE_PASS].text, STR_ARG(buf_view(&word)));
+		why = JUDGE_GIVE_PASS;
+	}
+	buf_free(&mailbox);
+	buf_free(&word);
+	return because(r, why, TURN_IT_AWAY);
+}
+
 /* A blind copy, or a list of addresses that somebody has bought. */
 static bool is_named(const struct run *r)
 {
@@ -424,16 +466,21 @@ static enum step step_content(struct run *r)
 		b.significant ? "" : ", too little was learnt");
 	if (!b.significant || b.probability * 10000 <= limit)
 		return GO_ON;
+	if (b.probability * 10000 <= CONTENT_MILD)
+		return give_pass(r, JUDGE_CONTENT_STRICT);
 	return because(r, strict ? JUDGE_CONTENT_STRICT : JUDGE_CONTENT, TURN_IT_AWAY);
 }
+
+/* RFC 5321 4.5.1: who is listed by mistake must be able to say so. */
+static bool is_postmaster(const struct judge_rcpt *to) { return to->to && str_eq_nocase(to->to->local, STR("postmaster")); }
 
 /* Lists make mistakes: they count last, and for nobody whom the reader knows. */
 static enum step step_lists(struct run *r)
 {
-	if (r->m->listed <= 0 || r->out->forwarded)
+	if (r->m->listed <= 0 || r->out->forwarded || is_postmaster(r->to))
 		return GO_ON;
 	tell(r, "lists: %s", r->m->lists ? r->m->lists : "");
-	return because(r, JUDGE_LISTED, TURN_IT_AWAY);
+	return give_pass(r, JUDGE_LISTED);
 }
 
 static enum step step_end(struct run *r)
@@ -444,17 +491,19 @@ static enum step step_end(struct run *r)
 }
 
 static enum step (*const steps[])(struct run *) = {
-	step_rule, step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_iprev, step_content, step_lists, step_end
+	step_rule, step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_iprev, step_pass, step_content, step_lists, step_end
 };
 
 static void say_reason(struct judgement *out)
 {
 	const struct why *w = &whys[out->why];
+	char given[REPLY_TEXT];
 
+	memcpy(given, out->reply.text, sizeof given);
 	snprintf(out->reason, sizeof out->reason, "%s", w->token ? w->token : method_name(out->reputation.method));
 	out->reply = (struct reply){ .code = w->code };
 	snprintf(out->reply.enhanced, sizeof out->reply.enhanced, "%s", w->enhanced);
-	snprintf(out->reply.text, sizeof out->reply.text, "%s", w->text);
+	snprintf(out->reply.text, sizeof out->reply.text, "%s", *given ? given : w->text);
 }
 
 enum verdict judge(struct facts *facts, const struct judge_rules *rules, const struct judge_message *m, const struct judge_rcpt *to, bool late,

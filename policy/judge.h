@@ -23,6 +23,8 @@ struct judge_rules {
 	bool own;                       /* mailboxes have rules (policy/ruleset.h) */
 	bool content;                   /* words count (policy/bayes.h) */
 	const char *forwarders;         /* domains that send on what others wrote: nothing but the author counts. NULL: none */
+	const unsigned char *pass_key;  /* of words for the subject (policy/subjectpass.h). NULL: there are none */
+	int64_t pass_s, now;            /* how long they are good; the time */
 };
 /* What is known of the message, the same for all recipients. Borrowed. */
 struct judge_message {
@@ -31,6 +33,7 @@ struct judge_message {
 	enum spf spf;                   /* SPF_NONE when nobody asked */
 	bool spf_of_mail;               /* it is of MAIL FROM, not of HELO */
 	bool dmarc_refuses;             /* the author's domain does not want it to be taken */
+	bool dmarc_pass;                /* it speaks for it */
 	const struct sockaddr *peer;
 	bool tls;                       /* it came inside TLS */
 	/* Set by whoever has asked: */
@@ -39,6 +42,7 @@ struct judge_message {
 	const char *lists;              /* ... and on which ones, in words */
 	struct str named;               /* addresses in To and Cc, as words separated by commas */
 	struct str list;                /* what stands in List-Id, a word; empty: nothing */
+	struct str pass;                /* a word in the subject that lets strangers in; empty: none */
 	const char *file;               /* where the message lies, for content; NULL: nowhere */
 	int64_t at;                     /* octets of the file in front of it */
 	int jitter;                     /* -500 .. 500 ten thousandths, by chance, once a message: so nobody finds out where the limit lies */
@@ -54,7 +58,7 @@ bool judge_message_set(struct judge_message *, struct buf *text, const struct su
 	const struct dmarc_result *, struct str header);
 
 enum judge_why {
-	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_SPF, JUDGE_IPREV, JUDGE_CONTENT, JUDGE_CONTENT_STRICT, JUDGE_LISTED,
+	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_SPF, JUDGE_IPREV, JUDGE_PASS, JUDGE_GIVE_PASS, JUDGE_CONTENT, JUDGE_CONTENT_STRICT, JUDGE_LISTED,
 	JUDGE_NO_BAD_SIGNALS
 };
 struct judgement {

@@ -130,7 +130,7 @@ static bool look_at_message(struct session *s, struct judging *j)
 	j->message.dmarc_refuses = j->message.dmarc_refuses && s->config->dmarc == SMTPD_DMARC_REFUSE;
 	free(header);
 	j->message.no_iprev = inspect_no_iprev(s->txn);
-	j->message.listed = lists_score(s->txn);
+	j->message.listed = lists_score(s);
 	j->message.lists = lists_words(s->txn);
 	return ok && put_into_file(s, j);
 }

@@ -61,6 +61,11 @@ static enum verdict ask(struct session *s)
 /* RFC 5321 4.5.1: who is listed by mistake must be able to say so. */
 static bool is_postmaster(const struct recipient *to) { return str_eq_nocase(to->addr.local, STR("postmaster")); }
 
+static bool is_listed(const struct session *s)
+{
+	return s->config->dnsbl_refuse && s->txn->lists->result.score >= s->config->dnsbl_refuse;
+}
+
 enum verdict lists_decide(struct session *s, const struct recipient *to, struct reply *why)
 {
 	const struct lists *l;
@@ -70,11 +75,11 @@ enum verdict lists_decide(struct session *s, const struct recipient *to, struct 
 	l = s->txn->lists;
 	if (!l->known && ask(s) == WAIT)
 		return WAIT;
-	if (!s->config->dnsbl_refuse || l->result.score < s->config->dnsbl_refuse || is_postmaster(to))
+	if (!is_listed(s) || is_postmaster(to) || s->config->judge == SMTPD_JUDGE_REFUSE)      /* nobody is refused for it whom his reader knows */
 		return ACCEPT;
 	reply_set(why, 550, "5.7.1", "%s", l->result.why);
 	return REFUSE;
 }
 
 const char *lists_words(const struct txn *t) { return t->lists ? t->lists->result.words : ""; }
-int lists_score(const struct txn *t) { return t->lists && t->lists->known ? t->lists->result.score : 0; }
+int lists_score(const struct session *s) { return s->txn->lists && s->txn->lists->known && is_listed(s) ? s->txn->lists->result.score : 0; }

@@ -301,7 +301,7 @@ void submission_free(struct txn *);
 /* A recipient would be taken: is the stranger on too many lists? WAIT: s->question.facts are asked. REFUSE: why is the reply. */
 enum verdict lists_decide(struct session *, const struct recipient *, struct reply *why);
 const char *lists_words(const struct txn *);            /* which name it, for the log; "": none */
-int lists_score(const struct txn *);                    /* 0: none does, or nobody asked */
+int lists_score(const struct session *);                /* by how much; 0: by less than dnsbl_refuse, or nobody asked */
 void lists_free(struct txn *);
 
 /* ---- SPF of strangers (smtpd/spf.c) */

@@ -6,6 +6,7 @@
 #include "policy/bayes.h"
 #include "policy/judge.h"
 #include "policy/ruleset.h"
+#include "policy/subjectpass.h"
 
 Suite *policy_judge_suite(void);
 
@@ -21,11 +22,15 @@ struct row {
 	bool no_iprev;
 	int listed;
 	bool clear, unnamed;            /* came without TLS; the recipient is not in To */
+	bool pass_on, dmarc_pass;       /* words for the subject are given; DMARC says pass */
+	const char *pass;               /* the word in it; "!": the right one */
 	const char *rule;               /* policy/ruleset.h; "-": none holds, "": it cannot be told; NULL: there are no rules */
 	const char *expected;           /* "take list-allow", "away spf-policy 451" */
 };
 
 static struct judgement got;
+static const unsigned char pass_key[SUBJECTPASS_KEY] = { 7 };
+static char right_word[40];
 static struct buf steps;
 
 static struct judge_message message_of(const struct row *r)
@@ -33,7 +38,8 @@ static struct judge_message message_of(const struct row *r)
 	return (struct judge_message){
 		.who = { .from = STR("anna@x.example"), .mail = str_of(r->mail ? r->mail : "anna@x.example"), .mail_pass = r->mail_pass,
 			.helo = STR("mx.x.example"), .ip = STR("192.0.2.7"), .dkim = str_of(r->dkim) },
-		.org = STR("x.example"), .spf = r->spf, .spf_of_mail = true, .dmarc_refuses = r->dmarc_refuses,
+		.org = STR("x.example"), .spf = r->spf, .spf_of_mail = true, .dmarc_refuses = r->dmarc_refuses, .dmarc_pass = r->dmarc_pass,
+		.pass = r->pass && *r->pass == '!' ? (struct str){ right_word + 6, SUBJECTPASS_WORD } : str_of(r->pass),
 		.tls = !r->clear, .named = r->unnamed ? STR("x@y") : STR("x@y,bob@here.example"), .file = "/q/work/1",
 		.no_iprev = r->no_iprev, .listed = r->listed, .lists = "l.example:127.0.0.2",
 	};
@@ -91,13 +97,23 @@ static void put_rule(struct facts *f, const struct judge_message *m, const char 
 	buf_free(&name);
 }
 
+static void make_right_word(void)
+{
+	struct buf b = { 0 };
+
+	ck_assert(subjectpass_make(&b, pass_key, STR("bob"), STR("anna@x.example"), 1795424400));
+	snprintf(right_word, sizeof right_word, "%s", buf_cstr(&b));
+	buf_free(&b);
+}
+
 static void check_rows(const struct row *row, size_t n)
 {
+	make_right_word();
 	facts_source(FACT_REPUTATION, &world);
 	facts_source(FACT_RULE, &world);
 	for (size_t i = 0; i < n; i++) {
 		struct judge_rules rules = { .lists = row[i].lists, .forwarders = row[i].forwarders, .content = row[i].content,
-			.own = row[i].rule };
+			.own = row[i].rule, .pass_key = row[i].pass_on ? pass_key : NULL, .pass_s = 3600, .now = 1795424400 };
 		struct judge_message m = message_of(&row[i]);
 		struct addr address = { STR("Bob"), STR("here.example") };
 		struct judge_rcpt to = { .local = STR("bob"), .to = &address };
@@ -124,6 +140,33 @@ static void check_rows(const struct row *row, size_t n)
 #define CHECK(rows) check_rows(rows, sizeof rows / sizeof *rows)
 #define KNOWN "msgfromfull ham conclusive 2"
 #define NOBODY "none unknown weak 0"
+
+#define STRANGER .pass_on = true, .dmarc_pass = true
+START_TEST(who_reads_the_answer_and_is_whom_he_says_may_come_in)
+{
+	static const struct row rows[] = {
+		{ STRANGER, .listed = 1, .reputation = NOBODY, .expected = "away give-subjectpass 550" },
+		{ STRANGER, .listed = 1, .reputation = NOBODY, .pass = "!", .expected = "take subjectpass" },
+		{ STRANGER, .listed = 1, .reputation = NOBODY, .pass = "AAAAAAAAAAAAAAAAAAAAAA", .expected = "away give-subjectpass 550" },
+		{ .dmarc_pass = true, .listed = 1, .reputation = NOBODY, .pass = "!", .expected = "away dns-blocklisted 451" },
+		{ .pass_on = true, .listed = 1, .reputation = NOBODY, .expected = "away dns-blocklisted 451" },
+		{ STRANGER, .listed = 1, .reputation = "ip1 unknown weak 1", .expected = "away dns-blocklisted 451" },
+		{ STRANGER, .listed = 1, .reputation = NULL, .expected = "away dns-blocklisted 451" },
+		{ STRANGER, .content = "600000 enough 9", .unnamed = true, .reputation = NOBODY, .expected = "away give-subjectpass 550" },
+		{ STRANGER, .content = "900000 enough 9", .unnamed = true, .reputation = NOBODY, .expected = "away junk-content-strict 451" },
+		{ STRANGER, .content = "990000 enough 9", .reputation = NOBODY, .expected = "away junk-content 451" },
+		{ STRANGER, .content = "990000 enough 9", .reputation = NOBODY, .pass = "!", .expected = "take subjectpass" },
+		{ STRANGER, .pass = "!", .reputation = "msgfromfull junk conclusive 3", .expected = "away msgfromfull 451" },
+		{ STRANGER, .pass = "!", .reputation = NOBODY, .spf = SPF_FAIL, .expected = "away spf-policy 451" },
+		{ STRANGER, .reputation = NOBODY, .expected = "take no-bad-signals first" },
+	};
+
+	CHECK(rows);
+	make_right_word();
+	CHECK(((const struct row[]){ rows[0] }));
+	ck_assert(strstr(got.reply.text, right_word) != NULL);
+}
+END_TEST
 
 #define FORWARDER "own 3 forwarder\nfwd.example\n\n"
 #define SPARED "all 1\n\n\nJunk"
@@ -275,6 +318,7 @@ Suite *policy_judge_suite(void)
 	Suite *s = suite_create("policy_judge");
 	TCase *c = tcase_create("judge");
 
+	tcase_add_test(c, who_reads_the_answer_and_is_whom_he_says_may_come_in);
 	tcase_add_test(c, a_mailboxes_rule_comes_before_all_else);
 	tcase_add_test(c, a_verified_list_is_taken_whoever_wrote);
 	tcase_add_test(c, a_forwarder_is_not_blamed_for_what_others_wrote);

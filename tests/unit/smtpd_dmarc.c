@@ -398,6 +398,26 @@ START_TEST(who_is_on_a_list_hears_so_at_rcpt)
 }
 END_TEST
 
+START_TEST(where_readers_decide_a_list_refuses_nobody_at_rcpt)
+{
+	static struct dnsbl_list list;
+	struct site_client c;
+
+	site_config.judge = SMTPD_JUDGE_REFUSE;
+	ck_assert(!dnsbl_parse(STR("bl.test"), false, &list));
+	site_config.dnsbl = &list;
+	site_config.ndnsbl = 1;
+	site_config.dnsbl_refuse = 1;
+	zone = lists[1].zone;
+	site_come(&c, "192.0.2.7", SMTPD_MX);
+	site_say(&c, "MAIL FROM:<a@b.test>\r\n");
+	site_expect(&c, "250 *");
+	site_say(&c, "RCPT TO:<user@mx.example.org>\r\n");
+	site_expect(&c, "250 *");
+	site_hang_up(&c);
+}
+END_TEST
+
 Suite *smtpd_dmarc_suite(void)
 {
 	Suite *s = suite_create("smtpd_dmarc");
@@ -413,6 +433,7 @@ Suite *smtpd_dmarc_suite(void)
 	tcase_add_loop_test(t, the_name_of_the_client_is_noted, 0, (int)(sizeof names / sizeof *names));
 	tcase_add_test(t, users_and_friends_are_not_asked_about);
 	tcase_add_loop_test(t, who_is_on_a_list_hears_so_at_rcpt, 0, (int)(sizeof lists / sizeof *lists));
+	tcase_add_test(t, where_readers_decide_a_list_refuses_nobody_at_rcpt);
 	suite_add_tcase(s, t);
 	return s;
 }

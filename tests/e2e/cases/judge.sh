@@ -121,3 +121,42 @@ rules_of_mailboxes() {
 	has "error: rules: $T/rules:2: ../y is no folder" "$T/check"
 	drained here
 }
+
+it words_for_the_subject "subject_pass: who is refused for a list and whose domain speaks for him is told a word; with it in the subject he comes in, after a new start too, and nobody else does"
+words_for_the_subject() {
+	cat >"$T/dns.zone" <<-'END'
+	listed.test MX 10 mx.listed.test
+	listed.test TXT "v=spf1 ip4:127.0.0.1 -all"
+	mx.listed.test A 192.0.2.1
+	_dmarc.listed.test TXT "v=DMARC1; p=reject"
+	test.rhs.test A 127.0.0.2
+	listed.test.rhs.test A 127.0.0.4
+	END
+	fakedns dns
+	serve here "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "judge = refuse" "rhsbl = rhs.test" "subject_pass = 12h"
+	here=$pid
+	at=$(port_of here)
+	write() { printf 'From: Anna <%s@listed.test>\r\nTo: user@here.test\r\nMessage-ID: <%s@x>\r\nSubject: hello %s\r\n\r\ntext\r\n' "$1" "$3" "$2" >"$T/message"; }
+	write anna '' 1
+	refused=$(inject -p "$at" -f anna@listed.test -t user@here.test -m "$T/message" 2>&1) && fail "who is listed was taken"
+	word=$(printf '%s\n' "$refused" | grep -o '(pass:[A-Za-z0-9_-]*)')
+	case $refused in *'550 5.7.1 '*"$word"*) ;; *) fail "it hears $refused" ;; esac
+	[ "$word" ] || fail "no word in: $refused"
+	end "$here"
+	start here
+	write ben "$word" 2
+	inject -p "$at" -f ben@listed.test -t user@here.test -m "$T/message" >/dev/null 2>&1 && fail "it is good for ben"
+	write anna "$word" 3
+	inject -p "$at" -f anna@listed.test -t sender@here.test -m "$T/message" >/dev/null 2>&1 && fail "it is good for another mailbox"
+	must "anna, with the word" inject -p "$at" -f anna@listed.test -t user@here.test -m "$T/message"
+	within 30 "her message" arrived here user 1
+	has '^X-Fardel-Reason: subjectpass; id=' "$(mail here user)"
+	must "judge" "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --from anna@listed.test --to user@here.test "$T/message" >"$T/said"
+	has '^accept subjectpass' "$T/said"
+	has '^subject: the word in it was given to this sender' "$T/said"
+
+	mkdir -p "$T/here.mail/user/.Kept/cur"
+	mv "$(mail here user)" "$T/here.mail/user/.Kept/cur/1_$(sed -n 's/^X-Fardel-Reason:.*id=\([0-9a-f]*\);.*/\1/p' "$(mail here user)").here.test:2,S"
+	write anna '' 4
+	must "who is known is let in, listed or not" inject -p "$at" -f anna@listed.test -t user@here.test -m "$T/message"
+}

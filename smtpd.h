@@ -118,6 +118,9 @@ int smtpd_session(int in, int out, enum smtpd_service, const struct sockaddr_sto
 /* Closes the listening sockets. Sessions without a transaction end with 421 now, others at their next command;
  * a message that is being sent is still taken. */
 void smtpd_stop(void);
+/* Counts of strangers (policy/limits.h) from one run to the next, in the file "limits" of a directory: after smtpd_configure(), and at the end. */
+void smtpd_counts_load(int dir);
+void smtpd_counts_save(int dir);
 unsigned smtpd_sessions(void);                          /* that are not over yet */
 unsigned smtpd_sessions_of(const struct smtpd_config *);        /* those that began with it; walks them all */
 struct smtpd_figures {

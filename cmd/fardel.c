@@ -45,6 +45,7 @@ static int run_server(void)
 	open_notes();
 	if (!start_smtpd())
 		return complain(EX_OSERR, "out of memory");
+	smtpd_counts_load(queue_dir());
 	start_policies();
 	start_tls_reports(true);
 	start_dmarc_reports(true);
@@ -61,6 +62,7 @@ static int run_server(void)
 		L_NUM("uid", (long long)geteuid()), L_NUM("entries", (long long)queue_entries())));
 	figures_write_to(running.settings->metrics_file);
 	loop_run();
+	smtpd_counts_save(queue_dir());
 	figures_write_to(NULL);
 	return 0;
 }

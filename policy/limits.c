@@ -443,3 +443,91 @@ void limits_free(struct limits *l)
 }
 
 size_t limits_records(const struct limits *l) { return l->n; }
+
+/* ---- from one run to the next */
+
+static const char magic[16] = "FARDEL limits 1";
+
+struct head {
+	char magic[16];
+	uint64_t key[2];
+	int64_t wall;
+	uint64_t n, sum;                /* records, and what they hash to */
+};
+struct stored {
+	uint64_t id;
+	struct { uint32_t age, n; } count[RATES];
+};
+
+/* False: it says nothing any more. */
+static bool store(const struct record *r, int64_t now, struct stored *s)
+{
+	bool counts = false;
+
+	*s = (struct stored){ .id = r->id };
+	for (enum rate rate = 0; rate < RATES; rate++) {
+		uint32_t age = (uint32_t)now - r->count[rate].since;
+
+		if (!r->count[rate].n || age >= KNOWN_FOR)
+			continue;
+		s->count[rate].age = age;
+		s->count[rate].n = r->count[rate].n;
+		counts = true;
+	}
+	return counts;
+}
+
+static bool add_stored(struct buf *out, const struct record *r, int64_t now)
+{
+	struct stored s;
+
+	return !store(r, now, &s) || buf_add(out, &s, sizeof s);
+}
+
+bool limits_print(const struct limits *l, int64_t now, int64_t wall, struct buf *out)
+{
+	struct head h = { .key = { l->key[0], l->key[1] }, .wall = wall };
+	size_t at = out->n;
+
+	memcpy(h.magic, magic, sizeof magic);
+	if (!buf_add(out, &h, sizeof h))
+		return false;
+	for (uint32_t i = l->oldest; i; i = l->at[i].newer)
+		if (!add_stored(out, &l->at[i], now))
+			return false;
+	for (size_t i = 1; i <= l->n; i++)
+		if (l->at[i].open && !add_stored(out, &l->at[i], now))
+			return false;
+	h.n = (out->n - at - sizeof h) / sizeof(struct stored);
+	h.sum = siphash(h.key, out->p + at + sizeof h, out->n - at - sizeof h);
+	memcpy(out->p + at, &h, sizeof h);
+	return true;
+}
+
+bool limits_read(struct limits *l, struct str octets, int64_t now, int64_t wall)
+{
+	struct head h;
+	uint32_t since;
+
+	if (octets.n < sizeof h || l->n)
+		return false;
+	memcpy(&h, octets.p, sizeof h);
+	octets = str_from(octets, sizeof h);
+	if (memcmp(h.magic, magic, sizeof magic) != 0 || h.n > octets.n / sizeof(struct stored) || octets.n != h.n * sizeof(struct stored) ||
+	    siphash(h.key, octets.p, octets.n) != h.sum)
+		return false;
+	memcpy(l->key, h.key, sizeof l->key);
+	if (wall - h.wall >= KNOWN_FOR)
+		return true;
+	since = wall > h.wall ? (uint32_t)(wall - h.wall) : 0;
+	for (size_t i = 0; i < h.n; i++) {
+		struct stored s;
+		struct record *r;
+
+		memcpy(&s, octets.p + i * sizeof s, sizeof s);
+		r = s.id && (i + l->ceiling >= h.n) ? get(l, s.id) : NULL;      /* of too many the newest */
+		for (enum rate rate = 0; r && rate < RATES; rate++)
+			r->count[rate] = (struct count){ .since = (uint32_t)now - s.count[rate].age - since, .n = s.count[rate].n };
+	}
+	return true;
+}

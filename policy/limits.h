@@ -10,6 +10,7 @@
 
 #include <sys/socket.h>
 
+#include "lib/buf.h"
 #include "lib/str.h"
 
 enum {
@@ -57,5 +58,11 @@ void limits_login_failed(struct limits *, const struct sockaddr *, struct str us
 void limits_login_ok(struct limits *, const struct sockaddr *, struct str user, int64_t now);   /* forgets what failed from that address */
 
 size_t limits_records(const struct limits *);           /* in use */
+
+/* All that still counts, as octets for limits_read() of the same program on this machine; wall: the time that goes on while it does not run, Unix
+ * seconds. False: no memory. */
+bool limits_print(const struct limits *, int64_t now, int64_t wall, struct buf *);
+/* Into a table that has counted nothing yet. False: that is not whole, or not ours; nothing is taken. */
+bool limits_read(struct limits *, struct str, int64_t now, int64_t wall);
 
 #endif

@@ -1,8 +1,14 @@
 /* What strangers may cost: how many come from where, what they do before their turn, and the patience that errors use up. */
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/log.h"
 #include "parse.h"
 #include "smtpd/session.h"
@@ -29,6 +35,34 @@ void guests_forget(void)
 {
 	limits_free(limits);
 	limits = NULL;
+}
+
+enum { FILE_MAX = 8 << 20 };
+
+void smtpd_counts_load(int dir)
+{
+	struct buf octets = { .max = FILE_MAX };
+
+	if (file_read_all(dir, "limits", &octets) == 0 && table() && !limits_read(limits, buf_view(&octets), now_s(), loop_wall()))
+		log_text(LOG_INFO, "counts", "limits in the queue directory is not whole: counting begins anew");
+	buf_free(&octets);
+}
+
+/* Nothing is lost by a file that is: no sync. */
+void smtpd_counts_save(int dir)
+{
+	struct buf octets = { .max = FILE_MAX };
+	int fd;
+
+	if (!limits || !limits_print(limits, now_s(), loop_wall(), &octets))
+		goto out;
+	fd = file_sys.open(dir, "limits.new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (fd == -1 || file_write(fd, octets.p, octets.n) == -1 || renameat(dir, "limits.new", dir, "limits") == -1)
+		log_text(LOG_WARN, "counts", "cannot write limits into the queue directory: %s. Counting begins anew", strerror(errno));
+	if (fd != -1)
+		close(fd);
+out:
+	buf_free(&octets);
 }
 
 /* ---- who is a stranger */

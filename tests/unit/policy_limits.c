@@ -338,6 +338,85 @@ START_TEST(who_is_turned_away_costs_no_record)
 }
 END_TEST
 
+/* ---- from one run to the next */
+
+/* Another table, whose clock begins at `now`, `wall` seconds later. */
+static bool another_run(const struct buf *octets, size_t records, int64_t now, int64_t wall)
+{
+	limits_free(l);
+	l = limits_new(records);
+	return limits_read(l, buf_view(octets), now, 1795424400 + wall);
+}
+
+START_TEST(counts_go_on_where_they_ended)
+{
+	static const struct { int64_t now, wall; bool may; } row[] = {  /* of 3 an hour, at 0, 100 and 200 s of the run before, which ended at 1000 */
+		{ 5, 0, false }, { 5, 2500, false }, { 5, 2601, true }, { 100000, 30, false }, { 0, -500, false }, { 7, 40 * 86400, true }, { UINT32_MAX, 10, false },
+	};
+	struct buf octets = { 0 };
+	struct limits_visit v;
+
+	for (int i = 0; i < 3; i++)
+		ck_assert(limits_take(l, LIMIT_RCPT, STR("bob@here"), 3, 100 * i));
+	limits_login_ok(l, address("192.0.2.7"), STR("anna"), 900);
+	ck_assert(enters("203.0.113.5", 990, &v));      /* is still open */
+	ck_assert(limits_print(l, 1000, 1795424400, &octets));
+	limits_leave(l, &v);
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert(another_run(&octets, 1000, row[i].now, row[i].wall));
+		ck_assert_msg(limits_take(l, LIMIT_RCPT, STR("bob@here"), 3, row[i].now) == row[i].may, "row %zu", i);
+		ck_assert(limits_take(l, LIMIT_RCPT, STR("carol@here"), 3, row[i].now));
+	}
+	ck_assert(another_run(&octets, 1000, 50, 86400));
+	for (int i = 0; i < 100; i++)
+		limits_login_failed(l, address("198.51.100.9"), STR("anna"), 50);
+	ck_assert(!limits_login_allowed(l, address("198.51.100.9"), STR("anna"), 50));
+	ck_assert(limits_login_allowed(l, address("192.0.2.7"), STR("anna"), 50));
+	buf_free(&octets);
+}
+END_TEST
+
+START_TEST(of_octets_that_are_not_whole_nothing_is_taken)
+{
+	struct buf octets = { 0 };
+
+	limits_take(l, LIMIT_RCPT, STR("bob@here"), 1, 0);
+	ck_assert(limits_print(l, 0, 1795424400, &octets));
+	ck_assert(!another_run(&(struct buf){ .p = octets.p, .n = octets.n - 1 }, 1000, 0, 0));
+	ck_assert(!another_run(&(struct buf){ .p = octets.p, .n = 10 }, 1000, 0, 0));
+	for (size_t i = 0; i < octets.n; i++) {
+		if (i >= 32 && i < 40)                  /* the time */
+			continue;
+		octets.p[i] ^= 0x41;
+		ck_assert_msg(!another_run(&octets, 1000, 0, 0), "octet %zu", i);
+		ck_assert_uint_eq(limits_records(l), 0);
+		octets.p[i] ^= 0x41;
+	}
+	ck_assert(another_run(&octets, 1000, 0, 0));
+	ck_assert(!limits_read(l, buf_view(&octets), 0, 1795424400));   /* it has counted already */
+	buf_free(&octets);
+}
+END_TEST
+
+START_TEST(of_more_than_there_is_room_for_the_newest_are_taken)
+{
+	struct buf octets = { 0 };
+	char name[20];
+
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(name, sizeof name, "u%u", i);
+		limits_take(l, LIMIT_RCPT, str_of(name), 1, i);
+	}
+	ck_assert(limits_print(l, 500, 1795424400, &octets));
+	ck_assert(another_run(&octets, 100, 0, 0));
+	ck_assert_uint_eq(limits_records(l), 100);
+	ck_assert(!limits_take(l, LIMIT_RCPT, STR("u499"), 1, 0));
+	ck_assert(!limits_take(l, LIMIT_RCPT, STR("u400"), 1, 0));
+	ck_assert(limits_take(l, LIMIT_RCPT, STR("u399"), 1, 0));
+	buf_free(&octets);
+}
+END_TEST
+
 Suite *policy_limits_suite(void);
 Suite *policy_limits_suite(void)
 {
@@ -360,6 +439,9 @@ Suite *policy_limits_suite(void)
 	tcase_add_test(t, a_flood_of_addresses_ends_at_the_ceiling_and_keeps_what_is_open);
 	tcase_add_test(t, when_all_records_are_held_nobody_else_comes_in);
 	tcase_add_test(t, who_is_turned_away_costs_no_record);
+	tcase_add_test(t, counts_go_on_where_they_ended);
+	tcase_add_test(t, of_octets_that_are_not_whole_nothing_is_taken);
+	tcase_add_test(t, of_more_than_there_is_room_for_the_newest_are_taken);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -76,3 +76,27 @@ strangers_and_few_descriptors() {
 	exec 6>&-
 	within 10 "a place" inject -p "$(port_of here)" -t user@here.test
 }
+
+it strangers_are_counted_on "what a stranger has had of what he may is counted on behind a new start; a file that is torn is no reason not to start"
+strangers_are_counted_on() {
+	serve here "relay_from = 192.0.2.0/24" "check_sender = no" "spf = off" "check_dkim = no" "sender_domain_mails_per_hour = 2"
+	here=$pid
+	at=$(port_of here)
+	for n in 1 2; do
+		must "message $n" inject -p "$at" -f a@x.test -t user@here.test
+	done
+	for turn in before behind; do
+		refused=$(inject -p "$at" -f a@x.test -t user@here.test 2>&1) && fail "a third one is taken, $turn the new start"
+		case $refused in *'451 4.7.1 Too much mail comes from x.test'*) ;; *) fail "it hears $refused" ;; esac
+		end "$here"
+		[ -s "$T/here.queue/limits" ] || fail "nothing is written"
+		start here
+		here=$pid
+	done
+	end "$here"
+	head -c 90 "$T/here.queue/limits" >"$T/torn"
+	cat "$T/torn" >"$T/here.queue/limits"
+	start here
+	must "counting begins anew" inject -p "$at" -f a@x.test -t user@here.test
+	has ' counts msg="limits in the queue directory is not whole' "$T/here.log"
+}

@@ -18,7 +18,7 @@
 enum {
 	ROOT_MESSAGE = 1024,            /* octets of a request: a letter and a path */
 	ROOT_CHILDREN = 64,             /* at a time, of all users */
-	ROOT_CHILDREN_EACH = 3          /* of one: whose home hangs takes no more places */
+	ROOT_CHILDREN_EACH = 4          /* of one: to deliver, for commands, to be asked, and one that is just ending. Whose home hangs takes no more places */
 };
 
 struct root_config {                    /* borrowed */

@@ -173,6 +173,12 @@ static void decode(struct buf *out, struct str value)
 	}
 }
 
+/* Most subjects are not looked at any closer. */
+static bool may_hold(struct str value)
+{
+	return value.n && (memmem(value.p, value.n, "(pass:", 6) || memmem(value.p, value.n, "=?", 2));
+}
+
 static bool find(struct str text, char word[SUBJECTPASS_WORD + 1])
 {
 	const char *at = text.n ? memmem(text.p, text.n, "(pass:", 6) : NULL;
@@ -189,7 +195,7 @@ bool subjectpass_find(struct str header, char word[SUBJECTPASS_WORD + 1])
 	bool found;
 
 	while (header_next(&header, &f))
-		if (str_eq_nocase(f.name, STR("Subject")) && !subjects++)
+		if (str_eq_nocase(f.name, STR("Subject")) && !subjects++ && may_hold(f.value))
 			decode(&text, f.value);
 	found = subjects == 1 && find(buf_view(&text), word);
 	buf_free(&text);

@@ -402,12 +402,15 @@ static bool decide_rcpt(struct session *s, struct str arg)
 
 static void rcpt_vetted(struct session *s)
 {
+	static const char one[] = "One recipient at a time, as SPF does not speak for the sender; send the others in another transaction";
 	struct buf arg = s->txn->next_rcpt;
 
 	s->txn->next_rcpt = (struct buf){ 0 };
 	if (judging_has_enough(s)) {
+		if (guest_may_log())
+			session_log_refusal(s, "RCPT", STR(""), 452, "4.5.3", one);
 		session_spend(s, COST_IDLE);
-		session_say(s, 452, "4.5.3", "One recipient at a time, as SPF does not speak for the sender; send the others in another transaction");
+		session_say(s, 452, "4.5.3", "%s", one);
 	} else {
 		question_ask(s, "RCPT", decide_rcpt, buf_view(&arg));
 	}

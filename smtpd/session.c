@@ -61,7 +61,7 @@ void session_log_refusal(const struct session *s, const char *stage, struct str 
 {
 	log_event(LOG_INFO, "rejected", LF(L_TEXT("id", session_id(s)), L_TEXT("stage", stage), L_TEXT("client", s->who.peer_text),
 		L_TEXT("helo", s->who.helo), L_TEXT("from", s->who.sender), L_STR("to", to), L_NUM("code", code),
-		L_TEXT("status", enhanced), L_TEXT("reason", text)));
+		L_TEXT("status", enhanced), L_TEXT("token", s->txn ? judging_word(s->txn) : NULL), L_TEXT("reason", text)));
 }
 
 void session_forget_helo(struct session *s)

@@ -34,6 +34,7 @@ reader_decides() {
 		must "one copy in Rejects, not $(boxes .Rejects)" rejects 1
 	done
 	has ' unwanted .* to=user@here.test .* reason=msgfromfull' "$T/here.log"
+	has ' rejected .* stage=DATA .* code=451 status=4.7.1 token=msgfromfull reason="Not accepted' "$T/here.log"
 	status_is 1 "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --helo h.test --from anna@good.test --to user@here.test "$T/two" >"$T/said"
 	has '^refuse msgfromfull 451 4.7.1 ' "$T/said"
 	has '^asked: TXT good.test: v=spf1' "$T/said"

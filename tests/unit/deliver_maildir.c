@@ -1123,7 +1123,7 @@ static int hang_or_work(int socket, const struct account *a)
 	return maildir_user_main(socket, a);
 }
 
-static bool start_homes(void)
+static bool start_homes_with(uint64_t quota)
 {
 	static struct root_config r = { .main = hang_or_work };
 	struct maildir_config c = config_of(HELPER);
@@ -1132,11 +1132,14 @@ static bool start_homes(void)
 		return false;
 	c.template = "~/Maildir/";
 	c.users = true;
+	c.quota = quota;
 	ck_assert_ptr_null(maildir_configure(&c));
 	ck_assert_int_eq(root_start(&r), 0);
 	ck_assert_ptr_null(maildir_start(&c));
 	return true;
 }
+
+static bool start_homes(void) { return start_homes_with(0); }
 
 START_TEST(a_home_that_hangs_costs_its_owner_alone)
 {
@@ -1169,6 +1172,42 @@ START_TEST(a_home_that_hangs_costs_its_owner_alone)
 	maildir_stop();
 	root_stop();
 	close(t[3].job.fd);
+}
+END_TEST
+
+START_TEST(of_a_home_that_tells_nothing_it_is_not_said_that_it_is_full)
+{
+	static const char *const names[] = { "daemon", "nobody", "no-such-account" };
+	static const enum outcome outcomes[] = { FOUND, FOUND, NO_NAME };
+	struct facts *f = facts_new(NULL, 10);
+
+	loop_virtual_clock(1795424400);
+	if (!start_homes_with(1)) {
+		facts_free(f);
+		return;
+	}
+	facts_source(FACT_MAILBOX, maildir_source());
+	for (size_t i = 0; i < 3; i++)
+		fact(f, FACT_MAILBOX, str_of(names[i]));
+	while (facts_pending(f) > 1) {
+		loop_turn(0);
+		poll(NULL, 0, 1);
+	}
+	ck_assert_ptr_null(fact(f, FACT_MAILBOX, STR("nobody")));
+	loop_advance(5000);             /* not a minute: a client waits */
+	while (facts_pending(f)) {
+		loop_turn(0);
+		poll(NULL, 0, 1);
+	}
+	for (size_t i = 0; i < 3; i++) {
+		const struct fact *got = fact(f, FACT_MAILBOX, str_of(names[i]));
+
+		ck_assert_msg(got->outcome == outcomes[i] && got->n == (outcomes[i] == FOUND), "%s", names[i]);
+		ck_assert(got->outcome != FOUND || str_ends_nocase(got->record[0].data, STR("/Maildir")));
+	}
+	facts_free(f);
+	maildir_stop();
+	root_stop();
 }
 END_TEST
 
@@ -1235,6 +1274,7 @@ Suite *deliver_maildir_suite(void)
 	tcase_add_test(work, helper_that_dies_is_started_again);
 	tcase_add_test(work, delivery_of_a_dead_parent_ends_under_its_lock_and_is_the_last);
 	tcase_add_test(work, a_home_that_hangs_costs_its_owner_alone);
+	tcase_add_test(work, of_a_home_that_tells_nothing_it_is_not_said_that_it_is_full);
 	tcase_add_test(work, accounts_of_root_and_unknown_ones_get_no_mail);
 	suite_add_tcase(s, work);
 	return s;

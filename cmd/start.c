@@ -615,6 +615,7 @@ void settings_changed(struct smtpd_config *smtpd)
 	start_tls_reports(true);
 	start_dmarc_reports(true);
 	configure_drops();
+	open_subject_key();
 	open_greylist();
 	configure_smtpd(smtpd);
 	open_quota();

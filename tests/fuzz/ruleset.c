@@ -1,10 +1,11 @@
 /* Whatever the owner of a mailbox writes into its rules: which one holds is found within bounds, names no place outside the mailbox, and comes
- * back from its fact as it was. */
+ * back from its fact as it was. What a stranger writes into List-Id and Subject is read within bounds, too. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "policy/ruleset.h"
+#include "policy/subjectpass.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
@@ -35,6 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	const struct rule_subject s = { &who, STR("fardel.lists.example.net") };
 	struct str text = { (const char *)data, n }, bob = STR("bob");
 	struct buf fact = { .max = RULESET_TEXT - 1 }, list = { 0 };
+	char word[SUBJECTPASS_WORD + 1];
 	unsigned wrong = 0;
 	struct rule r, again;
 
@@ -51,6 +53,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	}
 	ruleset_check(text, false, count, &wrong);
 	list_id(&list, text);
+	must(!subjectpass_find(text, word) || strlen(word) == SUBJECTPASS_WORD);
 	buf_free(&fact);
 	buf_free(&list);
 	return 0;

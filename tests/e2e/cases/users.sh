@@ -399,7 +399,7 @@ children_of() { for p in $(ours); do grep -q "^Uid:[[:space:]]*$1[[:space:]]" "/
 
 it users_homes_decide_who_comes_in "judge = refuse with mailboxes in homes: the user's own child reads and writes what his mailbox remembers, and keeps what was refused; a home that hangs or is full of traps knows nobody"
 users_homes_decide_who_comes_in() {
-	judging "content_filter = yes"
+	judging "content_filter = yes" "user_rules = yes"
 	inbox=$T/home/anna/Maildir
 	must "the first one" stranger anna@here.test -m "$T/1"
 	within 20 "the message" in_home anna 1
@@ -445,6 +445,12 @@ users_homes_decide_who_comes_in() {
 		must "taken in spite of $trap" stranger anna@here.test -m "$T/3"
 	done
 	[ "$(cat "$T/secret")" = kept ] || fail "it was written through a link"
+	echo 'verified=good.test folder=Lists allow' >"$inbox/fardel.rules"
+	chown 64101 "$inbox/fardel.rules"
+	must "hers is the rule" stranger anna@here.test -m "$T/3"
+	within 20 "it is in her folder" sh -c '[ "$(ls "$1" | wc -l)" = 1 ]' - "$inbox/.Lists/new" 2>/dev/null
+	has '^X-Fardel-Reason: list-allow; id=' "$(ls "$inbox"/.Lists/new/*)"
+	[ -z "$(find "$inbox/.Lists" ! -user 64101)" ] || fail "the folder is not all hers"
 	drained here
 	kill -0 "$here" || fail "it is not there any more"
 }

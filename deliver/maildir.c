@@ -149,10 +149,9 @@ static void settle_question(struct question *q, const struct work_result *a, str
 	struct record record[2] = { { .data = forward ? text : path }, { .data = forward ? path : STR("full") } };
 	struct fact f = { .outcome = outcome, .n = outcome != FOUND ? 0 : forward || (a && a->full) ? 2 : 1, .record = record,
 		.local_fault = outcome == UNKNOWN, .why = outcome == UNKNOWN ? why : NULL };
-	struct fact_ticket *ticket = q->ticket;
 
+	fact_answer(q->ticket, &f);
 	free(q);
-	fact_answer(ticket, &f);
 }
 
 static void fail(struct maildir_errand *e, const char *why)

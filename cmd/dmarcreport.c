@@ -52,4 +52,14 @@ void dmarcreport_stop(void)
 	daily_close(&reporter.kept);
 }
 
-void dmarcreport_note(const struct evaluation *e) { evaluations_keep(&reporter.kept, e); }
+static bool is_for(const struct evaluation *e, const char *address) { return address && str_eq_nocase(e->rcpt, str_of(address)); }
+
+void dmarcreport_note(const struct evaluation *e)
+{
+	struct evaluation one = *e;
+
+	if (reporter.kept.dir == -1)
+		return;
+	one.quiet |= is_for(e, config->contact) || is_for(e, config->other);
+	evaluations_keep(&reporter.kept, &one);
+}

@@ -407,7 +407,8 @@ void start_dmarc_reports(bool send)
 {
 	const struct settings *s = running.settings;
 
-	dmarc_reports = (struct dmarcreport_config){ .hostname = s->hostname, .contact = s->dmarc_reports == DMARC_REPORTS_SEND ? s->dmarc_reports_text : NULL };
+	dmarc_reports = (struct dmarcreport_config){ .hostname = s->hostname, .other = s->tls_reports,
+		.contact = s->dmarc_reports == DMARC_REPORTS_SEND ? s->dmarc_reports_text : NULL };
 	if (s->dmarc_reports == DMARC_REPORTS_OFF)
 		dmarcreport_stop();
 	else if (dmarcreport_start(&dmarc_reports, queue_dir(), send) == -1)
@@ -518,16 +519,10 @@ static void open_quota(void)
 		log_text(LOG_ERROR, "quota", "cannot open %s/quota: %s. user_rcpt_per_day is not kept", running.settings->queue, strerror(errno));
 }
 
-static bool is_for(const struct evaluation *e, const char *address) { return address && str_eq_nocase(e->rcpt, str_of(address)); }
-
-/* Who answers to a report of ours is not sent a report of that. */
 static void keep_evaluation(void *arg, const struct evaluation *e)
 {
-	struct evaluation one = *e;
-
 	(void)arg;
-	one.quiet |= is_for(e, dmarc_reports.contact) || is_for(e, running.settings->tls_reports);
-	dmarcreport_note(&one);
+	dmarcreport_note(e);
 }
 
 /* The same; it stays open until the end, as sessions of before may ask it. */

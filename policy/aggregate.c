@@ -66,16 +66,20 @@ static struct aggregate_domain *domain_of(struct tally *t, const char *name)
 	return d;
 }
 
-/* What messages of a row have in common: all from the client to the last signature. False: it is no such line. */
+/* What messages of a row have in common: all from the client to the last signature, as a line of its own behind the end of its period. False:
+ * it is no such line. */
 static bool make_key(struct str line, int64_t until, char *out, size_t size, struct str *key, size_t *at)
 {
 	const char *from = memmem(line.p, line.n, " ip=", 4);
 	const char *to = from ? memmem(from, (size_t)(line.p + line.n - from), " at=", 4) : NULL;
-	int n = to ? snprintf(out, size, "%lld 1%.*s", (long long)until, (int)(to - from), from) : 0;
+	int front = snprintf(out, size, "%lld ", (long long)until), n;
 
-	*key = (struct str){ out, (size_t)n };
-	*at = (size_t)(strchr(out, ' ') + 1 - out);
-	return to && (size_t)n < size;
+	if (!to)
+		return false;
+	n = snprintf(out + front, size - (size_t)front, "1%.*s", (int)(to - from), from);
+	*at = (size_t)front;
+	*key = (struct str){ out, (size_t)(front + n) };
+	return key->n < size;
 }
 
 /* NULL: there is no room. */
@@ -112,9 +116,9 @@ static void count_message(struct tally *t, struct str line, const struct fields 
 	size_t at;
 
 	if (d) {
-		d->policy = f->policy;
 		if (!make_key(line, since + period, text, sizeof text, &key, &at))
 			return;
+		d->policy = f->policy;
 		r = row_of(t, d, key);
 		d->cut |= !r;
 	}
@@ -151,9 +155,9 @@ void aggregate_count(struct tally *t, struct str line)
 	struct fields f = { 0 };
 	uint64_t time, until;
 
-	if (!daily_read(line, fields, sizeof fields / sizeof *fields, &f) || !str_number(str_of(f.time), INT32_MAX, &time))
+	if (!daily_read(line, fields, sizeof fields / sizeof *fields, &f) || !str_number(str_of(f.time), UINT32_MAX, &time))
 		return;
-	if (f.sent[0] && str_number(str_of(f.until), INT32_MAX, &until))
+	if (f.sent[0] && str_number(str_of(f.until), UINT32_MAX, &until))
 		take_away(t, f.sent, until);
 	else if (f.at[0])
 		count_message(t, line, &f, time);

@@ -15,7 +15,8 @@
 Suite *cmd_dmarcreport_suite(void);
 
 static const int64_t today = RIG_WALL - RIG_WALL % DAILY_S;
-static const struct dmarcreport_config config = { .hostname = "mail.here.test", .contact = "reports@here.test" };
+static const struct dmarcreport_config config = { .hostname = "mail.here.test", .contact = "reports@here.test",
+	.other = "postmaster@here.test" };
 
 static const struct report_txt zone[] = {
 	{ "_dmarc.asks.test", "v=DMARC1; p=reject; rua=mailto:d@asks.test,https://asks.test/,mailto:two@vendor.test,mailto:no@stranger.test" },
@@ -43,6 +44,8 @@ static void teardown(void)
 
 static bool is_there(const char *name) { return report_rig_has("dmarc", name); }
 
+static const char *rcpt = "user@here.test";
+
 static void came_every(const char *domain, uint32_t ri, bool quiet)
 {
 	static const struct ip ip = { .n = 4, .text = "192.0.2.7" };
@@ -53,7 +56,7 @@ static void came_every(const char *domain, uint32_t ri, bool quiet)
 	str_copy(r.policy_domain, sizeof r.policy_domain, str_of(domain));
 	str_copy(r.rua, sizeof r.rua, STR("mailto:old@b.test"));
 	dmarcreport_note(&(struct evaluation){ .time = loop_wall(), .ip = &ip, .dmarc = &r, .done = DMARC_P_NONE, .spf = &spf, .mail_from = str_of(domain),
-		.rcpt = STR("user@here.test"), .quiet = quiet });
+		.rcpt = str_of(rcpt), .quiet = quiet });
 }
 
 static void came(const char *domain) { came_every(domain, DMARC_RI, false); }
@@ -249,6 +252,11 @@ START_TEST(reports_alone_are_no_reason_for_one)
 	came_every("asks.test", DMARC_RI, true);
 	came_every("also.test", DMARC_RI, true);
 	came("also.test");
+	rcpt = "Reports@here.test";             /* answers to ours */
+	came("asks.test");
+	rcpt = "postmaster@here.test";
+	came("asks.test");
+	rcpt = "user@here.test";
 	rig_run(2 * NIGHT);
 	ck_assert_uint_eq(rig_got("d@asks.test"), 0);
 	ck_assert_uint_eq(rig_got("d@also.test"), 1);

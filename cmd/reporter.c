@@ -18,6 +18,7 @@
 enum {
 	AGAIN_S = 3600,                 /* for domains whose records could not be had, and to see whether a day is over */
 	PATIENCE_S = 24 * 3600,         /* then they get none (RFC 8460 5.5) */
+	ASK_MS = 15000,                 /* for the records of one domain: a thousand that do not answer hold the others up for four hours */
 	BLOCK = 64 << 10                /* octets of a file that are counted in a turn */
 };
 
@@ -85,10 +86,17 @@ static void look_later(struct reporter *r)
 	timer_set(&r->look, 1000 * (left < AGAIN_S ? left : AGAIN_S));
 }
 
-static void forget(struct reporter *r)
+static void forget_facts(struct reporter *r)
 {
+	timer_stop(&r->deadline);
 	facts_free(r->facts);
 	r->facts = NULL;
+	r->late = false;
+}
+
+static void forget(struct reporter *r)
+{
+	forget_facts(r);
 	if (r->fd != -1)
 		close(r->fd);
 	r->fd = -1;
@@ -173,8 +181,7 @@ static struct tally_domain *domain_now(const struct reporter *r) { return owner_
 
 static void next_domain(struct reporter *r)
 {
-	facts_free(r->facts);
-	r->facts = NULL;
+	forget_facts(r);
 	r->next = list_next(&r->counted.domains, r->next);
 	task_post(&r->work);
 }
@@ -292,9 +299,19 @@ end:
 static bool begin_asking(struct reporter *r)
 {
 	r->facts = facts_new(&r->work, r->kind->lookups);
-	if (r->facts)
-		facts_for_stranger(r->facts);
-	return r->facts;
+	if (!r->facts)
+		return false;
+	facts_for_stranger(r->facts);
+	timer_set(&r->deadline, ASK_MS);
+	return true;
+}
+
+static void facts_are_late(struct timer *t)
+{
+	struct reporter *r = owner_of(t, struct reporter, deadline);
+
+	r->late = true;
+	task_post(&r->work);
 }
 
 static void report_domain(struct reporter *r)
@@ -314,6 +331,8 @@ static void report_domain(struct reporter *r)
 		return;
 	}
 	known = r->kind->find(r->facts, d, &to, &why);
+	if (known == WAIT && r->late)
+		known = REFUSE;
 	if (known != WAIT && why.n)
 		log_event(LOG_INFO, r->kind->event, LF(L_TEXT("domain", d->name), L_TEXT("reason", buf_cstr(&why))));
 	buf_free(&why);
@@ -377,6 +396,7 @@ void reporter_start(struct reporter *r, const char *hostname)
 	r->told_until = 0;
 	tally_init(&r->counted);
 	r->look.expired = begin_round;
+	r->deadline.expired = facts_are_late;
 	r->work.run = go_on;
 	timer_set(&r->look, 1000);
 }

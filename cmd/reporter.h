@@ -25,7 +25,7 @@ struct reporter_kind {
 	void (*count)(struct tally *, struct str line);
 	void (*clear)(struct tally_domain *);
 	bool (*has_news)(const struct tally_domain *, int64_t end);    /* that it was not told */
-	/* Whom to tell, as rua_find() has it: WAIT is run again when facts have come. */
+	/* Whom to tell, as rua_find() has it: WAIT is run again when facts have come; what it has found by then counts where they are late. */
 	enum verdict (*find)(struct facts *, struct tally_domain *, struct rua *out, struct buf *why);
 	bool (*print)(struct buf *, const struct reporter_message *);  /* the whole message; false: no memory, or it is too large */
 };
@@ -47,6 +47,8 @@ struct reporter {
 	struct tally counted;
 	struct node *next;              /* the domain whose turn it is */
 	struct facts *facts;            /* of it */
+	struct timer deadline;          /* for them */
+	bool late;                      /* it has passed */
 	bool committing;
 	unsigned forgotten;             /* commits that have not come to their end, of before it was stopped */
 	bool undecided;                 /* a domain's turn comes again */

@@ -19,7 +19,7 @@ struct rua {
 void rua_add(struct rua *, struct str list);
 
 /* Those of the record at _dmarc.DOMAIN, as it stands there now, without those whose host is of another organization that has not agreed.
- * ACCEPT: *out is set, to none perhaps. WAIT. REFUSE: something cannot be found out now; *out has what is known all the same. why (may be
+ * ACCEPT: *out is set, to none perhaps. WAIT, or REFUSE when something cannot be found out now: *out has what is known all the same. why (may be
  * NULL) gets words for what was left out. */
 enum verdict rua_find(struct facts *, const char *domain, struct rua *out, struct buf *why);
 

@@ -14,6 +14,7 @@ struct report_txt { const char *name, *txt; };
 struct report_rig {
 	unsigned asked;                 /* texts */
 	bool dns_is_down;
+	const char *silent;             /* what is asked of this domain is never answered */
 };
 extern struct report_rig report_rig;
 

@@ -234,6 +234,25 @@ START_TEST(while_the_dns_is_silent_a_report_waits_for_a_day_at_most)
 }
 END_TEST
 
+START_TEST(who_does_not_answer_holds_others_up_for_seconds)
+{
+	int64_t begin;
+
+	report_rig.silent = "vendor.test";
+	came("asks.test");
+	came("also.test");
+	rig_run(NIGHT);
+	ck_assert_uint_eq(rig_got("d@also.test"), 1);
+	ck_assert_uint_eq(rig_got("d@asks.test"), 0);          /* it is tried for a day ... */
+	begin = sent_to("d@also.test")->when;
+	rig_run(NIGHT);
+	ck_assert_uint_eq(rig_got("d@asks.test"), 1);          /* ... and then sent where it can be */
+	ck_assert_uint_eq(rig_got("two@vendor.test"), 0);
+	ck_assert_int_le(begin, today + DAILY_S + 45 * 60 + 30);
+	ck_assert(is_there(TODAY ".sent"));
+}
+END_TEST
+
 START_TEST(a_full_disk_puts_a_report_off)
 {
 	came("asks.test");
@@ -338,6 +357,7 @@ Suite *cmd_dmarcreport_suite(void)
 	tcase_add_test(t, who_was_told_before_a_crash_is_not_told_again);
 	tcase_add_test(t, a_report_that_is_in_the_queue_is_not_put_there_twice);
 	tcase_add_loop_test(t, while_the_dns_is_silent_a_report_waits_for_a_day_at_most, 0, 3);
+	tcase_add_test(t, who_does_not_answer_holds_others_up_for_seconds);
 	tcase_add_test(t, a_full_disk_puts_a_report_off);
 	tcase_add_test(t, reports_alone_are_no_reason_for_one);
 	tcase_add_test(t, who_takes_less_is_left_out);

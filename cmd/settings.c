@@ -1066,7 +1066,8 @@ static void check_texts(struct settings *s)
 struct alias_config settings_aliases(const struct settings *s)
 {
 	return (struct alias_config){ .aliases = s->aliases, .virtual = s->virtual, .routes = &s->routes, .origin = s->origin,
-		.separator = s->separator, .own_postmaster = s->postmaster != NULL, .forward = s->forward, .commands = s->pipes };
+		.separator = s->separator, .own_postmaster = s->postmaster != NULL, .forward = s->forward, .commands = s->pipes,
+		.as_owner = !s->pipe_user };
 }
 
 /* With homes: has the account one that gets mail? */

@@ -80,7 +80,7 @@ static void settle(struct aliases *a, struct alias_table *new)
 
 bool aliases_refresh(struct aliases *a)
 {
-	struct alias_table new = { .commands = a->config.commands };
+	struct alias_table new = { .commands = a->config.commands, .as_owner = a->config.as_owner };
 
 	if ((a->read || a->is_broken) && !alias_table_changed(newest(a)))
 		return a->read;
@@ -97,7 +97,7 @@ bool aliases_refresh(struct aliases *a)
 
 bool aliases_take(struct aliases *a, struct str aliases, struct str virtual)
 {
-	struct alias_table new = { .commands = a->config.commands };
+	struct alias_table new = { .commands = a->config.commands, .as_owner = a->config.as_owner };
 
 	alias_table_add(&new, "aliases", &aliases, false);
 	alias_table_add(&new, "virtual", &virtual, true);

@@ -37,6 +37,7 @@ struct alias_config {                   /* borrowed */
 	bool own_postmaster;            /* postmaster's mail has a user already: no alias of that name is looked for */
 	bool forward;                   /* a local user may have a .forward file: FACT_FORWARD */
 	bool commands;                  /* are run */
+	bool as_owner;                  /* as whose file names them */
 	bool quiet;                     /* nothing is logged: the caller shows errors and notes */
 };
 struct aliases;

@@ -316,6 +316,8 @@ static void say_refused(struct reader *r, const struct alias_target *t)
 	else if (t->kind == TARGET_COMMAND && !r->table->commands)
 		note(r, t->line, "|" STR_FMT ": commands are not run. Mail for it waits and goes back in the end: set pipes = yes, or name an address.",
 			STR_ARG(t->text));
+	else if (t->kind == TARGET_COMMAND && r->table->as_owner && !r->forward && !r->source->taken && r->source->seen.st_uid == 0)
+		note(r, t->line, "|" STR_FMT ": the file is root's, and no command is run as root. Its mail waits: set pipe_user.", STR_ARG(t->text));
 	else if (t->kind == TARGET_FILE)
 		note(r, t->line, STR_FMT ": mail is not put into files. It waits and goes back in the end: name an address.", STR_ARG(t->text));
 }

@@ -66,6 +66,7 @@ struct alias_table {
 	struct buf errors, notes;       /* a line each: "/etc/aliases:3: what. Remedy." */
 	bool no_memory;
 	bool commands;                  /* they are run: set before files are added */
+	bool as_owner;                  /* as whose file names them, which root's may not: likewise */
 };
 
 /* Adds a file, or (text not NULL) what would be in it. What is wrong with it stands in errors. A file of aliases that is missing is empty;

@@ -107,6 +107,10 @@ alias_file_changes() {
 	aliases here "root: user" "pipe: |prog" "lost: :include:$T/no-list"
 	says 0 'newaliases: note: .*here.aliases:2: |prog: commands are not run' env FARDEL_CONF="$T/here.conf" "$T/newaliases"
 	has '^3 names in .*: fine. Nothing has to be built' "$T/said"
+	if [ "$(id -u)" = 0 ]; then
+		says 0 'newaliases: note: .*here.aliases:2: |prog: the file is root.s, .* set pipe_user' "$fardel" newaliases -c "$T/here.conf" -o 'pipes = yes' -o 'user = nobody'
+		"$fardel" newaliases -c "$T/here.conf" -o 'pipes = yes' -o 'user = nobody' -o 'pipe_user = nobody' 2>&1 | grep 'prog:' && fail "pipe_user does not help"
+	fi
 	to_port here pipe@here.test && fail "a command was taken"
 	has '451 4.3.5' "$T/said"
 	to_port here lost@here.test && fail "a list that is not there was taken"

@@ -14,6 +14,7 @@
 #include "deliver/stscache.h"
 #include "deliver/tlsseen.h"
 #include "dns.h"
+#include "lib/child.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "queue.h"
@@ -76,6 +77,7 @@ int cmd_flush(int argc, char **argv)
 	maildir_stop();
 	stop_root();
 	dns_stop();
+	child_settle();
 	aliases_free(running.aliases);
 	signer_free(running.signer);
 	settings_free(running.settings);

@@ -14,6 +14,7 @@
 #include "deliver/maildir.h"
 #include "deliver/recall.h"
 #include "dns.h"
+#include "lib/child.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "queue.h"
@@ -134,6 +135,7 @@ int cmd_inetd(int argc, char **argv)
 	maildir_stop();
 	dns_stop();
 	stop_users();
+	child_settle();
 	greylist_close(running.greylist);
 	tls_server_free(running.tls);
 	aliases_free(running.aliases);

@@ -999,6 +999,20 @@ static void check_clock(void)
 	notes++;
 }
 
+/* The place that programs have had in them for forty years. */
+static void check_sendmail(void)
+{
+	static const char place[] = "/usr/sbin/sendmail";
+	struct stat theirs, ours;
+	int missing = stat(place, &theirs) == -1;
+
+	if (stat("/proc/self/exe", &ours) == -1 || (!missing && theirs.st_dev == ours.st_dev && theirs.st_ino == ours.st_ino))
+		return;
+	printf("sendmail: note: %s, which cron and other programs call, is %s: their mail does not come here. Make it a link to fardel.\n", place,
+		missing ? "not there" : "another program");
+	notes++;
+}
+
 static void check_names(const struct settings *s)
 {
 	if (!strchr(s->hostname, '.'))
@@ -1023,6 +1037,7 @@ int cmd_check(int argc, char **argv)
 		printf("configuration: %s\n", set.file ? set.file : "no file; presets, environment and options");
 		check_user(&set);
 		check_clock();
+		check_sendmail();
 		check_names(&set);
 		check_queue(&set);
 		check_room(&set);

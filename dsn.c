@@ -104,7 +104,12 @@ static const struct cause_row {
 	{ "*", CALL, "refused",
 		"the recipient's computer is there, but takes no mail at the moment.",
 		later,
-		"nothing listens there: if it is the host of a route, look at its name and port and whether it runs." },
+		"nothing listens there, or a firewall refuses it: if it is the host of a route, look at its name and port and whether it runs." },
+	{ "*", CALL, "No route to host|not permitted",
+		"there is no way from this mail system to that of the recipient at the moment.",
+		later,
+		"a firewall forbids it, here or on the way, or the other host is off: if connections to port 25 of other hosts are answered so, too, let them "
+		"out (nft list ruleset), or ask the provider, or send by a smarthost at port 587 or 465 (`fardel setup`, or the setting route)." },
 	{ "*", CALL, "unreachable",
 		"there is no way from this mail system to that of the recipient at the moment.",
 		later,
@@ -162,6 +167,11 @@ static const struct cause_row {
 		"the mail system that was asked does not take mail for this address.",
 		typing,
 		"if it is the host of a route, it wants a login (user= and password_file= of the route), or has to be told that this host may send by it." },
+	{ "5.*", PEER, "sender address rejected|sender rejected|not owned by|sendasdenied|send as this sender|sender address is not",
+		"the mail system that was asked does not take mail under the address that this message is from.",
+		ask_us,
+		"if it is the host of a route, it wants an address that belongs to its login, and in any case one whose domain is in the DNS: root at a host "
+		"without mail is none. The setting send_as gives such mail another one." },
 	/* ---- what the big ones say of a sending host */
 	{ "?.7.25", ANYBODY, NULL,
 		no_ptr,

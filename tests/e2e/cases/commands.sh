@@ -126,7 +126,7 @@ check_looks_around() {
 	must "a good one" "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
 	grep -q clock "$T/said" && fail "the clock is not liked: $(cat "$T/said")"
 	has '^sendmail: note: /usr/sbin/sendmail, .* is \(not there\|another program\)' "$T/said"
-	if command -v faketime >/dev/null 2>&1; then
+	if faketime '2020-01-01 00:00:00' "$fardel" version >/dev/null 2>&1; then       # it does not go with AddressSanitizer
 		must "a wrong clock is no error" faketime '2020-01-01 00:00:00' "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
 		has '^clock: note: it says 2020-' "$T/said"
 	fi

@@ -233,7 +233,7 @@ static void got_result(struct client_job *job, size_t i, const struct reply *r)
 	} else {
 		failed(c, await_status(r->code, str_of(r->enhanced)));
 		complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
-			r->text, r->code < 500 ? "; try again later" : lacks_mailbox(r, &job->to[i]->addr) ?
+			r->text, r->code < 500 ? str_ends_nocase(str_of(r->text), STR("try again later")) ? "" : "; try again later" : lacks_mailbox(r, &job->to[i]->addr) ?
 			". The account has no mailbox yet: `fardel mkmailbox` makes it, or an alias says who reads its mail" : "");
 	}
 	buf_free(&to);

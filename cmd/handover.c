@@ -219,6 +219,14 @@ static bool lacks_mailbox(const struct reply *r, const struct addr *to)
 	return !strcmp(r->enhanced, "5.1.1") && str_copy(name, sizeof name, to->local) && getpwnam(name);
 }
 
+/* What a refusal leaves to be said. */
+static const char *hint(const struct reply *r, const struct addr *to)
+{
+	if (r->code < 500)
+		return str_ends_nocase(str_of(r->text), STR("try again later")) ? "" : "; try again later";
+	return lacks_mailbox(r, to) ? ". The account has no mailbox yet: `fardel mkmailbox` makes it, or an alias says who reads its mail" : "";
+}
+
 static void got_result(struct client_job *job, size_t i, const struct reply *r)
 {
 	struct conversation *c = owner_of(job, struct conversation, job);
@@ -233,8 +241,7 @@ static void got_result(struct client_job *job, size_t i, const struct reply *r)
 	} else {
 		failed(c, await_status(r->code, str_of(r->enhanced)));
 		complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
-			r->text, r->code < 500 ? str_ends_nocase(str_of(r->text), STR("try again later")) ? "" : "; try again later" : lacks_mailbox(r, &job->to[i]->addr) ?
-			". The account has no mailbox yet: `fardel mkmailbox` makes it, or an alias says who reads its mail" : "");
+			r->text, hint(r, &job->to[i]->addr));
 	}
 	buf_free(&to);
 }

@@ -95,11 +95,23 @@ ifneq ($(SECCOMP),)
 OPTIONS += -DHAVE_SECCOMP
 endif
 
-# zlib for reports of TLS; without it they are sent as they are.
+# zlib for reports of TLS and DMARC; without it they are sent as they are, and those of others that are packed cannot be read.
 ZLIB    := $(shell S=$$(pkg-config --libs zlib 2>/dev/null || echo -lz); printf '\043include <zlib.h>\nint main(void) { return !zlibVersion(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
 ifneq ($(ZLIB),)
 OPTIONS += -DHAVE_ZLIB
 LIBS    += $(ZLIB)
+endif
+
+# expat and jansson for what others report of DMARC (XML) and of TLS (JSON); without them such reports are mail like any other.
+EXPAT   := $(shell S=$$(pkg-config --libs expat 2>/dev/null || echo -lexpat); printf '\043include <expat.h>\nint main(void) { return !XML_ExpatVersion(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
+ifneq ($(EXPAT),)
+OPTIONS += -DHAVE_EXPAT
+LIBS    += $(EXPAT)
+endif
+JANSSON := $(shell S=$$(pkg-config --libs jansson 2>/dev/null || echo -ljansson); printf '\043include <jansson.h>\nint main(void) { return !json_null(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
+ifneq ($(JANSSON),)
+OPTIONS += -DHAVE_JANSSON
+LIBS    += $(JANSSON)
 endif
 
 # ---- sources: a new file is found by itself

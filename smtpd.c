@@ -105,6 +105,7 @@ static bool step(struct session *s)
 	case P_AUTH_CHECK:
 	case P_AUTH_PAUSE:
 	case P_JUDGING:
+	case P_READING:
 	case P_DECIDING:
 	case P_COMMIT:
 	case P_DEAD: break;
@@ -181,6 +182,10 @@ static void time_is_up(struct session *s)
 		break;
 	case P_JUDGING:
 		inspect_out_of_time(s);
+		stream_again(&s->stream);
+		break;
+	case P_READING:
+		reports_time(s);
 		stream_again(&s->stream);
 		break;
 	case P_DECIDING:
@@ -425,6 +430,7 @@ static bool evictable(const struct session *s)
 	case P_AUTH_CHECK:              /* these wait for us */
 	case P_MILTER:
 	case P_JUDGING:
+	case P_READING:
 	case P_DECIDING:
 	case P_COMMIT:
 	case P_CLOSING:                 /* has left already */
@@ -635,7 +641,8 @@ void smtpd_measure(size_t most, void (*each)(void *arg, const struct smtpd_figur
 	static const char *const doing[] = {
 		[P_PROXY] = "awaits its proxy", [P_GREETING] = "is not greeted yet", [P_COMMAND] = "may say commands", [P_PAUSED] = "is slowed down",
 		[P_ASKING] = "waits for facts", [P_VETTING] = "waits for SPF", [P_AUTH] = "logs in", [P_AUTH_CHECK] = "logs in", [P_AUTH_PAUSE] = "logs in",
-		[P_DATA] = "sends a message", [P_CHUNK] = "sends a message", [P_JUDGING] = "waits for keys", [P_COMMIT] = "waits for the disk",
+		[P_DATA] = "sends a message", [P_CHUNK] = "sends a message", [P_JUDGING] = "waits for keys", [P_MILTER] = "waits for filters",
+		[P_READING] = "waits for a report to be read", [P_DECIDING] = "waits for a decision", [P_COMMIT] = "waits for the disk",
 		[P_STARTTLS] = "begins TLS", [P_HANDSHAKE] = "begins TLS", [P_CLOSING] = "ends", [P_LINGER] = "ends", [P_DEAD] = "has ended",
 	};
 

@@ -97,6 +97,12 @@ struct smtpd_config {
 	void (*wrote)(void *arg, const struct subject *, const struct addr *to);
 	/* What DMARC has found out of a message whose author's domain wants reports, and what was done with it. NULL: nobody keeps it. */
 	void (*evaluated)(void *arg, const struct evaluation *);
+	/* Mail may be a report on ours (policy/feedback.h): a delivery status from anybody who is no user; of DMARC or TLS, from strangers, to an address
+	 * that they are to come to, about a domain that is ours. It is read (FACT_FEEDBACK needs a source then) before it is taken, and told when
+	 * it has been, with what feedback_read() has made of it. NULL: nobody wants to know. */
+	void (*reported)(void *arg, const struct subject *, const char *id, struct str text);
+	bool (*reports_at)(void *arg, const struct addr *);     /* NULL: none is */
+	bool (*reports_on)(void *arg, struct str domain);       /* set when reports_at is */
 	void *arg;
 };
 

@@ -29,6 +29,7 @@
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/rand.h"
+#include "policy/feedback.h"
 
 enum { RESOLVER_WAIT_MS = 2000, LOGIN_CONNECT_S = 10 };
 
@@ -766,6 +767,17 @@ static void check_reports_key(const struct settings *s, const struct signer *all
 	signing_free(g);
 }
 
+/* Nobody is believed of whom nothing is known. */
+static void check_reports(const struct settings *s)
+{
+	if (!s->reports_at)
+		return;
+	if (s->spf == SMTPD_SPF_OFF || !s->check_dkim || s->dmarc == SMTPD_DMARC_OFF)
+		note(s, "reports_at", "spf, check_dkim or dmarc is off, so no report can be believed and none is kept. Switch them on.");
+	if (feedback_lacks())
+		note(s, "reports_at", "this build cannot read %s. Build it with what is missing.", feedback_lacks());
+}
+
 static void check_dkim(const struct settings *s)
 {
 	struct signer *all = signer_new();
@@ -1048,6 +1060,7 @@ int cmd_check(int argc, char **argv)
 		check_tls(&set);
 		check_users(&set);
 		check_dkim(&set);
+		check_reports(&set);
 		check_trust(&set);
 		check_passwords(&set);
 		check_source(&set);

@@ -13,8 +13,11 @@
 #include "cmd/drop.h"
 #include "cmd/expand.h"
 #include "cmd/fardel.h"
+#include "cmd/feedback.h"
 #include "cmd/figures.h"
+#include "cmd/reports.h"
 #include "cmd/running.h"
+#include "cmd/sent.h"
 #include "cmd/tlsreport.h"
 #include "deliver/alias.h"
 #include "deliver/maildir.h"
@@ -43,6 +46,7 @@ static int run_server(void)
 	if (start_queue(true, false, why, sizeof why) == -1)
 		return complain_of_queue(why);
 	open_notes();
+	feedback_start(false);
 	if (!start_smtpd())
 		return complain(EX_OSERR, "out of memory");
 	smtpd_counts_load(queue_dir());
@@ -82,6 +86,9 @@ static int cmd_serve(int argc, char **argv)
 		tlsreport_stop();
 		dmarcreport_stop();
 		queue_close();
+		feedback_stop();
+		sent_stop();
+		reports_stop();
 		expand_stop();
 		token_stop();
 		tlsseen_stop();
@@ -133,6 +140,7 @@ static const struct command {
 		"look at what waits; retry, hold, release, drop, fail or reroute it" },
 	{ "top", cmd_top, "[--once] " SETTINGS, "a live screen: sessions, connections, the queue by destination, rates" },
 	{ "metrics", cmd_metrics, SETTINGS, "print the running server's figures, in the text form of Prometheus" },
+	{ "reports", cmd_reports, "[dmarc|tls] [--domain DOMAIN] [--days N] [--json] " SETTINGS, "what do others report of your domains' mail (DMARC) and of TLS?" },
 	{ "spf", cmd_spf, "--ip ADDRESS [--helo NAME] [--from SENDER] " SETTINGS, "may this address send mail from that domain?" },
 	{ "judge", cmd_judge, "--ip ADDRESS --to RECIPIENT [--helo NAME] [--from SENDER] [--dns FILE] " SETTINGS " MESSAGE|-",
 		"would this message be taken? Facts, steps, verdict" },

@@ -12,6 +12,7 @@ int cmd_why(int argc, char **argv);
 int cmd_metrics(int argc, char **argv);
 int cmd_top(int argc, char **argv);
 int cmd_queue(int argc, char **argv);
+int cmd_reports(int argc, char **argv);
 int cmd_spf(int argc, char **argv);
 int cmd_judge(int argc, char **argv);
 int cmd_rules(int argc, char **argv);

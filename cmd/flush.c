@@ -8,6 +8,7 @@
 #include "cmd/expand.h"
 #include "cmd/fardel.h"
 #include "cmd/running.h"
+#include "cmd/sent.h"
 #include "cmd/tlsreport.h"
 #include "deliver/alias.h"
 #include "deliver/maildir.h"
@@ -47,6 +48,7 @@ static int run_flush(void)
 			return 0;
 		return complain(EX_TEMPFAIL, "%s, and it cannot be woken: %s. Run flush as the account that it runs as, or as root", why, strerror(errno));
 	}
+	open_sent();
 	start_policies();
 	start_tls_reports(false);
 	if ((status = start_drops()))
@@ -70,6 +72,7 @@ int cmd_flush(int argc, char **argv)
 	drop_stop();
 	tlsreport_stop();
 	queue_close();
+	sent_stop();
 	expand_stop();
 	token_stop();
 	tlsseen_stop();

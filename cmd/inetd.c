@@ -9,7 +9,10 @@
 
 #include "cmd/expand.h"
 #include "cmd/fardel.h"
+#include "cmd/feedback.h"
+#include "cmd/reports.h"
 #include "cmd/running.h"
+#include "cmd/sent.h"
 #include "deliver/alias.h"
 #include "deliver/maildir.h"
 #include "deliver/recall.h"
@@ -42,6 +45,7 @@ static int run_session(void)
 		return EX_TEMPFAIL;
 	}
 	open_notes();
+	feedback_start(true);
 	out = dup(1);
 	if (out == -1 || !start_smtpd() || smtpd_session(0, out, session_service, NULL, session_ended) == -1)
 		return complain(EX_OSERR, "cannot begin the session: %s", strerror(errno));
@@ -130,6 +134,9 @@ int cmd_inetd(int argc, char **argv)
 	if (!status)
 		status = run_session();
 	queue_close();
+	feedback_stop();
+	sent_stop();
+	reports_stop();
 	expand_stop();
 	recall_stop();
 	maildir_stop();

@@ -13,7 +13,7 @@
 
 #include "lib/loop.h"
 
-enum { ID_SHORTEST = 4 };
+enum { ID_SHORTEST = 4, WIDTH = 100 };
 
 /* False: no memory. Names that are none of ours are for the daemon to judge. */
 static bool add_name(struct listing *l, int dir, const char *name)
@@ -296,4 +296,37 @@ void listing_free(struct listing *l)
 	for (size_t i = 0; i < 2; i++)
 		if (l->dir[i] != -1)
 			close(l->dir[i]);
+}
+
+/* ---- sentences */
+
+void listing_say_time(int64_t at, int64_t now)
+{
+	int64_t span = at > now ? at - now : now - at;
+	time_t t = (time_t)at;
+	char text[32], span_text[40];
+	struct tm tm;
+
+	if (!localtime_r(&t, &tm) || strftime(text, sizeof text, "%a %b %d %H:%M", &tm) == 0)
+		snprintf(text, sizeof text, "%" PRId64, at);
+	printf("%s (%s", text, at > now ? "in " : "");
+	printf("%s%s)", listing_span(span, span_text), at > now ? "" : " ago");
+}
+
+void listing_say(const char *label, struct str words)
+{
+	size_t at = (size_t)printf("    %-12s", label);
+	struct str word;
+	bool first = true;
+
+	while (str_word(&words, &word)) {
+		if (!first && at + 1 + word.n > WIDTH)
+			at = (size_t)printf("\n%-16s", "") - 1;
+		else if (!first)
+			at += (size_t)printf(" ");
+		listing_show(stdout, word);
+		at += word.n;
+		first = false;
+	}
+	putchar('\n');
 }

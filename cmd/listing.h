@@ -54,6 +54,9 @@ void listing_show_waiting(FILE *, const struct listing *, size_t first, size_t e
 const char *listing_span(int64_t seconds, char out[40]);
 /* "1.2M" of octets. Fits into 16. */
 const char *listing_size(uint64_t octets, char out[16]);
+/* On stdout: "Mon Nov 23 09:00 (in 2 h 5 min)". And a label and words behind it, broken into lines that begin below each other. */
+void listing_say_time(int64_t at, int64_t now);
+void listing_say(const char *label, struct str words);
 /* On a terminal, says on stderr now and then how far long work has come. what NULL: wipes that off, before anything else is printed. */
 void listing_progress(const char *what, size_t done, size_t all);
 

@@ -130,7 +130,7 @@ static void put_addr(struct buf *out, const struct addr *a)
 	buf_str(&text, a->local);
 	if (a->domain.n)
 		buf_printf(&text, "@" STR_FMT, STR_ARG(a->domain));
-	json_string(out, buf_view(&text));
+	json_quote(out, buf_view(&text));
 	buf_free(&text);
 }
 
@@ -143,7 +143,7 @@ static void put_rcpt(struct buf *out, const struct listing *l, const struct list
 	if (r->words.n) {
 		put_reason(&reason, r);
 		buf_puts(out, ", \"delay_reason\": ");
-		json_string(out, buf_view(&reason));
+		json_quote(out, buf_view(&reason));
 		buf_printf(out, ", \"last_attempt\": %" PRId64, r->when);
 	}
 	buf_printf(out, ", \"tries\": %u, \"state\": \"%s\"", x->entry.tries, x->entry.held ? "held" : x->entry.next <= l->now ? "due" : "waiting");
@@ -198,7 +198,7 @@ bool mailq_print(const struct listing *l, size_t first, size_t end, const struct
 		buf_puts(&out, "]}\n");
 	} else if (why) {
 		buf_printf(&out, "{\"queue_name\": \"corrupt\", \"queue_id\": \"%s\", \"recipients\": [], \"error\": ", l->line[first].entry.id);
-		json_string(&out, str_of(why));
+		json_quote(&out, str_of(why));
 		buf_puts(&out, "}\n");
 	}
 	if (out.bad)

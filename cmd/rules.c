@@ -3,7 +3,9 @@
 
 #include "cmd/expand.h"
 #include "cmd/judging.h"
+#include "cmd/reports.h"
 #include "cmd/running.h"
+#include "cmd/sent.h"
 #include "deliver/alias.h"
 #include "deliver/recall.h"
 #include "lib/log.h"
@@ -152,6 +154,42 @@ static void wrote_rule(void *arg, const struct subject *s, const struct addr *to
 	buf_free(&address);
 }
 
+static void reported_rule(void *arg, const struct subject *s, const char *id, struct str text)
+{
+	struct str kind;
+
+	(void)arg;
+	if (!str_cut(&text, '\n', &kind))
+		return;
+	if (str_eq(kind, STR("status")))
+		sent_told(id, s->peer_text, text);
+	else
+		reports_keep(id, s->peer_text, text);
+}
+
+static bool reports_at_rule(void *arg, const struct addr *to)
+{
+	struct str rest = str_of(running.settings->reports_at), word, local;
+
+	(void)arg;
+	while (str_word(&rest, &word))
+		if (str_cut_last(&word, '@', &local) && str_eq_nocase(local, to->local) && str_eq_nocase(word, to->domain))
+			return true;
+	return false;
+}
+
+static bool reports_on_rule(void *arg, struct str domain)
+{
+	char name[DOMAIN_MAX + 1];
+
+	(void)arg;
+	if (!str_copy(name, sizeof name, domain))
+		return false;
+	for (char *c = name; *c; c++)
+		*c = ascii_lower(*c);
+	return route_is_local(&running.settings->routes, str_of(name)) || str_eq_nocase(domain, str_of(running.settings->hostname));
+}
+
 void rules_put(struct smtpd_config *c)
 {
 	const struct settings *s = running.settings;
@@ -163,5 +201,8 @@ void rules_put(struct smtpd_config *c)
 	c->xclient = xclient_rule;
 	c->judge_rcpt = judge_rule;
 	c->keep = s->rejects_folder ? keep_rule : NULL;
+	c->reported = s->sent_days || s->reports_at ? reported_rule : NULL;
+	c->reports_at = s->reports_at ? reports_at_rule : NULL;
+	c->reports_on = reports_on_rule;
 	c->wrote = s->judge != SMTPD_JUDGE_OFF ? wrote_rule : NULL;
 }

@@ -60,7 +60,8 @@ bool lacks_tokens(void);                        /* it is wanted now, and was not
 /* queue_open(): 0, or -1 with *why and its errno. EWOULDBLOCK says that somebody else delivers. */
 int start_queue(bool schedule, bool inline_sync, char *why, size_t size);
 int complain_of_queue(const char *why);         /* behind that, with its errno */
-void open_notes(void);                          /* quota, greylist, evaluations for DMARC; what cannot be opened is logged, and is not kept */
+void open_notes(void);                          /* quota, greylist, evaluations for DMARC, open_sent(); what cannot be opened is logged, and is not kept */
+void open_sent(void);                           /* what is remembered of mail that leaves: who only delivers has no other notes */
 void start_policies(void);                      /* of other domains (MTA-STS), and which have used TLS; likewise */
 /* Likewise. send: this process also makes the reports; else it only writes down what another one tells. */
 void start_tls_reports(bool send);

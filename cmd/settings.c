@@ -200,6 +200,9 @@ static const struct conf_row rows[] = {
 		"Send domains that ask for it (RFC 9990) a report a day, or as often as they say (ri=), of what came of DMARC for mail in their name: the\n"
 		"ADDRESS that it is sent from and that answers questions about it; it needs a dkim_key. keep: what came of it is only written down, in\n"
 		"dmarc/ in the queue directory, a file a day for eight days. off: nothing is." },
+	{ .name = "reports_at", .kind = CONF_TEXT, .offset = AT(reports_at), .example = "reports@example.org", .help =
+		"Addresses that your DNS records name for reports of DMARC and of TLS (rua=), separated by blanks: what comes there and can be\n"
+		"believed is kept for `fardel reports`, three months. It needs spf, check_dkim and dmarc." },
 	{ .name = "dnsbl", .kind = CONF_LIST, .offset = AT(dnsbl_text), .example = "zen.example.net=127.0.0.2-11 2", .help =
 		"Lists in the DNS that a stranger's address may be on: ZONE[=CODES] [WEIGHT]. CODES are the answers that count, with ranges:\n"
 		"127.0.0.2-4,127.0.0.10; all when not said. A WEIGHT below 0 is for lists of those who are welcome; 1 when not said. Lists that do\n"
@@ -280,6 +283,9 @@ static const struct conf_row rows[] = {
 		"How many messages a client may send on one connection. 0: any number." },
 	{ .name = "future_release_max", .kind = CONF_DURATION, .offset = AT(future_release_max), .preset = "60d", .max = 86400 * 365, .help =
 		"How long a user or a local program may have a message held before it is sent (HOLDFOR, HOLDUNTIL). 0: not at all." },
+	{ .name = "sent_days", .kind = CONF_NUMBER, .offset = AT(sent_days), .preset = "5", .max = 365, .help =
+		"How many days it is remembered where each recipient's mail went, and what delivery reports that come back say of it, in sent/ in the\n"
+		"queue directory, a file a day; `fardel why` tells it. 0: not at all." },
 	{ .name = "user_rcpt_per_day", .kind = CONF_NUMBER, .offset = AT(user_rcpt_per_day), .preset = "1000", .max = 10000000, .help =
 		"How many recipients who has logged in may name on one day (UTC): a stolen password shall not send for long. 0: any number." },
 	{ .name = "users", .kind = CONF_TEXT, .at_start = true, .offset = AT(users), .example = "/etc/fardel/users", .help =
@@ -975,6 +981,17 @@ static void check_contact(struct settings *s, const char *name, const char *valu
 			wrong, s->hostname);
 }
 
+static void check_reports_at(struct settings *s)
+{
+	struct str rest = str_of(s->reports_at), word;
+	const char *wrong;
+	struct addr a;
+
+	while (str_word(&rest, &word))
+		if ((wrong = parse_address(word, false, &a)))
+			conf_complain(&s->conf, conf_where(&s->conf, "reports_at"), "reports_at: " STR_FMT " is no address: %s", STR_ARG(word), wrong);
+}
+
 static void check_reports(struct settings *s)
 {
 	if (!s->tls_reports || str_eq_nocase(str_of(s->tls_reports), STR("no")))
@@ -1233,6 +1250,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	make_lists(s, "dnsbl", &s->dnsbl_text, false);
 	make_lists(s, "rhsbl", &s->rhsbl_text, true);
 	check_reports(s);
+	check_reports_at(s);
 	check_dmarc(s);
 	make_source(s);
 	check_submission(s);

@@ -90,6 +90,8 @@ struct settings {
 	unsigned greeting_delay_ms;
 	const char *tls_out_text, *proxy_out_text;
 	const char *tls_reports;        /* an address; NULL: no */
+	unsigned sent_days;             /* 0: nothing is remembered */
+	const char *reports_at;         /* addresses, or NULL */
 	unsigned rcpt_per_hour, domain_per_hour;        /* 0: no limit */
 	bool greylist;
 	int64_t greylist_delay, greylist_window;        /* seconds */

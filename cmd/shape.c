@@ -217,7 +217,7 @@ static bool print_json(const struct shape *s)
 		const struct row *r = s->order[i];
 
 		buf_puts(&out, "{\"destination\": ");
-		json_string(&out, r->dest);
+		json_quote(&out, r->dest);
 		buf_printf(&out, ", \"entries\": %zu, \"due\": %zu, \"held\": %zu, \"oldest_seconds\": %" PRId64 ", \"by_age\": [", r->n, r->due,
 			r->held, r->oldest);
 		for (size_t k = 0; k < AGES; k++)
@@ -229,7 +229,7 @@ static bool print_json(const struct shape *s)
 			if (r->state.again)
 				buf_printf(&out, ", \"next_try\": %" PRId64 ", \"reason\": ", r->state.again);
 			if (r->state.again)
-				json_string(&out, r->state.words);
+				json_quote(&out, r->state.words);
 		}
 		buf_puts(&out, "}\n");
 		if (out.bad)

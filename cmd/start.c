@@ -20,8 +20,10 @@
 #include "cmd/figures.h"
 #include "cmd/judging.h"
 #include "cmd/report.h"
+#include "cmd/reports.h"
 #include "cmd/rulesfile.h"
 #include "cmd/running.h"
+#include "cmd/sent.h"
 #include "cmd/signing.h"
 #include "cmd/tlsreport.h"
 #include "deliver/alias.h"
@@ -417,6 +419,12 @@ void start_dmarc_reports(bool send)
 
 /* ---- the queue */
 
+static void settled(void *arg, const struct mail *m, const struct rcpt *r, const struct result *res)
+{
+	control_settled(arg, m, r, res);
+	sent_note(m, r, res);
+}
+
 static struct queue_config queue_as_set(bool schedule, bool inline_sync)
 {
 	const struct settings *s = running.settings;
@@ -426,7 +434,7 @@ static struct queue_config queue_as_set(bool schedule, bool inline_sync)
 		.sync = inline_sync ? QUEUE_SYNC_FILE : s->queue_sync, .log_size = s->queue_log,
 		.retry_first = s->retry_first, .retry_max = s->retry_max, .lifetime = s->queue_lifetime,
 		.delay_notice = s->delay_notice, .message_size = s->message_size, .reserve = s->queue_reserve,
-		.way = courier_way, .report = report_write, .settled = control_settled,
+		.way = courier_way, .report = report_write, .settled = settled,
 	};
 }
 
@@ -509,6 +517,20 @@ int start_users(bool inline_work)
 	return verify_start(inline_work) == 0 ? 0 : complain(EX_OSERR, "cannot start the login helper: %s", strerror(errno));
 }
 
+void open_sent(void)
+{
+	if (sent_start(queue_dir(), running.settings->sent_days) == -1)
+		log_text(LOG_ERROR, "sent", "cannot make %s/sent: %s. sent_days is as if it were 0", running.settings->queue, strerror(errno));
+}
+
+static void open_reports(void)
+{
+	if (!running.settings->reports_at)
+		reports_stop();
+	else if (reports_start(queue_dir()) == -1)
+		log_text(LOG_ERROR, "reports", "cannot make %s/reports: %s. What others report is not kept", running.settings->queue, strerror(errno));
+}
+
 /* Its place is the queue directory: that is open by now. */
 static void open_quota(void)
 {
@@ -548,6 +570,8 @@ void open_notes(void)
 	open_quota();
 	start_dmarc_reports(false);
 	open_greylist();
+	open_sent();
+	open_reports();
 }
 
 void stop_users(void)
@@ -614,6 +638,8 @@ void settings_changed(struct smtpd_config *smtpd)
 	open_greylist();
 	configure_smtpd(smtpd);
 	open_quota();
+	open_sent();
+	open_reports();
 	q = queue_as_set(true, false);
 	queue_reconfigure(&q);
 	figures_write_to(running.settings->metrics_file);

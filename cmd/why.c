@@ -1,4 +1,4 @@
-/* why: tells of a message in the queue why it is still here, what happens next, and what can be done. */
+/* why: tells of a message in the queue why it is still here, what happens next, and what can be done; of one that has left, where it went. */
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,6 +9,7 @@
 
 #include "cmd/control.h"
 #include "cmd/fardel.h"
+#include "cmd/gone.h"
 #include "cmd/listing.h"
 #include "cmd/settings.h"
 #include "deliver/tlsseen.h"
@@ -16,7 +17,7 @@
 #include "lib/clock.h"
 #include "parse.h"
 
-enum { WIDTH = 100, SHOWN_AT_MOST = 50, ALIASES_AT_MOST = 5 };
+enum { SHOWN_AT_MOST = 50, ALIASES_AT_MOST = 5 };
 
 struct question {
 	struct str about;
@@ -27,42 +28,6 @@ struct question {
 	size_t told, more;              /* messages */
 };
 
-/* ---- words */
-
-/* "Mon Nov 23 09:00 (in 2 h 5 min)" */
-static void say_time(int64_t at, int64_t now)
-{
-	int64_t span = at > now ? at - now : now - at;
-	time_t t = (time_t)at;
-	char text[32], span_text[40];
-	struct tm tm;
-
-	if (!localtime_r(&t, &tm) || strftime(text, sizeof text, "%a %b %d %H:%M", &tm) == 0)
-		snprintf(text, sizeof text, "%" PRId64, at);
-	printf("%s (%s", text, at > now ? "in " : "");
-	printf("%s", listing_span(span, span_text));
-	printf("%s)", at > now ? "" : " ago");
-}
-
-/* A label and words behind it, broken into lines that begin below each other. */
-static void say(const char *label, struct str words)
-{
-	size_t at = (size_t)printf("    %-12s", label);
-	struct str word;
-	bool first = true;
-
-	while (str_word(&words, &word)) {
-		if (!first && at + 1 + word.n > WIDTH)
-			at = (size_t)printf("\n%-16s", "") - 1;
-		else if (!first)
-			at += (size_t)printf(" ");
-		listing_show(stdout, word);
-		at += word.n;
-		first = false;
-	}
-	putchar('\n');
-}
-
 /* ---- one entry: the recipients that wait for the same destination */
 
 static void say_last(const struct rcpt *r, const struct listed *x, int64_t now, bool verbose)
@@ -72,11 +37,11 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now, 
 
 	if (!r->words.n) {
 		if (x->entry.tries == 0)
-			say("so far", STR("it has not been tried yet."));
+			listing_say("so far", STR("it has not been tried yet."));
 		return;
 	}
 	printf("    %-12s", "last try");
-	say_time(r->when, now);
+	listing_say_time(r->when, now);
 	if (x->entry.tries)
 		printf(", attempt %u\n", x->entry.tries);
 	else
@@ -84,16 +49,16 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now, 
 	if (dsn_peer_spoke(r->host, r->words))
 		buf_printf(&text, STR_FMT " said: ", STR_ARG(r->host));
 	buf_str(&text, r->words);
-	say("what came", buf_view(&text));
+	listing_say("what came", buf_view(&text));
 	buf_free(&text);
 	if (verbose && r->said.n) {
 		printf("    in detail   > we said, < they said\n");
 		listing_show_lines(stdout, r->said, 16);
 	}
 	if (cause.meaning)
-		say("this means", str_of(cause.meaning));
+		listing_say("this means", str_of(cause.meaning));
 	if (cause.remedy)
-		say("remedy", str_of(cause.remedy));
+		listing_say("remedy", str_of(cause.remedy));
 }
 
 /* A domain that has used TLS and does not any more. */
@@ -121,15 +86,15 @@ static void say_next(const struct question *q, const struct listed *x, const str
 		printf("nothing: it is on hold, until somebody releases it");
 	else if (m->release > now) {
 		printf("its sender wants it held until ");
-		say_time(m->release, now);
+		listing_say_time(m->release, now);
 	} else if (x->entry.next > now) {
 		printf("tried again ");
-		say_time(x->entry.next, now);
+		listing_say_time(x->entry.next, now);
 	} else if (!q->set->deliver)
 		printf("nothing: the setting deliver is no");
 	else if (known && d.again) {
 		printf("its destination is down%s: one message tries it again ", d.ours ? " by a fault of this host or its settings" : "");
-		say_time(d.again, now);
+		listing_say_time(d.again, now);
 		printf(", and when that gets through the others follow");
 	} else if (!q->runs)
 		printf("due: tried by the next fardel serve or fardel flush; no server says that it runs");
@@ -142,12 +107,12 @@ static void say_next(const struct question *q, const struct listed *x, const str
 			printf("the sender has been told that it takes longer\n");
 		else {
 			printf("the sender is told that it takes longer ");
-			say_time(notice, now);
+			listing_say_time(notice, now);
 			putchar('\n');
 		}
 	}
 	printf("    %-12sgiven up ", "");
-	say_time(end, now);
+	listing_say_time(end, now);
 	printf("%s\n", addr_is_null(&m->from.addr) ? "" : "; then its sender gets a report");
 }
 
@@ -260,7 +225,7 @@ static void tell_message(struct question *q, const struct listing *l, size_t fir
 	printf(", %lld octets, from <", (long long)m->size);
 	listing_show_addr(stdout, &m->from.addr);
 	printf(">, here since ");
-	say_time(m->arrived, l->now);
+	listing_say_time(m->arrived, l->now);
 	putchar('\n');
 	say_alias(m);
 	for (size_t i = first; i < end; i++)
@@ -290,10 +255,10 @@ static int tell(struct question *q)
 		printf("\n... and %zu more messages. Ask for an id, an address or a domain.\n", q->more);
 	if (status == 0 && !q->told && !q->about.n)
 		printf("The queue is empty: nothing waits.\n");
-	else if (status == 0 && !q->told) {
+	else if (status == 0 && !gone_tell(q->set, q->about, q->told) && !q->told) {
 		printf("Nothing in the queue is about \"");
 		listing_show(stdout, q->about);
-		printf("\": it was delivered or has failed, or never came here. The log has the rest.\n");
+		printf("\", nor anything that left within sent_days: it never came here, or the log has the rest.\n");
 		status = 1;
 	}
 	return status;

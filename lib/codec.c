@@ -107,7 +107,7 @@ bool base64_decode(struct str text, unsigned char *out, size_t *n)
 	return (bits & ((1u << have) - 1)) == 0;
 }
 
-bool json_string(struct buf *out, struct str s)
+bool json_quote(struct buf *out, struct str s)
 {
 	buf_char(out, '"');
 	while (s.n) {

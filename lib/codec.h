@@ -15,7 +15,7 @@ bool base64_encode(struct buf *out, const void *, size_t n);           /* false:
 /* Strict: padded, no white space, no bits left over. *n: room before, octets after. False: not base64, or it does not fit. */
 bool base64_decode(struct str text, unsigned char *out, size_t *n);
 /* Quotes and all. What is no UTF-8 becomes U+FFFD, octet by octet. False: out->bad. */
-bool json_string(struct buf *out, struct str);
+bool json_quote(struct buf *out, struct str);
 /* Between two tags, or in quotes. What is no UTF-8, or no character that XML 1.0 allows, becomes U+FFFD. False: out->bad. */
 bool xml_text(struct buf *out, struct str);
 

@@ -127,6 +127,18 @@ void daily_put(struct buf *out, const char *name, struct str value)
 	percent_word(out, value);
 }
 
+void daily_put_text(struct buf *out, const char *name, struct str value)
+{
+	if (!value.n)
+		return;
+	buf_printf(out, " %s=", name);
+	for (size_t i = 0; i < value.n; i++) {
+		bool control = (unsigned char)value.p[i] < ' ' || value.p[i] == 0x7f;
+
+		percent_word(out, control ? STR("?") : (struct str){ value.p + i, 1 });
+	}
+}
+
 static bool read_value(const struct daily_field *f, struct str text, char *to)
 {
 	size_t n = strlen(to);

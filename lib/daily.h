@@ -32,11 +32,14 @@ int32_t daily_day(const char *name);
 
 /* ---- lines: "1", the version, and behind it " NAME=VALUE" once a field */
 void daily_put(struct buf *, const char *name, struct str value);      /* appends the field; nothing for an empty value */
+/* The same of text that somebody else has written: a control character, which could not be read back, becomes ?. */
+void daily_put_text(struct buf *, const char *name, struct str value);
 struct daily_field {
 	const char *name;
 	size_t at, size;                /* where its value goes in the struct: a string with its NUL */
 	bool again;                     /* it may come several times: then with blanks between its values */
 };
+#define DAILY_ROW(type, name) { #name, offsetof(type, name), sizeof ((type *)0)->name, false }
 /* Reads a line back into *out, which is zeros; names that are not in the table are passed over. False: it is no line of ours, or one with a
  * value too long, with a control character, or with a field twice: that is two lines, the first of which was torn off by a crash. */
 bool daily_read(struct str line, const struct daily_field *, size_t n, void *out);

@@ -10,7 +10,7 @@
 #include "lib/str.h"
 
 enum fact_kind { FACT_A, FACT_AAAA, FACT_MX, FACT_PTR, FACT_TXT, FACT_SRV, FACT_TLSA, FACT_MAILBOX, FACT_FORWARD, FACT_HOSTS, FACT_POLICY, FACT_REPUTATION,
-	FACT_CONTENT, FACT_RULE, FACT_KINDS };
+	FACT_CONTENT, FACT_RULE, FACT_FEEDBACK, FACT_KINDS };
 
 /* NXDOMAIN, no data and "could not find out" are three different things; only the first two may cause a permanent decision. */
 enum outcome { FOUND, NO_DATA, NO_NAME, UNKNOWN };
@@ -20,8 +20,8 @@ struct record {
 	struct str data;                /* A, AAAA: 4 or 16 octets; MX, PTR: name in lower case without final dot ("" is the root);
 	                                 * TXT: strings joined; SRV: weight and port, two octets each in network order, and the target's name, as of MX
 	                                 * ("": there is no such service); TLSA: RDATA; MAILBOX: the Maildir's path; FORWARD: a text, and behind it the path of its file;
-	                                 * HOSTS: an address of either family; POLICY: a text; REPUTATION, CONTENT, RULE: policy/reputation.h, policy/bayes.h,
-	                                 * policy/ruleset.h */
+	                                 * HOSTS: an address of either family; POLICY: a text; REPUTATION, CONTENT, RULE, FEEDBACK: policy/reputation.h, policy/bayes.h,
+	                                 * policy/ruleset.h, policy/feedback.h */
 };
 struct fact {
 	enum outcome outcome;

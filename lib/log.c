@@ -69,7 +69,7 @@ static void add_field(struct buf *line, const struct log_field *f)
 	if (f->is_number)
 		buf_printf(line, "%lld", f->number);
 	else if (format == LOG_JSON)
-		json_string(line, text);
+		json_quote(line, text);
 	else
 		add_text(line, text);
 	if (!line->bad)

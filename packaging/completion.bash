@@ -35,6 +35,7 @@ _fardel() {
 			*) mapfile -t COMPREPLY < <(compgen -f -- "$word"); return ;;
 			esac
 			;;
+		reports) choice="dmarc tls --domain --days --json -c -o --help" ;;
 		spf) choice="--ip --helo --from -c -o --help" ;;
 		dmarc) choice="--from --spf --dkim -c -o --help" ;;
 		top) choice="--once -c -o --help" ;;

@@ -5,6 +5,7 @@
 
 #include "lib/map.h"
 #include "mime/header.h"
+#include "mime/part.h"
 
 enum {
 	WORD_MAX = 40,                  /* octets; a longer one is no word */
@@ -135,123 +136,15 @@ static void take_octet(struct reader *r, char c)
 
 /* ---- the message and its parts */
 
-enum coding { PLAIN, QUOTED, BASE64 };
-
-static int hex_value(char c)
-{
-	c = ascii_lower(c);
-	return ascii_digit(c) ? c - '0' : is_hex(c) ? c - 'a' + 10 : -1;
-}
-
-static void read_quoted(struct reader *r, struct str s)
-{
-	for (size_t i = 0; i < s.n; i++) {
-		int high = i + 2 < s.n && s.p[i] == '=' ? hex_value(s.p[i + 1]) : -1, low = high >= 0 ? hex_value(s.p[i + 2]) : -1;
-
-		if (low >= 0) {
-			take_octet(r, (char)(high << 4 | low));
-			i += 2;
-		} else if (s.p[i] == '=' && i + 1 < s.n && (s.p[i + 1] == '\n' || s.p[i + 1] == '\r')) {
-			i += 1 + (s.p[i + 1] == '\r' && i + 2 < s.n && s.p[i + 2] == '\n');
-		} else {
-			take_octet(r, s.p[i]);
-		}
-	}
-}
-
-static void read_base64(struct reader *r, struct str s)
-{
-	static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	uint32_t bits = 0;
-	unsigned have = 0;
-
-	for (size_t i = 0; i < s.n; i++) {
-		const char *at = s.p[i] ? strchr(letters, s.p[i]) : NULL;
-
-		if (!at)
-			continue;
-		bits = bits << 6 | (uint32_t)(at - letters);
-		have += 6;
-		if (have < 8)
-			continue;
-		have -= 8;
-		take_octet(r, (char)(bits >> have & 0xff));
-	}
-}
+static void take(void *reader, char c) { take_octet(reader, c); }
 
 static void read_text(struct reader *r, struct str body, enum coding coding, bool html)
 {
 	r->html = html;
 	r->tag = r->hidden = false;
-	switch (coding) {
-	case PLAIN:
-		for (size_t i = 0; i < body.n; i++)
-			take_octet(r, body.p[i]);
-		break;
-	case QUOTED:
-		read_quoted(r, body);
-		break;
-	case BASE64:
-		read_base64(r, body);
-		break;
-	}
+	coding_decode(coding, body, take, r);
 	end_word(r);
 	r->html = false;
-}
-
-/* boundary=X or boundary="X" in a Content-Type. */
-static struct str find_boundary(struct str value)
-{
-	static const char name[] = "boundary=";
-	struct str rest = value, b;
-
-	while (rest.n && !str_starts_nocase(rest, STR("boundary=")))
-		rest = str_from(rest, 1);
-	rest = str_from(rest, sizeof name - 1);
-	if (rest.n && rest.p[0] == '"') {
-		rest = str_from(rest, 1);
-		return str_cut(&rest, '"', &b) ? b : STR("");
-	}
-	for (b = (struct str){ rest.p, 0 }; b.n < rest.n && rest.p[b.n] > ' ' && rest.p[b.n] != ';'; b.n++)
-		;
-	return b;
-}
-
-static struct str next_line(struct str *rest)
-{
-	struct str line;
-
-	if (!str_cut(rest, '\n', &line)) {
-		line = *rest;
-		rest->n = 0;
-	}
-	return line;
-}
-
-static void read_entity(struct reader *r, struct str text, unsigned depth);
-
-static void read_parts(struct reader *r, struct str body, struct str boundary, unsigned depth)
-{
-	struct str rest = body, part = { NULL, 0 };
-
-	while (rest.n && r->parts < PARTS) {
-		struct str before = rest, line = next_line(&rest);
-
-		if (line.n < boundary.n + 2 || line.p[0] != '-' || line.p[1] != '-' || memcmp(line.p + 2, boundary.p, boundary.n))
-			continue;
-		if (part.p) {
-			part.n = (size_t)(before.p - part.p);
-			r->parts++;
-			read_entity(r, part, depth);
-		}
-		part = rest;
-		if (str_starts_nocase(str_from(line, 2 + boundary.n), STR("--")))
-			return;
-	}
-	if (part.p && part.p < body.p + body.n && r->parts++ < PARTS) {         /* the last one has no end */
-		part.n = (size_t)(body.p + body.n - part.p);
-		read_entity(r, part, depth);
-	}
 }
 
 static void read_field(struct reader *r, const struct field *f)
@@ -262,38 +155,30 @@ static void read_field(struct reader *r, const struct field *f)
 		if (!str_eq_nocase(f->name, str_of(names[i])))
 			continue;
 		r->prefix = str_of(names[i]);
-		read_text(r, f->value, PLAIN, false);
+		read_text(r, f->value, CODING_NONE, false);
 		r->prefix = STR("");
 	}
 }
 
 static void read_entity(struct reader *r, struct str text, unsigned depth)
 {
-	struct str rest = text, type = STR("text/plain");
-	enum coding coding = PLAIN;
+	struct part whole, part;
+	struct str rest;
 	struct field f;
 
 	if (depth == DEPTH)
 		return;
-	while (header_next(&rest, &f)) {
-		struct str value = str_trim(f.value);
-
+	part_open(text, &whole);
+	for (rest = whole.header; header_next(&rest, &f); )
 		read_field(r, &f);
-		if (str_eq_nocase(f.name, STR("Content-Type")))
-			type = value;
-		if (str_eq_nocase(f.name, STR("Content-Transfer-Encoding")))
-			coding = str_starts_nocase(value, STR("quoted-printable")) ? QUOTED : str_starts_nocase(value, STR("base64")) ? BASE64 : PLAIN;
-	}
-	if (str_starts_nocase(type, STR("multipart/"))) {
-		struct str boundary = find_boundary(type);
-
-		if (boundary.n)
-			read_parts(r, rest, boundary, depth + 1);
-	} else if (str_starts_nocase(type, STR("message/rfc822"))) {
-		read_entity(r, rest, depth + 1);
-	} else if (str_starts_nocase(type, STR("text/"))) {
-		read_text(r, rest, coding, str_starts_nocase(type, STR("text/html")));
-	}
+	rest = whole.body;
+	if (part_is(&whole, "multipart/"))
+		while (r->parts++ < PARTS && part_next(&whole, &rest, &part))
+			read_entity(r, part.whole, depth + 1);
+	else if (part_is(&whole, "message/rfc822"))
+		read_entity(r, whole.body, depth + 1);
+	else if (part_is(&whole, "text/"))
+		read_text(r, whole.body, whole.coding, part_is(&whole, "text/html"));
 }
 
 void bayes_read(struct bayes_words *w, struct str message)

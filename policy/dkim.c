@@ -747,7 +747,10 @@ const char *dkim_key_parse(struct str record, struct dkim_key *out)
 	out->kind = k && !str_eq_nocase(k->value, STR("rsa")) ? KEY_ED25519 : KEY_RSA;
 	if ((h = dkim_tag(&list, "h")) && !list_has(h->value, "sha256"))
 		return "its h= does not allow sha256";
-	if ((s = dkim_tag(&list, "s")) && !list_has(s->value, "*") && !list_has(s->value, "email"))
+	s = dkim_tag(&list, "s");
+	out->email = !s || list_has(s->value, "*") || list_has(s->value, "email");
+	out->tlsrpt = !s || list_has(s->value, "*") || list_has(s->value, "tlsrpt");
+	if (!out->email && !out->tlsrpt)
 		return "its s= does not allow mail";
 	if ((t = dkim_tag(&list, "t"))) {
 		out->testing = list_has(t->value, "y");
@@ -955,6 +958,9 @@ static void apply_key(const struct dkim *d, struct dkim_signature *s, const stru
 		conclude(s, DKIM_PERMERROR, "i= is below d=, which the key does not allow (t=s)");
 	else
 		compare(d, s, k);
+	s->for_tlsrpt = s->result == DKIM_PASS && s->limit == UINT64_MAX && k->tlsrpt;
+	if (s->result == DKIM_PASS && !k->email)
+		conclude(s, DKIM_PERMERROR, "the key may sign reports of TLS, and no other mail (s=)");
 	/* A key that is being tested must not make anybody worse off than without (3.6.1, t=y). */
 	if (k->testing && s->result != DKIM_PASS && s->result != DKIM_POLICY) {
 		size_t n = strlen(s->why);

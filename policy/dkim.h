@@ -93,6 +93,7 @@ struct dkim_signature {
 	/* Once judged. */
 	unsigned bits;                  /* of its key; 0: there was none */
 	bool secure;                    /* the key came with DNSSEC */
+	bool for_tlsrpt;                /* it holds for all of the message, and its key may sign reports of TLS (RFC 8460 3), whatever else */
 };
 /* Of a field's value; what it may hold alone, nothing of the message. *names: its h=, *raw: see dkim_own_hash(). False: result and
  * why say what is wrong. */
@@ -104,6 +105,7 @@ struct dkim_key {
 	bool revoked;                   /* p= is empty */
 	bool testing;                   /* t=y */
 	bool exact;                     /* t=s: i= must have the domain of d= */
+	bool email, tlsrpt;             /* s=: what it may sign */
 	size_t n;
 	unsigned char octets[1200];
 	struct public_key key;          /* into octets, when not revoked */

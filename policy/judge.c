@@ -345,7 +345,7 @@ static const struct fact *ask_mailbox(struct run *r)
 	return f;
 }
 
-static enum step step_reputation(struct run *r)
+static enum step ask_reputation(struct run *r)
 {
 	struct reputation *rep = &r->out->reputation;
 	const struct fact *f;
@@ -367,6 +367,18 @@ static enum step step_reputation(struct run *r)
 	if (!rep->conclusive || rep->opinion == OPINION_UNKNOWN)
 		return GO_ON;
 	return because(r, JUDGE_REPUTATION, rep->opinion == OPINION_HAM ? TAKE_IT : TURN_IT_AWAY);
+}
+
+/* A report that is kept was asked for: nothing speaks against it but what its sender has sent before. */
+static enum step step_reputation(struct run *r)
+{
+	enum step next = ask_reputation(r);
+
+	if (next != GO_ON || !r->m->report)
+		return next;
+	tell(r, "report: it tells of a domain of ours, as was asked for");
+	r->out->report = true;
+	return because(r, JUDGE_NO_BAD_SIGNALS, TAKE_IT);
 }
 
 /* The sender is not known by his address or domain. Where that could not be found out, he may be. */
@@ -521,5 +533,7 @@ enum verdict judge(struct facts *facts, const struct judge_rules *rules, const s
 	if (next == NOT_YET)
 		return WAIT;
 	say_reason(out);
+	if (out->report)
+		snprintf(out->reason, sizeof out->reason, "reporting");
 	return out->verdict = next == TAKE_IT ? ACCEPT : REFUSE;
 }

@@ -36,6 +36,7 @@ struct judge_message {
 	bool dmarc_pass;                /* it speaks for it */
 	const struct sockaddr *peer;
 	bool tls;                       /* it came inside TLS */
+	bool report;                    /* one of DMARC or TLS, of a domain of ours, that is kept (smtpd/reports.c) */
 	/* Set by whoever has asked: */
 	bool no_iprev;                  /* the client's address has no name that leads back to it */
 	int listed;                     /* by so much on lists of those who send junk (policy/dnsbl.h) ... */
@@ -71,6 +72,7 @@ struct judgement {
 	bool first_time;                /* ACCEPT: nobody knows the sender, and nothing speaks against him */
 	bool spared;                    /* REFUSE: a rule of the mailbox has a folder for what is refused */
 	bool forwarded;
+	bool report;                    /* ACCEPT: for that alone */
 	struct identities who;          /* that the mailbox is to remember; slices into the message's, and into room */
 	char room[HISTORY_LINE];
 };

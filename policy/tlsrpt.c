@@ -20,17 +20,6 @@ const char *const tlsrpt_result_name[TLSRPT_RESULTS] = {
 
 /* ---- the line */
 
-/* A control character would be refused when it is read back. */
-static void put_words(struct buf *out, struct str why)
-{
-	char text[TLSRPT_WHY];
-	size_t n = why.n < sizeof text ? why.n : sizeof text - 1;
-
-	for (size_t i = 0; i < n; i++)
-		text[i] = (unsigned char)why.p[i] < ' ' || why.p[i] == 0x7f ? '?' : why.p[i];
-	daily_put(out, "why", (struct str){ text, n });
-}
-
 bool tlsrpt_print(struct buf *out, const struct tlsrpt_session *s)
 {
 	struct buf line = { .max = TLSRPT_LINE };
@@ -42,7 +31,7 @@ bool tlsrpt_print(struct buf *out, const struct tlsrpt_session *s)
 	daily_put(&line, "mx", s->mx);
 	daily_put(&line, "ip", s->ip);
 	daily_put(&line, "policy", s->policy);
-	put_words(&line, s->why);
+	daily_put_text(&line, "why", (struct str){ s->why.p, s->why.n < TLSRPT_WHY ? s->why.n : TLSRPT_WHY - 1 });
 	good = buf_char(&line, '\n') && !line.bad && buf_str(out, buf_view(&line));
 	buf_free(&line);
 	return good;
@@ -54,7 +43,7 @@ struct fields {
 		why[TLSRPT_WHY];
 };
 
-#define ROW(name) { #name, offsetof(struct fields, name), sizeof ((struct fields *)0)->name, false }
+#define ROW(name) DAILY_ROW(struct fields, name)
 static const struct daily_field rows[] = {
 	ROW(time), ROW(domain), ROW(sent), ROW(type), ROW(result), ROW(mx), ROW(ip), ROW(policy), ROW(why),
 };

@@ -58,7 +58,7 @@ static bool print_id(struct buf *out, const struct tlsrpt_report *r)
 static void put_text(struct buf *out, const char *name, const char *value)
 {
 	buf_printf(out, "\"%s\":", name);
-	json_string(out, str_of(value));
+	json_quote(out, str_of(value));
 	buf_char(out, ',');
 }
 
@@ -79,7 +79,7 @@ static bool next_part(const char **text, struct str *part)
 
 static void put_part(struct buf *out, struct str part)
 {
-	json_string(out, part);
+	json_quote(out, part);
 	buf_char(out, ',');
 }
 

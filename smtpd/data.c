@@ -349,6 +349,7 @@ static void committed(void *arg, bool ok)
 	if (ok) {
 		log_received(s);
 		tell_written(s);
+		reports_tell(s);
 	} else {
 		session_log_refusal(s, "DATA", STR(""), refuse_disk.code, refuse_disk.enhanced, "not made durable");
 	}
@@ -411,6 +412,8 @@ static void commit(struct session *s, const struct reply *no)
 
 void data_commit(struct session *s)
 {
+	if (!s->txn->refusal && reports_begin(s))
+		return;
 	if (!s->txn->refusal && judging_begin(s))
 		return;
 	if (s->txn->refusal)

@@ -128,6 +128,7 @@ static bool look_at_message(struct session *s, struct judging *j)
 		ok = judge_message_set(&j->message, &j->text, &s->who, vetting_result(s->txn), inspect_dkim(s->txn), inspect_dmarc(s->txn),
 			skip_own((struct str){ header, (size_t)n }, &j->own));
 	j->message.dmarc_refuses = j->message.dmarc_refuses && s->config->dmarc == SMTPD_DMARC_REFUSE;
+	j->message.report = reports_taken(s->txn);
 	free(header);
 	j->message.no_iprev = inspect_no_iprev(s->txn);
 	j->message.listed = lists_score(s);

@@ -148,6 +148,7 @@ void txn_reset(struct session *s)
 	vetting_free(t);
 	inspect_free(t);
 	authres_filter_free(&t->forged);
+	reports_free(t);
 	judging_free(t);
 	grey_free(t);
 	free(t);

@@ -19,6 +19,7 @@ struct judging;
 struct lists;
 struct login;
 struct milters;
+struct reading;
 struct session;
 struct spf_result;
 struct tls;
@@ -56,6 +57,7 @@ enum phase {
 	P_DATA,                         /* reads a message */
 	P_CHUNK,                        /* reads the octets of a BDAT */
 	P_JUDGING,                      /* the message is whole, and waits for DKIM keys and the like: input waits */
+	P_READING,                      /* it may be a report on mail of ours, and is being read: input waits */
 	P_DECIDING,                     /* who of its recipients wants it is being found out, or it is told later: input waits */
 	P_COMMIT,                       /* it is being made durable: input waits */
 	P_STARTTLS,                     /* 220 is on its way out; nothing may come before it is there */
@@ -119,7 +121,8 @@ struct txn {
 	struct signing *signing;        /* behind it, when it is signed */
 	const char *signed_by;          /* the domain, once that is done; the signer's */
 	struct inspection *inspection;  /* of mail from strangers */
-	struct judging *judging;        /* behind it */
+	struct reading *reading;        /* of a report */
+	struct judging *judging;        /* behind them */
 	struct hops hops;
 	struct circle circle;
 	uint64_t octets;                /* of the message, without dots and our own field */
@@ -327,6 +330,14 @@ bool inspect_no_iprev(const struct txn *);              /* the client's address 
 const struct dmarc_result *inspect_dmarc(const struct txn *);   /* NULL: not looked at */
 void inspect_tell(struct session *, bool taken);        /* it is known what becomes of the message: told to config->evaluated */
 void inspect_free(struct txn *);
+
+/* ---- reports on mail of ours (smtpd/reports.c) */
+/* The message is whole and inspected. False: data_commit() goes on; else it is called again. */
+bool reports_begin(struct session *);
+void reports_time(struct session *);                    /* P_READING: it takes too long, and is taken for no report */
+bool reports_taken(const struct txn *);                 /* it is one of DMARC or TLS, and will be told */
+void reports_tell(struct session *);                    /* the message is in the queue */
+void reports_free(struct txn *);
 
 /* ---- who may come in (smtpd/judge.c) */
 size_t judging_room(const struct session *);            /* octets in front of the message that the reason may need; 0: nobody asks */

@@ -28,6 +28,8 @@ probe() {
 	psl) compiles '#include <libpsl.h>' -lpsl ;;
 	seccomp) compiles '#include <seccomp.h>' -lseccomp ;;
 	zlib) compiles '#include <zlib.h>' -lz ;;
+	expat) compiles '#include <expat.h>' -lexpat ;;
+	jansson) compiles '#include <jansson.h>' -ljansson ;;
 	sodium) compiles '#include <sodium.h>' -lsodium ;;
 	check) compiles '#include <check.h>' -lcheck ;;
 	openssl) have openssl && compiles '#include <openssl/ssl.h>' -lssl -lcrypto ;;
@@ -45,6 +47,8 @@ package() {
 	seccomp) echo libseccomp-dev ;;
 	sodium) echo libsodium-dev ;;
 	zlib) echo zlib1g-dev ;;
+	expat) echo libexpat1-dev ;;
+	jansson) echo libjansson-dev ;;
 	clang) echo clang llvm ;;
 	openssl) echo openssl libssl-dev ;;
 	dh) echo dpkg-dev debhelper ;;
@@ -53,7 +57,7 @@ package() {
 }
 
 # The program is built without them, too.
-optional="idn2 psl sodium seccomp zlib"
+optional="idn2 psl sodium seccomp zlib expat jansson"
 wanted=
 for step in "$@"; do
 	case $step in

@@ -49,7 +49,7 @@ START_TEST(a_json_string_holds_any_octets)
 {
 	struct buf out = { 0 };
 
-	ck_assert(json_string(&out, str_of(strings[_i].octets)));
+	ck_assert(json_quote(&out, str_of(strings[_i].octets)));
 	ck_assert_str_eq(buf_cstr(&out), strings[_i].text);
 	buf_free(&out);
 }

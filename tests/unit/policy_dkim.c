@@ -238,7 +238,8 @@ START_TEST(what_a_key_record_comes_to)
 		{ "v=DKIM1; k=ed25519; p=" P_RSA, DKIM_PERMERROR, "the key record" },
 		{ "v=DKIM1; k=gost; p=" P_RSA, DKIM_PERMERROR, "the key record" },
 		{ "v=DKIM1; h=sha1; p=" P_RSA, DKIM_PERMERROR, "the key record" },
-		{ "v=DKIM1; s=tlsrpt; p=" P_RSA, DKIM_PERMERROR, "the key record" },
+		{ "v=DKIM1; s=tlsrpt; p=" P_RSA, DKIM_PERMERROR, "the key may sign reports of TLS, and no other mail" },
+		{ "v=DKIM1; s=calendar; p=" P_RSA, DKIM_PERMERROR, "the key record" },
 		{ "v=DKIM2; p=" P_RSA, DKIM_PERMERROR, "the key record" },
 		{ "p=" P_RSA "; v=DKIM1", DKIM_PERMERROR, "the key record" },
 		{ "v=DKIM1; p=" P_RSA "; p=" P_RSA, DKIM_PERMERROR, "the key record" },
@@ -265,6 +266,8 @@ START_TEST(what_a_key_record_comes_to)
 		s = dkim_at(d, 0);
 		ck_assert_msg(s->result == rows[i].result && !strncmp(s->why, rows[i].why, strlen(rows[i].why)), "row %zu: %s: %s", i,
 			dkim_result_name[s->result], s->why);
+		ck_assert_msg(s->for_tlsrpt == (rows[i].record && (strstr(rows[i].record, "s=tlsrpt") || (s->result == DKIM_PASS && !strstr(rows[i].record, "email")))),
+			"row %zu", i);
 		dkim_free(d);
 	}
 }

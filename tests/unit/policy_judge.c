@@ -21,6 +21,7 @@ struct row {
 	const char *content;            /* "990000 enough 9": the filter is on */
 	bool no_iprev;
 	int listed;
+	bool report;                    /* of DMARC or TLS */
 	bool clear, unnamed;            /* came without TLS; the recipient is not in To */
 	bool pass_on, dmarc_pass;       /* words for the subject are given; DMARC says pass */
 	const char *pass;               /* the word in it; "!": the right one */
@@ -41,7 +42,7 @@ static struct judge_message message_of(const struct row *r)
 		.org = STR("x.example"), .spf = r->spf, .spf_of_mail = true, .dmarc_refuses = r->dmarc_refuses, .dmarc_pass = r->dmarc_pass,
 		.pass = r->pass && *r->pass == '!' ? (struct str){ right_word + 6, SUBJECTPASS_WORD } : str_of(r->pass),
 		.tls = !r->clear, .named = r->unnamed ? STR("x@y") : STR("x@y,bob@here.example"), .file = "/q/work/1",
-		.no_iprev = r->no_iprev, .listed = r->listed, .lists = "l.example:127.0.0.2",
+		.no_iprev = r->no_iprev, .listed = r->listed, .lists = "l.example:127.0.0.2", .report = r->report,
 	};
 }
 
@@ -232,6 +233,9 @@ START_TEST(whom_nobody_knows_must_come_from_where_his_domain_says)
 {
 	static const struct row rows[] = {
 		{ .reputation = NOBODY, .spf = SPF_FAIL, .expected = "away spf-policy 451" },
+		{ .reputation = NOBODY, .spf = SPF_FAIL, .listed = 1, .report = true, .expected = "take reporting" },
+		{ .reputation = "msgfromfull junk conclusive 3", .report = true, .expected = "away msgfromfull 451" },
+		{ .reputation = NOBODY, .dmarc_refuses = true, .report = true, .expected = "away dmarc-policy 550" },
 		{ .reputation = NOBODY, .spf = SPF_SOFTFAIL, .expected = "away spf-policy 451" },
 		{ .reputation = "ip2 unknown weak 9", .spf = SPF_FAIL, .expected = "away spf-policy 451" },
 		{ .reputation = NOBODY, .spf = SPF_NONE, .expected = "take no-bad-signals first" },

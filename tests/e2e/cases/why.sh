@@ -23,7 +23,8 @@ why_tells() {
 		has '1 of 3 recipients have got it' "$T/said"
 	done
 	status_is 1 why nobody@y.test
-	status_is 1 why user@home.test
+	must "where it went" why user@home.test
+	has "what came   maildir said: 250" "$T/said"
 	status_is 64 why a b
 }
 

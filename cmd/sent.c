@@ -1,0 +1,163 @@
+/* Lines about mail that has left. */
+#include "cmd/sent.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "lib/daily.h"
+#include "lib/log.h"
+
+enum {
+	GATHER_MS = 1000,
+	GATHER_OCTETS = 32 << 10        /* written at once when there is so much */
+};
+
+static struct daily kept = { .dir = -1, .fd = -1 };
+static struct buf gathered;
+static void write_gathered(struct timer *);
+static struct timer soon = { .expired = write_gathered };
+
+/* ---- writing */
+
+static void write_gathered(struct timer *t)
+{
+	timer_stop(t);
+	if (gathered.n)
+		daily_add(&kept, loop_wall(), buf_view(&gathered));
+	buf_clear(&gathered);
+}
+
+static void gather(struct buf *line)
+{
+	buf_char(line, '\n');
+	if (line->bad)
+		return;
+	buf_str(&gathered, buf_view(line));
+	if (gathered.n >= GATHER_OCTETS)
+		write_gathered(&soon);
+	else if (!timer_armed(&soon))
+		timer_set(&soon, GATHER_MS);
+}
+
+int sent_start(int dir, unsigned days)
+{
+	if (!days)
+		sent_stop();
+	kept.days = (int)days;
+	if (!days || kept.dir != -1)
+		return 0;
+	kept = (struct daily){ .event = "sent", .octets_max = SENT_DAY_MAX, .days = (int)days };
+	return daily_open(&kept, dir, "sent");
+}
+
+void sent_stop(void)
+{
+	if (kept.dir == -1)
+		return;
+	write_gathered(&soon);
+	daily_close(&kept);
+	buf_free(&gathered);
+}
+
+static struct str whole(const struct addr *a)
+{
+	return (struct str){ a->local.p, a->local.n + (a->domain.n ? 1 + a->domain.n : 0) };
+}
+
+static struct str at_most(struct str s, size_t n) { return (struct str){ s.p, s.n < n ? s.n : n }; }
+
+void sent_note(const struct mail *m, const struct rcpt *r, const struct result *res)
+{
+	struct buf line = { .max = SENT_LINE };
+
+	if (kept.dir == -1 || res->what == RESULT_DEFERRED)
+		return;
+	buf_printf(&line, "1 time=%lld", (long long)loop_wall());
+	daily_put_text(&line, "id", str_of(m->id));
+	daily_put_text(&line, "of", m->alias_of);
+	daily_put_text(&line, "from", whole(&m->from.addr));
+	daily_put_text(&line, "to", whole(&r->to.addr));
+	daily_put_text(&line, "what", str_of(res->what == RESULT_FAILED ? "failed" : r->expanded ? "expanded" : "delivered"));
+	daily_put_text(&line, "status", r->status);
+	daily_put_text(&line, "host", str_of(res->host));
+	daily_put_text(&line, "words", at_most(r->words, SENT_WORDS - 1));
+	daily_put_text(&line, "into", str_of(res->into));
+	daily_put_text(&line, "envid", m->from.envid);
+	gather(&line);
+	buf_free(&line);
+}
+
+void sent_told(const char *id, const char *client, struct str lines)
+{
+	struct str one;
+
+	while (kept.dir != -1 && str_cut(&lines, '\n', &one)) {
+		struct buf line = { .max = SENT_LINE };
+
+		buf_printf(&line, "1 time=%lld", (long long)loop_wall());
+		daily_put_text(&line, "report", str_of(id));
+		daily_put_text(&line, "client", str_of(client));
+		buf_str(&line, one);
+		gather(&line);
+		buf_free(&line);
+	}
+}
+
+/* ---- reading */
+
+#define ROW(name) DAILY_ROW(struct sent, name)
+static const struct daily_field rows[] = {
+	ROW(time), ROW(id), ROW(of), ROW(into), ROW(from), ROW(to), ROW(what), ROW(status), ROW(host), ROW(words), ROW(envid), ROW(report),
+	ROW(client), ROW(original), ROW(remote),
+};
+
+static int read_day(int dir, const char *name, void (*each)(void *, const struct sent *), void *arg)
+{
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	FILE *f = fd == -1 ? NULL : fdopen(fd, "r");
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+
+	if (!f) {
+		if (fd != -1)
+			close(fd);
+		return errno == ENOENT ? 0 : -1;
+	}
+	while ((n = getline(&line, &room, f)) > 0 && n <= SENT_DAY_MAX) {
+		struct sent s = { .time = "" };
+
+		if (line[n - 1] == '\n' && daily_read((struct str){ line, (size_t)n - 1 }, rows, sizeof rows / sizeof *rows, &s) && s.time[0])
+			each(arg, &s);
+	}
+	free(line);
+	fclose(f);
+	return 0;
+}
+
+static int is_day(const struct dirent *x) { return daily_day(x->d_name) != -1; }
+
+int sent_each(const char *queue, void (*each)(void *arg, const struct sent *), void *arg)
+{
+	int top = open(queue, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dir = top == -1 ? -1 : openat(top, "sent", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct dirent **day = NULL;
+	int n = dir == -1 ? -1 : scandirat(dir, ".", &day, is_day, alphasort), failed = n == -1 ? -1 : 0, saved = errno;
+
+	for (int i = 0; i < n; i++) {
+		if (!failed && (failed = read_day(dir, day[i]->d_name, each, arg)) == -1)
+			saved = errno;
+		free(day[i]);
+	}
+	free(day);
+	if (dir != -1)
+		close(dir);
+	if (top != -1)
+		close(top);
+	errno = saved;
+	return failed;
+}

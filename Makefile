@@ -13,6 +13,7 @@
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
 #   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root
+#   make bench-counts   what a message costs in calls, syncs, octets and allocations; QUEUE_SYNC=file. Needs strace
 #   make bench-judge    what SPF, DKIM and DMARC of a message cost
 #   make lint       layers, style and warnings as errors
 #   make deps       installs what is missing (as root) or says which line does
@@ -239,6 +240,11 @@ bench: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/run.sh
 bench-relay: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/relay.sh
+build/bench/mallocs.so: bench/mallocs.c
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -shared -fPIC -o $@ $<
+bench-counts: fardel build/bench/load build/bench/mallocs.so $(E2E_PROGRAMS)
+	@sh bench/counts.sh
 $(B)/bench-judge: $(B)/bench/judge.o $(MODULES) $(B)/flags $(B)/sources
 	$(call Q,LD)$(LINK) -o $@ $< $(MODULES) $(LIBS)
 bench-judge: $(B)/bench-judge
@@ -310,6 +316,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

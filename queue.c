@@ -1022,7 +1022,7 @@ int queue_open(const struct queue_config *conf, char *why, size_t size)
 		goto fail;
 	}
 	if (queue.conf.sync == QUEUE_SYNC_LOG && !file_sys.bears_log(queue.dir)) {
-		log_text(LOG_INFO, "queue", "%s is on no file system that is known to keep what a log needs (ext4, XFS, btrfs, F2FS), or on one "
+		log_text(LOG_INFO, "queue", "%s is on no file system that is known to keep what a log needs (ext4, XFS, btrfs), or on one "
 			"where it gains nothing: each message is synced by itself", conf->dir);
 		queue.conf.sync = QUEUE_SYNC_FILE;
 	}

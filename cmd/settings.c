@@ -121,7 +121,7 @@ static const struct conf_row rows[] = {
 	{ .name = "queue_sync", .kind = CONF_TEXT, .at_start = true, .offset = AT(queue_sync_text), .preset = "log", .help =
 		"How `fardel serve` makes a message durable before it is accepted. file: its file and the directory are synced. log: it is also\n"
 		"appended to a log in the queue directory, and the log is synced; its file reaches the disk later, if it is still there. As file\n"
-		"where there is no room for a log, and on file systems other than ext4, XFS, btrfs and F2FS. fs: the whole file system is synced,\n"
+		"where there is no room for a log, and on file systems other than ext4, XFS and btrfs. fs: the whole file system is synced,\n"
 		"for a queue that has one for itself. See doc/QUEUE." },
 	{ .name = "queue_log", .kind = CONF_SIZE, .at_start = true, .offset = AT(queue_log), .preset = "16M", .min = 32768, .max = (uint64_t)1 << 30, .help =
 		"The size of each of the log's two files, with queue_sync = log; a 64th of the file system at most. Where they would leave less than\n"

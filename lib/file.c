@@ -87,7 +87,7 @@ static bool sys_remembers(int fd)
 /* Not those that lie on another one (overlayfs, FUSE) or on another machine: a failure there need not come to syncfs(). Nor those in memory. */
 static bool sys_bears_log(int fd)
 {
-	static const unsigned long known[] = { 0xef53 /* ext2 to ext4 */, 0x58465342 /* XFS */, 0x9123683e /* btrfs */, 0xf2f52010 /* F2FS */ };
+	static const unsigned long known[] = { 0xef53 /* ext2 to ext4 */, 0x58465342 /* XFS */, 0x9123683e /* btrfs */ };
 	struct statfs s;
 
 	if (fstatfs(fd, &s) == -1)

@@ -722,8 +722,8 @@ void mail_free(struct mail *m)
 	free(m);
 }
 
-/* Where the next line goes: behind the last line end, but never inside the message. -1 with errno. */
-static off_t journal_end(const struct mail *m)
+/* Where the next line goes: behind the last line end, but never inside the message; *size: of the file. -1 with errno. */
+static off_t journal_end(const struct mail *m, off_t *size)
 {
 	char tail[4096];
 	off_t least = m->at + m->size, from;
@@ -732,6 +732,7 @@ static off_t journal_end(const struct mail *m)
 
 	if (fstat(m->fd, &st) == -1)
 		return -1;
+	*size = st.st_size;
 	from = st.st_size - (off_t)sizeof tail > least ? st.st_size - (off_t)sizeof tail : least;
 	n = file_pread(m->fd, tail, sizeof tail, from);
 	if (n == -1)
@@ -745,12 +746,12 @@ static off_t journal_end(const struct mail *m)
  * asked where the end is, every time. */
 int journal_append(struct mail *m, const char *lines, size_t n)
 {
-	off_t end = journal_end(m);
+	off_t size, end = journal_end(m, &size);
 	int saved;
 
 	if (end == -1)
 		return -1;
-	if (lseek(m->fd, 0, SEEK_END) != end && file_sys.ftruncate(m->fd, end) == -1)
+	if (size != end && file_sys.ftruncate(m->fd, end) == -1)
 		return -1;
 	if (file_write(m->fd, lines, n) == 0)
 		return 0;

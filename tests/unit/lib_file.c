@@ -57,6 +57,22 @@ static void reads(const char *name, const char *text)
 	buf_free(&b);
 }
 
+/* It is the inode's, whoever opens it by whatever descriptor; a copy is another one. */
+START_TEST(the_kernel_remembers_a_file_and_not_its_copy)
+{
+	int fd = make("a", "x"), again, copy = make("b", "x");
+
+	ck_assert(!file_sys.remembers(fd));
+	file_sys.remember(fd);
+	close(fd);
+	again = file_sys.open(dir, "a", O_RDONLY, 0);
+	ck_assert(file_sys.remembers(again));
+	ck_assert(!file_sys.remembers(copy));
+	close(again);
+	close(copy);
+}
+END_TEST
+
 static bool is_there(const char *name) { return faccessat(dir, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0; }
 
 /* ---- writing */
@@ -332,6 +348,7 @@ Suite *lib_file_suite(void)
 	TCase *t = tcase_create("files");
 
 	tcase_add_checked_fixture(t, setup, teardown);
+	tcase_add_test(t, the_kernel_remembers_a_file_and_not_its_copy);
 	tcase_add_test(t, interrupted_and_short_writes_are_continued);
 	tcase_add_loop_test(t, a_write_that_fails_says_why, 0, ROWS(errors));
 	tcase_add_test(t, reading_at_a_place_ends_with_the_file);

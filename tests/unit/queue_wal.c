@@ -760,25 +760,30 @@ START_TEST(a_recovery_that_fails_anywhere_is_done_by_the_next_start)
 END_TEST
 
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static int full_of;
 static ssize_t full(int fd, const void *p, size_t n, off_t at)
 {
-	errno = ENOSPC;
+	errno = full_of;
 	return at > 100000 ? -1 : real_pwrite(fd, p, n, at);
 }
 
 START_TEST(no_room_for_a_log_is_no_obstacle)
 {
+	static const int errors[] = { ENOSPC, EDQUOT, EFBIG };
 	char why[500];
 
 	ck_assert(put_later("b@x.example"));
-	rig_crash();
 	rig.conf.log_size = 1 << 20;
 	real_pwrite = file_sys.pwrite;
-	file_sys.pwrite = full;
-	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
-	file_sys.pwrite = real_pwrite;
-	ck_assert(!wal_on());
-	ck_assert_uint_eq(rig_count("wal"), 0);
+	for (size_t i = 0; i < sizeof errors / sizeof *errors; i++) {
+		rig_crash();
+		full_of = errors[i];
+		file_sys.pwrite = full;
+		ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
+		file_sys.pwrite = real_pwrite;
+		ck_assert(!wal_on());
+		ck_assert_uint_eq(rig_count("wal"), 0);
+	}
 	ck_assert(put_later("b@y.example"));
 	power_cut();
 	rig_start();

@@ -69,7 +69,7 @@ flush_empties() { flush here; queue_empty here; }
 
 # ---- the intake log
 
-can_log() { case $(stat -f -c %T "$1") in ext2/ext3 | xfs | btrfs | f2fs) ;; *) return 1 ;; esac; }
+can_log() { case $(stat -f -c %T "$1") in ext2/ext3 | xfs | btrfs) ;; *) return 1 ;; esac; }
 log_is_there() { [ -s "$T/here.queue/wal/0" ] && [ -s "$T/here.queue/wal/1" ] && [ ! -e "$T/here.queue/wal/1.new" ]; }
 # Unlike a kill alone, after which the kernel knows that it has lost nothing.
 make_forgotten() { for seg in 0 1; do cp "$T/here.queue/wal/$seg" "$T/copy" && mv "$T/copy" "$T/here.queue/wal/$seg" || fail "cannot copy"; done; }

@@ -122,7 +122,7 @@ enum wal_kind {
 };
 struct wal_head {
 	uint64_t seq;                   /* segments are read in this order */
-	uint64_t life;                  /* in all its records: those of an earlier life of the segment have another one */
+	uint64_t life;                  /* in all its records: those of an earlier life of the segment have another one; 0: there are none */
 };
 struct wal_record {
 	char kind;                      /* enum wal_kind */

@@ -620,30 +620,19 @@ static int drop(int dir, const struct segment *seg, int n)
 	return any ? file_sys.fsync(dir) : 0;
 }
 
-static bool there_is(void *arg, const struct wal_record *r)
-{
-	(void)r;
-	*(bool *)arg = true;
-	return false;
-}
-
 /* After a clean end there is nothing in it, and what others have written is not waited for. */
-static bool any_record(const struct segment *seg, int n)
+static bool in_use(const struct segment *seg, int n)
 {
 	bool any = false;
 
-	for (int i = 0; i < n && !any; i++) {
-		unsigned unreadable = 0;
-		bool all_read = !seg[i].head.seq || wal_read(seg[i].fd, &seg[i].head, there_is, &any, &unreadable) == 0;
-
-		any |= !all_read || unreadable;
-	}
+	for (int i = 0; i < n; i++)
+		any |= seg[i].head.seq && seg[i].head.life;
 	return any;
 }
 
 static int sync_all(int dir, const struct segment *seg, int n, bool lost)
 {
-	if (!any_record(seg, n) || file_sys.syncfs(queue.cur) == 0)
+	if (!in_use(seg, n) || file_sys.syncfs(queue.cur) == 0)
 		return 0;
 	/* Behind a power cut the log is the only copy. Otherwise it is kept for the next one, and mail is served from what is seen. */
 	for (int i = 0; i < n && !lost; i++)

@@ -159,6 +159,9 @@ int wal_read(int fd, const struct wal_head *h, bool (*each)(void *arg, const str
 	uint32_t last = 0, number;
 	struct stat st;
 
+	*unreadable = 0;
+	if (!h->life)
+		return 0;
 	if (fstat(fd, &st) == -1)
 		return -1;
 	r.size = st.st_size < WAL_SEGMENT_MAX ? st.st_size : WAL_SEGMENT_MAX;
@@ -548,14 +551,21 @@ static void close_segments(void)
 	wal.dir = wal.seg[0].fd = wal.seg[1].fd = -1;
 }
 
-/* A new life: nothing that the segment holds counts any more. */
-static int write_head(struct segment *s)
+static uint64_t new_life(void)
+{
+	uint64_t life = rand_u64();
+
+	return life ? life : 1;
+}
+
+/* A new life, or 0, none: nothing that the segment holds counts any more. */
+static int write_head(struct segment *s, uint64_t life)
 {
 	uint64_t a = wal.seg[0].head.seq, b = wal.seg[1].head.seq;
 	char head[WAL_BLOCK];
 
 	s->head.seq = (a > b ? a : b) + 1;
-	s->head.life = rand_u64();
+	s->head.life = life;
 	wal_head_print(head, &s->head);
 	s->used = WAL_BLOCK;
 	s->number = 0;
@@ -581,7 +591,7 @@ void wal_retired(int error)
 	for (int i = 0; wal.on && i < 2; i++) {
 		if (wal.seg[i].state != SEG_RETIRING)
 			continue;
-		if (error || write_head(&wal.seg[i]) == -1)
+		if (error || write_head(&wal.seg[i], new_life()) == -1)
 			give_up(error ? error : errno);
 	}
 	wal.dropped = false;
@@ -629,7 +639,7 @@ static int begin(void)
 {
 	for (int i = 0; i < 2; i++) {
 		file_sys.remember(wal.seg[i].fd);
-		if (write_head(&wal.seg[i]) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
+		if (write_head(&wal.seg[i], new_life()) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
 			return -1;
 	}
 	wal.on = true;
@@ -745,7 +755,7 @@ void wal_close(void)
 	if (wal.on && file_sys.syncfs(queue.dir) == -1)
 		give_up(errno);
 	for (int i = 0; wal.on && i < 2; i++)
-		if (write_head(&wal.seg[i]) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
+		if (write_head(&wal.seg[i], 0) == -1 || file_sys.fdatasync(wal.seg[i].fd) == -1)
 			log_text(LOG_ERROR, "intake-log", "cannot write wal/%s: %s", seg_name[i], strerror(errno));
 	if (wal.filling)
 		wal_sweep(wal.dir);

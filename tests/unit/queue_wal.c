@@ -688,6 +688,42 @@ START_TEST(a_message_of_several_writes_comes_back)
 }
 END_TEST
 
+static unsigned file_system_syncs;
+static int count_syncfs(int fd)
+{
+	(void)fd;
+	file_system_syncs++;
+	return 0;
+}
+
+/* Neither are the segments read through, nor is what others write waited for. */
+START_TEST(behind_a_clean_end_there_is_nothing_to_look_for)
+{
+	struct wal_head h;
+	char path[300], why[500];
+	int (*good)(int), fd;
+
+	ck_assert(put_later("b@x.example"));
+	queue_close();
+	snprintf(path, sizeof path, "%s/wal/0", rig.dir);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(wal_head_read(fd, &h), 0);
+	ck_assert_uint_eq(h.life, 0);
+	close(fd);
+	good = file_sys.syncfs;
+	for (unsigned killed = 0; killed < 2; killed++) {
+		file_system_syncs = 0;
+		file_sys.syncfs = count_syncfs;
+		ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
+		ck_assert_uint_eq(file_system_syncs, killed);
+		ck_assert_str_eq(rig_cur(), "1 x.example");
+		file_sys.syncfs = good;
+		rig_crash();
+	}
+	start();
+}
+END_TEST
+
 static int fails(int fd)
 {
 	(void)fd;
@@ -885,6 +921,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, segments_are_used_by_turns);
 	tcase_add_test(t, a_message_that_is_too_large_for_the_log_is_synced_by_itself);
 	tcase_add_test(t, a_message_of_several_writes_comes_back);
+	tcase_add_test(t, behind_a_clean_end_there_is_nothing_to_look_for);
 	tcase_add_test(t, a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot);
 	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);
 	tcase_add_test(t, a_recovery_that_fails_anywhere_is_done_by_the_next_start);

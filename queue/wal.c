@@ -206,9 +206,11 @@ static size_t nheld;
 
 void wal_hold(int fd)
 {
+	if (fd == -1)
+		return;
 	if (nheld < sizeof held / sizeof *held)
 		held[nheld++] = fd;
-	else if (fd != -1)
+	else
 		close(fd);
 }
 

@@ -15,6 +15,8 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cmd/check.h"
+
 #include "auth/users.h"
 #include "cmd/fardel.h"
 #include "cmd/probe.h"
@@ -36,9 +38,6 @@ enum { RESOLVER_WAIT_MS = 2000, LOGIN_CONNECT_S = 10 };
 /* An error makes the exit status 78; a note does not: it may be meant so, or pass. */
 static unsigned errors, notes;
 
-static void error(const struct settings *s, const char *setting, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-static void note(const struct settings *s, const char *setting, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
-
 static void say(const struct settings *s, const char *setting, const char *kind, const char *fmt, va_list ap)
 {
 	printf("%s: %s: %s", conf_where(&s->conf, setting), kind, setting);
@@ -47,7 +46,7 @@ static void say(const struct settings *s, const char *setting, const char *kind,
 	putchar('\n');
 }
 
-static void error(const struct settings *s, const char *setting, const char *fmt, ...)
+void check_error(const struct settings *s, const char *setting, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -57,7 +56,7 @@ static void error(const struct settings *s, const char *setting, const char *fmt
 	errors++;
 }
 
-static void note(const struct settings *s, const char *setting, const char *fmt, ...)
+void check_note(const struct settings *s, const char *setting, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -65,6 +64,18 @@ static void note(const struct settings *s, const char *setting, const char *fmt,
 	say(s, setting, "note", fmt, ap);
 	va_end(ap);
 	notes++;
+}
+
+void check_say(const char *what, bool wrong, const char *fmt, ...)
+{
+	va_list ap;
+
+	printf("%s: %s: ", what, wrong ? "error" : "note");
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	putchar('\n');
+	*(wrong ? &errors : &notes) += 1;
 }
 
 /* Lines that say themselves where they are from. */
@@ -95,15 +106,15 @@ static void check_user(const struct settings *s)
 	eyes = NULL;
 	if (!s->user) {
 		if (geteuid() == 0)
-			note(s, "user", "is empty, so what root starts stays root. Make an account for it, and set user = NAME.");
+			check_note(s, "user", "is empty, so what root starts stays root. Make an account for it, and set user = NAME.");
 		return;
 	}
 	if ((why = account_find(s->user, &account)))
-		error(s, "user", "%s %s", s->user, why);
+		check_error(s, "user", "%s %s", s->user, why);
 	else if (geteuid() == 0)
 		eyes = &account;
 	else if (geteuid() != account.uid)
-		note(s, "user", "%s is another account than this one (uid %lu), whose rights are looked at here. Run check as root, or as %s.",
+		check_note(s, "user", "%s is another account than this one (uid %lu), whose rights are looked at here. Run check as root, or as %s.",
 			s->user, (unsigned long)geteuid(), s->user);
 }
 
@@ -190,14 +201,14 @@ static void check_directory(const struct settings *s, const char *setting, const
 	int wrong;
 
 	if (!nearest_directory(path, at, sizeof at)) {
-		error(s, setting, "%s is too long. Choose a shorter path.", path);
+		check_error(s, setting, "%s is too long. Choose a shorter path.", path);
 		return;
 	}
 	missing = stat(path, &st) == -1;
 	if (stat(at, &st) == 0 && !S_ISDIR(st.st_mode))
-		error(s, setting, "%s is no directory. Choose another path.", at);
+		check_error(s, setting, "%s is no directory. Choose another path.", at);
 	else if ((wrong = try_as(missing ? NULL : eyes, try_here, at)))
-		error(s, setting, "%s: no file can be made there by uid %lu: %s. %s", at, missing ? (unsigned long)geteuid() : uid_looked_at(),
+		check_error(s, setting, "%s: no file can be made there by uid %lu: %s. %s", at, missing ? (unsigned long)geteuid() : uid_looked_at(),
 			strerror(wrong), room_or("Give it to that account (chown -R), or choose another path.", wrong));
 }
 
@@ -230,10 +241,10 @@ static void check_room(const struct settings *s)
 		uint64_t tenth = room.octets_all / 10, least = s->queue_reserve < tenth ? s->queue_reserve : tenth;
 
 		if (room.octets_all && least && room.octets < least)
-			note(s, "queue", "%s has %llu MB of room left: mail from clients is put off (queue_reserve). Make room.", at,
+			check_note(s, "queue", "%s has %llu MB of room left: mail from clients is put off (queue_reserve). Make room.", at,
 				(unsigned long long)(room.octets / MEGABYTE));
 		if (room.inodes_all && s->queue_reserve && room.inodes < INODES_LOW)
-			note(s, "queue", "%s has %llu inodes left: mail from clients is put off. Remove files.", at, (unsigned long long)room.inodes);
+			check_note(s, "queue", "%s has %llu inodes left: mail from clients is put off. Remove files.", at, (unsigned long long)room.inodes);
 	}
 	close(fd);
 }
@@ -288,13 +299,13 @@ static bool part_is_wrong(const struct settings *s, const char *path, uid_t owne
 	if (lstat(path, &st) == -1)
 		return false;
 	if (S_ISLNK(st.st_mode))
-		error(s, "mailbox", "%s is a symbolic link: its mail waits. Put the directory itself there, or mount it.", path);
+		check_error(s, "mailbox", "%s is a symbolic link: its mail waits. Put the directory itself there, or mount it.", path);
 	else if (!S_ISDIR(st.st_mode))
-		error(s, "mailbox", "%s is no directory: its mail waits. Move it away.", path);
+		check_error(s, "mailbox", "%s is no directory: its mail waits. Move it away.", path);
 	else if (st.st_mode & S_IWOTH)
-		error(s, "mailbox", "%s may be written by everybody: its mail waits. Say chmod o-w %s", path, path);
+		check_error(s, "mailbox", "%s may be written by everybody: its mail waits. Say chmod o-w %s", path, path);
 	else if (st.st_uid != owner && !(st.st_mode & S_IWGRP))
-		error(s, "mailbox", "%s belongs to uid %lu, and its mail is delivered as uid %lu: it waits. Say chown -R %lu %s", path,
+		check_error(s, "mailbox", "%s belongs to uid %lu, and its mail is delivered as uid %lu: it waits. Say chown -R %lu %s", path,
 			(unsigned long)st.st_uid, (unsigned long)owner, (unsigned long)owner, path);
 	else
 		return false;
@@ -359,13 +370,13 @@ static void check_homes(const struct settings *s)
 	struct account a;
 
 	if (pid && has_root_helper(pid) == 0)
-		error(s, "mailbox", "the server that runs (pid %ld) has no process that could deliver as another user: mail for homes waits. Stop it, and "
+		check_error(s, "mailbox", "the server that runs (pid %ld) has no process that could deliver as another user: mail for homes waits. Stop it, and "
 			"start it as root, with user set.", pid);
 	else if (!pid && geteuid() != 0)
-		note(s, "mailbox", "deliveries into homes need a server that was started as root, with user set. This check is not root.");
+		check_note(s, "mailbox", "deliveries into homes need a server that was started as root, with user set. This check is not root.");
 	check_boxes_in_homes(s);
 	if (s->postmaster && account_find(s->postmaster, &a))
-		error(s, "postmaster", "%s is no account that gets mail. Name a user of this system who is not root.", s->postmaster);
+		check_error(s, "postmaster", "%s is no account that gets mail. Name a user of this system who is not root.", s->postmaster);
 }
 
 static void check_mailbox(const struct settings *s)
@@ -382,7 +393,7 @@ static void check_mailbox(const struct settings *s)
 	memset(longest, 'x', LOCAL_MAX);
 	longest[LOCAL_MAX] = '\0';
 	if (!maildir_path(str_of(s->mailbox), longest, path, sizeof path)) {
-		error(s, "mailbox", "paths made from %s are too long. Choose a shorter one.", s->mailbox);
+		check_error(s, "mailbox", "paths made from %s are too long. Choose a shorter one.", s->mailbox);
 		return;
 	}
 	/* Of the directory that all mailboxes are in we can speak; whose homes they are is not known here. */
@@ -394,17 +405,17 @@ static void check_mailbox(const struct settings *s)
 	else if (!slash)
 		str_copy(above, sizeof above, STR("."));
 	if (stat(above, &st) == -1)
-		note(s, "mailbox", "%s: %s: no local user exists yet. `fardel mkmailbox USER` makes what is missing.", above, strerror(errno));
+		check_note(s, "mailbox", "%s: %s: no local user exists yet. `fardel mkmailbox USER` makes what is missing.", above, strerror(errno));
 	else if (!S_ISDIR(st.st_mode))
-		error(s, "mailbox", "%s is no directory. Choose another path.", above);
+		check_error(s, "mailbox", "%s is no directory. Choose another path.", above);
 	/* No error: mailboxes that are there already may be the account's all the same. */
 	else if ((wrong = try_as(eyes, try_here, above)))
-		note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. %s", above, uid_looked_at(), strerror(wrong),
+		check_note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. %s", above, uid_looked_at(), strerror(wrong),
 			room_or("Mailboxes must belong to that account, and root must make them (fardel mkmailbox, with user set).", wrong));
 	check_boxes(s, above);
 	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
 		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)
-		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
+		check_note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
 }
 
 /* The name means nobody: no alias, no mailbox. */
@@ -447,7 +458,7 @@ static void check_people(const struct settings *s, struct aliases *a)
 	}
 	endpwent();
 	if (without)
-		note(s, "mailbox", "accounts of this system with neither a mailbox nor an alias:%s%s. Mail for them is refused, that of their cron jobs, too. "
+		check_note(s, "mailbox", "accounts of this system with neither a mailbox nor an alias:%s%s. Mail for them is refused, that of their cron jobs, too. "
 			"Say fardel mkmailbox%s, or write aliases.", buf_cstr(&names), without > NAMED ? " and more" : "", buf_cstr(&names));
 	buf_free(&names);
 }
@@ -499,7 +510,7 @@ static void check_aliases(const struct settings *s)
 	}
 	if (!aliases_errors(a)->n && s->routes.nlocal && alias_expand(a, NULL, &root, &x) == ALIAS_NONE &&
 	    (s->homes || (maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)))
-		note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
+		check_note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
 			s->aliases ? s->aliases : "a file that aliases names");
 	if (!aliases_errors(a)->n && s->routes.nlocal && !s->homes)
 		check_people(s, a);
@@ -545,9 +556,9 @@ static void check_users(const struct settings *s)
 	if (!u)
 		return;
 	if (!users_refresh(u, why, sizeof why))
-		note(s, "users", "%s. Nobody can log in before fardel passwd %s NAME has written it.", why, s->users);
+		check_note(s, "users", "%s. Nobody can log in before fardel passwd %s NAME has written it.", why, s->users);
 	else if (stat(s->users, &st) == 0 && st.st_mode & (S_IRWXO | S_IWGRP))
-		note(s, "users", "%s can be read or changed by others (mode %03o). chmod 600, or 640 with a group of its own.", s->users,
+		check_note(s, "users", "%s can be read or changed by others (mode %03o). chmod 600, or 640 with a group of its own.", s->users,
 			(unsigned)st.st_mode & 0777);
 	users_free(u);
 }
@@ -580,7 +591,7 @@ static void check_listen(const struct settings *s, const struct listen_on *on)
 static void check_listens(const struct settings *s)
 {
 	if (s->nlisten == 0)
-		note(s, "listen", "is empty: no mail comes in over the network.");
+		check_note(s, "listen", "is empty: no mail comes in over the network.");
 	for (size_t i = 0; i < s->nlisten; i++) {
 		if (s->listen[i].service == SMTPD_LOCAL)
 			check_local(s, &s->listen[i]);
@@ -633,7 +644,8 @@ static const char *ask(const struct sockaddr *to, socklen_t len, bool *validates
 	return wrong;
 }
 
-static void check_resolver(const struct settings *s)
+/* Does it answer? */
+static bool check_resolver(const struct settings *s)
 {
 	char text[128] = "";
 	const char *wrong;
@@ -642,19 +654,20 @@ static void check_resolver(const struct settings *s)
 	socklen_t len;
 
 	if (!first_resolver(s, text, sizeof text)) {
-		note(s, "resolver", "/etc/resolv.conf names no server. Set resolver, or only configured routes will work.");
-		return;
+		check_note(s, "resolver", "/etc/resolv.conf names no server. Set resolver, or only configured routes will work.");
+		return false;
 	}
 	if (!resolver_parse(str_of(text), &ss, &len)) {
-		note(s, "resolver", "/etc/resolv.conf: \"%s\" is no address.", text);
-		return;
+		check_note(s, "resolver", "/etc/resolv.conf: \"%s\" is no address.", text);
+		return false;
 	}
 	wrong = ask((const struct sockaddr *)&ss, len, &validates);
 	if (wrong)
-		note(s, "resolver", "%s does not answer: %s. Mail to domains without a route waits until it does.", text, wrong);
+		check_note(s, "resolver", "%s does not answer: %s. Mail to domains without a route waits until it does.", text, wrong);
 	else
 		printf("resolver %s answers%s\n", text, validates ? ", and checks DNSSEC" :
 			"; it does not check DNSSEC, so DANE is without effect: a resolver on this host that does (unbound) would help");
+	return !wrong;
 }
 
 /* ---- TLS */
@@ -717,11 +730,11 @@ static void check_tls(const struct settings *s)
 	unsigned before = errors;
 
 	if (s->ntls == 0)
-		note(s, "tls_certificate", "is empty: STARTTLS is not offered.");
+		check_note(s, "tls_certificate", "is empty: STARTTLS is not offered.");
 	for (size_t i = 0; i < s->ntls; i++)
 		check_pair(s, i, &named);
 	if (s->ntls && !named && errors == before)
-		note(s, "tls_certificate", "none is for %s: careful clients refuse it. Get one with that name.", s->hostname);
+		check_note(s, "tls_certificate", "none is for %s: careful clients refuse it. Get one with that name.", s->hostname);
 }
 
 /* ---- DKIM */
@@ -801,9 +814,9 @@ static void check_trust(const struct settings *s)
 		needed = needed || s->routes.rule[i].to.tls == ROUTE_TLS_VERIFY;
 	if (!trust || !tls_trust_read(trust, why, sizeof why)) {
 		if (needed)
-			error(s, "tls_ca", "no host can be checked: %s.", why);
+			check_error(s, "tls_ca", "no host can be checked: %s.", why);
 		else if (s->mta_sts && s->tls_out != TLS_OUT_NO)
-			note(s, "mta_sts", "has no effect: no policy host can be checked: %s.", why);
+			check_note(s, "mta_sts", "has no effect: no policy host can be checked: %s.", why);
 	}
 	tls_trust_free(trust);
 }
@@ -828,10 +841,10 @@ static void check_passwords(const struct settings *s)
 		if (!wrong)
 			continue;
 		if (login->password[0])
-			note(s, "route", "password_file=%s: uid %lu cannot read it: %s. That is well where root starts the program; where a service manager "
+			check_note(s, "route", "password_file=%s: uid %lu cannot read it: %s. That is well where root starts the program; where a service manager "
 				"starts it as that account, chown it.", login->file, uid_looked_at(), strerror(wrong));
 		else
-			error(s, "route", "password_file=%s: %s. Give it to the account that sends (chown, chmod 600).", login->file, strerror(wrong));
+			check_error(s, "route", "password_file=%s: %s. Give it to the account that sends (chown, chmod 600).", login->file, strerror(wrong));
 	}
 }
 
@@ -878,7 +891,7 @@ static void check_source(const struct settings *s)
 		if (fd == -1)
 			continue;
 		if (bind(fd, from, len) == -1)
-			error(s, "source_address", "the IPv%d address cannot be used: %s. Write one that this host has.", i ? 6 : 4, strerror(errno));
+			check_error(s, "source_address", "the IPv%d address cannot be used: %s. Write one that this host has.", i ? 6 : 4, strerror(errno));
 		close(fd);
 	}
 }
@@ -996,7 +1009,7 @@ static void check_log(const struct settings *s)
 	if (!strcmp(s->log, "stderr") || !strcmp(s->log, "syslog"))
 		return;
 	if ((wrong = try_as(eyes, try_log, s->log)))
-		error(s, "log", "%s: uid %lu cannot write it: %s. Choose a path that can be written, stderr or syslog.",
+		check_error(s, "log", "%s: uid %lu cannot write it: %s. Choose a path that can be written, stderr or syslog.",
 			s->log, uid_looked_at(), strerror(wrong));
 }
 
@@ -1028,22 +1041,40 @@ static void check_sendmail(void)
 static void check_names(const struct settings *s)
 {
 	if (!strchr(s->hostname, '.'))
-		note(s, "hostname", "\"%s\" is no full name: other servers may refuse it. Set hostname = NAME.DOMAIN.", s->hostname);
+		check_note(s, "hostname", "\"%s\" is no full name: other servers may refuse it. Set hostname = NAME.DOMAIN.", s->hostname);
 	if (s->routes.nlocal == 0)
-		note(s, "local_domains", "is empty: no mail is delivered here.");
+		check_note(s, "local_domains", "is empty: no mail is delivered here.");
 	if (!s->deliver)
-		note(s, "deliver", "is no: mail is taken and kept, nothing leaves.");
+		check_note(s, "deliver", "is no: mail is taken and kept, nothing leaves.");
+}
+
+/* --login, --outside and --outside=DOMAIN,... stand before all others. */
+static int take_words(int argc, char **argv, bool *login, const char **outside)
+{
+	int n = 1;
+
+	for (; n < argc; n++) {
+		if (!strcmp(argv[n], "--login"))
+			*login = true;
+		else if (!strcmp(argv[n], "--outside"))
+			*outside = CHECK_OUTSIDE;
+		else if (!strncmp(argv[n], "--outside=", 10))
+			*outside = argv[n] + 10;
+		else
+			break;
+	}
+	return n - 1;
 }
 
 int cmd_check(int argc, char **argv)
 {
-	bool login = argc > 1 && !strcmp(argv[1], "--login");
+	bool login = false;
+	const char *outside = NULL;
 	struct settings set;
-	int status;
+	int status, words = take_words(argc, argv, &login, &outside);
 
-	if (login)
-		argv[1] = argv[0];
-	status = settings_for_command(&set, argc - login, argv + login);
+	argv[words] = argv[0];
+	status = settings_for_command(&set, argc - words, argv + words);
 	if (status == 0) {
 		errors = notes = 0;
 		printf("configuration: %s\n", set.file ? set.file : "no file; presets, environment and options");
@@ -1065,7 +1096,9 @@ int cmd_check(int argc, char **argv)
 		check_passwords(&set);
 		check_source(&set);
 		check_logins(&set, login);
-		check_resolver(&set);
+		check_clock(&set);
+		if (check_resolver(&set))
+			check_standing(&set, outside);
 		check_asked(&set);
 		check_log(&set);
 		if (errors)

@@ -127,7 +127,7 @@ static const struct command {
 	{ "inetd", cmd_inetd, "[-s smtp|submission|submissions] [-v] " SETTINGS, "one SMTP session on descriptors 0 and 1" },
 	{ "flush", cmd_flush, "[-v] " SETTINGS, "deliver what is due, then exit (75: something was deferred)" },
 	{ "setup", cmd_setup, SETTINGS, "ask for a relay, try the login, write the settings" },
-	{ "check", cmd_check, "[--login] " SETTINGS, "look at configuration and environment" },
+	{ "check", cmd_check, "[--login] [--outside[=DOMAIN,...]] " SETTINGS, "look at configuration and environment" },
 	{ "config", cmd_config, SETTINGS, "print the settings, with their origins" },
 	{ "sendmail", cmd_sendmail, "[-itv] [-C FILE] [-f SENDER] [-F NAME] [-N WHEN] [-R WHAT] [-V ENVID] [--at TIME | --wait SECONDS] [RECIPIENT]... | -bs | -bp | -bi | -q",
 		"take a message from standard input" },

@@ -16,7 +16,7 @@
 #include "lib/list.h"
 #include "lib/loop.h"
 
-enum { LOOKUP_MS = 15000, PROBE_S = 5, PROBE_REPLY_S = 10, REPLY_S = 30, VISIT_MS = 90000 };
+enum { LOOKUP_MS = 15000, PROBE_S = 5, PROBE_REPLY_S = 10, REPLY_S = 30, VISIT_MS = 90000, REACHED = 2 };
 
 static const struct {
 	const char *name, *remedy;      /* NULL: as for a delivery */
@@ -99,6 +99,7 @@ struct visit {
 	struct str domain;              /* of a search by SRV */
 	struct relay *found;
 	bool over, named, hung_up;
+	size_t most;                    /* addresses that are called */
 	enum relay_step step;
 	struct reply why;
 };
@@ -233,7 +234,7 @@ static void call_all(struct visit *v, struct tls_trust *trust, unsigned connect_
 	courier = (struct courier_config){ .hostname = s->hostname, .routes = &s->routes, .self = &v->self, .trust = trust, .source = s->source,
 		.proxy = s->proxy_out.len ? &s->proxy_out : NULL, .tls_rules = &s->tls_rules, .tls = CLIENT_TLS_MAY };
 	courier_configure(&courier);
-	for (size_t i = 0; v->step != RELAY_IN && v->step != RELAY_LOGIN && i < v->hosts.n; i++) {
+	for (size_t i = 0; v->step != RELAY_IN && v->step != RELAY_LOGIN && i < v->hosts.n && i < v->most; i++) {
 		const struct client_config *config = courier_demands(&v->route, &v->hosts, i, &v->why);
 
 		v->step = RELAY_TLS;
@@ -242,12 +243,12 @@ static void call_all(struct visit *v, struct tls_trust *trust, unsigned connect_
 	}
 }
 
-enum relay_step relay_try(const struct settings *s, const struct route *r, unsigned connect_s, struct reply *why)
+static enum relay_step try(const struct settings *s, const struct route *r, size_t most, unsigned connect_s, struct reply *why)
 {
 	static struct visit v;
 	struct tls_trust *trust = tls_trust_new(s->tls_ca);
 
-	v = (struct visit){ .set = s, .route = *r, .self = { .hostname = s->hostname, .dane = true, .inet = s->inet }, .verdict = WAIT, .step = RELAY_ADDRESS };
+	v = (struct visit){ .set = s, .route = *r, .self = { .hostname = s->hostname, .dane = true, .inet = s->inet }, .verdict = WAIT, .step = RELAY_ADDRESS, .most = most };
 	tls_rules_ask(&s->tls_rules, &v.route, &v.self);
 	reply_set(&v.why, 0, "4.4.3", "the resolver does not answer");
 	if (look_up(&v, look_for_hosts, MX_LOOKUPS) && v.verdict == REFUSE)
@@ -257,6 +258,16 @@ enum relay_step relay_try(const struct settings *s, const struct route *r, unsig
 	tls_trust_free(trust);
 	*why = v.why;
 	return v.step;
+}
+
+enum relay_step relay_try(const struct settings *s, const struct route *r, unsigned connect_s, struct reply *why)
+{
+	return try(s, r, SIZE_MAX, connect_s, why);
+}
+
+enum relay_step relay_reach(const struct settings *s, const struct route *r, unsigned connect_s, struct reply *why)
+{
+	return try(s, r, REACHED, connect_s, why);
 }
 
 /* The way that is said, or each that could be meant. */

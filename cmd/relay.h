@@ -19,6 +19,8 @@ bool relay_rule(struct buf *, const struct relay *, const char *user, const char
 /* Calls the hosts of a route, one after the other, as the queue would, and logs in where the route has a login. RELAY_IN, or the step that
  * failed at the last of them and *why. At most connect_s for a connection and 30 s for a reply; 90 s for a host. */
 enum relay_step relay_try(const struct settings *, const struct route *, unsigned connect_s, struct reply *why);
+/* The same, but of its first two addresses: is there a way out at all? */
+enum relay_step relay_reach(const struct settings *, const struct route *, unsigned connect_s, struct reply *why);
 /* Finds port and kind of TLS where they are not known, without a login. As above. */
 enum relay_step relay_find(const struct settings *, struct relay *, struct reply *why);
 /* What the domain names for those who send mail (SRV, RFC 6186, RFC 8314), else what answers at 465 or 587 of its usual names. */

@@ -23,7 +23,7 @@ _fardel() {
 		case $command in
 		serve|flush) choice="-c -o -v --help" ;;
 		inetd) choice="-s -c -o -v --help"; [ "$before" = -s ] && choice="smtp submission submissions" ;;
-		check) choice="--login -c -o --help" ;;
+		check) choice="--login --outside -c -o --help" ;;
 		setup|config|mkmailbox) choice="-c -o --help" ;;
 		mailq) choice="-c -o --json --help" ;;
 		dkim-key) choice="-t -b -p --help" ;;

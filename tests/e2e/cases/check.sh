@@ -1,0 +1,72 @@
+# What `fardel check` says of this host as others see it.
+
+check() { "$fardel" check "$@" -c "$T/here.conf" >"$T/said" 2>&1; }
+
+it check_names "check tells whether the address that mail leaves from has a name, whether that leads back, and whether EHLO says it"
+check_names() {
+	cat >"$T/dns.zone" <<'END'
+here.test A 127.0.0.5
+other.test A 127.0.0.6
+alien.test A 127.0.0.99
+good.test A 127.0.0.9
+5.0.0.127.in-addr.arpa PTR here.test
+6.0.0.127.in-addr.arpa PTR other.test
+7.0.0.127.in-addr.arpa PTR alien.test
+END
+	fakedns dns
+	dns=$port
+	config here "resolver = 127.0.0.1:$dns" "inet = only4" "source_address = 127.0.0.5"
+	check
+	has '^address 127.0.0.5 is called here.test in the DNS, and that leads back; EHLO says the same$' "$T/said"
+	has '^port 25 was not tried' "$T/said"
+	sed -i 's/^source_address.*/source_address = 127.0.0.6/' "$T/here.conf"
+	check
+	has 'hostname: here.test does not lead to 127.0.0.6, which mail is sent from and which is called other.test.* Set hostname = other.test' "$T/said"
+	sed -i 's/^source_address.*/source_address = 127.0.0.7/' "$T/here.conf"
+	check
+	has 'source_address: 127.0.0.7 is called alien.test in the DNS (PTR), and that name does not lead back.*Remedy: give the address' "$T/said"
+	sed -i 's/^source_address.*/source_address = 127.0.0.8/' "$T/here.conf"
+	check
+	has 'source_address: 127.0.0.8 has no name in the DNS (PTR).*Remedy: give the address .* PTR record' "$T/said"
+	sed -i 's/^hostname.*/hostname = nowhere.test/' "$T/here.conf"
+	check
+	has 'hostname: nowhere.test has no address in the DNS' "$T/said"
+	echo "route = * smtp://127.0.0.1:$dns" >>"$T/here.conf"
+	check
+	grep -q '127.0.0.8\|port 25' "$T/said" && fail "where all mail leaves by a route, that is its host's business"
+	:
+}
+
+it check_outside "check --outside calls mail hosts and tells whether port 25 leads out; alone it calls nobody"
+check_outside() {
+	sink there
+	there=$port
+	free_port
+	cat >"$T/dns.zone" <<END
+y.test MX 10 mx.y.test
+mx.y.test A 127.0.0.1
+z.test MX 10 mx.z.test
+mx.z.test A 127.0.0.77
+END
+	fakedns dns
+	config here "resolver = 127.0.0.1:$port" "inet = only4" "smtp_port = $there" "route = * smtp://127.0.0.1:$there"
+	check
+	must "nobody was called" [ ! -s "$T/there/log" ]
+	must "a way out" check --outside=y.test,z.test
+	has '^outside: the mail host of y.test answers$' "$T/said"
+	has '^outside: note: the mail host of z.test does not: connect to .*refused' "$T/said"
+	grep -q MAIL "$T/there/log" && fail "something was sent"
+	status_is 78 check --login --outside=z.test
+	has '^outside: error: none of them can be reached at port .*ask the provider to open outgoing port 25' "$T/said"
+	status_is 64 check --outside=y.test --nonsense
+}
+
+it check_clock "check tells of a clock that is behind the queue"
+check_clock() {
+	config here
+	mailboxes here user
+	mkdir -p "$T/here.queue/cur"
+	printf 'x' >"$T/here.queue/cur/4000000000.0.f00000000000000000000000.y.test"
+	check
+	has '^clock: note: .*1 entry of the queue came later' "$T/said"
+}

@@ -25,6 +25,7 @@
 
 #include "lib/buf.h"
 #include "lib/file.h"
+#include "lib/ip.h"
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/map.h"
@@ -551,13 +552,6 @@ static struct stat conf_seen;           /* of resolv.conf when it was read; zero
 static bool conf_read;
 static msec conf_looked;
 
-static bool is_loopback(const struct sockaddr_storage *a)
-{
-	if (a->ss_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
-	return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
-}
-
 /* "192.0.2.1", "fe80::1%eth0"; the text for people leaves out the usual port. */
 static bool server_address(struct server *s, struct str host, unsigned port)
 {
@@ -670,7 +664,7 @@ static void parse_resolv_conf(struct str text, struct settings *s)
 static void trust_servers(struct settings *s)
 {
 	for (size_t i = 0; i < s->n; i++)
-		s->server[i].trusted = is_loopback(&s->server[i].addr) || s->trust_ad || config.trust_ad;
+		s->server[i].trusted = ip_is_loopback((const struct sockaddr *)&s->server[i].addr) || s->trust_ad || config.trust_ad;
 }
 
 static bool same_servers(const struct settings *a, const struct settings *b)

@@ -9,6 +9,7 @@
 #include "auth/token.h"
 #include "cmd/confine.h"
 #include "cmd/control.h"
+#include "cmd/exporter.h"
 #include "cmd/dmarcreport.h"
 #include "cmd/drop.h"
 #include "cmd/expand.h"
@@ -54,6 +55,7 @@ static int run_server(void)
 	start_tls_reports(true);
 	start_dmarc_reports(true);
 	control_start(running.settings);
+	exporter_start(running.settings);
 	if ((status = start_drops()) || (status = ports_accept()) || (status = start_tokens()) || (status = confine(running.settings)))
 		return status;
 	if (smtpd_places() < running.settings->sessions_max)
@@ -82,6 +84,7 @@ static int cmd_serve(int argc, char **argv)
 	if (!status) {
 		status = run_server();
 		control_stop();
+		exporter_stop();
 		drop_stop();
 		tlsreport_stop();
 		dmarcreport_stop();

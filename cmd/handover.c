@@ -18,6 +18,7 @@
 #include "cmd/await.h"
 #include "lib/clock.h"
 #include "lib/file.h"
+#include "lib/ip.h"
 #include "lib/loop.h"
 #include "queue.h"
 
@@ -52,14 +53,7 @@ static bool is_any(const struct sockaddr_storage *a)
 	return IN6_IS_ADDR_UNSPECIFIED(&((const struct sockaddr_in6 *)a)->sin6_addr);
 }
 
-static bool is_loopback(const struct sockaddr_storage *a)
-{
-	if (a->ss_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)a)->sin_addr.s_addr) >> 24 == 127;
-	return IN6_IS_ADDR_LOOPBACK(&((const struct sockaddr_in6 *)a)->sin6_addr);
-}
-
-static bool reachable(const struct sockaddr_storage *a) { return is_any(a) || is_loopback(a); }
+static bool reachable(const struct sockaddr_storage *a) { return is_any(a) || ip_is_loopback((const struct sockaddr *)a); }
 
 /* "*" listens on IPv4, too, and there is no host without that loopback address. */
 static void any_to_loopback(struct sockaddr_storage *a, socklen_t *len)

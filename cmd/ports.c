@@ -10,6 +10,7 @@
 
 #include "cmd/running.h"
 #include "lib/account.h"
+#include "lib/ip.h"
 #include "lib/log.h"
 
 /* ---- which addresses they are */
@@ -50,18 +51,9 @@ static bool is_interface(const struct sockaddr *a)
 	return found;
 }
 
-static bool is_loopback(const struct sockaddr *a)
-{
-	const struct in6_addr *six = &((const struct sockaddr_in6 *)(const void *)a)->sin6_addr;
-
-	if (a->sa_family == AF_INET)
-		return ntohl(((const struct sockaddr_in *)(const void *)a)->sin_addr.s_addr) >> 24 == 127;
-	return IN6_IS_ADDR_LOOPBACK(six) || (IN6_IS_ADDR_V4MAPPED(six) && six->s6_addr[12] == 127);
-}
-
 bool ports_are_at(const struct sockaddr *a)
 {
-	if (running.settings->smtp_port == 25 && (is_loopback(a) || is_any(a)))
+	if (running.settings->smtp_port == 25 && (ip_is_loopback(a) || is_any(a)))
 		return true;
 	for (size_t i = 0; i < running.settings->nlisten; i++) {
 		const struct sockaddr *l = (const struct sockaddr *)&running.settings->listen[i].addr;

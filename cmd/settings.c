@@ -16,6 +16,7 @@
 #include "deliver/mailbox.h"
 #include "lib/account.h"
 #include "lib/file.h"
+#include "lib/ip.h"
 #include "lib/list.h"
 #include "parse.h"
 
@@ -314,6 +315,9 @@ static const struct conf_row rows[] = {
 	{ .name = "metrics_file", .kind = CONF_TEXT, .offset = AT(metrics_file), .example = "/var/lib/prometheus/node-exporter/fardel.prom", .help =
 		"Figures for monitoring are written there every 15 s, in the text form of Prometheus: what has happened since the start, and what\n"
 		"waits in the queue. The directory must be one that this account may write to." },
+	{ .name = "metrics_listen", .kind = CONF_TEXT, .at_start = true, .offset = AT(metrics_listen), .example = "127.0.0.1:9797", .help =
+		"An address and port where the same figures, and those of the domains that most mail waits for, are told by HTTP, at /metrics alone.\n"
+		"Everybody who can connect may read them. So an address of loopback (127.0.0.1, [::1]) it must be, unless public stands behind it." },
 };
 
 /* ---- addresses */
@@ -1045,6 +1049,25 @@ static void make_source(struct settings *s)
 	}
 }
 
+static void make_metrics(struct settings *s)
+{
+	struct str rest = str_of(s->metrics_listen), address, word = STR("");
+	uint64_t port = 0;
+
+	if (!str_word(&rest, &address))
+		return;
+	s->metrics_public = str_word(&rest, &word) && str_eq_nocase(word, STR("public"));
+	if ((word.n && !s->metrics_public) || str_trim(rest).n || !split_port(&address, &port) || !port ||
+	    !address_parse(address, &s->metrics_addr, &s->metrics_len))
+		conf_complain(&s->conf, conf_where(&s->conf, "metrics_listen"), "metrics_listen = %s is no address with a port. Write one such as 127.0.0.1:9797 or "
+			"[::1]:9797, and perhaps public behind it.", s->metrics_listen);
+	else if (!ip_is_loopback((const struct sockaddr *)&s->metrics_addr) && !s->metrics_public)
+		conf_complain(&s->conf, conf_where(&s->conf, "metrics_listen"), "metrics_listen = %s can be reached by others, who could read which domains mail goes "
+			"to. Write 127.0.0.1:%llu; or, if it is meant so, %s public.", s->metrics_listen, (unsigned long long)port, s->metrics_listen);
+	else
+		set_port(&s->metrics_addr, port);
+}
+
 static void need_text(struct settings *s, const char *name, const char *value, const char *remedy)
 {
 	if (!value)
@@ -1253,6 +1276,7 @@ bool settings_load(struct settings *s, const struct arguments *a)
 	check_reports_at(s);
 	check_dmarc(s);
 	make_source(s);
+	make_metrics(s);
 	check_submission(s);
 	if (conf_ok(&s->conf))
 		make_origin(s);

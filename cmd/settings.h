@@ -79,6 +79,10 @@ struct settings {
 	const char *resolver;           /* or NULL: resolv.conf */
 	const char *log, *log_format_text, *log_level_text;
 	const char *metrics_file;       /* or NULL */
+	const char *metrics_listen;     /* or NULL: nowhere */
+	struct sockaddr_storage metrics_addr;
+	socklen_t metrics_len;          /* 0: nowhere */
+	bool metrics_public;            /* another address than of loopback is meant so */
 	const char *control;            /* path, "off", or NULL: in the queue directory */
 	unsigned rcpt_domain_max, mail_max;     /* 0: no limit */
 	unsigned user_rcpt_per_day;     /* 0: no limit */

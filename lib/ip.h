@@ -13,5 +13,7 @@ struct ip {
 };
 /* IPv4 dressed as IPv6 is IPv4. False: it is neither. */
 bool ip_of(const struct sockaddr *, struct ip *out);
+/* 127.0.0.0/8 (dressed as IPv6, too) or ::1. No address: no. */
+bool ip_is_loopback(const struct sockaddr *);
 
 #endif

@@ -231,6 +231,14 @@ START_TEST(values_that_cannot_work_are_told)
 		{ "listen = smtp://mail:25", "-o: listen: \"smtp://mail:25\" names no address." },
 		{ "relay_from = 10.0.0.1/8", "-o: relay_from: \"10.0.0.1/8\" has bits set" },
 		{ "route = nonsense", "-o: route: \"nonsense\": " },
+		{ "metrics_listen = 127.0.0.1", "-o: metrics_listen = 127.0.0.1 is no address with a port. Write one such as 127.0.0.1:9797" },
+		{ "metrics_listen = localhost:80", "is no address with a port" },
+		{ "metrics_listen = 127.0.0.1:80 privat", "is no address with a port" },
+		{ "metrics_listen = 127.0.0.1:80 public x", "is no address with a port" },
+		{ "metrics_listen = 127.0.0.1:0", "is no address with a port" },
+		{ "metrics_listen = 0.0.0.0:9797", "can be reached by others, who could read which domains mail goes to. Write 127.0.0.1:9797; or, if it is meant so, "
+			"0.0.0.0:9797 public." },
+		{ "metrics_listen = [::]:9797", "can be reached by others" },
 		{ "local_domains = a..b", "-o: local_domains: \"a..b\": " },
 		{ "hostname = a b", "-o: hostname = a b: " },
 		{ "origin = @", "-o: origin = @: " },
@@ -336,6 +344,22 @@ START_TEST(a_route_is_shown_whole_but_for_its_password)
 	settings_free(&set);
 	unlink(file);
 	buf_free(&out);
+}
+END_TEST
+
+START_TEST(figures_are_told_to_this_host_alone_unless_it_is_meant_otherwise)
+{
+	static const struct { const char *option; bool is_public; int family; } row[] = {
+		{ "metrics_listen = 127.0.0.1:9797", false, AF_INET }, { "metrics_listen = [::1]:9797", false, AF_INET6 },
+		{ "metrics_listen = 192.0.2.1:9797 public", true, AF_INET }, { "metrics_listen = [::]:9797 public", true, AF_INET6 },
+		{ "metrics_listen =", false, AF_UNSPEC },
+	};
+
+	for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+		ck_assert_msg(LOAD(row[i].option), "%s: %s", row[i].option, errors());
+		ck_assert(set.metrics_public == row[i].is_public && set.metrics_addr.ss_family == row[i].family && !set.metrics_len == !row[i].family);
+		settings_free(&set);
+	}
 }
 END_TEST
 
@@ -558,6 +582,7 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, reports_of_dmarc_are_off_kept_or_sent_where_somebody_asks_about_it);
 	tcase_add_test(c, no_complaint_shows_a_password);
 	tcase_add_test(c, a_route_is_shown_whole_but_for_its_password);
+	tcase_add_test(c, figures_are_told_to_this_host_alone_unless_it_is_meant_otherwise);
 	tcase_add_test(c, log_levels_have_names);
 	tcase_add_test(c, certificates_and_keys_come_in_pairs);
 	tcase_add_test(c, the_command_line_takes_c_and_o_glued_or_spaced);

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sysexits.h>
@@ -216,15 +217,25 @@ static void choose(struct job *j, struct listing *l)
 		printf("... and so with %zu more. `fardel queue list` with the same words shows all of them.\n", j->meant - SHOWN_AT_MOST);
 }
 
+static volatile sig_atomic_t interrupted;
+
+static void interrupt(int signal)
+{
+	(void)signal;
+	interrupted = 1;
+}
+
+/* Who stops it is told how far it has come: what is done is done. */
 static void carry_out_all(struct job *j, const struct listing *l)
 {
-	for (size_t first = 0, end, seen = 0; first < l->n; first = end) {
+	signal(SIGINT, interrupt);
+	for (size_t first = 0, end, seen = 0; first < l->n && !interrupted; first = end) {
 		struct mail *m = NULL;
 		const char *why;
 
 		end = listing_end(l, first);
 		for (size_t i = first; i < end; i++) {
-			if (!l->line[i].meant)
+			if (!l->line[i].meant || interrupted)
 				continue;
 			listing_progress(j->action->done, seen++, j->meant);
 			if (!m && j->action->order)
@@ -255,7 +266,7 @@ static void say_end(struct job *j)
 {
 	bool poked = queue_poke(j->set->queue) == 0;
 
-	printf("%zu of %zu %s\n", j->done, j->meant, j->action->done);
+	printf("%zu of %zu %s%s\n", j->done, j->meant, j->action->done, interrupted ? "; the others are as they were" : "");
 	if (!poked && j->action->name != hold && j->action->name != drop)
 		printf("Nobody delivers from this queue now: it is done by the next `fardel serve` or `fardel flush`.\n");
 }

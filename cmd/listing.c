@@ -7,6 +7,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
@@ -79,6 +80,35 @@ void listing_show(FILE *out, struct str s)
 {
 	for (size_t i = 0; i < s.n; i++)
 		putc(ascii_print(s.p[i]) ? s.p[i] : '?', out);
+}
+
+enum { WIDTH_LEAST = 40, WIDTH_MOST = 100 };
+
+static size_t terminal_width(void)
+{
+	struct winsize w;
+
+	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == -1 || w.ws_col > WIDTH_MOST || !w.ws_col)
+		return WIDTH_MOST;
+	return w.ws_col < WIDTH_LEAST ? WIDTH_LEAST : w.ws_col;
+}
+
+void listing_wrap(size_t at, int indent, struct str words)
+{
+	size_t width = terminal_width();
+	struct str word;
+	bool first = true;
+
+	while (str_word(&words, &word)) {
+		if (!first && at + 1 + word.n > width)
+			at = (size_t)printf("\n%*s", indent, "") - 1;
+		else if (!first)
+			at += (size_t)printf(" ");
+		listing_show(stdout, word);
+		at += word.n;
+		first = false;
+	}
+	putchar('\n');
 }
 
 void listing_show_lines(FILE *out, struct str text, int indent)

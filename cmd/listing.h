@@ -44,6 +44,9 @@ bool listing_about_entry(const struct listing *, size_t first, size_t end, const
 
 /* Text from the disk may have come from anywhere: a terminal gets printable characters. */
 void listing_show(FILE *, struct str);
+/* Words in lines as wide as the terminal that stdout is (40 to 100 columns), else 100: the first behind `at` columns that are written, the others
+ * behind so many blanks; and the end of the line. */
+void listing_wrap(size_t at, int indent, struct str words);
 /* A conversation (struct rcpt.said), line by line, so many blanks before each. */
 void listing_show_lines(FILE *, struct str, int indent);
 void listing_show_addr(FILE *, const struct addr *);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "cmd/fardel.h"
+#include "cmd/listing.h"
 #include "cmd/prompt.h"
 #include "cmd/relay.h"
 #include "deliver/mailbox.h"
@@ -164,11 +165,14 @@ static enum relay_step try_login(struct setup *u, struct reply *why)
 	return step;
 }
 
+static void say(const char *label, const char *words) { listing_wrap((size_t)printf("  %s ", label), 4, str_of(words)); }
+
 /* Until it works, or whoever answers wants it written as it is. False: nothing is to be written. */
 static bool settle_login(struct setup *u)
 {
 	for (int i = 0; i < TRIES; i++) {
 		struct reply why = { 0 };
+		char cause[REPLY_TEXT + 20];
 		const char *remedy;
 		enum relay_step step;
 		char what;
@@ -180,13 +184,15 @@ static bool settle_login(struct setup *u)
 			printf("%s:%u lets us in, by %s.\n", u->relay.host, u->relay.port, u->relay.tls_first ? "TLS" : "STARTTLS");
 			return true;
 		}
-		printf("It does not work yet.\n  Step: %s\n  Cause: ", relay_step_name(step));
+		printf("It does not work yet.\n");
+		say("Step:", relay_step_name(step));
 		if (why.code)
-			printf("%d %s ", why.code, why.enhanced);
-		for (const char *p = why.text; *p; p++)
-			putchar(ascii_print(*p) ? *p : '?');
-		remedy = relay_remedy(step, &why);
-		printf("\n%s%s%s", remedy ? "  Remedy: " : "", remedy ? remedy : "", remedy ? "\n" : "");
+			snprintf(cause, sizeof cause, "%d %s %s", why.code, why.enhanced, why.text);
+		else
+			snprintf(cause, sizeof cause, "%s", why.text);
+		say("Cause:", cause);
+		if ((remedy = relay_remedy(step, &why)))
+			say("Remedy:", remedy);
 		fflush(stdout);
 		what = choose("Correct the answers, try again as it is, write it all the same, or end? (c/t/w/e) [c] ", "ctwe");
 		if (what == 'w' && u->relay.port)
@@ -331,6 +337,7 @@ static void write_alias(const struct setup *u)
 {
 	struct buf text = { .max = ALIASES_MAX };
 	const char *path = u->set.aliases;
+	struct account account;
 
 	if (!path) {
 		printf("There is no file of aliases (setting aliases): root's mail stays root's.\n");
@@ -347,7 +354,8 @@ static void write_alias(const struct setup *u)
 		if (text.bad || file_replace(path, text.p, text.n, 0644) == -1)
 			printf("%s: %s. Write root: %s into it.\n", path, strerror(errno), u->root);
 		else
-			printf("%s: root's mail goes to %s.\n", path, u->root);
+			printf("%s: root's mail goes to %s.%s\n", path, u->root, strchr(u->root, '@') || !account_find(u->root, &account) ? "" :
+				" This host has no account of that name: was it meant?");
 	}
 	buf_free(&text);
 }
@@ -365,10 +373,10 @@ static int write_all(struct setup *u)
 		return complain(EX_TEMPFAIL, "nothing is written", "what is there stays as it is");
 	if ((status = write_password(u)) || (status = write_settings(u)))
 		return status;
-	printf("%s: the settings. %s: the password, for nobody else to read.\n", u->path, u->password_path);
+	printf("%s: the settings.\n%s: the password, for nobody else to read.\n", u->path, u->password_path);
 	write_alias(u);
-	printf("Next: `fardel check -c %s`; start the server anew, or let it read the settings (HUP; systemctl reload fardel);\n"
-		"then see a message arrive: echo it works | fardel sendmail -C %s root\n", u->path, u->path);
+	printf("Next:\n  fardel check -c %s\nStart the server anew, or let it read the settings (HUP; systemctl reload fardel). Then see a message arrive:\n"
+		"  echo it works | fardel sendmail -C %s root\n", u->path, u->path);
 	return 0;
 }
 

@@ -86,7 +86,7 @@ static void catch_signals(void)
 static void look_at_size(struct screen *s)
 {
 	struct winsize w;
-	bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row > 3 && w.ws_col > 20;
+	bool known = ioctl(STDOUT_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_row && w.ws_col;
 
 	s->rows = known ? w.ws_row : 24;
 	s->columns = known ? w.ws_col : 80;
@@ -130,16 +130,22 @@ static uint64_t value_of(struct str answer, const char *kind, const char *name)
 static void put_rates(struct screen *s, struct str answer, struct sample *before)
 {
 	struct sample x = { .now = (int64_t)value_of(answer, "figure", "now"), .is = true };
-	char line[200] = "";
-	size_t n = 0;
+	char line[200] = "since start:", one[80], rate[40];
+	size_t n = strlen(line), room;
 
 	for (size_t i = 0; i < COUNTS; i++) {
 		x.count[i] = value_of(answer, "count", counted[i]);
-		n += (size_t)snprintf(line + n, sizeof line - n, "  %s %" PRIu64, counted[i], x.count[i]);
+		*rate = '\0';
 		if (before->is && x.now > before->now && x.count[i] >= before->count[i])
-			n += (size_t)snprintf(line + n, sizeof line - n, " (%" PRIu64 "/s)", (x.count[i] - before->count[i]) / (uint64_t)(x.now - before->now));
+			snprintf(rate, sizeof rate, " (%" PRIu64 "/s)", (x.count[i] - before->count[i]) / (uint64_t)(x.now - before->now));
+		room = (size_t)snprintf(one, sizeof one, "  %s %" PRIu64 "%s", counted[i], x.count[i], rate);
+		if (n + room > s->columns || n + room >= sizeof line) {
+			put(s, "%s", line);
+			n = (size_t)snprintf(line, sizeof line, "%12s", "");
+		}
+		n += (size_t)snprintf(line + n, sizeof line - n, "%s", one);
 	}
-	put(s, "since start:%s", line);
+	put(s, "%s", line);
 	if (!before->is || x.now > before->now)
 		*before = x;
 }
@@ -149,15 +155,26 @@ static void put_head(struct screen *s, struct str answer, const struct settings 
 	int64_t now = (int64_t)value_of(answer, "figure", "now"), oldest = (int64_t)value_of(answer, "figure", "oldest");
 	char up[40], age[40];
 
-	put(s, "fardel at %s, up %s", set->hostname, listing_span(now - (int64_t)value_of(answer, "figure", "started"), up));
+	put(s, "fardel at %s, up %s%s", set->hostname, listing_span(now - (int64_t)value_of(answer, "figure", "started"), up), raw ? "; q ends this" : "");
 	put(s, "queue: %" PRIu64 " messages, %" PRIu64 " entries, %" PRIu64 " held, oldest %s; %" PRIu64 " sessions", value_of(answer, "figure", "messages"),
 		value_of(answer, "figure", "entries"), value_of(answer, "figure", "held"), oldest ? listing_span(now - oldest, age) : "-",
 		value_of(answer, "figure", "sessions"));
 }
 
+static int fit(int width, struct str s) { return s.n < (size_t)width ? (int)s.n : width; }
+
+/* A column gets what the others leave, within bounds. */
+static int width_for(const struct screen *s, unsigned others, int least, int most)
+{
+	int left = (int)s->columns - (int)others;
+
+	return left < least ? least : left > most ? most : left;
+}
+
 static void put_dests(struct screen *s, struct str answer)
 {
 	int64_t now = (int64_t)value_of(answer, "figure", "now");
+	int w = width_for(s, 60, 16, 30);
 	struct control_dest d;
 	bool any = false;
 
@@ -167,11 +184,11 @@ static void put_dests(struct screen *s, struct str answer)
 		if (!any)
 			put(s, "%s", "");
 		if (!any)
-			put(s, "%-30s %7s %5s %12s %5s  %s", "DESTINATION", "ENTRIES", "HELD", "OLDEST", "CONN", "STATE");
+			put(s, "%-*s %7s %5s %9s %4s  %s", w, "DESTINATION", "ENTRIES", "HELD", "OLDEST", "CONN", "STATE");
 		any = true;
 		if (d.again)
 			listing_span(d.again - now, again);
-		put(s, "%-30.*s %7" PRIu64 " %5" PRIu64 " %12s %5" PRIu64 "  %s%s%s%.*s", (int)d.dest.n, d.dest.p, d.entries, d.held,
+		put(s, "%-*.*s %7" PRIu64 " %5" PRIu64 " %9s %4" PRIu64 "  %s%s%s%.*s", w, fit(w, d.dest), d.dest.p, d.entries, d.held,
 			d.oldest ? listing_span(now - d.oldest, age) : "-", d.connections, d.again ? "down, tried again in " : "up", again,
 			d.words.n ? ": " : "", (int)d.words.n, d.words.p);
 	}
@@ -179,6 +196,7 @@ static void put_dests(struct screen *s, struct str answer)
 
 static void put_conversations(struct screen *s, struct str answer)
 {
+	int host = width_for(s, 56, 12, 30), domain = width_for(s, 36 + (unsigned)host, 12, 24), peer = width_for(s, 56, 15, 39);
 	struct str rest = answer, line, f[5];
 	bool any = false;
 
@@ -190,10 +208,10 @@ static void put_conversations(struct screen *s, struct str answer)
 		if (!any)
 			put(s, "%s", "");
 		if (!any)
-			put(s, "%-30s %-24s %-24s %s", "CONNECTION TO", "FOR", "SENDING", "MESSAGES");
+			put(s, "%-*s %-*s %-24s %s", host, "CONNECTION TO", domain, "FOR", "SENDING", "MESSAGES");
 		any = true;
-		put(s, "%-30.*s %-24.*s %-24.*s %.*s", (int)f[0].n, f[0].p, (int)f[1].n, f[1].p, f[2].n ? (int)f[2].n : 1, f[2].n ? f[2].p : "-", (int)f[3].n,
-			f[3].p);
+		put(s, "%-*.*s %-*.*s %-24.*s %.*s", host, fit(host, f[0]), f[0].p, domain, fit(domain, f[1]), f[1].p, f[2].n ? fit(24, f[2]) : 1,
+			f[2].n ? f[2].p : "-", (int)f[3].n, f[3].p);
 	}
 	any = false;
 	rest = answer;
@@ -205,10 +223,10 @@ static void put_conversations(struct screen *s, struct str answer)
 		if (!any)
 			put(s, "%s", "");
 		if (!any)
-			put(s, "%-30s %-20s %8s %-16s %s", "SESSION OF", "STATE", "SECONDS", "LOGIN", "MESSAGES");
+			put(s, "%-*s %-16s %8s %-16s %s", peer, "SESSION OF", "STATE", "SECONDS", "LOGIN", "MESSAGES");
 		any = true;
-		put(s, "%-30.*s %-20.*s %8.*s %-16.*s %.*s", (int)f[0].n, f[0].p, (int)f[1].n, f[1].p, (int)f[2].n, f[2].p, f[3].n ? (int)f[3].n : 1,
-			f[3].n ? f[3].p : "-", (int)f[4].n, f[4].p);
+		put(s, "%-*.*s %-16.*s %8.*s %-16.*s %.*s", peer, fit(peer, f[0]), f[0].p, fit(16, f[1]), f[1].p, (int)f[2].n, f[2].p,
+			f[3].n ? fit(16, f[3]) : 1, f[3].n ? f[3].p : "-", (int)f[4].n, f[4].p);
 	}
 }
 
@@ -305,7 +323,8 @@ static int show_on(const struct settings *set)
 int cmd_top(int argc, char **argv)
 {
 	struct settings set;
-	bool once = !isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO);
+	const char *term = getenv("TERM");
+	bool once = !isatty(STDOUT_FILENO) || !isatty(STDIN_FILENO) || !term || !*term || !strcmp(term, "dumb");       /* that draws nothing */
 	int n = 1, status;
 
 	for (int i = 1; i < argc; i++)

@@ -26,6 +26,7 @@ struct parts {
 	const char *original_encoding;
 	struct buf encoded;             /* original, when it had to be encoded */
 	bool human_utf8;
+	bool global;                    /* the sender reads UTF-8 in addresses, and there is some */
 	struct buf boundary;
 	struct buf scratch;
 };
@@ -503,8 +504,8 @@ static void add_address(struct buf *b, struct str addr)
 		add_escaped(b, addr, VALUE_MAX);
 }
 
-/* An address for message/delivery-status, which is 7 bit: "rfc822; a@x", or "utf-8; \x{e4}@x" (RFC 6533 3). */
-static void add_typed_address(struct buf *b, struct str addr)
+/* An address for message/delivery-status, which is 7 bit: "rfc822; a@x", or "utf-8; \x{e4}@x" (RFC 6533 3); global: as it is. */
+static void add_typed_address(struct buf *b, struct str addr, bool global)
 {
 	size_t n, end = b->n + VALUE_MAX;
 	unsigned long point = 0;
@@ -516,6 +517,10 @@ static void add_typed_address(struct buf *b, struct str addr)
 		return;
 	}
 	buf_puts(b, "utf-8; ");
+	if (global) {
+		buf_str(b, addr);
+		return;
+	}
 	for (; (n = utf8_next(addr, &point)) && b->n + 10 <= end; addr = str_from(addr, n)) {
 		if (point > 0x20 && point < 0x7f && !strchr("\\+=", (int)point))
 			buf_char(b, (char)point);
@@ -742,8 +747,27 @@ static bool any_failed(const struct dsn *d)
 	return false;
 }
 
+/* UTF-8 beyond ASCII, and no octets that are none. */
+static bool is_global(struct str header)
+{
+	bool beyond = false;
+	unsigned long point;
+
+	while (header.n) {
+		size_t n = utf8_next(header, &point);
+
+		if (!n)
+			return false;
+		beyond |= n > 1;
+		header = str_from(header, n);
+	}
+	return beyond;
+}
+
 static void choose_original(struct parts *p, const struct dsn *d)
 {
+	bool global = is_global(header_of(d->original));
+
 	bool wanted = d->full && any_failed(d);         /* RFC 3461 4.3: RET applies to reports of failure only */
 	struct survey found = { .legal = false };
 
@@ -751,12 +775,12 @@ static void choose_original(struct parts *p, const struct dsn *d)
 	if (wanted && d->original.n <= DSN_FULL_MAX)
 		found = survey(d->original);
 	if (wanted && found.legal) {
-		p->original_type = "message/rfc822";
+		p->original_type = global ? "message/global" : "message/rfc822";
 		p->original_note = "your message.";
 	} else {
 		p->original = header_of(d->original);
 		found = survey(p->original);
-		p->original_type = "text/rfc822-headers";
+		p->original_type = global ? "message/global-headers" : "text/rfc822-headers";
 		p->original_note = wanted ? "the header of your message (all of it is too long, or cannot be shown as text)."
 			: "the header of your message.";
 	}
@@ -985,6 +1009,7 @@ static bool decode(struct parts *p, struct str xtext)
 
 static void write_message_fields(struct parts *p, const struct dsn *d)
 {
+	char until[40];
 	struct buf *b = &p->status;
 
 	if (decode(p, d->envid)) {
@@ -997,6 +1022,10 @@ static void write_message_fields(struct parts *p, const struct dsn *d)
 	end_line(b);
 	if (d->arrived)
 		date_line(b, "Arrival-Date: ", d->arrived);
+	if (d->hold_for)                                /* RFC 4865 */
+		buf_printf(b, "Future-Release-Request: for; %llu\r\n", (unsigned long long)d->hold_for);
+	else if (d->hold_until > 0)
+		buf_printf(b, "Future-Release-Request: until; %s\r\n", clock_rfc3339(d->hold_until, until));
 }
 
 /* "rfc822;xtext" (RFC 3461 4.2) as "rfc822; text". */
@@ -1040,7 +1069,7 @@ static void write_rcpt_fields(struct parts *p, const struct dsn_rcpt *r)
 	end_line(b);
 	write_original_recipient(p, r->orcpt);
 	buf_puts(b, "Final-Recipient: ");
-	add_typed_address(b, r->addr);
+	add_typed_address(b, r->addr, p->global);
 	end_line(b);
 	buf_printf(b, "Action: %s\r\nStatus: ", actions[r->action].word);
 	buf_str(b, status_of(r));
@@ -1167,7 +1196,7 @@ static bool human_is_utf8(const struct dsn *d)
 
 bool dsn_write(struct buf *out, const struct dsn *d)
 {
-	struct parts p = { .human_utf8 = human_is_utf8(d) };
+	struct parts p = { .human_utf8 = human_is_utf8(d), .global = is_utf8(at_most(d->to, ADDR_MAX)) };
 	bool ok;
 
 	choose_original(&p, d);
@@ -1177,7 +1206,9 @@ bool dsn_write(struct buf *out, const struct dsn *d)
 	write_header(out, &p, d);
 	write_part(out, &p, p.human_utf8 ? "text/plain; charset=utf-8" : "text/plain; charset=us-ascii",
 		p.human_utf8 ? "8bit" : "7bit", "What happened", buf_view(&p.human));
-	write_part(out, &p, "message/delivery-status", "7bit", "The same for programs", buf_view(&p.status));
+	p.global = p.global && is_global(buf_view(&p.status));
+	write_part(out, &p, p.global ? "message/global-delivery-status" : "message/delivery-status", p.global ? "8bit" : "7bit", "The same for programs",
+		buf_view(&p.status));
 	write_part(out, &p, p.original_type, p.original_encoding, "The message reported on", p.original);
 	buf_puts(out, "--");
 	buf_str(out, buf_view(&p.boundary));

@@ -45,6 +45,8 @@ struct dsn {
 	struct str to;                          /* envelope sender of the reported message; empty (a report about a report):
 	                                         * addressed to the postmaster of hostname */
 	struct str envid;                       /* xtext or empty */
+	uint64_t hold_for;                      /* what was asked for (RFC 4865): seconds, or */
+	int64_t hold_until;                     /* Unix seconds; 0: nothing */
 	int64_t arrived, now;
 	int64_t next_try;                       /* DSN_DELAYED; 0: not known */
 	bool full;                              /* RET=FULL: the whole original is in `original`, else its header only */
@@ -55,7 +57,8 @@ struct dsn {
 /* Appends header and body, lines of at most 998 octets ended by CR LF. 7 bit, unless the original or an address
  * is not: then 8bit is declared, and whoever sends it says BODY=8BITMIME (SMTPUTF8 when `to` is not ASCII).
  * The whole original is returned only when a recipient failed (RFC 3461 4.3), it is not too long, and it is legal as 8bit.
- * False: no memory, or out->max is reached. */
+ * What holds UTF-8 beyond ASCII in its header comes back as message/global, or its headers; to a sender whose address does, addresses are
+ * told in UTF-8, else in 7 bit (RFC 6533). False: no memory, or out->max is reached. */
 bool dsn_write(struct buf *out, const struct dsn *);
 
 #endif

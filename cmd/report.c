@@ -119,7 +119,7 @@ bool report_write(void *arg, enum report_kind kind, const struct mail *m, unsign
 	char report_id[ID_MAX + 24];
 	bool full = kind == REPORT_FINAL && m->from.ret == RET_FULL && !m->from.requiretls && m->size <= DSN_FULL_MAX;
 	struct dsn d = {
-		.hostname = config->hostname, .id = m->id, .report_id = report_id, .to = whole(&m->from.addr), .envid = m->from.envid,
+		.hostname = config->hostname, .id = m->id, .report_id = report_id, .to = whole(&m->from.addr), .envid = m->from.envid, .hold_for = m->from.hold_for, .hold_until = m->from.hold_until,
 		.arrived = m->arrived, .now = loop_wall(), .next_try = next_try, .full = full, .rcpt = to,
 	};
 	bool ok = false;

@@ -38,6 +38,10 @@ enum { RESOLVER_WAIT_MS = 2000, LOGIN_CONNECT_S = 10 };
 /* An error makes the exit status 78; a note does not: it may be meant so, or pass. */
 static unsigned errors, notes;
 
+/* As short as there are many. */
+#define error check_error
+#define note check_note
+
 static void say(const struct settings *s, const char *setting, const char *kind, const char *fmt, va_list ap)
 {
 	printf("%s: %s: %s", conf_where(&s->conf, setting), kind, setting);
@@ -106,15 +110,15 @@ static void check_user(const struct settings *s)
 	eyes = NULL;
 	if (!s->user) {
 		if (geteuid() == 0)
-			check_note(s, "user", "is empty, so what root starts stays root. Make an account for it, and set user = NAME.");
+			note(s, "user", "is empty, so what root starts stays root. Make an account for it, and set user = NAME.");
 		return;
 	}
 	if ((why = account_find(s->user, &account)))
-		check_error(s, "user", "%s %s", s->user, why);
+		error(s, "user", "%s %s", s->user, why);
 	else if (geteuid() == 0)
 		eyes = &account;
 	else if (geteuid() != account.uid)
-		check_note(s, "user", "%s is another account than this one (uid %lu), whose rights are looked at here. Run check as root, or as %s.",
+		note(s, "user", "%s is another account than this one (uid %lu), whose rights are looked at here. Run check as root, or as %s.",
 			s->user, (unsigned long)geteuid(), s->user);
 }
 
@@ -201,14 +205,14 @@ static void check_directory(const struct settings *s, const char *setting, const
 	int wrong;
 
 	if (!nearest_directory(path, at, sizeof at)) {
-		check_error(s, setting, "%s is too long. Choose a shorter path.", path);
+		error(s, setting, "%s is too long. Choose a shorter path.", path);
 		return;
 	}
 	missing = stat(path, &st) == -1;
 	if (stat(at, &st) == 0 && !S_ISDIR(st.st_mode))
-		check_error(s, setting, "%s is no directory. Choose another path.", at);
+		error(s, setting, "%s is no directory. Choose another path.", at);
 	else if ((wrong = try_as(missing ? NULL : eyes, try_here, at)))
-		check_error(s, setting, "%s: no file can be made there by uid %lu: %s. %s", at, missing ? (unsigned long)geteuid() : uid_looked_at(),
+		error(s, setting, "%s: no file can be made there by uid %lu: %s. %s", at, missing ? (unsigned long)geteuid() : uid_looked_at(),
 			strerror(wrong), room_or("Give it to that account (chown -R), or choose another path.", wrong));
 }
 
@@ -241,10 +245,10 @@ static void check_room(const struct settings *s)
 		uint64_t tenth = room.octets_all / 10, least = s->queue_reserve < tenth ? s->queue_reserve : tenth;
 
 		if (room.octets_all && least && room.octets < least)
-			check_note(s, "queue", "%s has %llu MB of room left: mail from clients is put off (queue_reserve). Make room.", at,
+			note(s, "queue", "%s has %llu MB of room left: mail from clients is put off (queue_reserve). Make room.", at,
 				(unsigned long long)(room.octets / MEGABYTE));
 		if (room.inodes_all && s->queue_reserve && room.inodes < INODES_LOW)
-			check_note(s, "queue", "%s has %llu inodes left: mail from clients is put off. Remove files.", at, (unsigned long long)room.inodes);
+			note(s, "queue", "%s has %llu inodes left: mail from clients is put off. Remove files.", at, (unsigned long long)room.inodes);
 	}
 	close(fd);
 }
@@ -299,13 +303,13 @@ static bool part_is_wrong(const struct settings *s, const char *path, uid_t owne
 	if (lstat(path, &st) == -1)
 		return false;
 	if (S_ISLNK(st.st_mode))
-		check_error(s, "mailbox", "%s is a symbolic link: its mail waits. Put the directory itself there, or mount it.", path);
+		error(s, "mailbox", "%s is a symbolic link: its mail waits. Put the directory itself there, or mount it.", path);
 	else if (!S_ISDIR(st.st_mode))
-		check_error(s, "mailbox", "%s is no directory: its mail waits. Move it away.", path);
+		error(s, "mailbox", "%s is no directory: its mail waits. Move it away.", path);
 	else if (st.st_mode & S_IWOTH)
-		check_error(s, "mailbox", "%s may be written by everybody: its mail waits. Say chmod o-w %s", path, path);
+		error(s, "mailbox", "%s may be written by everybody: its mail waits. Say chmod o-w %s", path, path);
 	else if (st.st_uid != owner && !(st.st_mode & S_IWGRP))
-		check_error(s, "mailbox", "%s belongs to uid %lu, and its mail is delivered as uid %lu: it waits. Say chown -R %lu %s", path,
+		error(s, "mailbox", "%s belongs to uid %lu, and its mail is delivered as uid %lu: it waits. Say chown -R %lu %s", path,
 			(unsigned long)st.st_uid, (unsigned long)owner, (unsigned long)owner, path);
 	else
 		return false;
@@ -370,13 +374,13 @@ static void check_homes(const struct settings *s)
 	struct account a;
 
 	if (pid && has_root_helper(pid) == 0)
-		check_error(s, "mailbox", "the server that runs (pid %ld) has no process that could deliver as another user: mail for homes waits. Stop it, and "
+		error(s, "mailbox", "the server that runs (pid %ld) has no process that could deliver as another user: mail for homes waits. Stop it, and "
 			"start it as root, with user set.", pid);
 	else if (!pid && geteuid() != 0)
-		check_note(s, "mailbox", "deliveries into homes need a server that was started as root, with user set. This check is not root.");
+		note(s, "mailbox", "deliveries into homes need a server that was started as root, with user set. This check is not root.");
 	check_boxes_in_homes(s);
 	if (s->postmaster && account_find(s->postmaster, &a))
-		check_error(s, "postmaster", "%s is no account that gets mail. Name a user of this system who is not root.", s->postmaster);
+		error(s, "postmaster", "%s is no account that gets mail. Name a user of this system who is not root.", s->postmaster);
 }
 
 static void check_mailbox(const struct settings *s)
@@ -393,7 +397,7 @@ static void check_mailbox(const struct settings *s)
 	memset(longest, 'x', LOCAL_MAX);
 	longest[LOCAL_MAX] = '\0';
 	if (!maildir_path(str_of(s->mailbox), longest, path, sizeof path)) {
-		check_error(s, "mailbox", "paths made from %s are too long. Choose a shorter one.", s->mailbox);
+		error(s, "mailbox", "paths made from %s are too long. Choose a shorter one.", s->mailbox);
 		return;
 	}
 	/* Of the directory that all mailboxes are in we can speak; whose homes they are is not known here. */
@@ -405,17 +409,17 @@ static void check_mailbox(const struct settings *s)
 	else if (!slash)
 		str_copy(above, sizeof above, STR("."));
 	if (stat(above, &st) == -1)
-		check_note(s, "mailbox", "%s: %s: no local user exists yet. `fardel mkmailbox USER` makes what is missing.", above, strerror(errno));
+		note(s, "mailbox", "%s: %s: no local user exists yet. `fardel mkmailbox USER` makes what is missing.", above, strerror(errno));
 	else if (!S_ISDIR(st.st_mode))
-		check_error(s, "mailbox", "%s is no directory. Choose another path.", above);
+		error(s, "mailbox", "%s is no directory. Choose another path.", above);
 	/* No error: mailboxes that are there already may be the account's all the same. */
 	else if ((wrong = try_as(eyes, try_here, above)))
-		check_note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. %s", above, uid_looked_at(), strerror(wrong),
+		note(s, "mailbox", "%s: no file can be made there by uid %lu: %s. %s", above, uid_looked_at(), strerror(wrong),
 			room_or("Mailboxes must belong to that account, and root must make them (fardel mkmailbox, with user set).", wrong));
 	check_boxes(s, above);
 	if (s->postmaster && maildir_user(str_of(s->postmaster), longest) &&
 		maildir_path(str_of(s->mailbox), longest, path, sizeof path) && stat(path, &st) == -1)
-		check_note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
+		note(s, "postmaster", "%s: %s. Make it: fardel mkmailbox %s", path, strerror(errno), longest);
 }
 
 /* The name means nobody: no alias, no mailbox. */
@@ -458,7 +462,7 @@ static void check_people(const struct settings *s, struct aliases *a)
 	}
 	endpwent();
 	if (without)
-		check_note(s, "mailbox", "accounts of this system with neither a mailbox nor an alias:%s%s. Mail for them is refused, that of their cron jobs, too. "
+		note(s, "mailbox", "accounts of this system with neither a mailbox nor an alias:%s%s. Mail for them is refused, that of their cron jobs, too. "
 			"Say fardel mkmailbox%s, or write aliases.", buf_cstr(&names), without > NAMED ? " and more" : "", buf_cstr(&names));
 	buf_free(&names);
 }
@@ -469,9 +473,9 @@ static void rule_is_wrong(void *arg, unsigned line, const char *why)
 	const struct settings *s = arg;
 
 	if (line)
-		check_error(s, "rules", "%s:%u: %s.", s->rules, line, why);
+		error(s, "rules", "%s:%u: %s.", s->rules, line, why);
 	else
-		check_error(s, "rules", "%s: %s.", s->rules, why);
+		error(s, "rules", "%s: %s.", s->rules, why);
 }
 
 /* They are read by users' children where mailboxes lie in homes. */
@@ -480,12 +484,12 @@ static void check_rules(const struct settings *s)
 	struct stat st;
 
 	if ((s->rules || s->user_rules) && s->judge == SMTPD_JUDGE_OFF)
-		check_note(s, s->rules ? "rules" : "user_rules", "judge = off, so nobody knows who vouches for mail, and no rule holds. Set judge = note.");
+		note(s, s->rules ? "rules" : "user_rules", "judge = off, so nobody knows who vouches for mail, and no rule holds. Set judge = note.");
 	if (!s->rules)
 		return;
 	rulesfile_check(s->rules, true, rule_is_wrong, (void *)(uintptr_t)s);
 	if (s->homes && stat(s->rules, &st) == 0 && !(st.st_mode & S_IROTH))
-		check_error(s, "rules", "%s is read by the users whose mailboxes it is for, and they may not. Say chmod o+r %s.", s->rules, s->rules);
+		error(s, "rules", "%s is read by the users whose mailboxes it is for, and they may not. Say chmod o+r %s.", s->rules, s->rules);
 }
 
 static void check_aliases(const struct settings *s)
@@ -510,7 +514,7 @@ static void check_aliases(const struct settings *s)
 	}
 	if (!aliases_errors(a)->n && s->routes.nlocal && alias_expand(a, NULL, &root, &x) == ALIAS_NONE &&
 	    (s->homes || (maildir_path(str_of(s->mailbox), "root", path, sizeof path) && stat(path, &st) == -1)))
-		check_note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
+		note(s, "aliases", "root has no alias and no mailbox: what the system tells root goes nowhere. Write root: YOU into %s.",
 			s->aliases ? s->aliases : "a file that aliases names");
 	if (!aliases_errors(a)->n && s->routes.nlocal && !s->homes)
 		check_people(s, a);
@@ -556,9 +560,9 @@ static void check_users(const struct settings *s)
 	if (!u)
 		return;
 	if (!users_refresh(u, why, sizeof why))
-		check_note(s, "users", "%s. Nobody can log in before fardel passwd %s NAME has written it.", why, s->users);
+		note(s, "users", "%s. Nobody can log in before fardel passwd %s NAME has written it.", why, s->users);
 	else if (stat(s->users, &st) == 0 && st.st_mode & (S_IRWXO | S_IWGRP))
-		check_note(s, "users", "%s can be read or changed by others (mode %03o). chmod 600, or 640 with a group of its own.", s->users,
+		note(s, "users", "%s can be read or changed by others (mode %03o). chmod 600, or 640 with a group of its own.", s->users,
 			(unsigned)st.st_mode & 0777);
 	users_free(u);
 }
@@ -591,7 +595,7 @@ static void check_listen(const struct settings *s, const struct listen_on *on)
 static void check_listens(const struct settings *s)
 {
 	if (s->nlisten == 0)
-		check_note(s, "listen", "is empty: no mail comes in over the network.");
+		note(s, "listen", "is empty: no mail comes in over the network.");
 	for (size_t i = 0; i < s->nlisten; i++) {
 		if (s->listen[i].service == SMTPD_LOCAL)
 			check_local(s, &s->listen[i]);
@@ -654,16 +658,16 @@ static bool check_resolver(const struct settings *s)
 	socklen_t len;
 
 	if (!first_resolver(s, text, sizeof text)) {
-		check_note(s, "resolver", "/etc/resolv.conf names no server. Set resolver, or only configured routes will work.");
+		note(s, "resolver", "/etc/resolv.conf names no server. Set resolver, or only configured routes will work.");
 		return false;
 	}
 	if (!resolver_parse(str_of(text), &ss, &len)) {
-		check_note(s, "resolver", "/etc/resolv.conf: \"%s\" is no address.", text);
+		note(s, "resolver", "/etc/resolv.conf: \"%s\" is no address.", text);
 		return false;
 	}
 	wrong = ask((const struct sockaddr *)&ss, len, &validates);
 	if (wrong)
-		check_note(s, "resolver", "%s does not answer: %s. Mail to domains without a route waits until it does.", text, wrong);
+		note(s, "resolver", "%s does not answer: %s. Mail to domains without a route waits until it does.", text, wrong);
 	else
 		printf("resolver %s answers%s\n", text, validates ? ", and checks DNSSEC" :
 			"; it does not check DNSSEC, so DANE is without effect: a resolver on this host that does (unbound) would help");
@@ -730,11 +734,11 @@ static void check_tls(const struct settings *s)
 	unsigned before = errors;
 
 	if (s->ntls == 0)
-		check_note(s, "tls_certificate", "is empty: STARTTLS is not offered.");
+		note(s, "tls_certificate", "is empty: STARTTLS is not offered.");
 	for (size_t i = 0; i < s->ntls; i++)
 		check_pair(s, i, &named);
 	if (s->ntls && !named && errors == before)
-		check_note(s, "tls_certificate", "none is for %s: careful clients refuse it. Get one with that name.", s->hostname);
+		note(s, "tls_certificate", "none is for %s: careful clients refuse it. Get one with that name.", s->hostname);
 }
 
 /* ---- DKIM */
@@ -814,9 +818,9 @@ static void check_trust(const struct settings *s)
 		needed = needed || s->routes.rule[i].to.tls == ROUTE_TLS_VERIFY;
 	if (!trust || !tls_trust_read(trust, why, sizeof why)) {
 		if (needed)
-			check_error(s, "tls_ca", "no host can be checked: %s.", why);
+			error(s, "tls_ca", "no host can be checked: %s.", why);
 		else if (s->mta_sts && s->tls_out != TLS_OUT_NO)
-			check_note(s, "mta_sts", "has no effect: no policy host can be checked: %s.", why);
+			note(s, "mta_sts", "has no effect: no policy host can be checked: %s.", why);
 	}
 	tls_trust_free(trust);
 }
@@ -841,10 +845,10 @@ static void check_passwords(const struct settings *s)
 		if (!wrong)
 			continue;
 		if (login->password[0])
-			check_note(s, "route", "password_file=%s: uid %lu cannot read it: %s. That is well where root starts the program; where a service manager "
+			note(s, "route", "password_file=%s: uid %lu cannot read it: %s. That is well where root starts the program; where a service manager "
 				"starts it as that account, chown it.", login->file, uid_looked_at(), strerror(wrong));
 		else
-			check_error(s, "route", "password_file=%s: %s. Give it to the account that sends (chown, chmod 600).", login->file, strerror(wrong));
+			error(s, "route", "password_file=%s: %s. Give it to the account that sends (chown, chmod 600).", login->file, strerror(wrong));
 	}
 }
 
@@ -891,7 +895,7 @@ static void check_source(const struct settings *s)
 		if (fd == -1)
 			continue;
 		if (bind(fd, from, len) == -1)
-			check_error(s, "source_address", "the IPv%d address cannot be used: %s. Write one that this host has.", i ? 6 : 4, strerror(errno));
+			error(s, "source_address", "the IPv%d address cannot be used: %s. Write one that this host has.", i ? 6 : 4, strerror(errno));
 		close(fd);
 	}
 }
@@ -1009,7 +1013,7 @@ static void check_log(const struct settings *s)
 	if (!strcmp(s->log, "stderr") || !strcmp(s->log, "syslog"))
 		return;
 	if ((wrong = try_as(eyes, try_log, s->log)))
-		check_error(s, "log", "%s: uid %lu cannot write it: %s. Choose a path that can be written, stderr or syslog.",
+		error(s, "log", "%s: uid %lu cannot write it: %s. Choose a path that can be written, stderr or syslog.",
 			s->log, uid_looked_at(), strerror(wrong));
 }
 
@@ -1041,11 +1045,11 @@ static void check_sendmail(void)
 static void check_names(const struct settings *s)
 {
 	if (!strchr(s->hostname, '.'))
-		check_note(s, "hostname", "\"%s\" is no full name: other servers may refuse it. Set hostname = NAME.DOMAIN.", s->hostname);
+		note(s, "hostname", "\"%s\" is no full name: other servers may refuse it. Set hostname = NAME.DOMAIN.", s->hostname);
 	if (s->routes.nlocal == 0)
-		check_note(s, "local_domains", "is empty: no mail is delivered here.");
+		note(s, "local_domains", "is empty: no mail is delivered here.");
 	if (!s->deliver)
-		check_note(s, "deliver", "is no: mail is taken and kept, nothing leaves.");
+		note(s, "deliver", "is no: mail is taken and kept, nothing leaves.");
 }
 
 /* --login, --outside and --outside=DOMAIN,... stand before all others. */

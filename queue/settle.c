@@ -14,7 +14,8 @@
 
 enum {
 	LINKS_A_TURN = 64,
-	CLOCK_AGAIN_S = 300
+	CLOCK_AGAIN_S = 300,
+	REPORTS_AT_ONCE = 100           /* then 60 a minute: what makes them by the thousand is a mistake, or somebody's forgery */
 };
 
 /* ---- reports */
@@ -620,6 +621,38 @@ static void wait_for_clock(struct attempt *a)
 	schedule_at(e, loop_wall() + CLOCK_AGAIN_S);
 }
 
+/* May another one be made now? */
+static bool report_has_turn(void)
+{
+	static bool begun;
+	static msec filled;             /* when the last one would have been due, had they come one a second */
+	msec now = loop_now(), full = now - (msec)REPORTS_AT_ONCE * 1000;
+
+	if (!begun || filled < full)
+		filled = full;
+	begun = true;
+	if (filled + 1000 > now)
+		return false;
+	filled += 1000;
+	return true;
+}
+
+/* In a row, a second each. What has failed is in the journal: a restart makes its report. */
+static void wait_for_turn(struct attempt *a)
+{
+	static int64_t last, told;
+	struct entry *e = a->entry;
+	int64_t now = loop_wall();
+
+	last = last < now ? now + 1 : last + 1;
+	if (now - told > 3600) {
+		told = now;
+		log_event(LOG_WARN, "reports-wait", LF(L_TEXT("msg", "more than a hundred were made at once: from now on one a second")));
+	}
+	stay(a);
+	schedule_at(e, last);
+}
+
 /* Something is still to be delivered: under which name? unreportable: "+" must stay for those that failed. */
 static void keep_in_queue(struct attempt *a, bool unreportable)
 {
@@ -648,7 +681,7 @@ static bool has_siblings(const struct attempt *a)
 
 void attempt_settle(struct attempt *a)
 {
-	bool nobody = a->mail->from.addr.local.n == 0, done;
+	bool nobody = a->mail->from.addr.local.n == 0, done, late;
 	unsigned event;
 
 	if (a->awaits)
@@ -680,6 +713,10 @@ void attempt_settle(struct attempt *a)
 		wait_for_clock(a);
 		return;
 	}
+	if (event && !nobody && !report_has_turn()) {
+		wait_for_turn(a);
+		return;
+	}
 	if (event && !nobody) {
 		send_report(a, REPORT_FINAL, event);
 		return;
@@ -688,12 +725,13 @@ void attempt_settle(struct attempt *a)
 		remove_entry(a);
 		return;
 	}
-	if (delay_is_due(a)) {
+	late = delay_is_due(a);
+	if (late && report_has_turn()) {
 		send_report(a, REPORT_DELAYED, DELAY_EVENT);
 		return;
 	}
 	attempt_clear_stuck(a);
-	a->entry->msg->delay_seen = clock_is_sane() && loop_wall() - a->mail->arrived > queue.conf.delay_notice;
+	a->entry->msg->delay_seen = !late && clock_is_sane() && loop_wall() - a->mail->arrived > queue.conf.delay_notice;
 	uncount(a);
 	mend_stamp(a);
 	keep_in_queue(a, event > 0);

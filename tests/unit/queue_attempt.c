@@ -60,6 +60,13 @@ static unsigned lines_of(const char *dir, const char *name, const char *what)
 	return n;
 }
 
+/* So that five days are few tries. */
+static void seldom(void)
+{
+	rig.conf.retry_first = rig.conf.retry_max = 30000;
+	queue_reconfigure(&rig.conf);
+}
+
 /* ---- deferral and links */
 
 START_TEST(only_what_must_wait_is_tried_again)
@@ -380,6 +387,45 @@ START_TEST(the_entry_stays_until_its_report_is_durable)
 }
 END_TEST
 
+START_TEST(reports_are_no_flood)
+{
+	char to[40];
+
+	ANSWERS({ "@s.example", RESULT_DELIVERED, BLAME_RCPT, 250, "taken" }, NEVER(""));
+	for (int i = 0; i < 150; i++) {
+		snprintf(to, sizeof to, "b@x%d.example", i);
+		ck_assert(rig_put("a@s.example", to));
+	}
+	for (int i = 0; i < 500; i++)
+		rig_turn();             /* no time passes */
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 100);
+	rig_run(20);
+	ck_assert_uint_ge(rig.reports[REPORT_FINAL], 115);
+	ck_assert_uint_le(rig.reports[REPORT_FINAL], 125);
+	rig_crash();                    /* what waits is in the journal, and its names are due again */
+	rig_start();
+	rig_run(600);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 150);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_got("a@s.example"), 150);
+	ck_assert_uint_eq(rig_got("b@x149.example"), 1);
+}
+END_TEST
+
+START_TEST(notices_of_delay_are_no_flood_either_and_none_is_lost)
+{
+	rig.conf.delay_notice = 14400;
+	seldom();
+	ANSWERS({ "@x.example", RESULT_DEFERRED, BLAME_DEST, 0, "connect: timed out" });
+	for (int i = 0; i < 130; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(14400 + 3);
+	ck_assert_uint_le(rig.reports[REPORT_DELAYED], 105);
+	rig_run(2 * 3600);              /* each is looked at once an hour */
+	ck_assert_uint_eq(rig.reports[REPORT_DELAYED], 130);
+}
+END_TEST
+
 START_TEST(a_report_is_made_once_across_a_crash)
 {
 	/* between its commit and its note; the crash at every other moment is among the stories below */
@@ -504,13 +550,6 @@ START_TEST(the_end_of_the_lifetime_is_a_report_with_the_last_words)
 	ck_assert_ptr_nonnull(strstr(report_text(0), "b@x.example(given up after 120 hours in the queue; the last answer was: 450 later)"));
 }
 END_TEST
-
-/* So that five days are few tries. */
-static void seldom(void)
-{
-	rig.conf.retry_first = rig.conf.retry_max = 30000;
-	queue_reconfigure(&rig.conf);
-}
 
 START_TEST(the_end_of_the_lifetime_is_one_report_about_all_destinations)
 {
@@ -965,6 +1004,8 @@ Suite *queue_attempt_suite(void)
 	tcase_add_test(r, success_and_failure_of_one_round_are_one_report);
 	tcase_add_test(r, a_crash_loses_no_report_of_success);
 	tcase_add_test(r, the_entry_stays_until_its_report_is_durable);
+	tcase_add_test(r, reports_are_no_flood);
+	tcase_add_test(r, notices_of_delay_are_no_flood_either_and_none_is_lost);
 	tcase_add_test(r, a_report_is_made_once_across_a_crash);
 	tcase_add_test(r, mail_without_a_sender_that_fails_is_kept_in_bad);
 	tcase_add_test(r, mail_without_a_sender_goes_on_to_those_who_have_not_failed);

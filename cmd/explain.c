@@ -17,6 +17,7 @@
 #include "deliver/mx.h"
 #include "deliver/tlsseen.h"
 #include "dns.h"
+#include "dsn.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/list.h"
@@ -384,6 +385,26 @@ tell:
 		say_trust(c, &config, verified && c->tls[0]);
 }
 
+/* What it means and what can be done, as reports and why have it. */
+static void say_cause(const struct mx_address *at, const struct reply *r)
+{
+	unsigned port = ntohs(at->addr.ss_family == AF_INET6 ? ((const struct sockaddr_in6 *)(const void *)&at->addr)->sin6_port :
+		((const struct sockaddr_in *)(const void *)&at->addr)->sin_port);
+	char host[320], words[REPLY_TEXT + 24];
+	struct dsn_cause cause;
+
+	snprintf(host, sizeof host, "%s[address]:%u", at->host, port);
+	if (r->code)
+		snprintf(words, sizeof words, "%03d %s%s%s", r->code, r->enhanced, r->enhanced[0] ? " " : "", r->text);
+	else
+		snprintf(words, sizeof words, "%s", r->text);
+	cause = dsn_cause(str_of(host), str_of(r->enhanced), str_of(words));
+	if (cause.meaning)
+		listing_wrap((size_t)printf("    This means: "), 6, str_of(cause.meaning));
+	if (cause.remedy)
+		listing_wrap((size_t)printf("    Remedy: "), 6, str_of(cause.remedy));
+}
+
 static int call_hosts(struct asked *a, const struct addr *from, const struct addr *to)
 {
 	for (size_t i = 0; i < a->hosts.n; i++) {
@@ -402,6 +423,8 @@ static int call_hosts(struct asked *a, const struct addr *from, const struct add
 		call_and_tell(&c, config, &a->hosts.at[i], from, to);
 		if (c.answered) {
 			printf("    The recipient is %s.\n", c.result.code < 300 ? "taken" : c.result.code < 500 ? "not taken now" : "refused");
+			if (c.result.code >= 300)
+				say_cause(&a->hosts.at[i], &c.result);
 			return c.result.code < 300 ? EX_OK : c.result.code < 500 ? EX_TEMPFAIL : 1;
 		}
 		printf("    No answer about the recipient: ");
@@ -409,6 +432,7 @@ static int call_hosts(struct asked *a, const struct addr *from, const struct add
 			printf("%d %s ", c.why.code, c.why.enhanced);
 		listing_show(stdout, str_of(c.why.text));
 		printf("\n");
+		say_cause(&a->hosts.at[i], &c.why);
 	}
 	return EX_TEMPFAIL;
 }

@@ -60,4 +60,5 @@ explain_connect_calls_the_host() {
 	sed -i "s|^route = .*|route = there.test smtp://127.0.0.1:$port|" "$T/here.conf"
 	status_is 75 calls yes@there.test
 	has 'No answer about the recipient: connect to .*Connection refused' "$T/said"
+	has 'Remedy: nothing listens there' "$T/said"
 }

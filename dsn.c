@@ -119,6 +119,8 @@ static const struct cause_row {
 		"the recipient's mail system was reached and said nothing that mail could be sent by.",
 		later,
 		"port 465 speaks TLS from the first octet on: write smtps:// in the route." },
+	{ "?.4.2", OURS, "greeting:", NULL, NULL, "if it is the host of a route: a port that speaks TLS from the first octet on, as 465 does, is smtps:// there; else the "
+		"host itself, or something in between, is in trouble." },
 	{ "*", OURS, "timed out", NULL, NULL, "if connections to other hosts time out as well, outgoing port 25 is blocked where this host stands, or something "
 		"in between swallows what is said: ask the provider, or send by a smarthost at port 587 or 465 (setting route). "
 		"`fardel explain --connect ADDRESS` tries the host now." },

@@ -541,6 +541,7 @@ static const struct { const char *host, *status, *words, *holds; } remedies[] = 
 	{ PEER, "4.7.5", "TLS handshake failed: the peer's certificate is from nobody who is trusted here", "ca-certificates" },
 	{ PEER, "4.7.5", "TLS handshake failed: what came is no TLS, or a version that this build has not (it has 1.2)", "smtp+starttls://" },
 	{ "relay.test[192.0.2.1]:465", "4.4.2", "greeting: timed out after 300 s", "smtps://" },
+	{ "relay.test[192.0.2.1]:4650", "4.4.2", "greeting: connection lost (closed by the peer)", "smtps://" },
 	{ PEER, "4.4.1", "connect to x timed out after 30 s; nor does anybody else answer: outgoing port 25 seems to be blocked here", "ask the provider to open" },
 	{ PEER, "5.7.1", "550-5.7.1 [2001:db8::1] Our system has detected that this message does not meet IPv6 sending guidelines regarding PTR records", "inet = only4" },
 	{ PEER, "5.0.0", "554-gmx.net (mxgmx016) Nemesis ESMTP Service not available 554-No SMTP service 554-Bad DNS PTR resource record.", "PTR record" },

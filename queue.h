@@ -10,8 +10,6 @@
 #include "lib/list.h"
 #include "lib/loop.h"
 
-#define CLOCK_SANE INT64_C(1790000000)          /* September 2026: what is earlier comes from a board without a clock */
-
 /* ---- what a message is told to the queue as */
 
 /* The envelope in SMTP's own words, as the file will begin: lines ended by LF, MAIL first.

@@ -1100,7 +1100,7 @@ int cmd_check(int argc, char **argv)
 		check_passwords(&set);
 		check_source(&set);
 		check_logins(&set, login);
-		check_clock(&set);
+		check_time(&set);
 		if (check_resolver(&set))
 			check_standing(&set, outside);
 		check_asked(&set);

@@ -293,6 +293,61 @@ START_TEST(two_senders_with_a_route_each_share_no_connection)
 }
 END_TEST
 
+/* ---- what was said */
+
+/* The text of the first file in cur/ for x.test, whom reports go to. */
+static const char *report_in_queue(void)
+{
+	static struct buf text = { .max = 1 << 20 };
+	char path[100];
+	DIR *d;
+
+	buf_clear(&text);
+	snprintf(path, sizeof path, "%s/cur", dir);
+	d = opendir(path);
+	for (struct dirent *e; d && (e = readdir(d)); ) {
+		struct entry_name name;
+
+		if (entry_parse(e->d_name, &name) && str_eq(name.dest, STR("x.test")))
+			ck_assert_int_eq(file_read_all(dirfd(d), e->d_name, &text), 0);
+	}
+	if (d)
+		closedir(d);
+	return buf_cstr(&text);
+}
+
+START_TEST(a_report_has_what_each_host_of_the_try_said)
+{
+	struct peer *busy = peer_at(1, "S: 421 4.3.2 busy\neof\n");
+	struct peer *p = peer_at(2, HELLO "C: MAIL FROM:<a@x.test>\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: DATA\n"
+		"S: 250 2.1.0 ok\nS: 550 5.1.1 nobody\nS: 250 2.1.5 ok\nS: 354 go\nM:\nS: 250 2.0.0 taken\n" BYE);
+	const char *report;
+
+	put("b@y.test c@y.test");
+	await(2);
+	report = report_in_queue();
+	ck_assert_msg(strstr(report, "mx1.test[127.0.0.1]:") && strstr(report, "    < 421 4.3.2 busy\r\n"), "%s", report);
+	ck_assert_msg(strstr(report, "mx2.test[127.0.0.2]:") && strstr(report, "    > RCPT TO:<b@y.test>\r\n    < 550 5.1.1 nobody\r\n"), "%s", report);
+	ck_assert(strstr(report, "    (1 recipient was accepted)\r\n") && !strstr(report, "c@y.test"));
+	played(busy);
+	played(p);
+}
+END_TEST
+
+START_TEST(what_went_well_leaves_nothing_of_what_was_said)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 250 ok\nS: 450 4.2.0 later\nS: 554 nobody\n" BYE);
+	struct peer *good = peer_at(2, HELLO ENVELOPE("b@y.test") TAKES BYE);
+
+	put("b@y.test");
+	await(1);
+	told_holds("b@y.test delivered by mx2.test");
+	ck_assert_str_eq(report_in_queue(), "");
+	played(p);
+	played(good);
+}
+END_TEST
+
 /* ---- nobody answers */
 
 /* A full backlog takes no further connection and refuses none. */
@@ -2713,6 +2768,8 @@ Suite *cmd_courier_suite(void)
 
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_message_goes_to_the_best_host);
+	tcase_add_test(t, a_report_has_what_each_host_of_the_try_said);
+	tcase_add_test(t, what_went_well_leaves_nothing_of_what_was_said);
 	tcase_add_test(t, three_domains_that_do_not_answer_are_a_blocked_port);
 	tcase_add_test(t, two_senders_with_a_route_each_share_no_connection);
 	tcase_add_loop_test(t, a_refusal_that_may_be_about_our_address_gives_the_other_family_one_chance, 0, ROWS(families));

@@ -46,6 +46,7 @@ struct smtpd_config {
 	unsigned rcpt_domain_max;               /* different domains in it, announced as RCPTDOMAINMAX. 0: no limit */
 	unsigned mail_max;                      /* transactions a session, announced as MAILMAX. 0: no limit */
 	bool complete;                          /* what users and local programs send gets Date, Message-ID and so on, and From is checked */
+	const char *arc_sealers;                /* whose seals make up for a failure of DMARC (policy/arc.h); NULL: nobody's */
 	bool check_dkim;                        /* signatures of mail from strangers at SMTPD_MX are checked, and the results written in front of it */
 	bool check_iprev;                       /* and whether their addresses have names that lead back (RFC 8601 3) */
 	enum smtpd_dmarc dmarc;                 /* and of its authors */

@@ -170,7 +170,7 @@ static enum dmarc judge(struct str text, bool memory)
 	struct sockaddr_in from = peer;
 	struct spf_query spf_query = { .peer = (struct sockaddr *)&from, .helo = STR("out7.service.example"),
 		.from = { STR("b+4711"), STR("bounce.example.org") }, .receiver = "mx.example.net", .now = time(NULL) };
-	struct facts *spf_facts = facts_new(NULL, SPF_LOOKUPS), *facts = facts_new(NULL, DKIM_SIGNATURES + IPREV_LOOKUPS + DMARC_LOOKUPS);
+	struct facts *spf_facts = facts_new(NULL, SPF_LOOKUPS), *facts = facts_new(NULL, DKIM_LOOKUPS + IPREV_LOOKUPS + DMARC_LOOKUPS);
 	struct dkim *dkim = dkim_new();
 	struct authres_filter filter;
 	struct dmarc_reader reader;

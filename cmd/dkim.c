@@ -101,6 +101,7 @@ static int print_results(const struct dkim *d)
 		printf("%s: %s\n", dkim_result_name[fault], why);
 	else if (!dkim_count(d))
 		printf("none: there is no signature\n");
+	message_print_arc(dkim_arc(d), "arc ");
 	return passed ? EX_OK : later ? EX_TEMPFAIL : EX_DATAERR;
 }
 
@@ -108,7 +109,7 @@ static int verify(const struct settings *set, const char *file)
 {
 	struct task wake = { .run = nothing };
 	struct dns_config dns = { .resolvers = set->resolver };
-	struct facts *facts = facts_new(&wake, DKIM_SIGNATURES);
+	struct facts *facts = facts_new(&wake, DKIM_LOOKUPS);
 	struct dkim *d = dkim_new();
 	const char *wrong;
 	int status;

@@ -32,7 +32,7 @@
 enum {
 	LATE_MS = 60000,
 	HEADER_MAX = 256 << 10,
-	FACTS = SPF_LOOKUPS + DKIM_SIGNATURES + DMARC_LOOKUPS + IPREV_LOOKUPS + DNSBL_LOOKUPS + JUDGE_FACTS + ALIAS_DEPTH * 4,
+	FACTS = SPF_LOOKUPS + DKIM_LOOKUPS + DMARC_LOOKUPS + IPREV_LOOKUPS + DNSBL_LOOKUPS + JUDGE_FACTS + ALIAS_DEPTH * 4,
 	ZONE_MAX = 1 << 20, ZONE_RECORDS = 64
 };
 
@@ -268,6 +268,7 @@ static bool evaluate(struct trial *t)
 			return false;
 		dmarc_late(&t->dmarc_query, &t->dmarc);
 	}
+	dmarc_trust(&t->dmarc, dkim_arc(t->dkim), t->set.arc_sealers);
 	if (iprev_check(t->facts, &t->ip_asked, &t->iprev) == WAIT) {
 		if (!t->late)
 			return false;
@@ -360,6 +361,7 @@ static void print_dkim(const struct dkim *d)
 		printf("dkim: %s %s: %s\n", dkim_result_name[dkim_at(d, i)->result], dkim_at(d, i)->domain, dkim_at(d, i)->why);
 	if (!dkim_count(d))
 		printf("dkim: none\n");
+	message_print_arc(dkim_arc(d), "arc: ");
 }
 
 /* The token first. */

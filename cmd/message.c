@@ -3,10 +3,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "mime/transfer.h"
+#include "policy/arc.h"
 
 enum { BLOCK = 65536 };
 
@@ -35,4 +37,17 @@ int message_read(const char *file, bool (*take)(void *arg, struct str), void *ar
 		close(fd);
 	errno = saved;
 	return ok ? 0 : -1;
+}
+
+void message_print_arc(const struct arc *a, const char *head)
+{
+	const char *why;
+	enum arc_result r = a ? arc_result(a, &why) : ARC_UNKNOWN;
+
+	if (!a)
+		return;
+	printf("%s%s: %s", head, arc_name(r), why);
+	for (size_t i = arc_sets(a); i > 0; i--)
+		printf("%s%s", i == arc_sets(a) ? "; sealed by " : ", before by ", arc_sealer(a, i));
+	putchar('\n');
 }

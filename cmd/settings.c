@@ -162,6 +162,9 @@ static const struct conf_row rows[] = {
 		"DKIM signatures of mail from strangers (not relay_from) are checked; what came of it stands in the log and in a field\n"
 		"Authentication-Results on top of the message. No mail is refused for it. Such fields that came with it in our name are taken out,\n"
 		"with no, too." },
+	{ .name = "arc_sealers", .kind = CONF_TEXT, .offset = AT(arc_sealers), .example = "google.com", .help =
+		"Domains whose word counts that DMARC passed before they sent a message on (ARC, the d= of their seals), separated by blanks: then it is\n"
+		"not refused for what became of it on the way. Each that it has come by since must be named. Without any, ARC is looked at and written down." },
 	{ .name = "judge", .kind = CONF_TEXT, .at_start = true, .offset = AT(judge_text), .preset = "note", .help =
 		"What becomes of the answer whether a recipient wants mail from a stranger (not relay_from), by what he has done with earlier mail. note:\n"
 		"it is written into the message (X-Fardel-Reason) and into the log, and remembered in the mailbox. refuse: so it is, and what is not\n"

@@ -101,7 +101,7 @@ struct settings {
 	int64_t greylist_delay, greylist_window;        /* seconds */
 	const char *inet_text;
 	const char *judge_text;
-	const char *mailing_lists, *forwarders; /* domains, or NULL */
+	const char *mailing_lists, *forwarders, *arc_sealers;   /* domains, or NULL */
 	const char *rules;              /* a file (policy/ruleset.h), or NULL */
 	bool user_rules;
 	int64_t subject_pass;           /* seconds; 0: there is none */

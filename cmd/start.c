@@ -601,7 +601,7 @@ static void configure_smtpd(struct smtpd_config *c)
 		.greylist_delay_s = s->greylist_delay, .greylist_window_s = s->greylist_window,
 		.spf = s->spf, .tls = running.tls,
 		.judge = s->judge, .judge_content = s->content_filter, .first_time_s = (unsigned)s->first_time_delay,
-		.users = users, .signer = running.signer, .check_dkim = s->check_dkim, .check_iprev = s->check_iprev, .dmarc = s->dmarc,
+		.users = users, .signer = running.signer, .arc_sealers = s->arc_sealers, .check_dkim = s->check_dkim, .check_iprev = s->check_iprev, .dmarc = s->dmarc,
 		.evaluated = s->dmarc_reports != DMARC_REPORTS_OFF ? keep_evaluation : NULL,
 		.dnsbl = s->dnsbl, .ndnsbl = s->ndnsbl, .dnsbl_refuse = (int)s->dnsbl_refuse, .origin = s->origin, .rcpt_domain_max = s->rcpt_domain_max, .mail_max = s->mail_max, .complete = true,
 		.future_max = s->future_release_max, .local_domains = s->routes.local, .nlocal_domains = s->routes.nlocal,

@@ -6,6 +6,7 @@
 
 #include "lib/codec.h"
 #include "lib/idn.h"
+#include "policy/arc.h"
 #include "policy/dkim.h"
 #include "policy/dmarc.h"
 #include "policy/iprev.h"
@@ -92,6 +93,19 @@ static void put_dmarc(struct buf *out, const struct dmarc_result *r)
 		put_property(out, "policy.dmarc", str_of(dmarc_policy_name(r->policy)));
 }
 
+/* RFC 8617 10.1. */
+static void put_arc(struct buf *out, const struct arc *a)
+{
+	const char *why;
+	enum arc_result r = arc_result(a, &why);
+
+	buf_printf(out, ";\r\n\tarc=%s", arc_name(r));
+	if (arc_sets(a))                        /* the same letters as in a name of the DNS */
+		buf_printf(out, " (%zu, the last by %s)", arc_sets(a), arc_sealer(a, arc_sets(a)));
+	if (r != ARC_PASS)
+		put_reason(out, why);
+}
+
 static void put_fault(struct buf *out, enum dkim_result fault, const char *why)
 {
 	buf_printf(out, ";\r\n\tdkim=%s", dkim_result_name[fault]);
@@ -143,6 +157,9 @@ bool authres_print(struct buf *out, const char *own, const struct authres *r)
 	add_piece(&f);
 	if (r->dmarc)
 		put_dmarc(&f.piece, r->dmarc);
+	add_piece(&f);
+	if (r->dkim && dkim_arc(r->dkim))
+		put_arc(&f.piece, dkim_arc(r->dkim));
 	add_piece(&f);
 	if (r->dkim)
 		add_signatures(&f, r->dkim);
@@ -245,6 +262,86 @@ bool authres_is_from(struct str value, const char *own)
 
 	buf_free(&id);
 	return ours;
+}
+
+/* ---- what another has found */
+
+/* Takes a token or a quoted string, with what is white around it. False: there is none. */
+static bool take_word(struct str *s, struct buf *word)
+{
+	buf_clear(word);
+	return skip_comments(s) && s->n && (s->p[0] == '"' ? take_quoted : take_token)(s, word) && word->n && skip_comments(s);
+}
+
+/* pvalue, and what others write in its place: everything up to white space. */
+static bool take_pvalue(struct str *s, struct buf *value)
+{
+	size_t n = 0;
+
+	buf_clear(value);
+	if (!skip_comments(s) || !s->n)
+		return false;
+	if (s->p[0] == '"')
+		return take_quoted(s, value) && skip_comments(s);
+	while (n < s->n && !strchr(" \t\r\n;(\"", s->p[n]))
+		n++;
+	buf_add(value, s->p, n);
+	*s = str_from(*s, n);
+	return n && !value->bad && skip_comments(s);
+}
+
+static bool take_char(struct str *s, char c)
+{
+	if (!s->n || s->p[0] != c)
+		return false;
+	*s = str_from(*s, 1);
+	return true;
+}
+
+static bool is_word(const struct buf *word, const char *text) { return str_eq_nocase(buf_view(word), str_of(text)); }
+
+/* One result (2.2, resinfo) of method and properties, up to its semicolon. False: it is not of that form. *passed: it is of DMARC, and a pass. */
+static bool take_result(struct str *s, struct buf *word, bool *passed, char from[DOMAIN_MAX + 1])
+{
+	bool dmarc;
+
+	from[0] = '\0';
+	if (!take_word(s, word))
+		return false;
+	dmarc = is_word(word, "dmarc");
+	if (take_char(s, '/') && !take_word(s, word))           /* the method's version */
+		return false;
+	if (!take_char(s, '=') || !take_word(s, word))
+		return false;
+	*passed = dmarc && is_word(word, "pass");
+	while (s->n && s->p[0] != ';') {
+		bool wanted;
+
+		if (!take_word(s, word))
+			return false;
+		wanted = dmarc && is_word(word, "header.from");
+		if (!take_char(s, '=') || !take_pvalue(s, word))
+			return false;
+		if (wanted && !str_copy(from, DOMAIN_MAX + 1, buf_view(word)))
+			return false;
+	}
+	return !s->n || take_char(s, ';');
+}
+
+bool authres_dmarc_passed(struct str value, char out[DOMAIN_MAX + 1])
+{
+	struct buf word = { .max = 1024 };
+	struct str id;
+	bool passed = false;
+
+	out[0] = '\0';
+	if (str_cut(&value, ';', &id))
+		while (!passed && value.n && take_result(&value, &word, &passed, out))
+			;
+	if (!passed)
+		out[0] = '\0';
+	buf_free(&word);
+	return passed && out[0];
 }
 
 /* ---- the filter */

@@ -2,6 +2,7 @@
 #ifndef POLICY_AUTHRES_H
 #define POLICY_AUTHRES_H
 
+#include "fardel.h"
 #include "lib/buf.h"
 
 struct dkim;
@@ -21,7 +22,7 @@ struct authres {
 	const struct iprev_result *iprev;
 	const struct spf_result *spf;
 	const struct dmarc_result *dmarc;
-	const struct dkim *dkim;                /* the signatures come last */
+	const struct dkim *dkim;                /* ARC, and the signatures come last */
 };
 /* Appends the field with its line end. Whatever strangers wrote, it is this one field. False: no memory. */
 bool authres_print(struct buf *out, const char *own, const struct authres *);
@@ -31,6 +32,9 @@ void authres_words(char *out, size_t size, const struct dkim *);
 /* Is a field with this value from `own`, or can nobody say whose it is (2.3, 5), since it does not begin with a name and at most a version
  * behind it? Names are the same in any case, quoted, with a dot at the end, as A-label and as U-label. */
 bool authres_is_from(struct str value, const char *own);
+
+/* Does a field with this value say that DMARC passed? Then out is the domain of From (header.from=), else "". */
+bool authres_dmarc_passed(struct str value, char out[DOMAIN_MAX + 1]);
 
 /* A message goes by, in pieces of any size, and leaves without such fields. */
 struct authres_filter {

@@ -11,6 +11,7 @@
 #include "lib/map.h"
 #include "mime/header.h"
 #include "parse.h"
+#include "policy/arc.h"
 
 const char *const dkim_result_name[] = {
 	[DKIM_NONE] = "none", [DKIM_PASS] = "pass", [DKIM_FAIL] = "fail", [DKIM_POLICY] = "policy", [DKIM_NEUTRAL] = "neutral",
@@ -465,6 +466,15 @@ void dkim_fields_hash(struct dkim_fields *f, enum dkim_canon canon, struct str n
 	flush(&out);
 }
 
+void dkim_field_hash(struct hashing *hash, enum dkim_canon canon, struct str whole)
+{
+	uint64_t n = 0;
+	struct sink out = { .hash = hash, .limit = UINT64_MAX, .n = &n };
+
+	put_field(&out, canon, whole, true);
+	flush(&out);
+}
+
 bool dkim_own_hash(struct hashing *hash, enum dkim_canon canon, struct str own, struct str raw, unsigned char digest[DKIM_DIGEST])
 {
 	uint64_t n = 0;
@@ -605,6 +615,21 @@ static bool take_limit(struct dkim_signature *s, struct str value)
 	return (value.n <= 76 && str_number(value, UINT64_MAX - 1, &s->limit)) || conclude(s, DKIM_PERMERROR, "l= is no number");
 }
 
+/* RFC 8617 4.2.1: from 1 on. */
+static bool take_instance(struct dkim_signature *s, struct str value)
+{
+	uint64_t n = 0;
+
+	s->instance = str_number(value, ARC_SETS, &n) ? (unsigned)n : 0;
+	return s->instance || conclude(s, DKIM_PERMERROR, "i= is no number from 1 to %d", ARC_SETS);
+}
+
+static bool take_chain(struct dkim_signature *s, struct str value)
+{
+	s->chain = str_eq_nocase(value, STR("none")) ? 'n' : str_eq_nocase(value, STR("pass")) ? 'p' : str_eq_nocase(value, STR("fail")) ? 'f' : 0;
+	return s->chain || conclude(s, DKIM_PERMERROR, "cv= is neither none, pass nor fail");
+}
+
 static bool take_query(struct dkim_signature *s, struct str value)
 {
 	return list_has(value, "dns/txt") || conclude(s, DKIM_PERMERROR, "q= has no way to a key that is known");
@@ -644,25 +669,47 @@ static bool take_names(struct dkim_signature *s, struct str value)
 	return list_has(value, "from") || conclude(s, DKIM_PERMERROR, "From is not among the signed fields");
 }
 
+/* RFC 8617 4.1.2: what is sealed afterwards cannot be signed before. */
+static bool take_names_of_arc(struct dkim_signature *s, struct str value)
+{
+	struct str rest = value, name;
+
+	while (value.n && next_item(&rest, &name))
+		if (name.n && !is_field_name(name))
+			return conclude(s, DKIM_PERMERROR, "h= has something that is no field's name");
+	return !value.n || !list_has(value, "arc-seal") || conclude(s, DKIM_PERMERROR, "ARC-Seal is among the signed fields");
+}
+
+static bool take_no_names(struct dkim_signature *s, struct str value)
+{
+	(void)value;
+	return conclude(s, DKIM_PERMERROR, "a seal has no h=");
+}
+
 /* In the order in which they are looked at: whose signature it is comes first, so that it can be said. */
+enum { OF_ARC = DKIM_ARC_MESSAGE | DKIM_ARC_SEAL, OF_MESSAGE = DKIM_FIELD | DKIM_ARC_MESSAGE, OF_ALL = OF_ARC | DKIM_FIELD };
 static const struct {
 	const char *name;
-	bool needed;
+	unsigned known, needed;         /* by which fields */
 	bool (*take)(struct dkim_signature *, struct str value);
 } tags[] = {
-	{ "v", true, take_version },
-	{ "d", true, take_domain },
-	{ "s", true, take_selector },
-	{ "a", true, take_algorithm },
-	{ "i", false, take_identity },
-	{ "c", false, take_canon },
-	{ "q", false, take_query },
-	{ "l", false, take_limit },
-	{ "t", false, take_time },
-	{ "x", false, take_expiry },
-	{ "h", true, take_names },
-	{ "bh", true, take_body_hash },
-	{ "b", true, take_signature },
+	{ "v", DKIM_FIELD, DKIM_FIELD, take_version },
+	{ "d", OF_ALL, OF_ALL, take_domain },
+	{ "s", OF_ALL, OF_ALL, take_selector },
+	{ "a", OF_ALL, OF_ALL, take_algorithm },
+	{ "i", DKIM_FIELD, 0, take_identity },
+	{ "i", OF_ARC, OF_ARC, take_instance },
+	{ "c", OF_MESSAGE, 0, take_canon },
+	{ "q", OF_MESSAGE, 0, take_query },
+	{ "l", OF_MESSAGE, 0, take_limit },
+	{ "t", OF_ALL, 0, take_time },
+	{ "x", OF_MESSAGE, 0, take_expiry },
+	{ "h", DKIM_FIELD, DKIM_FIELD, take_names },
+	{ "h", DKIM_ARC_MESSAGE, DKIM_ARC_MESSAGE, take_names_of_arc },
+	{ "h", DKIM_ARC_SEAL, 0, take_no_names },
+	{ "cv", DKIM_ARC_SEAL, DKIM_ARC_SEAL, take_chain },
+	{ "bh", OF_MESSAGE, OF_MESSAGE, take_body_hash },
+	{ "b", OF_ALL, OF_ALL, take_signature },
 };
 
 /* The domain of i=, in the DNS's words. */
@@ -699,12 +746,14 @@ static bool fits_together(struct dkim_signature *s)
 	return true;
 }
 
-bool dkim_signature_parse(struct str value, struct dkim_signature *out, struct str *names, struct str *raw)
+bool dkim_field_parse(enum dkim_field kind, struct str value, struct dkim_signature *out, struct str *names, struct str *raw)
 {
 	struct dkim_tags list;
+	const struct dkim_tag *h;
 	const char *wrong;
 
-	*out = (struct dkim_signature){ .limit = UINT64_MAX, .time = -1, .expires = -1 };
+	/* A seal has one form; of a message that does not say its form the published suite of ARC expects the same. */
+	*out = (struct dkim_signature){ .header = kind == DKIM_FIELD ? DKIM_SIMPLE : DKIM_RELAXED, .body = kind == DKIM_FIELD ? DKIM_SIMPLE : DKIM_RELAXED, .limit = UINT64_MAX, .time = -1, .expires = -1 };
 	*names = *raw = STR("");
 	if (value.n > DKIM_FIELD_MAX)
 		return conclude(out, DKIM_PERMERROR, "the signature has more than %d octets", DKIM_FIELD_MAX);
@@ -713,16 +762,22 @@ bool dkim_signature_parse(struct str value, struct dkim_signature *out, struct s
 	for (size_t i = 0; i < sizeof tags / sizeof *tags; i++) {
 		const struct dkim_tag *tag = dkim_tag(&list, tags[i].name);
 
-		if (!tag && tags[i].needed)
+		if (!tag && tags[i].needed & kind)
 			return conclude(out, DKIM_PERMERROR, "the signature has no %s=", tags[i].name);
-		if (tag && !tags[i].take(out, tag->value))
+		if (tag && tags[i].known & kind && !tags[i].take(out, tag->value))
 			return false;
 	}
 	if (!fits_together(out))
 		return false;
-	*names = dkim_tag(&list, "h")->value;
+	h = dkim_tag(&list, "h");
+	*names = h ? h->value : STR("");
 	*raw = dkim_tag(&list, "b")->raw;
 	return true;
+}
+
+bool dkim_signature_parse(struct str value, struct dkim_signature *out, struct str *names, struct str *raw)
+{
+	return dkim_field_parse(DKIM_FIELD, value, out, names, raw);
 }
 
 /* ---- a key record */
@@ -777,8 +832,9 @@ struct dkim {
 	size_t n, passed_over;
 	struct dkim_signature *signature;
 	size_t nbody;                   /* different ways to hash the body */
-	struct dkim_body body[DKIM_SIGNATURES];
-	unsigned char digest[DKIM_SIGNATURES][DKIM_DIGEST];
+	struct dkim_body body[DKIM_SIGNATURES + 1];     /* one for ARC */
+	unsigned char digest[DKIM_SIGNATURES + 1][DKIM_DIGEST];
+	struct arc *arc;                /* NULL: there is no field of it */
 };
 
 struct dkim *dkim_new(void) { return calloc(1, sizeof(struct dkim)); }
@@ -788,6 +844,7 @@ void dkim_free(struct dkim *d)
 	if (!d)
 		return;
 	buf_free(&d->header);
+	arc_free(d->arc);
 	free(d->signature);
 	free(d);
 }
@@ -827,26 +884,41 @@ static void fail(struct dkim *d, enum dkim_result result, const char *why)
 	d->in_body = true;
 }
 
+static void read_arc(struct dkim *d, struct str header, struct dkim_fields *fields)
+{
+	struct dkim_signature *s;
+
+	d->arc = arc_new(header, fields);
+	if (!d->arc)
+		fail(d, DKIM_TEMPERROR, "out of memory");
+	else if ((s = arc_message(d->arc)))
+		s->place = place_body(d, s);
+}
+
 static void read_header(struct dkim *d, struct str header)
 {
 	struct str rest = header;
 	struct dkim_fields *fields;
 	const char *why;
-	size_t all = 0, n;
+	size_t all = 0, arc = 0, n;
 	struct field f;
 
-	while (header_next(&rest, &f))
+	while (header_next(&rest, &f)) {
 		all += str_eq_nocase(f.name, signature_name);
-	if (!all && !rest.n)
+		arc += arc_is_field(f.name);
+	}
+	if (!all && !arc && !rest.n)
 		return;
 	fields = dkim_fields_new(header, &why);
 	if (!fields) {
 		fail(d, rest.n ? DKIM_PERMERROR : DKIM_TEMPERROR, why);
 		return;
 	}
+	if (arc)
+		read_arc(d, header, fields);
 	n = all < DKIM_SIGNATURES ? all : DKIM_SIGNATURES;
 	d->passed_over = all - n;
-	d->signature = calloc(n, sizeof *d->signature);
+	d->signature = calloc(n + 1, sizeof *d->signature);
 	if (!d->signature)
 		fail(d, DKIM_TEMPERROR, "out of memory");
 	rest = header;
@@ -925,10 +997,14 @@ void dkim_end(struct dkim *d)
 /* What the hashes say of a signature and a key that belong together. */
 static void compare(const struct dkim *d, struct dkim_signature *s, const struct dkim_key *k)
 {
-	const struct dkim_body *b = &d->body[s->place];
+	const struct dkim_body *b = &d->body[s->place % DKIM_NO_BODY];
 	struct str octets = { (const char *)s->octets, s->n };
 
-	if (s->limit != UINT64_MAX && s->limit > b->n)
+	if (s->place == DKIM_NO_BODY && public_key_check(&k->key, s->header_digest, octets))
+		conclude(s, DKIM_PASS, "the seal holds");
+	else if (s->place == DKIM_NO_BODY)
+		conclude(s, DKIM_FAIL, "the seal does not hold");
+	else if (s->limit != UINT64_MAX && s->limit > b->n)
 		conclude(s, DKIM_PERMERROR, "l= is larger than the body");
 	else if (!octets_same(s->body_digest, d->digest[s->place], DKIM_DIGEST))
 		conclude(s, DKIM_FAIL, "the body is not the one that was signed");
@@ -1032,15 +1108,23 @@ bool dkim_judge(struct dkim *d, struct facts *facts, int64_t now)
 
 	for (size_t i = 0; i < d->n; i++)
 		all &= judge(d, &d->signature[i], facts, now);
+	if (d->arc)
+		all &= arc_judge(d->arc, d, facts, now);
 	return all;
 }
+
+bool dkim_judge_one(struct dkim *d, struct dkim_signature *s, struct facts *facts, int64_t now) { return judge(d, s, facts, now); }
 
 void dkim_give_up(struct dkim *d)
 {
 	for (size_t i = 0; i < d->n; i++)
 		if (d->signature[i].result == DKIM_NONE)
 			conclude(&d->signature[i], DKIM_TEMPERROR, "the key did not come in time");
+	if (d->arc)
+		arc_give_up(d->arc);
 }
+
+const struct arc *dkim_arc(const struct dkim *d) { return d->arc; }
 
 size_t dkim_count(const struct dkim *d) { return d->n; }
 const struct dkim_signature *dkim_at(const struct dkim *d, size_t i) { return &d->signature[i]; }
@@ -1052,7 +1136,7 @@ enum dkim_result dkim_fault(const struct dkim *d, const char **why)
 	return d->fault;
 }
 
-size_t dkim_holds(const struct dkim *d) { return d->header.room; }
+size_t dkim_holds(const struct dkim *d) { return d->header.room + (d->arc ? arc_holds(d->arc) : 0); }
 
 void dkim_abandon(struct dkim *d, const char *why)
 {

@@ -1,4 +1,5 @@
-/* DKIM: signatures of a message that goes by in pieces (RFC 6376, 8301, 8463, 8616), and what signing needs of it. Lines end in CR LF.
+/* DKIM: signatures of a message that goes by in pieces (RFC 6376, 8301, 8463, 8616), its ARC chain (policy/arc.h), and what signing needs of it.
+ * Lines end in CR LF.
  * Memory is bounded by DKIM_HEADER_MAX for a header until it is whole, and a few kB afterwards; time by the octets that go by and
  * DKIM_SIGNATURES. */
 #ifndef POLICY_DKIM_H
@@ -15,7 +16,9 @@ enum {
 	DKIM_FIELD_MAX = 16 << 10,      /* octets of one DKIM-Signature */
 	DKIM_TAGS = 40,                 /* in one list */
 	DKIM_RECORDS = 4,               /* key records at one name that are tried */
-	DKIM_DIGEST = 32
+	DKIM_LOOKUPS = DKIM_SIGNATURES + 51,    /* keys: of signatures, and of a chain of 50 sets */
+	DKIM_DIGEST = 32,
+	DKIM_NO_BODY = DKIM_SIGNATURES + 1
 };
 
 /* ---- lists of tags (3.2) */
@@ -62,6 +65,7 @@ struct str dkim_fields_last(const struct dkim_fields *, const char *name);      
 void dkim_fields_hash(struct dkim_fields *, enum dkim_canon, struct str names, struct str own, struct hashing *);
 /* Ends it with the signature's own field, without its line end and the value of its b=: that is `raw`, a part of it. False: no memory. */
 bool dkim_own_hash(struct hashing *, enum dkim_canon, struct str own, struct str raw, unsigned char digest[DKIM_DIGEST]);
+void dkim_field_hash(struct hashing *, enum dkim_canon, struct str whole);       /* adds one */
 
 /* ---- a signature (3.5) */
 enum dkim_result {                      /* RFC 8601 2.7.1 */
@@ -89,7 +93,9 @@ struct dkim_signature {
 	size_t n;                       /* octets of b= */
 	unsigned char octets[SIGNATURE_MAX];
 	unsigned char header_digest[DKIM_DIGEST], body_digest[DKIM_DIGEST];     /* the message's; bh= */
-	size_t place;                   /* which of the bodies */
+	size_t place;                   /* which of the bodies; DKIM_NO_BODY: an ARC-Seal has none */
+	unsigned instance;              /* i= of ARC */
+	char chain;                     /* cv= of an ARC-Seal: 'n'one, 'p'ass, 'f'ail */
 	/* Once judged. */
 	unsigned bits;                  /* of its key; 0: there was none */
 	bool secure;                    /* the key came with DNSSEC */
@@ -98,6 +104,9 @@ struct dkim_signature {
 /* Of a field's value; what it may hold alone, nothing of the message. *names: its h=, *raw: see dkim_own_hash(). False: result and
  * why say what is wrong. */
 bool dkim_signature_parse(struct str value, struct dkim_signature *out, struct str *names, struct str *raw);
+/* The same of the fields of ARC, which have much of that in common (RFC 8617 4.1). */
+enum dkim_field { DKIM_FIELD = 1, DKIM_ARC_MESSAGE = 2, DKIM_ARC_SEAL = 4 };
+bool dkim_field_parse(enum dkim_field, struct str value, struct dkim_signature *out, struct str *names, struct str *raw);
 
 /* ---- a key record (3.6.1) */
 struct dkim_key {
@@ -120,16 +129,20 @@ void dkim_free(struct dkim *);                          /* NULL: nothing */
 void dkim_add(struct dkim *, struct str);               /* pieces of any size */
 void dkim_end(struct dkim *);                           /* once */
 /* Evaluator over facts: asks for keys as soon as the header is there. False: run it again when facts have come. Before dkim_end()
- * it judges only what needs no body. A table of DKIM_SIGNATURES questions is enough. */
+ * it judges only what needs no body. A table of DKIM_LOOKUPS questions is enough. */
 bool dkim_judge(struct dkim *, struct facts *, int64_t now);
 void dkim_give_up(struct dkim *);                       /* what is not judged by now will not be: temperror */
 /* Signatures, first one first. */
 size_t dkim_count(const struct dkim *);
 const struct dkim_signature *dkim_at(const struct dkim *, size_t i);
 size_t dkim_passed_over(const struct dkim *);           /* further ones that were not looked at */
+struct arc;
+const struct arc *dkim_arc(const struct dkim *);        /* NULL: there is no field of ARC in it */
 /* Why no signature could be looked for: DKIM_PERMERROR or, a fault of ours, DKIM_TEMPERROR, and *why. DKIM_NONE: nothing was in the way. */
 enum dkim_result dkim_fault(const struct dkim *, const char **why);
-/* For who has many of these at a time: the octets of header that it holds, and how to make it let go of them; why is a constant. */
+/* For policy/arc.c. Judges one that is none of those above, as dkim_judge() does. */
+bool dkim_judge_one(struct dkim *, struct dkim_signature *, struct facts *, int64_t now);
+/* For who has many of these at a time: the octets that it holds of a header, and how to make it let go of them; why is a constant. */
 size_t dkim_holds(const struct dkim *);
 void dkim_abandon(struct dkim *, const char *why);
 

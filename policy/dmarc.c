@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/suffix.h"
+#include "policy/arc.h"
 #include "policy/dkim.h"
 #include "policy/spf.h"
 
@@ -474,6 +475,22 @@ enum verdict dmarc_check(struct facts *facts, const struct dmarc_query *q, struc
 			*out = one;
 	}
 	return known ? ACCEPT : WAIT;
+}
+
+void dmarc_trust(struct dmarc_result *r, const struct arc *arc, const char *sealers)
+{
+	enum arc_result vouched = r->code == DMARC_FAIL && r->policy > DMARC_P_NONE ? arc_vouches(arc, sealers, r->domain) : ARC_FAIL;
+
+	if (vouched == ARC_FAIL)
+		return;
+	r->policy = DMARC_P_NONE;
+	if (vouched == ARC_PASS) {
+		r->override = DMARC_TRUSTED_FORWARDER;
+	} else {
+		r->code = DMARC_TEMPERROR;
+		r->retry = true;
+		say(r, "nothing speaks for %s, and whether a chain that is trusted (ARC) does cannot be found out now", r->domain);
+	}
 }
 
 void dmarc_late(const struct dmarc_query *q, struct dmarc_result *out)

@@ -76,6 +76,10 @@ struct dmarc_owner {
 };
 /* WAIT, ACCEPT, or REFUSE when the organization cannot be found out now: it is empty then. It asks DMARC_WALK facts at most. */
 enum verdict dmarc_find_owner(struct facts *, struct str domain, struct dmarc_owner *out);
+/* Where a failure would have consequences: ARC by one of `sealers` (policy/arc.h; either may be NULL) takes them away, or, while that cannot be
+ * known, makes a temperror of it. */
+struct arc;
+void dmarc_trust(struct dmarc_result *, const struct arc *, const char *sealers);
 /* The result of a question that has waited for DMARC_TIME_S: a temperror. */
 void dmarc_late(const struct dmarc_query *, struct dmarc_result *out);
 

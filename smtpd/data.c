@@ -324,7 +324,7 @@ static void log_received(struct session *s)
 		L_STR("to", buf_view(&s->txn->only_rcpt)), L_NUM("size", (long long)s->txn->octets), L_NUM("nrcpt", (long long)s->txn->envelope.nrcpt),
 		L_TEXT("client", s->who.peer_text), L_TEXT("helo", s->who.helo), L_TEXT("user", s->who.user), L_TEXT("proto", session_protocol(s)),
 		L_TEXT("tls", tls), L_TEXT("spf", vetting_word(s)), L_TEXT("signed", s->txn->signed_by), L_TEXT("dkim", inspect_words(s->txn)),
-		L_TEXT("dmarc", inspect_dmarc_words(s->txn)), L_TEXT("dnsbl", lists_words(s->txn)), L_TEXT("reason", judging_word(s->txn))));
+		L_TEXT("arc", inspect_arc(s->txn)), L_TEXT("dmarc", inspect_dmarc_words(s->txn)), L_TEXT("dnsbl", lists_words(s->txn)), L_TEXT("reason", judging_word(s->txn))));
 }
 
 /* Whom a user has written to may write to him. */

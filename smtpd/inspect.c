@@ -9,6 +9,7 @@
 #include "lib/list.h"
 #include "lib/log.h"
 #include "lib/rand.h"
+#include "policy/arc.h"
 #include "policy/authres.h"
 #include "policy/dkim.h"
 #include "policy/dmarc.h"
@@ -19,7 +20,7 @@
 enum {
 	ANSWERS_MS = 15000,             /* the client waits for its reply meanwhile */
 	HELD_MAX = 64 << 20,            /* octets of header of all sessions that are held at a time */
-	LOOKUPS = DKIM_SIGNATURES + IPREV_LOOKUPS + DMARC_LOOKUPS
+	LOOKUPS = DKIM_LOOKUPS + IPREV_LOOKUPS + DMARC_LOOKUPS
 };
 
 static size_t held;
@@ -70,6 +71,8 @@ static bool look(struct inspection *i)
 	if (i->dmarc_wanted && i->author_known && !i->dmarc_known) {
 		dmarc_query_set(&i->query, vetting_result(i->session->txn), i->dkim);
 		i->dmarc_known = dmarc_check(i->facts, &i->query, &i->dmarc) == ACCEPT && signatures;
+		if (i->dmarc_known)
+			dmarc_trust(&i->dmarc, dkim_arc(i->dkim), i->session->config->arc_sealers);
 	}
 	return signatures && i->iprev_known == i->iprev_wanted && i->dmarc_known == i->dmarc_wanted;
 }
@@ -292,5 +295,13 @@ bool inspect_no_iprev(const struct txn *t)
 }
 
 const struct dkim *inspect_dkim(const struct txn *t) { return t->inspection ? t->inspection->dkim : NULL; }
+const char *inspect_arc(const struct txn *t)
+{
+	const struct arc *a = t->inspection ? dkim_arc(t->inspection->dkim) : NULL;
+	const char *why;
+
+	return a ? arc_name(arc_result(a, &why)) : NULL;
+}
+
 const char *inspect_words(const struct txn *t) { return t->inspection ? t->inspection->dkim_words : NULL; }
 const char *inspect_dmarc_words(const struct txn *t) { return t->inspection ? t->inspection->dmarc_words : NULL; }

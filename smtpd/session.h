@@ -325,7 +325,8 @@ void inspect_end(struct session *);                     /* the message is over; 
 void inspect_out_of_time(struct session *);             /* P_JUDGING: no later than now */
 const struct dkim *inspect_dkim(const struct txn *);    /* NULL: nothing was looked at */
 const char *inspect_words(const struct txn *);          /* what came of the signatures, for the log; NULL: nothing was looked at */
-const char *inspect_dmarc_words(const struct txn *);    /* the same of DMARC */
+const char *inspect_arc(const struct txn *);            /* the result of its chain, for the log; NULL: none, or not looked at */
+const char *inspect_dmarc_words(const struct txn *);    /* the same as inspect_words() of DMARC */
 bool inspect_no_iprev(const struct txn *);              /* the client's address is known to have no name that leads back */
 const struct dmarc_result *inspect_dmarc(const struct txn *);   /* NULL: not looked at */
 void inspect_tell(struct session *, bool taken);        /* it is known what becomes of the message: told to config->evaluated */

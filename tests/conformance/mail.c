@@ -5,7 +5,7 @@
  * still; what counts are these, each result in the words of RFC 8601 and in any case:
  *     message     as it is, lines end in CR LF
  *     dkim        the results of its signatures in their order, or none
- *     cv          of its ARC chain: none, pass or fail ("" for an empty field of the suite: fail)
+ *     cv          of its ARC chain: none, pass or fail
  *     dmarc       the result, and behind a failure the policy: of its From, the records, and of
  *     spf         a domain that passed,
  *     signed      domains whose signatures passed
@@ -16,7 +16,7 @@
 #include <string.h>
 
 #include "lib/file.h"
-#include "policy/dkim.h"
+#include "policy/arc.h"
 #include "policy/dmarc.h"
 
 enum { CASES = 400, RECORDS = 200, NOW = 1528637909 };
@@ -179,6 +179,24 @@ static void run_dkim(const struct sample *c)
 	facts_free(facts);
 }
 
+static void run_arc(const struct sample *c)
+{
+	struct task wake = { .run = nothing };
+	struct facts *facts = facts_new(&wake, DKIM_LOOKUPS);
+	struct dkim *d = dkim_new();
+	const char *why = "there is none", *got = "none";
+
+	dkim_add(d, c->message);
+	dkim_end(d);
+	if (!dkim_judge(d, facts, NOW))
+		die("a key does not come", c->name);
+	if (dkim_arc(d))
+		got = arc_name(arc_result(dkim_arc(d), &why));
+	compare(c, "cv", c->cv, got, why);
+	dkim_free(d);
+	facts_free(facts);
+}
+
 static void run_dmarc(const struct sample *c)
 {
 	struct task wake = { .run = nothing };
@@ -207,6 +225,8 @@ static void run_document(void)
 	for (size_t i = 0; i < nsamples; i++) {
 		if (samples[i].dkim.n)
 			run_dkim(&samples[i]);
+		if (samples[i].cv.n)
+			run_arc(&samples[i]);
 		if (samples[i].dmarc.n)
 			run_dmarc(&samples[i]);
 	}

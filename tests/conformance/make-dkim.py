@@ -1,5 +1,5 @@
 # make-dkim.py KEY RECORD, from the root, writes tests/conformance/dkim.yml: messages that python3-dkim has signed, as they are and changed, with
-# what RFC 6376, 8301 and 8463 make of them. KEY is of RSA with 1024 bits, as PEM (openssl genrsa -traditional), RECORD says "v=DKIM1; k=rsa; p=" and
+# what RFC 6376, 8301, 8463 and 8617 make of them. KEY is of RSA with 1024 bits, as PEM (openssl genrsa -traditional), RECORD says "v=DKIM1; k=rsa; p=" and
 # its public half. python3-dkim is asked whether a signature holds, too; that it says otherwise is an error, but for LENIENT.
 import base64
 import sys
@@ -140,6 +140,41 @@ case("no_selector", replace(signed, "s=rsa;", ""), "permerror")
 case("twice", replace(signed, "d=example.org;", "d=example.org; d=example.org;"), "permerror")
 case("unknown_tag", replace(signed, "v=1;", "v=1; zz=1;"), "fail")
 
+
+
+def seal(text, domain="example.org", found="pass"):
+    """The same behind a set of ARC, by a domain that has found the chain so."""
+    head = "Authentication-Results: %s; spf=pass smtp.mailfrom=example.org;\n dmarc=pass (p=reject) header.from=example.org%s\n" % (
+        domain, "; arc=" + found if "ARC-Seal:" in text else "")
+    lines = dkim.arc_sign(wire(head + text), b"rsa", domain.encode(), RSA, domain.encode())
+    return "".join(line.decode().replace("\r\n", "\n") for line in lines) + text
+
+
+chains = []
+
+
+def chain(name, text, wanted):
+    holds = (dkim.arc_verify(wire(text), dnsfunc=lambda name, timeout=5: known.get(name.decode().rstrip("."), "").encode() or None)[0] or b"fail").decode()
+    if holds != wanted:
+        sys.exit("%s: python3-dkim says %s, expected %s" % (name, holds, wanted))
+    chains.append((name, text, wanted))
+
+
+known["rsa._domainkey.lists.example.org"] = RSA_RECORD
+one = seal(sign(plain))
+two = seal(one, "lists.example.org")
+chain("arc_none", plain, "none")
+chain("arc_one", one, "pass")
+chain("arc_two", two, "pass")
+chain("arc_three", seal(two), "pass")
+# lists break signatures, and seal what they have made
+chain("arc_changed_by_list", seal(replace(sign(plain), "Hello", "Hello list"), "lists.example.org"), "pass")
+chain("arc_changed_between", seal(replace(one, "Hello", "Hello list"), "lists.example.org"), "pass")
+chain("arc_found_broken", seal(one, "lists.example.org", "fail"), "fail")
+chain("arc_changed_behind", replace(two, "Hello", "Hello list"), "fail")
+chain("arc_results_changed", replace(two, "header.from=example.org", "header.from=bank.example"), "fail")
+chain("arc_set_missing", replace(two, "i=1;", "i=7;"), "fail")
+
 with open("tests/conformance/dkim.yml", "w") as out:
     out.write("# Written by make-dkim.py with python3-dkim.\ndescription: signatures of another program, whole and changed\ntests:\n")
     for name, text, wanted in cases:
@@ -147,5 +182,7 @@ with open("tests/conformance/dkim.yml", "w") as out:
         style = "|-" if trailing == 0 else "|" if trailing == 1 else "|+"
         lines = text.split("\n")[:-1] if trailing else text.split("\n")
         out.write("  %s:\n    message: %s\n%s    dkim: %s\n" % (name, style, "".join("      " + line + "\n" if line else "\n" for line in lines), wanted))
+    for name, text, wanted in chains:
+        out.write("  %s:\n    message: |\n%s    cv: %s\n" % (name, "".join("      " + line + "\n" if line else "\n" for line in text.split("\n")[:-1]), wanted))
     out.write("txt-records:\n" + "".join("  %s: '%s'\n" % pair for pair in known.items()))
-print(len(cases), "cases")
+print(len(cases) + len(chains), "cases")

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "lib/codec.h"
+#include "policy/arc.h"
 #include "policy/authres.h"
 #include "policy/sign.h"
 
@@ -124,9 +125,27 @@ static struct dkim *judge(const uint8_t *sizes, struct str text, struct facts *f
 	return d;
 }
 
+static void check_chain(const struct arc *a, const struct arc *b)
+{
+	char domain[DOMAIN_MAX + 1] = "example.org";
+	const char *why, *same;
+
+	must(!a == !b);
+	if (!a)
+		return;
+	must(arc_result(a, &why) != ARC_UNKNOWN && arc_result(a, &why) == arc_result(b, &same) && !strcmp(why, same) && *why);
+	for (const char *c = why; *c; c++)
+		must(ascii_print(*c));
+	must(arc_sets(a) <= ARC_SETS && arc_sets(a) == arc_sets(b));
+	for (size_t i = 1; i <= arc_sets(a); i++)
+		must(*arc_sealer(a, i) || arc_result(a, &why) == ARC_FAIL);
+	if (arc_vouches(a, "example.org example.com", domain) == ARC_PASS)
+		must(arc_result(a, &why) == ARC_PASS && arc_sets(a) > 0);
+}
+
 static void check_message(const uint8_t *sizes, struct str text)
 {
-	struct facts *facts = facts_new(&wake, DKIM_SIGNATURES);
+	struct facts *facts = facts_new(&wake, DKIM_LOOKUPS);
 	const char *why;
 	struct dkim *a = judge(NULL, text, facts), *b = judge(sizes, text, facts);
 
@@ -140,6 +159,7 @@ static void check_message(const uint8_t *sizes, struct str text)
 		for (const char *c = s->why; *c; c++)
 			must(ascii_print(*c));
 	}
+	check_chain(dkim_arc(a), dkim_arc(b));
 	dkim_free(a);
 	dkim_free(b);
 	facts_free(facts);
@@ -151,7 +171,7 @@ static void check_signing(const uint8_t *sizes, struct str text)
 {
 	static struct signer *signer;
 	static struct buf public_record;
-	struct facts *facts = facts_new(&wake, DKIM_SIGNATURES);
+	struct facts *facts = facts_new(&wake, DKIM_LOOKUPS);
 	struct buf header = { 0 }, fields = { 0 };
 	struct str end;
 	struct signing *g;

@@ -29,8 +29,9 @@
 #include "tests/crash/trace.h"
 
 enum {
-	PEERS = 4,
+	PEERS = 5,
 	TAKES = 0, OTHER = 1, LATER = 2, NEVER = 3,     /* takes all, takes all, puts off what the driver says, refuses */
+	FILTER = 4,                     /* a mail filter, which gives each message another body */
 	RUN_S = 20,                     /* for one scenario or one recovery */
 	MESSAGES = 16,
 	SINGLES = 12,                   /* lone losses tried behind one event */
@@ -99,7 +100,7 @@ static void trace_reset(enum trace_fault fault, unsigned at, int error)
 	trace->fault_errno = error;
 }
 
-/* ---- peers: four SMTP servers in one process, a child for each connection */
+/* ---- peers: four SMTP servers and a filter in one process, a child for each connection */
 
 static void peer_talk(int fd, int kind)
 {
@@ -152,6 +153,56 @@ static void peer_talk(int fd, int kind)
 	_exit(0);
 }
 
+/* ---- the filter: asked at the end of a message alone, it adds a field and changes the body to one that takes several writes */
+
+static const char filtered[] = "X-Filtered: yes", new_end[] = "the end of the new body";
+
+static void filter_say(int fd, char letter, const char *data, size_t n)
+{
+	unsigned char head[5] = { (unsigned char)((n + 1) >> 24), (unsigned char)((n + 1) >> 16), (unsigned char)((n + 1) >> 8), (unsigned char)(n + 1),
+		(unsigned char)letter };
+
+	if (write(fd, head, sizeof head) != sizeof head || (n && write(fd, data, n) != (ssize_t)n))
+		_exit(1);
+}
+
+static bool filter_hear(int fd, char *letter)
+{
+	unsigned char head[4];
+	char rest[4096];
+	size_t n;
+
+	if (recv(fd, head, sizeof head, MSG_WAITALL) != sizeof head || recv(fd, letter, 1, MSG_WAITALL) != 1)
+		return false;
+	n = ((size_t)head[0] << 24 | (size_t)head[1] << 16 | (size_t)head[2] << 8 | head[3]) - 1;
+	for (ssize_t k = 0; n > 0; n -= (size_t)k)
+		if ((k = recv(fd, rest, n < sizeof rest ? n : sizeof rest, 0)) <= 0)
+			return false;
+	return true;
+}
+
+static void filter_talk(int fd)
+{
+	/* version 6; fields may be added, the body changed; it wants to see nothing before the end */
+	static const char options[] = "\0\0\0\6\0\0\0\3\0\0\3\177", field[] = "X-Filtered\0yes";
+	char letter, body[30000];
+
+	while (filter_hear(fd, &letter)) {
+		if (letter == 'O')
+			filter_say(fd, 'O', options, sizeof options - 1);
+		if (letter != 'E')
+			continue;
+		for (size_t i = 0; i < sizeof body; i++)
+			body[i] = "new body\r\n"[i % 10];
+		for (int i = 0; i < 3; i++)
+			filter_say(fd, 'b', body, sizeof body);
+		filter_say(fd, 'b', new_end, sizeof new_end - 1);
+		filter_say(fd, 'h', field, sizeof field);
+		filter_say(fd, 'c', "", 0);
+	}
+	_exit(0);
+}
+
 static int listen_any(unsigned *port)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
@@ -184,8 +235,11 @@ static void peers_start(void)
 
 			if (fd == -1)
 				continue;
-			if (fork() == 0)
+			if (fork() == 0) {
+				if (i == FILTER)
+					filter_talk(fd);
 				peer_talk(fd, i);
+			}
 			close(fd);
 		}
 	_exit(0);
@@ -446,10 +500,12 @@ static struct message {
 	bool promised_from_start;       /* a drop: it is there before we are */
 } messages[MESSAGES];
 static unsigned nmessages;
+static bool changed;                    /* by the filter */
 
 static const char *const to_all[] = { "user@here.test", "a@takes.test", "b@takes.test", "c@later.test", "d@never.test", NULL };
 static const char *const to_one[] = { "a@takes.test", NULL };
 static const char *const to_user[] = { "user@here.test", NULL };
+static const char *const to_both[] = { "user@here.test", "a@takes.test", NULL };
 static const char *const to_aliases[] = { "root@here.test", "a@takes.test", "staff@here.test", NULL };
 static const char *const to_list[] = { "list@here.test", NULL };
 static const char *const to_soon[] = { "user@here.test", "a@takes.test", "e@other.test", "d@never.test", NULL };
@@ -528,6 +584,8 @@ static bool scene_one(void) { return by_smtp(to_one); }
 static bool scene_mailbox(void) { return by_smtp(to_user); }
 static bool scene_all(void) { shared->put_off = 1; return by_smtp(to_all); }
 static bool scene_soon(void) { return by_smtp(to_soon); }
+
+static bool scene_filter(void) { return by_smtp(to_both); }
 
 static bool scene_alias(void) { return by_smtp(to_aliases); }
 static bool scene_list(void) { return by_smtp(to_list); }
@@ -726,7 +784,7 @@ static bool scene_again(void)
  * in part. */
 static void prepare_rebuild(void)
 {
-	static const char *const to_both[] = { "user@here.test", "c@later.test", NULL };
+	static const char *const to_two[] = { "user@here.test", "c@later.test", NULL };
 	char path[400];
 	double end = now() + RUN_S;
 	pid_t server;
@@ -735,7 +793,7 @@ static void prepare_rebuild(void)
 	shared->put_off = 1000;
 	server = run_command(false, -1, "serve");
 	submit(server, to_user);
-	submit(server, to_both);
+	submit(server, to_two);
 	submit(server, to_user);
 	while (now() < end && (in_mailbox("user", "X-Token: t02", NULL, NULL) == 0 || shared->put_off == 1000))
 		nap();
@@ -769,20 +827,22 @@ static const struct scene {
 	const char *setting;                    /* one more line of configuration, or NULL */
 	bool slow;                              /* waits for a retry: failures of single calls are left to the others */
 	const char *method;                     /* the only one that it is for; NULL: all */
+	bool filter;                            /* asked about each message; what is delivered is what it has made of it */
 } scenes[] = {
-	{ "one", NULL, scene_one, NULL, false, NULL },                /* accept, relay */
-	{ "mailbox", NULL, scene_mailbox, NULL, false, NULL },        /* accept, Maildir */
-	{ "several", NULL, scene_soon, NULL, false, NULL },           /* several destinations, partial delivery, a bounce */
-	{ "two", NULL, scene_two, NULL, false, NULL },                /* two messages, one connection */
-	{ "alias", NULL, scene_alias, NULL, false, NULL },            /* two of them: one message more, besides a recipient of its own */
-	{ "list", NULL, scene_list, NULL, false, NULL },              /* an alias alone, whose message goes when the new one is there */
-	{ "drop", prepare_drop, scene_drop, NULL, false, NULL },
-	{ "inetd", NULL, scene_inetd, NULL, false, NULL },            /* and flush */
-	{ "retry", NULL, scene_all, NULL, true, NULL },
-	{ "hold", prepare_hold, scene_hold, NULL, false, NULL },
-	{ "expiry", NULL, scene_expiry, "queue_lifetime = 1s", true, NULL },
-	{ "again", NULL, scene_again, NULL, true, NULL },
-	{ "rebuild", prepare_rebuild, scene_rebuild, NULL, false, "log" },
+	{ "one", NULL, scene_one, NULL, false, NULL, false },                /* accept, relay */
+	{ "mailbox", NULL, scene_mailbox, NULL, false, NULL, false },        /* accept, Maildir */
+	{ "several", NULL, scene_soon, NULL, false, NULL, false },           /* several destinations, partial delivery, a bounce */
+	{ "two", NULL, scene_two, NULL, false, NULL, false },                /* two messages, one connection */
+	{ "alias", NULL, scene_alias, NULL, false, NULL, false },            /* two of them: one message more, besides a recipient of its own */
+	{ "list", NULL, scene_list, NULL, false, NULL, false },              /* an alias alone, whose message goes when the new one is there */
+	{ "filter", NULL, scene_filter, "milter_default_action = tempfail", false, NULL, true },       /* the draft is written once more before 250 */
+	{ "drop", prepare_drop, scene_drop, NULL, false, NULL, false },
+	{ "inetd", NULL, scene_inetd, NULL, false, NULL, false },            /* and flush */
+	{ "retry", NULL, scene_all, NULL, true, NULL, false },
+	{ "hold", prepare_hold, scene_hold, NULL, false, NULL, false },
+	{ "expiry", NULL, scene_expiry, "queue_lifetime = 1s", true, NULL, false },
+	{ "again", NULL, scene_again, NULL, true, NULL, false },
+	{ "rebuild", prepare_rebuild, scene_rebuild, NULL, false, "log", false },
 };
 enum { SCENES = sizeof scenes / sizeof *scenes };
 
@@ -827,6 +887,9 @@ static void write_conf(const struct scene *s)
 		peer_port[TAKES], peer_port[OTHER], peer_port[LATER], peer_port[NEVER]);
 	if (s->setting)
 		fprintf(f, "%s\n", s->setting);
+	if (s->filter)
+		fprintf(f, "milter = inet:127.0.0.1:%u\n", peer_port[FILTER]);
+	changed = s->filter;
 	/* so small that segments change within a scenario; not in one where that would make files durable that are to be lost */
 	fprintf(f, "queue_sync = %s\nqueue_log = %s\n", method, s->method ? "256k" : "32k");
 	fclose(f);
@@ -956,7 +1019,7 @@ static void check_rcpt(const struct message *m, const char *rcpt, uint32_t until
 		return;
 	}
 	if (strstr(rcpt, "@here.test"))
-		n = in_mailbox("user", token_line, NULL, NULL);
+		n = in_mailbox("user", token_line, changed ? filtered : NULL, changed ? new_end : NULL);
 	else
 		n = sent(m->token, rcpt, 0, until) + sent(m->token, rcpt, again, trace->next);
 	if (n == 0)

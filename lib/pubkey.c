@@ -351,7 +351,7 @@ static bool rsa_public(const struct sign_key *k, struct rsa_public *out)
 {
 	if ((k->rsa.n_bitlen + 7) / 8 > sizeof out->n)
 		return false;
-	out->nlen = br_rsa_compute_modulus_get_default()(out->n, &k->rsa);
+	out->nlen = br_rsa_i15_compute_modulus(out->n, &k->rsa);        /* the others find no room for 4095 bits and more */
 	for (size_t i = 0; i < sizeof out->e; i++)
 		out->e[i] = (unsigned char)(k->exponent >> (24 - 8 * i));
 	return out->nlen && k->exponent;

@@ -44,6 +44,7 @@ ec p521 P-521
 certificate p521 /CN=p521.example.org subjectAltName=DNS:p521.example.org
 rsa rsa1024 1024
 certificate rsa1024 /CN=small.example.org ''
+rsa rsa4096 4096
 rsa rsa512 512
 certificate rsa512 /CN=tiny.example.org ''
 openssl genpkey -algorithm ED25519 -out ed25519.key

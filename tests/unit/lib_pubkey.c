@@ -79,6 +79,7 @@ START_TEST(keys_of_other_programs_are_read_or_refused_with_words)
 		{ "rsa.key", NULL },
 		{ "rsa-pkcs1.key", NULL },
 		{ "rsa1024.key", NULL },
+		{ "rsa4096.key", NULL },
 		{ "rsa512.key", "the key has 512 bits" },
 		{ "ec.key", "the key is neither RSA nor Ed25519" },
 		{ "encrypted.key", "the key is encrypted" },

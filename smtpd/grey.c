@@ -29,7 +29,12 @@ static void vetted(struct session *s)
 	s->txn->grey = NULL;
 	reply_set(&why, 451, "4.7.1", "Greylisted: this is the first mail from there, it will be taken when it comes again in %lld minute%s or later",
 		(long long)minutes, minutes == 1 ? "" : "s");
-	g->go_on(s, buf_view(&g->arg), str_eq(str_of(vetting_word(s)), STR("pass")) ? NULL : &why);
+	if (str_eq(str_of(vetting_word(s)), STR("pass"))) {
+		g->go_on(s, buf_view(&g->arg), NULL);
+	} else {
+		s->txn->token = "greylisted";
+		g->go_on(s, buf_view(&g->arg), &why);
+	}
 	buf_free(&g->arg);
 	free(g);
 }

@@ -185,19 +185,17 @@ static void write_words(struct inspection *i)
  * can say whose it is; and what would be refused if it were known is put off. Mail that is suspect (quarantine) is taken: the field says so. */
 static const struct refusal *refusal_of(struct inspection *i)
 {
+	static const struct { int code; const char *enhanced, *token; } rows[] = {
+		{ 550, "5.7.26", "dmarc-policy" }, { 550, "5.7.1", "dmarc-unclear" }, { 451, "4.7.26", "dmarc-unknown" },
+	};
 	const struct dmarc_result *r = &i->dmarc;
+	size_t which = r->policy == DMARC_P_REJECT && i->session->config->judge != SMTPD_JUDGE_REFUSE ? 0 : r->unclear ? 1 : 2;
 
-	if (!i->dmarc_wanted || i->session->config->dmarc != SMTPD_DMARC_REFUSE)
+	if (!i->dmarc_wanted || i->session->config->dmarc != SMTPD_DMARC_REFUSE || (which == 2 && !r->retry))
 		return NULL;
 	snprintf(i->why, sizeof i->why, "DMARC: %s", r->why);
-	if (r->policy == DMARC_P_REJECT && i->session->config->judge != SMTPD_JUDGE_REFUSE)
-		i->refusal = (struct refusal){ 550, "5.7.26", i->why };
-	else if (r->unclear)
-		i->refusal = (struct refusal){ 550, "5.7.1", i->why };
-	else if (r->retry)
-		i->refusal = (struct refusal){ 451, "4.7.26", i->why };
-	else
-		return NULL;
+	i->session->txn->token = rows[which].token;
+	i->refusal = (struct refusal){ rows[which].code, rows[which].enhanced, i->why };
 	return &i->refusal;
 }
 

@@ -171,8 +171,10 @@ static void end(struct session *s, struct judging *j)
 	j->stage = J_DONE;
 	if (j->accepted.nrcpt && !take_for_the_others(s, j))
 		data_disk_failed(s, "reason");
-	else if (!j->accepted.nrcpt)
+	else if (!j->accepted.nrcpt) {
+		s->txn->token = j->reason;
 		data_refuse(s, &j->refusal);
+	}
 }
 
 static bool wait_for(struct session *s, msec ms)

@@ -77,6 +77,7 @@ enum verdict lists_decide(struct session *s, const struct recipient *to, struct 
 		return WAIT;
 	if (!is_listed(s) || is_postmaster(to) || s->config->judge == SMTPD_JUDGE_REFUSE)      /* nobody is refused for it whom his reader knows */
 		return ACCEPT;
+	s->txn->token = "dns-blocklisted";
 	reply_set(why, 550, "5.7.1", "%s", l->result.why);
 	return REFUSE;
 }

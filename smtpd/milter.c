@@ -197,6 +197,8 @@ static void refuse(struct milters *m, int code, const char *enhanced, const char
 {
 	reply_set(&m->why, code, enhanced, "%s", why);
 	m->refused = true;
+	if (m->session->txn)
+		m->session->txn->token = "milter";
 }
 
 static void disk_failed(struct milters *m, const char *step)
@@ -611,6 +613,8 @@ static const char *answered(struct filter *f, char letter, struct str data)
 		if ((wrong = milter_take_reply(data, &m->why)))
 			return wrong;
 		m->refused = true;
+		if (m->session->txn)
+			m->session->txn->token = "milter";
 		break;
 	default:
 		return "sends a letter that is no answer";

@@ -57,11 +57,15 @@ const char *session_protocol(const struct session *s)
 	return s->who.esmtp ? words[s->txn && s->txn->utf8][*s->who.user != '\0'][s->who.tls] : "SMTP";
 }
 
-void session_log_refusal(const struct session *s, const char *stage, struct str to, int code, const char *enhanced, const char *text)
+void session_log_refusal(struct session *s, const char *stage, struct str to, int code, const char *enhanced, const char *text)
 {
+	const char *token = !s->txn ? NULL : s->txn->token ? s->txn->token : judging_word(s->txn);
+
 	log_event(LOG_INFO, "rejected", LF(L_TEXT("id", session_id(s)), L_TEXT("stage", stage), L_TEXT("client", s->who.peer_text),
 		L_TEXT("helo", s->who.helo), L_TEXT("from", s->who.sender), L_STR("to", to), L_NUM("code", code),
-		L_TEXT("status", enhanced), L_TEXT("token", s->txn ? judging_word(s->txn) : NULL), L_TEXT("reason", text)));
+		L_TEXT("status", enhanced), L_TEXT("token", token), L_TEXT("reason", text)));
+	if (s->txn)
+		s->txn->token = NULL;
 }
 
 void session_forget_helo(struct session *s)

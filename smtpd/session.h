@@ -111,6 +111,7 @@ struct txn {
 	struct draft *draft;
 	char id[ID_MAX];                /* of the draft, also when it is gone */
 	const struct refusal *refusal;
+	const char *token;              /* what refuses it or the recipient at hand, in a word for the next line of the log that says so; NULL: no rule */
 	struct undot undot;             /* DATA */
 	struct line_ends ends;          /* BDAT */
 	struct authres_filter forged;   /* results in our name are taken out; of nobody's mail whom we trust */
@@ -183,7 +184,7 @@ void session_say_as(struct session *, const struct reply *);
 /* The same for what makes no sense: it costs patience. */
 void session_error(struct session *, int code, const char *enhanced, const char *text);
 void session_spend(struct session *, int cost);
-void session_log_refusal(const struct session *, const char *stage, struct str to, int code, const char *enhanced, const char *text);
+void session_log_refusal(struct session *, const char *stage, struct str to, int code, const char *enhanced, const char *text);
 const char *session_id(const struct session *);         /* of the message that is being received, "": none */
 const char *session_protocol(const struct session *);   /* for "with" in Received (RFC 3848) */
 

@@ -123,6 +123,7 @@ const struct refusal *vetting_refusal(struct session *s)
 		return NULL;
 	snprintf(v->text, sizeof v->text, "SPF: %.250s%s%.190s", v->result.why, *v->result.explanation ? "; that domain explains: " : "",
 		v->result.explanation);
+	s->txn->token = v->result.code == SPF_FAIL ? "spf-policy" : "spf-unknown";
 	v->refusal = v->result.code == SPF_FAIL ? (struct refusal){ 550, "5.7.23", v->text } : (struct refusal){ 451, "4.7.24", v->text };
 	return &v->refusal;
 }

@@ -70,6 +70,8 @@ dmarc_in_the_server() {
 	has '^	dmarc=pass header.from=good.test;' "$(mail here user)"
 	says a@good.test a@bank.test '550 5.7.26 DMARC: neither SPF nor a signature speaks for bank.test; its owner says p=reject at _dmarc.bank.test'
 	says a@listed.test a@listed.test '550 5.7.1 listed.test is listed by rhs.test (127.0.0.4)'
+	has ' rejected .* code=550 status=5.7.26 token=dmarc-policy reason=' "$T/here.log"
+	has ' rejected .* code=550 status=5.7.1 token=dns-blocklisted reason=' "$T/here.log"
 	within 30 "the log" grep -q ' dnsbl zone=bl.test error="everything is on it"' "$T/here.log"
 	has ' received .* dmarc=pass:good.test' "$T/here.log"
 }

@@ -84,7 +84,7 @@ spf_in_the_server() {
 		esac
 		must "a pass" inject -p "$at" -f a@good.test -t user@strict.test
 	done
-	has ' rejected stage=DATA .* code=550 status=5.7.23 ' "$T/strict.log"
+	has ' rejected stage=DATA .* code=550 status=5.7.23 token=spf-policy ' "$T/strict.log"
 	serve silent "resolver = 127.0.0.1:$dns_port" "relay_from = 192.0.2.0/24" "spf = off"
 	must "taken" inject -p "$(port_of silent)" -f a@bad.test -t user@silent.test
 	within 30 "the message" arrived silent user 1

@@ -389,6 +389,8 @@ static void run_suite(struct str text)
 		} else if (indent == 0) {
 			in_tests = str_eq(words, STR("tests:"));
 			in_zone = str_eq(words, STR("zonedata:"));
+		} else if (in_zone && (indent == 2 || indent == 4) && str_starts_nocase(words, STR("- "))) {
+			read_item(name, str_trim(str_from(words, 2)));
 		} else if (indent == 2 && (in_tests || in_zone)) {
 			if (!split_key(words, &name, &none))
 				die("no name", words);
@@ -398,8 +400,6 @@ static void run_suite(struct str text)
 				samples[nsamples++] = (struct sample){ .name = name };
 		} else if (indent == 4 && in_tests && nsamples) {
 			read_sample(&samples[nsamples - 1], words);
-		} else if (indent == 4 && in_zone && str_starts_nocase(words, STR("- "))) {
-			read_item(name, str_trim(str_from(words, 2)));
 		}
 	}
 	run_document();

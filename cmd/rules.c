@@ -123,6 +123,7 @@ static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *
 	case UNKNOWN:
 		break;
 	}
+	log_event(LOG_WARN, "mailbox", LF(L_STR("user", to->addr.local), L_TEXT("error", box->why), L_TEXT("remedy", "`fardel check` looks at all mailboxes")));
 	reply_set(why, 451, "4.3.0", "cannot look the mailbox up now; try again later");
 	return REFUSE;
 }

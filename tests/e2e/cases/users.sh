@@ -474,3 +474,14 @@ users_full_homes_are_known_at_rcpt() {
 	mv "$T/away/ben" "$T/home/"
 	within 20 "ben's mail" in_home ben 2
 }
+
+it mailbox_that_cannot_be_seen "mail for a mailbox that cannot be looked into is put off, and the log says what is in the way"
+mailbox_that_cannot_be_seen() {
+	serve here
+	echo 'no directory' >"$T/here.mail/odd"
+	must "put off" not inject -p "$(port_of here)" -t odd@here.test 2>"$T/said"
+	has '451 4.3.0 cannot look the mailbox up now' "$T/said"
+	has ' warn mailbox user=odd error="mailbox of odd: .*Not a directory" remedy=' "$T/here.log"
+	must "others get theirs" inject -p "$(port_of here)" -t user@here.test
+	within 20 "the message" arrived here user 1
+}

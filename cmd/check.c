@@ -473,9 +473,9 @@ static void rule_is_wrong(void *arg, unsigned line, const char *why)
 	const struct settings *s = arg;
 
 	if (line)
-		error(s, "rules", "%s:%u: %s.", s->rules, line, why);
+		check_error(s, "rules", "%s:%u: %s.", s->rules, line, why);
 	else
-		error(s, "rules", "%s: %s.", s->rules, why);
+		check_error(s, "rules", "%s: %s.", s->rules, why);
 }
 
 /* They are read by users' children where mailboxes lie in homes. */
@@ -484,12 +484,12 @@ static void check_rules(const struct settings *s)
 	struct stat st;
 
 	if ((s->rules || s->user_rules) && s->judge == SMTPD_JUDGE_OFF)
-		note(s, s->rules ? "rules" : "user_rules", "judge = off, so nobody knows who vouches for mail, and no rule holds. Set judge = note.");
+		check_note(s, s->rules ? "rules" : "user_rules", "judge = off, so nobody knows who vouches for mail, and no rule holds. Set judge = note.");
 	if (!s->rules)
 		return;
 	rulesfile_check(s->rules, true, rule_is_wrong, (void *)(uintptr_t)s);
 	if (s->homes && stat(s->rules, &st) == 0 && !(st.st_mode & S_IROTH))
-		error(s, "rules", "%s is read by the users whose mailboxes it is for, and they may not. Say chmod o+r %s.", s->rules, s->rules);
+		check_error(s, "rules", "%s is read by the users whose mailboxes it is for, and they may not. Say chmod o+r %s.", s->rules, s->rules);
 }
 
 static void check_aliases(const struct settings *s)

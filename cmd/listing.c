@@ -14,7 +14,7 @@
 
 #include "lib/loop.h"
 
-enum { ID_SHORTEST = 4, WIDTH = 100 };
+enum { ID_SHORTEST = 4 };
 
 /* False: no memory. Names that are none of ours are for the daemon to judge. */
 static bool add_name(struct listing *l, int dir, const char *name)
@@ -343,20 +343,4 @@ void listing_say_time(int64_t at, int64_t now)
 	printf("%s%s)", listing_span(span, span_text), at > now ? "" : " ago");
 }
 
-void listing_say(const char *label, struct str words)
-{
-	size_t at = (size_t)printf("    %-12s", label);
-	struct str word;
-	bool first = true;
-
-	while (str_word(&words, &word)) {
-		if (!first && at + 1 + word.n > WIDTH)
-			at = (size_t)printf("\n%-16s", "") - 1;
-		else if (!first)
-			at += (size_t)printf(" ");
-		listing_show(stdout, word);
-		at += word.n;
-		first = false;
-	}
-	putchar('\n');
-}
+void listing_say(const char *label, struct str words) { listing_wrap((size_t)printf("    %-12s", label), 16, words); }

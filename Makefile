@@ -63,7 +63,10 @@ endif
 V        =
 Q        = $(if $(V),,@echo '$1 $@';)
 
-COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
+# Where a long has 32 bits: files of any size, directories of any file system, times behind 2038.
+WIDE    := $(shell printf __SIZEOF_LONG__ | $(CC) -E -P - 2>/dev/null | grep -qx 4 && echo -D_FILE_OFFSET_BITS=64 -D_TIME_BITS=64)
+
+COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE $(WIDE) -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
 LINK     = $(CC) -pthread $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed,--gc-sections
 LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(PSL) $(SODIUM) $(SECCOMP)
 

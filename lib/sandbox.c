@@ -88,7 +88,8 @@ static const char *const refused[] = {
 	"unshare", "setns", "init_module", "finit_module", "delete_module", "kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff",
 	"bpf", "perf_event_open", "userfaultfd", "io_uring_setup", "io_uring_enter", "io_uring_register",
 	"add_key", "request_key", "keyctl", "acct", "quotactl", "syslog", "vhangup", "modify_ldt", "iopl", "ioperm", "personality",
-	"settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname", "setdomainname", "open_by_handle_at", "name_to_handle_at",
+	"settimeofday", "clock_settime", "clock_settime64", "clock_adjtime", "clock_adjtime64", "adjtimex", "sethostname", "setdomainname",
+	"open_by_handle_at", "name_to_handle_at",
 	"fanotify_init", "mbind", "migrate_pages", "move_pages", "set_mempolicy", "lookup_dcookie", "nfsservctl",
 };
 

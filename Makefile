@@ -14,6 +14,7 @@
 #   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
 #   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root
 #   make bench-counts   what a message costs in calls, syncs, octets and allocations; QUEUE_SYNC=file. Needs strace
+#   make bench-scale    memory with many sessions and messages, starts with a large queue, slow clients; needs no Postfix
 #   make bench-judge    what SPF, DKIM and DMARC of a message cost
 #   make lint       layers, style and warnings as errors
 #   make deps       installs what is missing (as root) or says which line does
@@ -236,11 +237,16 @@ soak: fardel build/soak/soak build/soak/leak.so $(B)/e2e/fakedns_main
 fuzz: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
 	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
+build/bench/crowd: bench/crowd.c
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
 build/bench/load: bench/load.c bench/sink.c bench/sink.h | build/deps-bench
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 $(WARN) -o $@ $(filter %.c,$^) -lssl -lcrypto -pthread
 bench: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/run.sh
+bench-scale: fardel build/bench/load build/bench/crowd $(E2E_PROGRAMS)
+	@sh bench/scale.sh
 bench-relay: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/relay.sh
 build/bench/mallocs.so: bench/mallocs.c
@@ -319,6 +325,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-scale bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -6,18 +6,33 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/list.h"
 
-/* The poll array is kept from turn to turn. A watcher that goes leaves a hole
- * (fd -1), which the next newcomer fills. */
+enum {
+	CROWD = 64,                     /* descriptors that are not worth telling apart */
+	QUIET_TURNS = 256,              /* who has had nothing for so long is quiet */
+	SORT_EVERY = 64,                /* turns between looking who has become quiet */
+	HEARD_AT_ONCE = 64              /* quiet ones in one turn; the others in the next */
+};
+
+/* The poll array is kept from turn to turn. A watcher that goes leaves a hole (fd -1), which the next newcomer fills. What poll() costs
+ * grows with the descriptors, so in a crowd it is asked for the lively ones alone, which come first. The quiet ones behind them are watched by an
+ * epoll descriptor, which is one of the lively. */
 static struct pollfd *polls;
 static struct io **owners;              /* same places; NULL in a hole */
+static uint32_t *last;                  /* same places: the turn of the last event */
 static size_t npolls, room;
-static int *holes;                      /* stack of free places below npolls */
+static size_t lively;                   /* of npolls, from the beginning */
+static int *holes;                      /* stack of free places among the lively ones */
 static size_t nholes;
+static void quiet_ready(struct io *, short);
+static struct io quiet = { .fd = -1, .ready = quiet_ready };
+
+static uint32_t turns;
 
 static struct heap timers;
 static struct heap ripe;                /* those that are run in this turn */
@@ -81,7 +96,7 @@ void loop_advance(msec by)
 static bool make_room(void)
 {
 	size_t more = room ? 2 * room : 64;
-	void *p, *o, *h;
+	void *p, *o, *h, *l;
 
 	if (npolls < room)
 		return true;
@@ -94,10 +109,110 @@ static bool make_room(void)
 	h = realloc(holes, more * sizeof *holes);
 	if (h)
 		holes = h;
-	if (!p || !o || !h)
+	l = realloc(last, more * sizeof *last);
+	if (l)
+		last = l;
+	if (!p || !o || !h || !l)
 		return false;
 	room = more;
 	return true;
+}
+
+static void move(size_t from, size_t to)
+{
+	polls[to] = polls[from];
+	owners[to] = owners[from];
+	last[to] = last[from];
+	if (owners[to])
+		owners[to]->slot = (int)to + 1;
+}
+
+static void swap(size_t a, size_t b)
+{
+	struct pollfd p = polls[a];
+	struct io *o = owners[a];
+	uint32_t l = last[a];
+
+	if (a == b)
+		return;
+	move(b, a);
+	polls[b] = p;
+	owners[b] = o;
+	last[b] = l;
+	if (o)
+		o->slot = (int)b + 1;
+}
+
+/* A place behind the lively ones. A quiet one that is there goes to the end, where run_ready() still comes by. */
+static size_t place_at_end_of_lively(void)
+{
+	if (lively == npolls)
+		npolls++;
+	else if (owners[lively])
+		move(lively, npolls++);
+	return lively++;
+}
+
+static void make_lively(size_t i)
+{
+	epoll_ctl(quiet.fd, EPOLL_CTL_DEL, polls[i].fd, NULL);
+	swap(i, lively++);
+}
+
+/* False: it cannot be watched so, and stays where it is. */
+static bool make_quiet(size_t i)
+{
+	struct epoll_event e = { .events = (uint32_t)polls[i].events, .data.ptr = owners[i] };
+
+	if (owners[i] == &quiet || epoll_ctl(quiet.fd, EPOLL_CTL_ADD, polls[i].fd, &e) == -1)
+		return false;
+	swap(i, --lively);
+	return true;
+}
+
+static bool can_be_quiet(void)
+{
+	if (quiet.fd == -1)
+		quiet.fd = epoll_create1(EPOLL_CLOEXEC);
+	return quiet.fd != -1 && (quiet.slot || io_watch(&quiet, POLLIN) == 0);
+}
+
+/* Between two turns: the holes go, and who has become quiet is put behind the lively ones. */
+static void sort_out(void)
+{
+	size_t n = 0, among = 0;
+
+	for (size_t i = 0; i < npolls; i++) {
+		if (!owners[i])
+			continue;
+		among += i < lively;
+		move(i, n++);
+	}
+	npolls = n;
+	lively = among;
+	nholes = 0;
+	if (npolls <= CROWD || !can_be_quiet())
+		return;
+	for (size_t i = lively; i-- > 0; )
+		if (turns - last[i] >= QUIET_TURNS)
+			make_quiet(i);
+}
+
+/* Once may be chance, and moves nobody; twice is lively. */
+static void had_event(size_t i)
+{
+	bool again = turns - last[i] < QUIET_TURNS;
+
+	last[i] = turns;
+	if (i >= lively && again)
+		make_lively(i);
+}
+
+/* They have what they get from poll_now(). */
+static void quiet_ready(struct io *io, short revents)
+{
+	(void)io;
+	(void)revents;
 }
 
 int io_watch(struct io *io, short events)
@@ -108,12 +223,17 @@ int io_watch(struct io *io, short events)
 		if (nholes)
 			i = holes[--nholes];
 		else if (make_room())
-			i = (int)npolls++;
+			i = (int)place_at_end_of_lively();
 		else
 			return -1;
 		io->slot = i + 1;
 		owners[i] = io;
+		last[i] = turns;
 		polls[i] = (struct pollfd){ .fd = io->fd };     /* no revents: what it gets, it gets next turn */
+	} else if ((size_t)i >= lively && events != polls[i].events) {
+		last[i] = turns;
+		make_lively((size_t)i);
+		i = io->slot - 1;
 	}
 	polls[i].events = events;
 	return 0;
@@ -125,10 +245,13 @@ void io_forget(struct io *io)
 
 	if (i < 0)
 		return;
+	if ((size_t)i >= lively)
+		epoll_ctl(quiet.fd, EPOLL_CTL_DEL, polls[i].fd, NULL);
 	io->slot = 0;
 	owners[i] = NULL;
 	polls[i] = (struct pollfd){ .fd = -1 };
-	holes[nholes++] = i;
+	if ((size_t)i < lively)
+		holes[nholes++] = i;
 }
 
 /* ---- timers */
@@ -276,6 +399,17 @@ static msec until_next_timer(msec wait)
 	return wait < 0 || due < wait ? due : wait;
 }
 
+/* What the quiet ones have stands in their places, as poll() would have put it. Returns how many. */
+static int ask_quiet(void)
+{
+	struct epoll_event e[HEARD_AT_ONCE];
+	int n = epoll_wait(quiet.fd, e, HEARD_AT_ONCE, 0);
+
+	for (int i = 0; i < n; i++)
+		polls[((struct io *)e[i].data.ptr)->slot - 1].revents = (short)e[i].events;
+	return n > 0 ? n : 0;
+}
+
 static int poll_now(msec wait)
 {
 	int n;
@@ -284,9 +418,11 @@ static int poll_now(msec wait)
 		wait = 0;
 	if (wait > 3600000)
 		wait = 3600000;
-	n = poll(polls, npolls, (int)wait);
+	n = poll(polls, lively, (int)wait);
 	if (n == -1 && errno != EINTR)
 		abort();
+	if (n > 0 && quiet.slot && polls[quiet.slot - 1].revents)
+		n += ask_quiet();
 	return n > 0 ? n : 0;
 }
 
@@ -294,17 +430,18 @@ static void run_ready(int n)
 {
 	for (size_t i = 0; n > 0 && i < npolls; i++) {
 		short got = polls[i].revents;
+		struct io *io = owners[i];
 
 		if (!got)
 			continue;
 		n--;
 		polls[i].revents = 0;
-		if (owners[i])
-			owners[i]->ready(owners[i], got);
+		if (!io)
+			continue;
+		had_event(i);
+		io->ready(io, got);
 	}
 }
-
-static unsigned turns;
 
 unsigned loop_turns(void) { return turns; }
 
@@ -313,6 +450,8 @@ void loop_turn(msec wait)
 	int n;
 
 	turns++;
+	if (turns % SORT_EVERY == 0 && (npolls > CROWD || lively < npolls))
+		sort_out();
 	if (!clock_is_virtual)
 		take_clock();
 	wait = until_next_timer(wait);
@@ -353,7 +492,11 @@ void loop_after_fork(void)
 		close(signal_pipe[1]);
 		signal_pipe[0] = signal_pipe[1] = -1;
 	}
-	npolls = nholes = 0;
+	npolls = nholes = lively = 0;
+	if (quiet.fd != -1)
+		close(quiet.fd);
+	quiet.fd = -1;
+	quiet.slot = 0;
 	timers.n = ripe.n = 0;
 	first_task = NULL;
 	last_task = &first_task;

@@ -190,6 +190,151 @@ START_TEST(in_a_crowd_that_comes_and_goes_each_is_called_once_a_turn)
 }
 END_TEST
 
+/* ---- a crowd of which most are quiet: poll() is asked for the others alone */
+
+enum { QUIET = 300, ENOUGH = 400 };     /* turns: until who has had nothing is quiet; for all to be told apart */
+
+static void count_and_empty(struct wire *w)
+{
+	char octet;
+
+	ck_assert_int_eq(read(w->io.fd, &octet, 1), 1);
+	count(w);
+}
+
+static void fill(struct wire *w) { ck_assert_int_eq(write(w->in, "x", 1), 1); }
+
+/* All but the first `lively` have had nothing for long. */
+static void crowd_with(int lively)
+{
+	for (int i = 0; i < 150; i++) {
+		crowd[i] = wire_new((char)i);
+		crowd[i]->then = i < lively ? count : count_and_empty;
+		watch(crowd[i]);
+	}
+	for (int turn = 0; turn < QUIET + ENOUGH; turn++)
+		loop_turn(0);
+	memset(called, 0, sizeof called);
+}
+
+static void crowd_goes(void)
+{
+	for (int i = 0; i < 150; i++)
+		wire_free(crowd[i]);
+}
+
+START_TEST(who_is_quiet_is_heard_at_once)
+{
+	crowd_with(_i);
+	for (int round = 0; round < 500; round++) {
+		int i = _i + round % (150 - _i);
+
+		fill(crowd[i]);
+		loop_turn(0);
+		for (int k = 0; k < _i; k++)
+			ck_assert_uint_eq(called[k], 1);
+		ck_assert_uint_eq(called[i], 1);
+		memset(called, 0, sizeof called);
+		loop_turn(0);
+		ck_assert_uint_eq(called[i], 0);
+		memset(called, 0, sizeof called);
+	}
+	crowd_goes();
+}
+END_TEST
+
+START_TEST(what_is_watched_for_changes_for_the_quiet_too)
+{
+	crowd_with(1);
+	ck_assert_int_eq(io_watch(&crowd[5]->io, 0), 0);
+	fill(crowd[5]);
+	loop_turn(0);
+	ck_assert_uint_eq(called[5], 0);
+	watch(crowd[5]);
+	loop_turn(0);
+	ck_assert_uint_eq(called[5], 1);
+	crowd_goes();
+}
+END_TEST
+
+START_TEST(all_who_are_quiet_may_have_something_at_once_and_free_each_other)
+{
+	crowd_with(1);
+	for (int i = 1; i < 150; i++)
+		fill(crowd[i]);
+	for (int turn = 0; turn < 3; turn++) {
+		loop_turn(0);
+		for (int i = 1; i < 150; i++)
+			if (!called[i] && i % 7 == 0)
+				io_forget(&crowd[i]->io);
+	}
+	for (int i = 1; i < 150; i++)
+		ck_assert_uint_eq(called[i], crowd[i]->io.slot ? 1 : 0);
+	crowd_goes();
+}
+END_TEST
+
+START_TEST(a_forked_child_of_a_crowd_watches_its_own)
+{
+	struct wire *own;
+	int status;
+	pid_t pid;
+
+	crowd_with(1);
+	pid = fork();
+	if (pid == 0) {
+		loop_after_fork();
+		own = wire_new(0);
+		memset(called, 0, sizeof called);
+		own->then = count;
+		io_watch(&own->io, POLLIN);
+		fill(crowd[5]);
+		loop_turn(0);
+		_exit(called[0] == 1 && called[5] == 0 ? 0 : 1);
+	}
+	ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+	ck_assert_int_eq(status, 0);
+	loop_turn(0);
+	ck_assert_uint_eq(called[5], 1);        /* what the child has put in came out here */
+	crowd_goes();
+}
+END_TEST
+
+START_TEST(nobody_is_lost_while_the_crowd_changes)
+{
+	uint64_t seed = rand_u64(), x = seed;
+	bool waits[150] = { 0 };                /* there is something for him */
+
+	crowd_with(2);
+	for (int turn = 0; turn < 5000; turn++) {
+		for (int k = 0; k < 4; k++) {
+			int i;
+
+			x = x * 6364136223846793005u + 1442695040888963407u;
+			i = 2 + (int)((x >> 33) % 148);
+			if ((x >> 20) % 8 == 0 && crowd[i]->io.slot && !waits[i]) {
+				io_forget(&crowd[i]->io);
+			} else if (!crowd[i]->io.slot) {
+				watch(crowd[i]);
+			} else if (!waits[i]) {
+				fill(crowd[i]);
+				waits[i] = true;
+			}
+		}
+		memset(called, 0, sizeof called);
+		loop_turn(0);
+		for (int i = 0; i < 150; i++) {
+			ck_assert_msg(i >= 2 || called[i] == 1, "seed %llu turn %d: the lively one was called %u times", (unsigned long long)seed, turn, called[i]);
+			if (i >= 2 && called[i] == 1 && waits[i])
+				waits[i] = false;
+			else if (i >= 2)
+				ck_assert_msg(called[i] == 0 && !waits[i], "seed %llu turn %d: %d was called %u times", (unsigned long long)seed, turn, i, called[i]);
+		}
+	}
+	crowd_goes();
+}
+END_TEST
+
 /* ---- tasks */
 
 struct chore {
@@ -546,6 +691,11 @@ Suite *lib_loop_suite(void)
 	tcase_add_test(t, a_new_watcher_in_an_old_ones_place_is_called_in_the_next_turn);
 	tcase_add_test(t, what_is_watched_for_may_change_at_any_time);
 	tcase_add_test(t, in_a_crowd_that_comes_and_goes_each_is_called_once_a_turn);
+	tcase_add_loop_test(t, who_is_quiet_is_heard_at_once, 0, 4);
+	tcase_add_test(t, what_is_watched_for_changes_for_the_quiet_too);
+	tcase_add_test(t, all_who_are_quiet_may_have_something_at_once_and_free_each_other);
+	tcase_add_test(t, a_forked_child_of_a_crowd_watches_its_own);
+	tcase_add_test(t, nobody_is_lost_while_the_crowd_changes);
 	tcase_add_test(t, tasks_run_once_in_the_order_of_posting);
 	tcase_add_loop_test(t, a_cancelled_task_does_not_run_wherever_it_stands, 0, 4);
 	tcase_add_test(t, a_task_may_cancel_the_next_one_and_itself);

@@ -7,6 +7,12 @@
 
 #include "lib/rand.h"
 
+#ifdef __SIZEOF_INT128__
+static const bool fast = true;
+#else
+static const bool fast = false;         /* BearSSL does all of it then */
+#endif
+
 Suite *lib_rsa_suite(void);
 
 /* Random octets, or for some of the numbers long runs of ones and zeros, where carries go wrong. */
@@ -36,7 +42,7 @@ START_TEST(the_result_is_that_of_bearssl)
 		x[0] = round % 11 ? (unsigned char)rand_below(number[0]) : number[0];
 		memcpy(same, x, n);
 		if (!rsa_raise(x, (struct str){ (char *)number, n }, e)) {
-			ck_assert(memcmp(same, number, n) >= 0);
+			ck_assert(!fast || memcmp(same, number, n) >= 0);
 			continue;
 		}
 		ck_assert_uint_eq(theirs(same, n, &key), 1);

@@ -27,7 +27,7 @@ END_TEST
 
 START_TEST(there_is_no_end_of_names_but_one_of_counters)
 {
-	static char names[200][12];
+	static char names[200][24];
 	struct buf out = { 0 };
 
 	for (int i = 0; i < 200; i++) {

@@ -25,7 +25,12 @@ if [ "${VALGRIND:-}" ]; then
 	export CK_TIMEOUT_MULTIPLIER
 	valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite "$program"
 elif [ "${CK_RUN_SUITE:-}" ]; then
-	"$program"
+	"$program" >"$TMPDIR/all" 2>&1
+	status=$?
+	cat "$TMPDIR/all"
+	grep -aq '^[0-9]*%: Checks: 0,' "$TMPDIR/all" || exit $status
+	echo "unit: no suite is called $CK_RUN_SUITE" >&2
+	exit 1
 else
 	jobs=${UNIT_JOBS:-$(($(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1))}
 	running=

@@ -222,7 +222,7 @@ END_TEST
 
 Suite *deliver_dane_suite(void)
 {
-	Suite *s = suite_create("deliver/dane");
+	Suite *s = suite_create("deliver_dane");
 	TCase *t = tcase_create("dane");
 
 	tcase_add_loop_test(t, a_record_is_a_pin_or_cannot_be_used, 0, sizeof rdatas / sizeof *rdatas);

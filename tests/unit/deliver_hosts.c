@@ -111,7 +111,7 @@ END_TEST
 
 Suite *deliver_hosts_suite(void)
 {
-	Suite *s = suite_create("deliver/hosts");
+	Suite *s = suite_create("deliver_hosts");
 	TCase *t = tcase_create("hosts");
 
 	tcase_add_checked_fixture(t, setup, teardown);

@@ -481,7 +481,7 @@ END_TEST
 Suite *deliver_mx_suite(void);
 Suite *deliver_mx_suite(void)
 {
-	Suite *s = suite_create("deliver/mx");
+	Suite *s = suite_create("deliver_mx");
 	TCase *t = tcase_create("mx");
 
 	tcase_add_test(t, families_come_as_is_preferred);

@@ -349,7 +349,7 @@ END_TEST
 Suite *deliver_route_suite(void);
 Suite *deliver_route_suite(void)
 {
-	Suite *s = suite_create("deliver/route");
+	Suite *s = suite_create("deliver_route");
 	TCase *t = tcase_create("route");
 
 	tcase_add_checked_fixture(t, setup, NULL);

@@ -87,7 +87,7 @@ END_TEST
 
 Suite *deliver_tlsrule_suite(void)
 {
-	Suite *s = suite_create("deliver/tlsrule");
+	Suite *s = suite_create("deliver_tlsrule");
 	TCase *t = tcase_create("tlsrule");
 
 	tcase_add_loop_test(t, a_rule_says_what_is_demanded_of_whom, 0, ROWS(right));

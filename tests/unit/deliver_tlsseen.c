@@ -95,7 +95,7 @@ END_TEST
 
 Suite *deliver_tlsseen_suite(void)
 {
-	Suite *s = suite_create("deliver/tlsseen");
+	Suite *s = suite_create("deliver_tlsseen");
 	TCase *t = tcase_create("tlsseen");
 
 	tcase_add_checked_fixture(t, setup, teardown);

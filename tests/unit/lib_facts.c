@@ -269,7 +269,7 @@ END_TEST
 Suite *lib_facts_suite(void);
 Suite *lib_facts_suite(void)
 {
-	Suite *s = suite_create("lib/facts");
+	Suite *s = suite_create("lib_facts");
 	TCase *t = tcase_create("facts");
 
 	tcase_add_checked_fixture(t, setup, teardown);

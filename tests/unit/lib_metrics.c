@@ -53,7 +53,7 @@ END_TEST
 Suite *lib_metrics_suite(void);
 Suite *lib_metrics_suite(void)
 {
-	Suite *s = suite_create("lib/metrics");
+	Suite *s = suite_create("lib_metrics");
 	TCase *t = tcase_create("metrics");
 
 	tcase_add_test(t, events_are_counted_whether_they_are_written_or_not);

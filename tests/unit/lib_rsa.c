@@ -74,7 +74,7 @@ END_TEST
 
 Suite *lib_rsa_suite(void)
 {
-	Suite *s = suite_create("lib/rsa");
+	Suite *s = suite_create("lib_rsa");
 	TCase *t = tcase_create("public");
 
 	tcase_add_test(t, the_result_is_that_of_bearssl);

@@ -26,7 +26,7 @@ END_TEST
 Suite *lib_suffix_suite(void);
 Suite *lib_suffix_suite(void)
 {
-	Suite *s = suite_create("lib/suffix");
+	Suite *s = suite_create("lib_suffix");
 	TCase *t = tcase_create("names");
 
 	tcase_add_loop_test(t, a_registered_name_is_one_label_more_than_its_suffix, 0, (int)(sizeof names / sizeof *names));

@@ -566,7 +566,7 @@ END_TEST
 Suite *policy_dmarc_suite(void);
 Suite *policy_dmarc_suite(void)
 {
-	Suite *s = suite_create("policy/dmarc");
+	Suite *s = suite_create("policy_dmarc");
 	TCase *t = tcase_create("dmarc");
 
 	tcase_add_test(t, a_record_is_read_as_its_grammar_wants);

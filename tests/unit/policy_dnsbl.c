@@ -236,7 +236,7 @@ END_TEST
 Suite *policy_dnsbl_suite(void);
 Suite *policy_dnsbl_suite(void)
 {
-	Suite *s = suite_create("policy/dnsbl");
+	Suite *s = suite_create("policy_dnsbl");
 	TCase *t = tcase_create("lists");
 
 	tcase_add_loop_test(t, a_list_is_a_name_with_codes_and_a_weight, 0, (int)(sizeof settings / sizeof *settings));

@@ -158,7 +158,7 @@ END_TEST
 Suite *policy_evaluation_suite(void);
 Suite *policy_evaluation_suite(void)
 {
-	Suite *s = suite_create("policy/evaluation");
+	Suite *s = suite_create("policy_evaluation");
 	TCase *t = tcase_create("line"), *files = tcase_create("files");
 
 	tcase_add_test(t, a_line_has_what_a_report_needs);

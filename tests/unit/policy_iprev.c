@@ -105,7 +105,7 @@ END_TEST
 Suite *policy_iprev_suite(void);
 Suite *policy_iprev_suite(void)
 {
-	Suite *s = suite_create("policy/iprev");
+	Suite *s = suite_create("policy_iprev");
 	TCase *t = tcase_create("iprev");
 
 	tcase_add_loop_test(t, an_address_has_a_name_that_leads_back_or_not, 0, (int)(sizeof rows / sizeof *rows));

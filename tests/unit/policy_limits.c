@@ -420,7 +420,7 @@ END_TEST
 Suite *policy_limits_suite(void);
 Suite *policy_limits_suite(void)
 {
-	Suite *s = suite_create("policy/limits");
+	Suite *s = suite_create("policy_limits");
 	TCase *t = tcase_create("limits");
 
 	tcase_add_checked_fixture(t, setup, teardown);

@@ -147,7 +147,7 @@ END_TEST
 Suite *policy_sender_suite(void);
 Suite *policy_sender_suite(void)
 {
-	Suite *s = suite_create("policy/sender");
+	Suite *s = suite_create("policy_sender");
 	TCase *t = tcase_create("sender");
 
 	tcase_add_checked_fixture(t, setup, NULL);

@@ -546,7 +546,7 @@ END_TEST
 Suite *policy_spf_suite(void);
 Suite *policy_spf_suite(void)
 {
-	Suite *s = suite_create("policy/spf");
+	Suite *s = suite_create("policy_spf");
 	TCase *t = tcase_create("spf");
 
 	tcase_add_checked_fixture(t, setup, NULL);

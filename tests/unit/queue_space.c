@@ -162,7 +162,7 @@ static void restore(void)
 Suite *queue_space_suite(void);
 Suite *queue_space_suite(void)
 {
-	Suite *s = suite_create("queue/space");
+	Suite *s = suite_create("queue_space");
 	TCase *t = tcase_create("space");
 
 	tcase_add_checked_fixture(t, restore, restore);

@@ -886,7 +886,7 @@ END_TEST
 
 Suite *queue_wal_suite(void)
 {
-	Suite *s = suite_create("queue/wal");
+	Suite *s = suite_create("queue_wal");
 	TCase *form = tcase_create("form"), *t = tcase_create("queue");
 
 	tcase_add_test(form, what_is_logged_is_read_back);

@@ -803,7 +803,7 @@ END_TEST
 
 Suite *smtpd_guests_suite(void)
 {
-	Suite *s = suite_create("smtpd/guests");
+	Suite *s = suite_create("smtpd_guests");
 	TCase *t = tcase_create("guests");
 
 	tcase_set_timeout(t, 60);

@@ -353,7 +353,7 @@ END_TEST
 
 Suite *smtpd_spf_suite(void)
 {
-	Suite *s = suite_create("smtpd/spf");
+	Suite *s = suite_create("smtpd_spf");
 	TCase *t = tcase_create("spf");
 
 	tcase_add_checked_fixture(t, setup, teardown);

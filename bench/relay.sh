@@ -182,6 +182,7 @@ network
 start_fardel
 start_postfix
 start_exim
+within 60 "fardel's intake log" log_is_there
 for who in fardel postfix exim; do
 	eval "port=\${${who}_port}"
 	[ "$port" ] || { echo "(no $who here)"; continue; }

@@ -29,6 +29,7 @@ start_fardel() {
 	fardel_pid=$pid
 	fardel_port=$(port_of fardel)
 	within 10 "fardel at port $fardel_port" answers "$fardel_port"
+	within 60 "its intake log" log_is_there
 }
 start_postfix() {
 	postfix_port=

@@ -41,11 +41,11 @@ fill() {
 	mkdir -p -m 700 "$1" "$1/cur"
 	(cd "$1/cur" && awk -v n="$2" -v now="$(date +%s)" 'BEGIN { srand(1); for (i = 0; i < n; i++)
 		printf "%d.3.%08x%08x%08x.d%d.example\n", now + 86400 + i % 5000, now - 90000 + i % 3600, 4294967295 * rand(), 4294967295 * rand(), i % 1000 }' |
-		xargs touch) || fail "no queue of $2"
+		xargs touch 2>/dev/null)
 }
 grown() {
 	for n in ${NAMES:-1000 10000 100000 1000000}; do
-		fill "$T/q$n" "$n"
+		fill "$T/q$n" "$n" || { echo "$n messages: this disk has no inodes for them"; rm -rf "${T:?}/q$n"; continue; }
 		round=0
 		: >"$T/starts"
 		while [ "$round" -le "$rounds" ]; do    # the first one reads the directory from the disk, if it has to

@@ -52,7 +52,15 @@ void dmarcreport_stop(void)
 	daily_close(&reporter.kept);
 }
 
-static bool is_for(const struct evaluation *e, const char *address) { return address && str_eq_nocase(e->rcpt, str_of(address)); }
+static bool is_for(const struct evaluation *e, const char *addresses)
+{
+	struct str rest = str_of(addresses ? addresses : ""), word;
+
+	while (str_word(&rest, &word))
+		if (str_eq_nocase(e->rcpt, word))
+			return true;
+	return false;
+}
 
 void dmarcreport_note(const struct evaluation *e)
 {
@@ -60,6 +68,6 @@ void dmarcreport_note(const struct evaluation *e)
 
 	if (reporter.kept.dir == -1)
 		return;
-	one.quiet |= is_for(e, config->contact) || is_for(e, config->other);
+	one.quiet |= is_for(e, config->contact) || is_for(e, config->other) || is_for(e, config->reports_at);
 	evaluations_keep(&reporter.kept, &one);
 }

@@ -9,6 +9,7 @@ struct dmarcreport_config {             /* borrowed */
 	const char *hostname;
 	const char *contact;            /* address of who sends them, and answers questions; NULL: nothing is sent */
 	const char *other;              /* another one where answers to reports of ours come; NULL: none */
+	const char *reports_at;         /* those where reports of others come, with blanks between them; NULL: none */
 };
 /* Opens dmarc/ in the queue directory `dir`. send: reports are made, too, with a contact; the queue is open and schedules, and facts have their
  * sources. When it is started already, the config changes. 0, or -1 with errno. */

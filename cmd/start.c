@@ -409,7 +409,7 @@ void start_dmarc_reports(bool send)
 {
 	const struct settings *s = running.settings;
 
-	dmarc_reports = (struct dmarcreport_config){ .hostname = s->hostname, .other = s->tls_reports,
+	dmarc_reports = (struct dmarcreport_config){ .hostname = s->hostname, .other = s->tls_reports, .reports_at = s->reports_at,
 		.contact = s->dmarc_reports == DMARC_REPORTS_SEND ? s->dmarc_reports_text : NULL };
 	if (s->dmarc_reports == DMARC_REPORTS_OFF)
 		dmarcreport_stop();

@@ -16,7 +16,7 @@ Suite *cmd_dmarcreport_suite(void);
 
 static const int64_t today = RIG_WALL - RIG_WALL % DAILY_S;
 static const struct dmarcreport_config config = { .hostname = "mail.here.test", .contact = "reports@here.test",
-	.other = "postmaster@here.test" };
+	.other = "postmaster@here.test", .reports_at = "tls@here.test dmarc@here.test" };
 
 static const struct report_txt zone[] = {
 	{ "_dmarc.asks.test", "v=DMARC1; p=reject; rua=mailto:d@asks.test,https://asks.test/,mailto:two@vendor.test,mailto:no@stranger.test" },
@@ -274,6 +274,8 @@ START_TEST(reports_alone_are_no_reason_for_one)
 	rcpt = "Reports@here.test";             /* answers to ours */
 	came("asks.test");
 	rcpt = "postmaster@here.test";
+	came("asks.test");
+	rcpt = "dmarc@here.test";
 	came("asks.test");
 	rcpt = "user@here.test";
 	rig_run(2 * NIGHT);

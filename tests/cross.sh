@@ -43,7 +43,7 @@ fetch() {
 	APT_CONFIG=$base/apt.conf
 	export APT_CONFIG
 	apt update && apt install -y --no-install-recommends --download-only libc6-dev libudns-dev libbearssl-dev check libidn2-dev \
-		libsodium-dev libseccomp-dev zlib1g-dev libcrypt-dev libpsl-dev libgcc-s1 || return
+		libsodium-dev libseccomp-dev zlib1g-dev libcrypt-dev libpsl-dev libexpat1-dev libjansson-dev libgcc-s1 || return
 	unset APT_CONFIG
 	for deb in "$base"/cache/archives/*.deb; do
 		dpkg -x "$deb" "$root" || return

@@ -305,7 +305,7 @@ static bool part_is_wrong(const struct settings *s, const char *path, uid_t owne
 	if (S_ISLNK(st.st_mode))
 		error(s, "mailbox", "%s is a symbolic link: its mail waits. Put the directory itself there, or mount it.", path);
 	else if (!S_ISDIR(st.st_mode))
-		error(s, "mailbox", "%s is no directory: its mail waits. Move it away.", path);
+		error(s, "mailbox", "%s is no directory: its mail waits, as mail is put into Maildirs alone, not into an mbox. Move it away.", path);
 	else if (st.st_mode & S_IWOTH)
 		error(s, "mailbox", "%s may be written by everybody: its mail waits. Say chmod o-w %s", path, path);
 	else if (st.st_uid != owner && !(st.st_mode & S_IWGRP))

@@ -163,6 +163,13 @@ static void set_trouble(struct reply *r, const char *user, const char *step)
 	reply_set(r, t->code, t->enhanced, "mailbox of %s: %s: %s", user, step, strerror(error));
 }
 
+/* It cannot be opened. Two programs that write to one mbox file ruin it, as they do not agree on a lock. */
+static void set_no_mailbox(struct reply *r, const char *user)
+{
+	set_trouble(r, user, errno == ELOOP || errno == ENOTDIR ? "a symbolic link or no directory (mail is put into Maildirs alone, not into an mbox; "
+		"move it away)" : "opening it");
+}
+
 /* ---- finding the mailbox */
 
 enum search {
@@ -216,7 +223,7 @@ static bool home_is_there(const char *template, const char *user)
 static enum search explain_missing(const char *user, struct reply *why)
 {
 	if (errno != ENOENT) {
-		set_trouble(why, user, errno == ELOOP || errno == ENOTDIR ? "a symbolic link or no directory" : "opening it");
+		set_no_mailbox(why, user);
 		return MAILBOX_TROUBLE;
 	}
 	if (!base_is_there(config.template)) {
@@ -308,7 +315,7 @@ static enum search open_in_home(const char *user, struct opened *o, struct reply
 	if (errno == ENOENT)
 		reply_set(why, 451, "4.3.5", "the home of %s is not there, or not his own", user);
 	else
-		set_trouble(why, user, errno == ELOOP || errno == ENOTDIR ? "a symbolic link or no directory" : "opening it");
+		set_no_mailbox(why, user);
 	return MAILBOX_TROUBLE;
 }
 

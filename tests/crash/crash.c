@@ -1643,16 +1643,22 @@ static void control_repeats(void)
 
 /* ---- */
 
+static const char *const methods[] = { "file", "log", NULL };
+static const char *const part_names[] = { "kill", "forgotten", "power", "fail", NULL };
+
+static bool is_one_of(const char *word, const char *const *kind)
+{
+	while (*kind && strcmp(word, *kind))
+		kind++;
+	return *kind != NULL;
+}
+
 static bool wanted(int argc, char **argv, const char *name, const char *const *kind)
 {
 	bool any = false;
 
 	for (int i = 3; i < argc; i++) {
-		bool of_kind = false;
-
-		for (size_t k = 0; kind[k]; k++)
-			of_kind |= !strcmp(argv[i], kind[k]);
-		if (!of_kind)
+		if (!is_one_of(argv[i], kind))
 			continue;
 		any = true;
 		if (!strcmp(argv[i], name))
@@ -1669,23 +1675,21 @@ static void each_call_fails(const struct scene *s)
 
 static void run_parts(int argc, char **argv, const struct scene *s)
 {
-	static const char *const names[] = { "kill", "forgotten", "power", "fail", NULL };
 	static void (*const parts[])(const struct scene *) = { each_kill, each_forgotten, each_power_cut, each_call_fails };
 
-	for (size_t i = 0; names[i]; i++) {
+	for (size_t i = 0; part_names[i]; i++) {
 		unsigned before = states_seen, repeated = repeats;
 
-		if (!wanted(argc, argv, names[i], names) || (parts[i] == each_forgotten && strcmp(method, "log")))
+		if (!wanted(argc, argv, part_names[i], part_names) || (parts[i] == each_forgotten && strcmp(method, "log")))
 			continue;               /* with file it is a kill */
 		parts[i](s);
-		printf("%s, %s, queue_sync = %s: %u states, %u repeats\n", s->name, names[i], method, states_seen - before, repeats - repeated);
+		printf("%s, %s, queue_sync = %s: %u states, %u repeats\n", s->name, part_names[i], method, states_seen - before, repeats - repeated);
 		fflush(stdout);
 	}
 }
 
 int main(int argc, char **argv)
 {
-	static const char *const methods[] = { "file", "log", NULL };
 	const char *names[SCENES + 1] = { NULL };
 	const char *tmp = getenv("TMPDIR");
 	bool only_control = argc == 4 && !strcmp(argv[3], "control");
@@ -1693,6 +1697,13 @@ int main(int argc, char **argv)
 
 	if (argc < 3)
 		return 2;
+	for (size_t i = 0; i < SCENES; i++)
+		names[i] = scenes[i].name;
+	for (int i = 3; i < argc; i++)
+		if (!only_control && !is_one_of(argv[i], names) && !is_one_of(argv[i], methods) && !is_one_of(argv[i], part_names)) {
+			fprintf(stderr, "crash: %s is no scenario, part or method\n", argv[i]);
+			return 2;
+		}
 	program = argv[1];
 	shim = argv[2];
 	signal(SIGPIPE, SIG_IGN);
@@ -1711,8 +1722,6 @@ int main(int argc, char **argv)
 		die("mmap");
 	snprintf(trace->root, sizeof trace->root, "%s", root);
 	peers_start();
-	for (size_t i = 0; i < SCENES; i++)
-		names[i] = scenes[i].name;
 	for (size_t k = 0; methods[k]; k++)
 		if (wanted(argc, argv, methods[k], methods)) {
 			method = methods[k];

@@ -301,25 +301,19 @@ static void take_line(struct question *q, struct str line)
 		count_failures(q, &f);
 }
 
+static bool take_kept(void *arg, struct str line)
+{
+	if (line.n >= LINE_MAX_READ)
+		return false;
+	line.n -= line.p[line.n - 1] == '\n';
+	take_line(arg, line);
+	return true;
+}
+
 static int read_day(struct question *q, int dir, const char *name)
 {
-	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	FILE *f = fd == -1 ? NULL : fdopen(fd, "r");
-	char *line = NULL;
-	size_t room = 0;
-	ssize_t n;
-
-	if (!f) {
-		if (fd != -1)
-			close(fd);
-		return errno == ENOENT ? 0 : -1;
-	}
 	q->wanted = false;
-	while ((n = getline(&line, &room, f)) > 0 && n < LINE_MAX_READ)
-		take_line(q, (struct str){ line, (size_t)n - (line[n - 1] == '\n') });
-	free(line);
-	fclose(f);
-	return 0;
+	return daily_lines(dir, name, take_kept, q);
 }
 
 static int is_day(const struct dirent *x) { return daily_day(x->d_name) != -1; }

@@ -116,28 +116,26 @@ static const struct daily_field rows[] = {
 	ROW(client), ROW(original), ROW(remote),
 };
 
+struct reading {
+	void (*each)(void *, const struct sent *);
+	void *arg;
+};
+
+static bool take_kept(void *arg, struct str line)
+{
+	const struct reading *r = arg;
+	struct sent s = { .time = "" };
+
+	if (line.n > SENT_DAY_MAX)
+		return false;
+	if (line.p[line.n - 1] == '\n' && daily_read((struct str){ line.p, line.n - 1 }, rows, sizeof rows / sizeof *rows, &s) && s.time[0])
+		r->each(r->arg, &s);
+	return true;
+}
+
 static int read_day(int dir, const char *name, void (*each)(void *, const struct sent *), void *arg)
 {
-	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-	FILE *f = fd == -1 ? NULL : fdopen(fd, "r");
-	char *line = NULL;
-	size_t room = 0;
-	ssize_t n;
-
-	if (!f) {
-		if (fd != -1)
-			close(fd);
-		return errno == ENOENT ? 0 : -1;
-	}
-	while ((n = getline(&line, &room, f)) > 0 && n <= SENT_DAY_MAX) {
-		struct sent s = { .time = "" };
-
-		if (line[n - 1] == '\n' && daily_read((struct str){ line, (size_t)n - 1 }, rows, sizeof rows / sizeof *rows, &s) && s.time[0])
-			each(arg, &s);
-	}
-	free(line);
-	fclose(f);
-	return 0;
+	return daily_lines(dir, name, take_kept, &(struct reading){ each, arg });
 }
 
 static int is_day(const struct dirent *x) { return daily_day(x->d_name) != -1; }

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -167,4 +169,24 @@ bool daily_read(struct str line, const struct daily_field *fields, size_t n, voi
 			return false;
 	}
 	return true;
+}
+
+int daily_lines(int dir, const char *name, bool (*each)(void *arg, struct str line), void *arg)
+{
+	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	FILE *f = fd == -1 ? NULL : fdopen(fd, "r");
+	char *line = NULL;
+	size_t room = 0;
+	ssize_t n;
+
+	if (!f) {
+		if (fd != -1)
+			close(fd);
+		return errno == ENOENT ? 0 : -1;
+	}
+	while ((n = getline(&line, &room, f)) > 0 && each(arg, (struct str){ line, (size_t)n }))
+		;
+	free(line);
+	fclose(f);
+	return 0;
 }

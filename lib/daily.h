@@ -43,5 +43,7 @@ struct daily_field {
 /* Reads a line back into *out, which is zeros; names that are not in the table are passed over. False: it is no line of ours, or one with a
  * value too long, with a control character, or with a field twice: that is two lines, the first of which was torn off by a crash. */
 bool daily_read(struct str line, const struct daily_field *, size_t n, void *out);
+/* Hands over each line of a file in `dir`, with its end, until there is none or each() is false. 0, also where there is no such file; or -1 with errno. */
+int daily_lines(int dir, const char *name, bool (*each)(void *arg, struct str line), void *arg);
 
 #endif

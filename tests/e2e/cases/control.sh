@@ -104,13 +104,14 @@ top_gives_the_terminal_back() {
 	has '1049h' "$T/typed"
 	tail -c 200 "$T/typed" | grep -q '1049l' || fail "the screen is not given back"
 }
-within_script() { timeout 20 script -qec "$*" /dev/null >"$T/typed" 2>&1 || fail "top ended badly: $(tail -c 200 "$T/typed")"; }
+# within_script COMMAND: a shell that runs it on a terminal; script takes $SHELL for it, which here is always the same.
+within_script() { SHELL=/bin/sh timeout 20 script -qec "$*" /dev/null >"$T/typed" 2>&1 || fail "it ended badly: $(tail -c 300 "$T/typed")"; }
 
 it password_gives_the_terminal_back "^C at the question for a password ends the program, and what is typed is seen again"
 password_gives_the_terminal_back() {
 	command -v script >/dev/null || skip "needs script"
 	: >"$T/typed"
-	{ within 20 "the question" grep -q 'assword' "$T/typed"; printf 'geheim\003'; } | within_script "sh -c 'trap : INT; \"$fardel\" passwd \"$T/users\" user; echo ended \$?; stty -a'"
+	{ within 20 "the question" grep -q 'assword' "$T/typed"; printf 'geheim\003'; } | within_script "trap : INT; '$fardel' passwd '$T/users' user; echo ended \$?; stty -a"
 	has 'ended 130' "$T/typed"
 	has ' echo ' "$T/typed"
 	grep -q geheim "$T/typed" && fail "the password is shown"

@@ -104,8 +104,8 @@ top_gives_the_terminal_back() {
 	has '1049h' "$T/typed"
 	tail -c 200 "$T/typed" | grep -q '1049l' || fail "the screen is not given back"
 }
-# within_script COMMAND: a shell that runs it on a terminal; script takes $SHELL for it, which here is always the same.
-within_script() { SHELL=/bin/sh timeout 20 script -qec "$*" /dev/null >"$T/typed" 2>&1 || fail "it ended badly: $(tail -c 300 "$T/typed")"; }
+# within_script COMMAND: a shell that runs it on a terminal, the same whatever the account has set.
+within_script() { SHELL=/bin/sh TERM=xterm timeout 20 script -qec "$*" /dev/null >"$T/typed" 2>&1 || fail "it ended badly: $(tail -c 300 "$T/typed")"; }
 
 it password_gives_the_terminal_back "^C at the question for a password ends the program, and what is typed is seen again"
 password_gives_the_terminal_back() {

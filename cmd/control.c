@@ -13,9 +13,8 @@
 
 #include "cmd/courier.h"
 #include "cmd/figures.h"
-#include "lib/list.h"
+#include "lib/door.h"
 #include "lib/log.h"
-#include "lib/stream.h"
 #include "parse.h"
 
 enum {
@@ -31,10 +30,7 @@ enum {
 };
 
 struct client {
-	struct node node;
-	struct stream stream;
-	struct timer patience;
-	struct task end;
+	struct caller caller;
 	uid_t uid;
 	bool asked;                     /* its line has come */
 	char waits_for[ID_MAX];         /* "": for nothing */
@@ -42,8 +38,11 @@ struct client {
 	size_t sent;
 };
 
-static struct io door = { .fd = -1 };
-static struct list clients;
+static struct caller *enter(int fd);
+static void event(struct stream *);
+static void leave(struct caller *);
+
+static struct door door = { .io.fd = -1, .most = CLIENTS, .patience = PATIENCE_MS, .enter = enter, .event = event, .leave = leave };
 static char path_of_door[108];
 
 /* The last results of mail from this host, whose senders may be waiting. */
@@ -138,46 +137,55 @@ static const struct verb {
 
 /* ---- a client */
 
-static void end_later(struct client *c)
+static bool has_enough(uid_t uid)
 {
-	timer_stop(&c->patience);
-	stream_close(&c->stream);
-	task_post(&c->end);
+	size_t n = 0;
+
+	for (struct node *x = list_first(&door.callers); x; x = list_next(&door.callers, x))
+		n += owner_of(x, struct client, caller.node)->uid == uid;
+	return uid != 0 && uid != geteuid() && n >= CLIENTS_OF_ONE;
 }
 
-static void end(struct task *t)
+static struct caller *enter(int fd)
 {
-	struct client *c = owner_of(t, struct client, end);
+	struct ucred who = { .uid = (uid_t)-1 };
+	socklen_t n = sizeof who;
+	struct client *c;
 
-	list_remove(&clients, &c->node);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == -1 || n != sizeof who || has_enough(who.uid) || !(c = calloc(1, sizeof *c)))
+		return NULL;
+	c->uid = who.uid;
+	return &c->caller;
+}
+
+static void leave(struct caller *caller)
+{
+	struct client *c = owner_of(caller, struct client, caller);
+
 	buf_free(&c->answer);
 	free(c);
-	if (door.fd != -1)
-		io_watch(&door, POLLIN);
 }
-
-static void too_late(struct timer *t) { end_later(owner_of(t, struct client, patience)); }
 
 /* As much of the answer as the client takes. */
 static void pump(struct client *c)
 {
-	while (c->sent < c->answer.n && !stream_full(&c->stream)) {
+	while (c->sent < c->answer.n && !stream_full(&c->caller.stream)) {
 		size_t n = c->answer.n - c->sent < CHUNK ? c->answer.n - c->sent : CHUNK;
 
-		if (stream_write(&c->stream, c->answer.p + c->sent, n) == -1)
+		if (stream_write(&c->caller.stream, c->answer.p + c->sent, n) == -1)
 			break;
 		c->sent += n;
 	}
-	if (c->sent < c->answer.n || !stream_drained(&c->stream)) {
-		timer_set(&c->patience, PATIENCE_MS);
+	if (c->sent < c->answer.n || !stream_drained(&c->caller.stream)) {
+		timer_set(&c->caller.patience, PATIENCE_MS);
 		return;
 	}
 	buf_clear(&c->answer);
 	c->sent = 0;
 	if (!c->waits_for[0])
-		end_later(c);
-	else if (!c->stream.shut)
-		timer_set(&c->patience, WAIT_MS);
+		caller_end(&c->caller);
+	else if (!c->caller.stream.shut)
+		timer_set(&c->caller.patience, WAIT_MS);
 }
 
 static void refuse(struct client *c, const char *why)
@@ -215,23 +223,23 @@ static void take_line(struct client *c, struct str line)
 
 static void event(struct stream *s)
 {
-	struct client *c = owner_of(s, struct client, stream);
+	struct client *c = owner_of(s, struct client, caller.stream);
 	struct str line;
 
 	if (s->error) {
-		end_later(c);
+		caller_end(&c->caller);
 		return;
 	}
 	if (c->asked) {
 		if (s->eof && c->waits_for[0]) {
-			end_later(c);           /* it waits no more */
+			caller_end(&c->caller);       /* it waits no more */
 			return;
 		}
 		stream_take(s, stream_peek(s).n);       /* nothing else is to be said */
 		if (c->answer.n)
 			pump(c);
 		else if (stream_drained(s) && !c->waits_for[0])
-			end_later(c);
+			caller_end(&c->caller);
 		return;
 	}
 	switch (stream_line(s, LINE_MAX_OCTETS, &line)) {
@@ -246,50 +254,9 @@ static void event(struct stream *s)
 		break;
 	case LINE_NONE:
 		if (s->eof)
-			end_later(c);
+			caller_end(&c->caller);
 		break;
 	}
-}
-
-static bool has_enough(uid_t uid)
-{
-	size_t n = 0;
-
-	for (struct node *x = list_first(&clients); x; x = list_next(&clients, x))
-		n += owner_of(x, struct client, node)->uid == uid;
-	return uid != 0 && uid != geteuid() && n >= CLIENTS_OF_ONE;
-}
-
-/* Takes fd. */
-static void begin(int fd)
-{
-	struct ucred who = { .uid = (uid_t)-1 };
-	socklen_t n = sizeof who;
-	struct client *c = NULL;
-
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &n) == 0 && n == sizeof who && !has_enough(who.uid))
-		c = calloc(1, sizeof *c);
-	if (!c || stream_open(&c->stream, fd, fd, event) == -1) {
-		free(c);
-		close(fd);
-		return;
-	}
-	c->uid = who.uid;
-	c->end.run = end;
-	c->patience.expired = too_late;
-	timer_set(&c->patience, PATIENCE_MS);
-	list_push(&clients, &c->node);
-}
-
-static void somebody_comes(struct io *io, short revents)
-{
-	int fd;
-
-	(void)revents;
-	while (clients.n < CLIENTS && (fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) != -1)
-		begin(fd);
-	if (clients.n >= CLIENTS)
-		io_forget(io);          /* until one has ended */
 }
 
 /* ---- results */
@@ -336,13 +303,13 @@ void control_settled(void *arg, const struct mail *m, const struct rcpt *r, cons
 	next_result = (next_result + 1) % RESULTS;
 	str_copy(k->id, sizeof k->id, str_of(m->id));
 	print_result(k->line, m, r, res);
-	for (struct node *x = list_first(&clients); x; x = list_next(&clients, x)) {
-		struct client *c = owner_of(x, struct client, node);
+	for (struct node *x = list_first(&door.callers); x; x = list_next(&door.callers, x)) {
+		struct client *c = owner_of(x, struct client, caller.node);
 
-		if (strcmp(c->waits_for, k->id) != 0 || c->end.posted)
+		if (strcmp(c->waits_for, k->id) != 0 || c->caller.end.posted)
 			continue;
 		buf_puts(&c->answer, k->line);
-		stream_again(&c->stream);
+		stream_again(&c->caller.stream);
 	}
 }
 
@@ -379,51 +346,35 @@ static void remove_stale(const struct sockaddr_un *un)
 int control_start(const struct settings *set)
 {
 	struct sockaddr_un un;
+	int fd = -1;
 
 	if (set->control && !strcmp(set->control, "off"))
 		return 0;
-	list_init(&clients);
 	errno = ENAMETOOLONG;
 	if (!control_path(set, path_of_door, sizeof path_of_door) || !address_of(path_of_door, &un))
 		goto fail;
 	remove_stale(&un);
-	door.ready = somebody_comes;
-	door.fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (door.fd == -1 || bind(door.fd, (const struct sockaddr *)&un, sizeof un) == -1 || chmod(un.sun_path, 0666) == -1 ||
-	    listen(door.fd, CLIENTS) == -1 || io_watch(&door, POLLIN) == -1)
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd == -1 || bind(fd, (const struct sockaddr *)&un, sizeof un) == -1 || chmod(un.sun_path, 0666) == -1 || listen(fd, CLIENTS) == -1 ||
+	    door_open(&door, fd) == -1)
 		goto fail;
 	results = calloc(RESULTS, sizeof *results);
 	return 0;
 fail:
 	log_text(LOG_ERROR, "control", "cannot listen on %s: %s. `fardel top`, `metrics` and sendmail --wait know nothing of this process; see the "
 		"setting control", path_of_door, strerror(errno));
-	if (door.fd != -1)
-		close(door.fd);
-	door.fd = -1;
+	if (fd != -1)
+		close(fd);
 	path_of_door[0] = '\0';
 	return -1;
 }
 
 void control_stop(void)
 {
-	struct node *x;
-
-	if (door.fd == -1)
+	if (door.io.fd == -1)
 		return;
-	io_forget(&door);
-	close(door.fd);
-	door.fd = -1;
+	door_close(&door);
 	unlink(path_of_door);
-	while ((x = list_first(&clients))) {
-		struct client *c = owner_of(x, struct client, node);
-
-		timer_stop(&c->patience);
-		stream_close(&c->stream);
-		task_cancel(&c->end);
-		list_remove(&clients, x);
-		buf_free(&c->answer);
-		free(c);
-	}
 	free(results);
 	results = NULL;
 }

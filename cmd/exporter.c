@@ -8,10 +8,8 @@
 #include <unistd.h>
 
 #include "cmd/figures.h"
-#include "lib/list.h"
+#include "lib/door.h"
 #include "lib/log.h"
-#include "lib/loop.h"
-#include "lib/stream.h"
 
 enum {
 	CLIENTS = 8,                    /* at a time; more wait in the backlog */
@@ -23,10 +21,7 @@ enum {
 };
 
 struct client {
-	struct node node;
-	struct stream stream;
-	struct timer patience;
-	struct task end;
+	struct caller caller;
 	size_t heard;                   /* octets of the head */
 	const struct answer *answer;    /* what the first line deserves; NULL: it has not come */
 	bool told;                      /* it has been answered: the rest is passed over */
@@ -43,32 +38,26 @@ static const struct answer {
 	too_long = { "431 Request Header Fields Too Large", "Content-Type: text/plain\r\n", "Shorter, please.\n" },
 	no_memory = { "503 Service Unavailable", "Content-Type: text/plain\r\n", "Out of memory.\n" };
 
-static struct io door = { .fd = -1 };
-static struct list clients;
+static struct caller *enter(int fd);
+static void event(struct stream *);
+static void leave(struct caller *);
+
+static struct door door = { .io.fd = -1, .most = CLIENTS, .patience = PATIENCE_MS, .enter = enter, .event = event, .leave = leave };
 static bool loopback;
 static struct buf figures;
 static msec made;
 
 /* ---- a client */
 
-static void end_later(struct client *c)
+static struct caller *enter(int fd)
 {
-	timer_stop(&c->patience);
-	stream_close(&c->stream);
-	task_post(&c->end);
+	struct client *c = calloc(1, sizeof *c);
+
+	(void)fd;
+	return c ? &c->caller : NULL;
 }
 
-static void end(struct task *t)
-{
-	struct client *c = owner_of(t, struct client, end);
-
-	list_remove(&clients, &c->node);
-	free(c);
-	if (door.fd != -1)
-		io_watch(&door, POLLIN);
-}
-
-static void too_late(struct timer *t) { end_later(owner_of(t, struct client, patience)); }
+static void leave(struct caller *caller) { free(owner_of(caller, struct client, caller)); }
 
 static bool fresh_figures(void)
 {
@@ -91,9 +80,9 @@ static void tell(struct client *c, const struct answer *a)
 		text = buf_view(&figures);
 	}
 	c->told = true;
-	if (stream_printf(&c->stream, "HTTP/1.1 %s\r\n%sContent-Length: %zu\r\nConnection: close\r\n\r\n", a->status, a->fields, text.n) == -1 ||
-	    stream_write(&c->stream, text.p, text.n) == -1)
-		end_later(c);
+	if (stream_printf(&c->caller.stream, "HTTP/1.1 %s\r\n%sContent-Length: %zu\r\nConnection: close\r\n\r\n", a->status, a->fields, text.n) == -1 ||
+	    stream_write(&c->caller.stream, text.p, text.n) == -1)
+		caller_end(&c->caller);
 }
 
 /* The path of "/metrics?x" or "http://host/metrics" (RFC 9112 3.2.2). */
@@ -159,19 +148,19 @@ static void take_line(struct client *c, struct str line)
 /* The rest is read, or the kernel would reset the connection before the answer is read. */
 static void finish(struct client *c)
 {
-	stream_take(&c->stream, stream_peek(&c->stream).n);
-	if (c->stream.eof && stream_drained(&c->stream))
-		end_later(c);
-	else if (stream_drained(&c->stream) && !c->stream.shut)
-		stream_shutdown(&c->stream);
+	stream_take(&c->caller.stream, stream_peek(&c->caller.stream).n);
+	if (c->caller.stream.eof && stream_drained(&c->caller.stream))
+		caller_end(&c->caller);
+	else if (stream_drained(&c->caller.stream) && !c->caller.stream.shut)
+		stream_shutdown(&c->caller.stream);
 }
 
 static void event(struct stream *s)
 {
-	struct client *c = owner_of(s, struct client, stream);
+	struct client *c = owner_of(s, struct client, caller.stream);
 	struct str line;
 
-	while (!c->told && !c->end.posted && !s->error) {
+	while (!c->told && !c->caller.end.posted && !s->error) {
 		switch (stream_line(s, LINE_OCTETS, &line)) {
 		case LINE_OK:
 		case LINE_BARE:
@@ -182,88 +171,44 @@ static void event(struct stream *s)
 			break;
 		case LINE_NONE:
 			if (s->eof)
-				end_later(c);
+				caller_end(&c->caller);
 			return;
 		}
 	}
-	if (c->end.posted)
+	if (c->caller.end.posted)
 		return;
 	if (s->error)
-		end_later(c);
+		caller_end(&c->caller);
 	else
 		finish(c);
-}
-
-/* Takes fd. */
-static void begin(int fd)
-{
-	struct client *c = calloc(1, sizeof *c);
-
-	if (!c || stream_open(&c->stream, fd, fd, event) == -1) {
-		free(c);
-		close(fd);
-		return;
-	}
-	c->end.run = end;
-	c->patience.expired = too_late;
-	timer_set(&c->patience, PATIENCE_MS);
-	list_push(&clients, &c->node);
-}
-
-static void somebody_comes(struct io *io, short revents)
-{
-	int fd;
-
-	(void)revents;
-	while (clients.n < CLIENTS && (fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK)) != -1)
-		begin(fd);
-	if (clients.n >= CLIENTS)
-		io_forget(io);          /* until one has ended */
 }
 
 /* ---- listening */
 
 int exporter_start(const struct settings *s)
 {
-	int on = 1;
+	int on = 1, fd;
 
 	if (!s->metrics_len)
 		return 0;
-	list_init(&clients);
 	loopback = !s->metrics_public;
-	door.ready = somebody_comes;
-	door.fd = socket(s->metrics_addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (door.fd != -1)
-		setsockopt(door.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-	if (door.fd != -1 && bind(door.fd, (const struct sockaddr *)&s->metrics_addr, s->metrics_len) == 0 && listen(door.fd, BACKLOG) == 0 &&
-	    io_watch(&door, POLLIN) == 0) {
+	fd = socket(s->metrics_addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd != -1)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (fd != -1 && bind(fd, (const struct sockaddr *)&s->metrics_addr, s->metrics_len) == 0 && listen(fd, BACKLOG) == 0 && door_open(&door, fd) == 0) {
 		log_event(LOG_INFO, "listening", LF(L_TEXT("on", s->metrics_listen)));
 		return 0;
 	}
 	log_text(LOG_ERROR, "metrics", "cannot listen on %s: %s. See the setting metrics_listen", s->metrics_listen, strerror(errno));
-	if (door.fd != -1)
-		close(door.fd);
-	door.fd = -1;
+	if (fd != -1)
+		close(fd);
 	return -1;
 }
 
 void exporter_stop(void)
 {
-	struct node *x;
-
-	if (door.fd == -1)
+	if (door.io.fd == -1)
 		return;
-	io_forget(&door);
-	close(door.fd);
-	door.fd = -1;
-	while ((x = list_first(&clients))) {
-		struct client *c = owner_of(x, struct client, node);
-
-		timer_stop(&c->patience);
-		stream_close(&c->stream);
-		task_cancel(&c->end);
-		list_remove(&clients, x);
-		free(c);
-	}
+	door_close(&door);
 	buf_free(&figures);
 }

@@ -18,6 +18,7 @@
 #include "cmd/check.h"
 
 #include "auth/users.h"
+#include "cmd/decide.h"
 #include "cmd/fardel.h"
 #include "cmd/probe.h"
 #include "cmd/relay.h"
@@ -26,6 +27,7 @@
 #include "cmd/signing.h"
 #include "deliver/alias.h"
 #include "deliver/mailbox.h"
+#include "dns.h"
 #include "lib/account.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -987,11 +989,11 @@ static void check_asked(const struct settings *s)
 		return;
 	fflush(stdout);
 	log_threshold(LOG_ERROR);               /* all that there is to say is said here */
-	if (probe_begin(s))
+	if (decide_begin(s))
 		return;                         /* check_resolver() says why */
 	check_milters(s);
 	check_lists(s);
-	probe_end();
+	dns_stop();
 }
 
 /* ---- the rest */

@@ -11,8 +11,8 @@
 
 #include "client.h"
 #include "cmd/courier.h"
+#include "cmd/decide.h"
 #include "cmd/listing.h"
-#include "deliver/hosts.h"
 #include "deliver/mtasts.h"
 #include "deliver/mx.h"
 #include "deliver/tlsseen.h"
@@ -24,15 +24,12 @@
 #include "lib/loop.h"
 #include "lib/rand.h"
 
-enum { PATIENCE_MS = 30000 };
+enum { PATIENCE_S = 30 };
 
 struct asked {
 	const struct settings *set;
 	struct route route;
 	struct mx_self self;
-	struct facts *facts;
-	struct task again;
-	struct timer late;
 	struct mx_result hosts;
 	enum verdict verdict;
 	bool announced;                 /* a policy (MTA-STS): there is a record */
@@ -40,58 +37,37 @@ struct asked {
 
 /* ---- asking */
 
-static void look(struct task *t)
+static enum verdict look(void *arg, struct facts *f)
 {
-	struct asked *a = owner_of(t, struct asked, again);
+	struct asked *a = arg;
 	char name[300];
 	const struct fact *record = NULL;
 	bool mx = a->route.kind == ROUTE_MX;
 
 	snprintf(name, sizeof name, "_mta-sts.%s", a->route.domain);
 	if (mx)
-		record = fact(a->facts, FACT_TXT, str_of(name));
-	a->verdict = mx_find(a->facts, &a->route, &a->self, 1, &a->hosts);
-	if (a->verdict == WAIT || (mx && !record))
-		return;
+		record = fact(f, FACT_TXT, str_of(name));
+	a->verdict = mx_find(f, &a->route, &a->self, 1, &a->hosts);
+	if (mx && !record)
+		return WAIT;
 	for (size_t i = 0; record && record->outcome == FOUND && i < record->n; i++) {
 		struct str id;
 
 		a->announced = a->announced || !mtasts_record(record->record[i].data, &id);
 	}
-	loop_stop();
-}
-
-static void too_late(struct timer *t)
-{
-	(void)t;
-	loop_stop();
+	return a->verdict;
 }
 
 static int ask(struct asked *a)
 {
-	struct dns_config d = { .resolvers = a->set->resolver };
-	const char *wrong = dns_start(&d);
+	const struct decision how = { .lookups = MX_LOOKUPS + 1, .seconds = PATIENCE_S, .check = look, .arg = a };
+	const char *wrong = decide_begin(a->set);
+	bool done = !wrong && decide_wait(&how);
 
-	if (wrong) {
-		fprintf(stderr, "fardel explain: %s\n", wrong);
-		return EX_CONFIG;
-	}
-	for (int k = FACT_A; k <= FACT_TLSA; k++)
-		facts_source((enum fact_kind)k, dns_source());
-	facts_source(FACT_HOSTS, hosts_source());
-	a->again.run = look;
-	a->late.expired = too_late;
-	a->facts = facts_new(&a->again, MX_LOOKUPS + 1);
-	if (!a->facts)
-		return EX_OSERR;
-	a->verdict = WAIT;
-	task_post(&a->again);
-	timer_set(&a->late, PATIENCE_MS);
-	loop_run();
-	timer_stop(&a->late);
-	facts_free(a->facts);
 	dns_stop();
-	return 0;
+	if (wrong)
+		fprintf(stderr, "fardel explain: %s\n", wrong);
+	return wrong ? EX_CONFIG : done ? 0 : EX_OSERR;
 }
 
 /* ---- telling */

@@ -3,28 +3,12 @@
 
 #include <stdio.h>
 
-#include "deliver/hosts.h"
-#include "dns.h"
+#include "cmd/decide.h"
 #include "lib/list.h"
 #include "lib/loop.h"
 #include "smtpd/milterlink.h"
 
-enum { MILTER_MS = 5000, LIST_MS = 10000 };
-
-const char *probe_begin(const struct settings *s)
-{
-	struct dns_config d = { .resolvers = s->resolver };
-	const char *wrong = dns_start(&d);
-
-	if (wrong)
-		return wrong;
-	for (int k = FACT_A; k <= FACT_TXT; k++)
-		facts_source((enum fact_kind)k, dns_source());
-	facts_source(FACT_HOSTS, hosts_source());
-	return NULL;
-}
-
-void probe_end(void) { dns_stop(); }
+enum { MILTER_MS = 5000, LIST_S = 10 };
 
 /* ---- a filter */
 
@@ -69,24 +53,18 @@ const char *probe_milter(const struct settings *s, const struct smtpd_milter *wh
 struct looking {
 	struct dnsbl_query query[2];            /* for IPv4 or domains, and for IPv6 */
 	struct dnsbl_result result[2];
-	struct facts *facts;
-	struct task wake;
-	struct timer late;
-	bool over;
 };
 
 /* What must be listed is asked about: that it does not come back as such says that there is no such list. */
-static void look(struct task *t)
+static enum verdict look(void *arg, struct facts *f)
 {
-	struct looking *l = owner_of(t, struct looking, wake);
+	struct looking *l = arg;
 	size_t known = 0;
 
 	for (size_t i = 0; i < 2; i++)
-		known += dnsbl_check(l->facts, &l->query[i], &l->result[i]) == ACCEPT;
-	l->over = known == 2;
+		known += dnsbl_check(f, &l->query[i], &l->result[i]) == ACCEPT;
+	return known == 2 ? ACCEPT : WAIT;
 }
-
-static void stop(struct timer *t) { owner_of(t, struct looking, late)->over = true; }
 
 const char *probe_list(const struct dnsbl_list *list, bool *ipv6, bool *unknown)
 {
@@ -94,21 +72,16 @@ const char *probe_list(const struct dnsbl_list *list, bool *ipv6, bool *unknown)
 		v6 = { .n = 16, .octet = { [10] = 0xff, 0xff, 127, 0, 0, 2 }, .text = "::ffff:127.0.0.2" };
 	struct dnsbl_list any = *list;          /* whatever its codes mean here */
 	static struct looking l;
+	static const struct decision how = { .lookups = DNSBL_LOOKUPS, .seconds = LIST_S, .check = look, .arg = &l };
 
 	any.ncodes = 0;
-	l = (struct looking){ .query = { { .list = &any, .n = 1, .ip = &v4 }, { .list = &any, .n = 1, .ip = &v6 } }, .wake = { .run = look }, .late = { .expired = stop } };
+	l = (struct looking){ .query = { { .list = &any, .n = 1, .ip = &v4 }, { .list = &any, .n = 1, .ip = &v6 } } };
 	if (list->domains)
 		l.query[0].domain[0] = l.query[1].domain[0] = STR("test");
 	*ipv6 = *unknown = false;
-	if (!(l.facts = facts_new(&l.wake, DNSBL_LOOKUPS)))
+	if (!decide_wait(&how))
 		return "memory is out";
-	task_post(&l.wake);
-	timer_set(&l.late, LIST_MS);
-	while (!l.over)
-		loop_turn(-1);
-	timer_stop(&l.late);
 	*ipv6 = l.result[1].listed;
 	*unknown = !l.result[0].listed && !l.result[0].wrong[0];
-	facts_free(l.facts);
 	return l.result[0].wrong[0];
 }

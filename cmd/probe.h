@@ -1,12 +1,9 @@
-/* What the settings name and the server asks while mail comes in: does it answer as such a thing does? For `fardel check`; blocks. */
+/* What the settings name and the server asks while mail comes in: does it answer as such a thing does? For `fardel check`; blocks.
+ * Called between decide_begin(), or filters with a host's name and lists do not answer, and dns_stop(). */
 #ifndef CMD_PROBE_H
 #define CMD_PROBE_H
 
 #include "cmd/settings.h"
-
-/* Between these two the others may be called. NULL, or why the DNS cannot be asked; then filters with a host's name and lists do not answer. */
-const char *probe_begin(const struct settings *);
-void probe_end(void);
 
 /* Calls the filter, agrees on options and takes leave, in 5 s or milter_connect_timeout. NULL, or what is wrong, in words good until the next call. */
 const char *probe_milter(const struct settings *, const struct smtpd_milter *);

@@ -7,7 +7,7 @@
 
 #include "client.h"
 #include "cmd/courier.h"
-#include "deliver/hosts.h"
+#include "cmd/decide.h"
 #include "deliver/mx.h"
 #include "deliver/tlsrule.h"
 #include "dns.h"
@@ -16,7 +16,7 @@
 #include "lib/list.h"
 #include "lib/loop.h"
 
-enum { LOOKUP_MS = 15000, PROBE_S = 5, PROBE_REPLY_S = 10, REPLY_S = 30, VISIT_MS = 90000, REACHED = 2 };
+enum { LOOKUP_S = 15, PROBE_S = 5, PROBE_REPLY_S = 10, REPLY_S = 30, VISIT_MS = 90000, REACHED = 2 };
 
 static const struct {
 	const char *name, *remedy;      /* NULL: as for a delivery */
@@ -91,9 +91,7 @@ struct visit {
 	const struct settings *set;
 	struct route route;
 	struct mx_self self;
-	struct facts *facts;
-	struct task again;
-	struct timer late;
+	struct timer late;              /* of a call */
 	struct mx_result hosts;
 	enum verdict verdict;
 	struct str domain;              /* of a search by SRV */
@@ -104,43 +102,21 @@ struct visit {
 	struct reply why;
 };
 
-static void stop_at(struct timer *t)
+/* False: nothing can be asked. */
+static bool look_up(struct visit *v, enum verdict (*look)(void *visit, struct facts *), unsigned lookups)
 {
-	owner_of(t, struct visit, late)->over = true;
-}
+	const struct decision how = { .lookups = lookups, .seconds = LOOKUP_S, .check = look, .arg = v };
+	bool done = !decide_begin(v->set) && decide_wait(&how);
 
-/* look() is run again with each answer until it says that all is known. False: it never was. */
-static bool look_up(struct visit *v, void (*look)(struct task *), unsigned limit)
-{
-	struct dns_config d = { .resolvers = v->set->resolver };
-
-	if (dns_start(&d))
-		return false;
-	for (int k = FACT_A; k <= FACT_TLSA; k++)
-		facts_source((enum fact_kind)k, dns_source());
-	facts_source(FACT_HOSTS, hosts_source());
-	v->over = false;
-	v->again.run = look;
-	v->late.expired = stop_at;
-	if ((v->facts = facts_new(&v->again, limit))) {
-		task_post(&v->again);
-		timer_set(&v->late, LOOKUP_MS);
-		while (!v->over)
-			loop_turn(-1);
-		timer_stop(&v->late);
-	}
-	facts_free(v->facts);
-	v->facts = NULL;
 	dns_stop();
-	return true;
+	return done;
 }
 
-static void look_for_hosts(struct task *t)
+static enum verdict look_for_hosts(void *visit, struct facts *f)
 {
-	struct visit *v = owner_of(t, struct visit, again);
+	struct visit *v = visit;
 
-	v->verdict = mx_find(v->facts, &v->route, &v->self, 1, &v->hosts);
-	v->over = v->verdict != WAIT;
+	return v->verdict = mx_find(f, &v->route, &v->self, 1, &v->hosts);
 }
 
 /* RFC 2782: the lowest priority; among equals the one that most go to. A target of "" says that there is no such service. */
@@ -162,21 +138,21 @@ static void take_service(struct visit *v, const struct fact *f, bool tls_first)
 	*v->found = r;
 }
 
-static void look_for_services(struct task *t)
+static enum verdict look_for_services(void *visit, struct facts *facts)
 {
-	struct visit *v = owner_of(t, struct visit, again);
+	struct visit *v = visit;
 	char name[2][300];
 	const struct fact *f[2];
 
 	snprintf(name[0], sizeof name[0], "_submissions._tcp." STR_FMT, STR_ARG(v->domain));
 	snprintf(name[1], sizeof name[1], "_submission._tcp." STR_FMT, STR_ARG(v->domain));
-	f[0] = fact(v->facts, FACT_SRV, str_of(name[0]));
-	f[1] = fact(v->facts, FACT_SRV, str_of(name[1]));
+	f[0] = fact(facts, FACT_SRV, str_of(name[0]));
+	f[1] = fact(facts, FACT_SRV, str_of(name[1]));
 	if (!f[0] || !f[1])
-		return;
+		return WAIT;
 	take_service(v, f[0], true);
 	take_service(v, f[1], false);
-	v->over = true;
+	return ACCEPT;
 }
 
 /* ---- calling */
@@ -201,6 +177,8 @@ static void gone(struct client *client, void *arg, const struct reply *why)
 	v->why = *why;
 }
 
+static void too_late(struct timer *t) { owner_of(t, struct visit, late)->over = true; }
+
 static void call(struct visit *v, const struct client_config *demanded, const struct mx_address *at, unsigned connect_s)
 {
 	static const struct client_events events = { .ready = let_in, .gone = gone };
@@ -210,6 +188,7 @@ static void call(struct visit *v, const struct client_config *demanded, const st
 	config.connect_s = connect_s;
 	config.command_s = connect_s == PROBE_S ? PROBE_REPLY_S : REPLY_S;
 	v->over = v->hung_up = false;
+	v->late.expired = too_late;
 	v->step = RELAY_CONNECT;
 	client = client_open(&config, (const struct sockaddr *)&at->addr, at->len, at->host, &events, v);
 	if (!client) {

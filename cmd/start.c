@@ -14,6 +14,7 @@
 #include "auth/verify.h"
 #include "cmd/control.h"
 #include "cmd/courier.h"
+#include "cmd/decide.h"
 #include "cmd/dmarcreport.h"
 #include "cmd/drop.h"
 #include "cmd/expand.h"
@@ -27,11 +28,9 @@
 #include "cmd/signing.h"
 #include "cmd/tlsreport.h"
 #include "deliver/alias.h"
-#include "deliver/hosts.h"
 #include "deliver/maildir.h"
 #include "deliver/stscache.h"
 #include "deliver/tlsseen.h"
-#include "dns.h"
 #include "lib/account.h"
 #include "lib/clock.h"
 #include "lib/file.h"
@@ -303,17 +302,9 @@ int start_aliases(void)
 
 int start_dns(void)
 {
-	static struct dns_config d;
-	const char *why;
+	const char *wrong = decide_begin(running.settings);
 
-	d = (struct dns_config){ .resolvers = running.settings->resolver };
-	why = dns_start(&d);
-	if (why)
-		return complain(EX_CONFIG, "%s", why);
-	for (int k = FACT_A; k <= FACT_TLSA; k++)
-		facts_source((enum fact_kind)k, dns_source());
-	facts_source(FACT_HOSTS, hosts_source());
-	return 0;
+	return wrong ? complain(EX_CONFIG, "%s", wrong) : 0;
 }
 
 /* Of this process: nobody else has it, so it cannot be taken for one that has our name. */

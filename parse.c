@@ -913,9 +913,7 @@ void reply_set(struct reply *r, int code, const char *enhanced, const char *fmt,
 	if (vsnprintf(made.text, sizeof(made.text), fmt, ap) < 0)
 		made.text[0] = 0;
 	va_end(ap);
-	for (char *c = made.text; *c; c++)
-		if (!ascii_print(*c))
-			*c = '?';
+	ascii_make_printable(made.text);
 	*r = made;
 }
 

@@ -877,9 +877,7 @@ static void check_logins(const struct settings *s, bool wanted)
 			printf("route %s lets us in\n", r.key);
 			continue;
 		}
-		for (char *p = why.text; *p; p++)
-			if (!ascii_print(*p))
-				*p = '?';
+		ascii_make_printable(why.text);
 		remedy = relay_remedy(step, &why);
 		printf("%s: error: route: %s: failed at %s: %s. %s\n", s->route_text.item[i].where, r.key, relay_step_name(step), why.text,
 			remedy ? remedy : "");

@@ -252,9 +252,7 @@ static bool answers(const struct settings *s, struct str domain, struct reply *w
 	route_find(&none, domain, NULL, &r);
 	fflush(stdout);
 	step = relay_reach(s, &r, CALL_S, why);
-	for (char *p = why->text; *p; p++)
-		if (!ascii_print(*p))
-			*p = '?';
+	ascii_make_printable(why->text);
 	if (step == RELAY_IN || why->code)
 		printf("outside: the mail host of " STR_FMT " answers%s%s\n", STR_ARG(domain), step == RELAY_IN ? "" : ", and is not content: ",
 			step == RELAY_IN ? "" : why->text);

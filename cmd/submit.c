@@ -81,9 +81,7 @@ static enum verdict refuse(struct submission *s, int status, const char *fmt, ..
 	va_start(ap, fmt);
 	vsnprintf(s->why, sizeof s->why, fmt, ap);
 	va_end(ap);
-	for (char *p = s->why; *p; p++)
-		if (!ascii_print(*p))
-			*p = '?';
+	ascii_make_printable(s->why);
 	s->status = status;
 	s->state = S_REFUSED;
 	return REFUSE;

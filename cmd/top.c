@@ -108,9 +108,7 @@ static void put(struct screen *s, const char *fmt, ...)
 	va_end(ap);
 	if (s->columns < sizeof line)
 		line[s->columns] = '\0';
-	for (char *c = line; *c; c++)
-		if (!ascii_print(*c))
-			*c = '?';
+	ascii_make_printable(line);
 	buf_printf(&s->text, "%s%s\n", line, raw ? "\033[K" : "");
 	s->lines++;
 }

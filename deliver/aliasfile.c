@@ -92,9 +92,7 @@ static void say_line(struct buf *out, const char *path, unsigned line, const cha
 	size_t before = out->n;
 
 	vsnprintf(text, sizeof text, fmt, ap);
-	for (char *c = text; *c; c++)
-		if (!ascii_print(*c))
-			*c = '?';
+	ascii_make_printable(text);
 	if (line)
 		snprintf(where, sizeof where, "%.400s:%u", path, line);
 	else

@@ -31,9 +31,7 @@ void conf_complain(struct conf *c, const char *where, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	for (char *p = text; *p; p++)
-		if (!ascii_print(*p))
-			*p = '?';
+	ascii_make_printable(text);
 	buf_printf(&c->errors, "%s: %s\n", where, text);
 }
 

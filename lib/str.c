@@ -8,6 +8,13 @@ bool ascii_alpha(char c) { c = ascii_lower(c); return c >= 'a' && c <= 'z'; }
 bool ascii_digit(char c) { return c >= '0' && c <= '9'; }
 bool ascii_print(char c) { return c >= 0x20 && c < 0x7f; }
 
+void ascii_make_printable(char *text)
+{
+	for (; *text; text++)
+		if (!ascii_print(*text))
+			*text = '?';
+}
+
 struct str str_of(const char *s)
 {
 	return (struct str){ s ? s : "", s ? strlen(s) : 0 };

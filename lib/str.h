@@ -41,6 +41,7 @@ char ascii_lower(char c);
 bool ascii_alpha(char c);
 bool ascii_digit(char c);
 bool ascii_print(char c);                                  /* 0x21..0x7e and SP */
+void ascii_make_printable(char *text);                     /* every other octet becomes ? */
 
 /* Octets of the UTF-8 sequence at the start of s, 0 if it is none (RFC 3629 4) or a C1 control. s is not empty. */
 size_t utf8_sequence(struct str s);

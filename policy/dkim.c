@@ -505,9 +505,7 @@ static bool conclude(struct dkim_signature *s, enum dkim_result result, const ch
 	va_start(ap, fmt);
 	vsnprintf(s->why, sizeof s->why, fmt, ap);
 	va_end(ap);
-	for (char *c = s->why; *c; c++)
-		if (!ascii_print(*c))
-			*c = '?';
+	ascii_make_printable(s->why);
 	return false;
 }
 

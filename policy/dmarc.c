@@ -273,9 +273,7 @@ static void say(struct dmarc_result *out, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(out->why, sizeof out->why, fmt, ap);
 	va_end(ap);
-	for (char *p = out->why; *p; p++)
-		if (!ascii_print(*p))
-			*p = '?';
+	ascii_make_printable(out->why);
 }
 
 static void uncertain(struct dmarc_result *out, const char *what, struct str name, const struct fact *f)

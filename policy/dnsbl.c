@@ -289,9 +289,7 @@ static void say(struct dnsbl_result *out, const struct asking *a)
 		words.n = 200;
 	snprintf(out->why, sizeof out->why, STR_FMT " is listed by %s (127.%u.%u.%u)%s" STR_FMT, STR_ARG(a->what), a->list->zone, a->code[1],
 		a->code[2], a->code[3], words.n ? ": " : "", STR_ARG(words));
-	for (char *p = out->why; *p; p++)
-		if (!ascii_print(*p))
-			*p = '?';
+	ascii_make_printable(out->why);
 }
 
 static void count(struct dnsbl_result *out, const struct asking *a, int *heaviest)

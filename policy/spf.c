@@ -35,13 +35,6 @@ const char *spf_name(enum spf code)
 
 /* ---- words */
 
-static void make_printable(char *text)
-{
-	for (; *text; text++)
-		if (!ascii_print(*text))
-			*text = '?';
-}
-
 static void set_text(char *out, size_t size, struct str s)
 {
 	size_t n = s.n < size ? s.n : size - 1;
@@ -61,7 +54,7 @@ static enum answer stop(struct check *c, enum spf code, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(c->out->problem, sizeof c->out->problem, fmt, ap);
 	va_end(ap);
-	make_printable(c->out->problem);
+	ascii_make_printable(c->out->problem);
 	return STOP;
 }
 

@@ -539,9 +539,7 @@ static const char *quarantine(struct edit *e, bool spaces, uint64_t max, struct 
 	(void)max;
 	milter_take_string(&data, &reason);
 	snprintf(e->reason, sizeof e->reason, STR_FMT, STR_ARG(reason));
-	for (char *c = e->reason; *c; c++)
-		if (!ascii_print(*c))
-			*c = '?';
+	ascii_make_printable(e->reason);
 	e->quarantine = true;
 	return NULL;
 }

@@ -21,9 +21,7 @@ void session_say(struct session *s, int code, const char *enhanced, const char *
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	for (char *p = text; *p; p++)
-		if (!ascii_print(*p))
-			*p = '?';
+	ascii_make_printable(text);
 	if (stream_printf(&s->stream, "%d %s%s%s\r\n", code, enhanced, *enhanced ? " " : "", text) == -1)
 		s->broken = true;
 }

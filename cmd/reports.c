@@ -1,7 +1,6 @@
 /* Reports of others: kept as they come, counted for `fardel reports` each time it is asked. */
 #include "cmd/reports.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -310,35 +309,18 @@ static bool take_kept(void *arg, struct str line)
 	return true;
 }
 
-static int read_day(struct question *q, int dir, const char *name)
+static int read_day(void *arg, int dir, const char *name)
 {
+	struct question *q = arg;
+
 	q->wanted = false;
 	return daily_lines(dir, name, take_kept, q);
 }
 
-static int is_day(const struct dirent *x) { return daily_day(x->d_name) != -1; }
-
 /* 0, or -1 with errno; ENOENT: nothing was ever kept. */
 static int read_all(struct question *q)
 {
-	int top = open(q->set->queue, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int dir = top == -1 ? -1 : openat(top, "reports", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	int32_t first = (int32_t)((loop_wall() - (int64_t)q->days * DAILY_S) / DAILY_S);
-	struct dirent **day = NULL;
-	int n = dir == -1 ? -1 : scandirat(dir, ".", &day, is_day, alphasort), failed = n == -1 ? -1 : 0, saved = errno;
-
-	for (int i = 0; i < n; i++) {
-		if (!failed && daily_day(day[i]->d_name) >= first && (failed = read_day(q, dir, day[i]->d_name)) == -1)
-			saved = errno;
-		free(day[i]);
-	}
-	free(day);
-	if (dir != -1)
-		close(dir);
-	if (top != -1)
-		close(top);
-	errno = saved;
-	return failed;
+	return daily_files(q->set->queue, "reports", (int32_t)((loop_wall() - (int64_t)q->days * DAILY_S) / DAILY_S), read_day, q);
 }
 
 /* ---- showing */

@@ -1,7 +1,6 @@
 /* Lines about mail that has left. */
 #include "cmd/sent.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -133,29 +132,9 @@ static bool take_kept(void *arg, struct str line)
 	return true;
 }
 
-static int read_day(int dir, const char *name, void (*each)(void *, const struct sent *), void *arg)
-{
-	return daily_lines(dir, name, take_kept, &(struct reading){ each, arg });
-}
-
-static int is_day(const struct dirent *x) { return daily_day(x->d_name) != -1; }
+static int read_day(void *arg, int dir, const char *name) { return daily_lines(dir, name, take_kept, arg); }
 
 int sent_each(const char *queue, void (*each)(void *arg, const struct sent *), void *arg)
 {
-	int top = open(queue, O_RDONLY | O_DIRECTORY | O_CLOEXEC), dir = top == -1 ? -1 : openat(top, "sent", O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-	struct dirent **day = NULL;
-	int n = dir == -1 ? -1 : scandirat(dir, ".", &day, is_day, alphasort), failed = n == -1 ? -1 : 0, saved = errno;
-
-	for (int i = 0; i < n; i++) {
-		if (!failed && (failed = read_day(dir, day[i]->d_name, each, arg)) == -1)
-			saved = errno;
-		free(day[i]);
-	}
-	free(day);
-	if (dir != -1)
-		close(dir);
-	if (top != -1)
-		close(top);
-	errno = saved;
-	return failed;
+	return daily_files(queue, "sent", 0, read_day, &(struct reading){ each, arg });
 }

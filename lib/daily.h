@@ -45,5 +45,8 @@ struct daily_field {
 bool daily_read(struct str line, const struct daily_field *, size_t n, void *out);
 /* Hands over each line of a file in `dir`, with its end, until there is none or each() is false. 0, also where there is no such file; or -1 with errno. */
 int daily_lines(int dir, const char *name, bool (*each)(void *arg, struct str line), void *arg);
+/* Hands over the name of each file of a day in the directory top/name, the oldest first and none before the day `first`, until each() is -1. 0, or
+ * -1 with errno; ENOENT: there is no such directory. */
+int daily_files(const char *top, const char *name, int32_t first, int (*each)(void *arg, int dir, const char *file), void *arg);
 
 #endif

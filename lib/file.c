@@ -123,12 +123,11 @@ struct file_calls file_sys = {
 	.bears_log = sys_bears_log,
 };
 
-int file_write(int fd, const void *data, size_t n)
+/* at -1: where the descriptor stands. */
+static int write_all(int fd, const char *p, size_t n, off_t at)
 {
-	const char *p = data;
-
 	while (n) {
-		ssize_t done = file_sys.write(fd, p, n);
+		ssize_t done = at == -1 ? file_sys.write(fd, p, n) : file_sys.pwrite(fd, p, n, at);
 
 		if (done == -1 && errno == EINTR)
 			continue;
@@ -140,31 +139,14 @@ int file_write(int fd, const void *data, size_t n)
 		}
 		p += done;
 		n -= (size_t)done;
+		if (at != -1)
+			at += done;
 	}
 	return 0;
 }
 
-int file_pwrite(int fd, const void *data, size_t n, off_t at)
-{
-	const char *p = data;
-
-	while (n) {
-		ssize_t done = file_sys.pwrite(fd, p, n, at);
-
-		if (done == -1 && errno == EINTR)
-			continue;
-		if (done == -1)
-			return -1;
-		if (done == 0) {
-			errno = EIO;
-			return -1;
-		}
-		p += done;
-		at += done;
-		n -= (size_t)done;
-	}
-	return 0;
-}
+int file_write(int fd, const void *data, size_t n) { return write_all(fd, data, n, -1); }
+int file_pwrite(int fd, const void *data, size_t n, off_t at) { return write_all(fd, data, n, at); }
 
 ssize_t file_pread(int fd, void *out, size_t n, off_t at)
 {

@@ -54,11 +54,7 @@ static void hang_up(struct client *c)
 {
 	timer_stop(&c->timer);
 	stream_close(&c->stream);
-	if (c->dial.fd != -1) {
-		io_forget(&c->dial);
-		close(c->dial.fd);
-		c->dial.fd = -1;
-	}
+	io_close(&c->dial);
 }
 
 static void forget_job(struct client *c)

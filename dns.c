@@ -900,11 +900,7 @@ static void hang_up(struct lookup *l)
 {
 	timer_stop(&l->timer);
 	list_remove(l->state == L_TCP_LINE ? &tcp_line : &line[l->stranger], &l->line);
-	if (l->io.fd != -1) {
-		io_forget(&l->io);
-		close(l->io.fd);
-		l->io.fd = -1;
-	}
+	io_close(&l->io);
 	if (l->state >= L_TCP_SEND) {
 		tcp_open--;
 		if (tcp_line.n)

@@ -236,8 +236,7 @@ void child_stop(struct child *c)
 {
 	if (!c->pid)
 		return;
-	io_forget(&c->io);
-	close(c->io.fd);
+	io_close(&c->io);
 	if (c->pid > 0) {
 		kill(c->pid, SIGKILL);
 		reap(c->pid);

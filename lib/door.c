@@ -98,9 +98,7 @@ void door_close(struct door *d)
 	if (d->io.fd == -1)
 		return;
 	timer_stop(&d->pause);
-	io_forget(&d->io);
-	close(d->io.fd);
-	d->io.fd = -1;
+	io_close(&d->io);
 	while ((x = list_first(&d->callers))) {
 		struct caller *c = owner_of(x, struct caller, node);
 

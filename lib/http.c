@@ -284,11 +284,7 @@ static void hang_up(struct http *h)
 {
 	timer_stop(&h->patience);
 	stream_close(&h->stream);
-	if (h->dial.fd != -1) {
-		io_forget(&h->dial);
-		close(h->dial.fd);
-		h->dial.fd = -1;
-	}
+	io_close(&h->dial);
 }
 
 static void http_free(struct http *h)

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <unistd.h>
 
 #include "lib/heap.h"
 
@@ -22,6 +23,15 @@ struct io {
 /* Watches io->fd for events (POLLIN, POLLOUT or 0: only errors and hang-up), or changes what it is watched for. 0 or -1 (no memory). */
 int io_watch(struct io *, short events);
 void io_forget(struct io *);                    /* not watched: nothing */
+/* Forgets it and closes its descriptor, which is -1 then; with -1: nothing. */
+static inline void io_close(struct io *io)
+{
+	if (io->fd == -1)
+		return;
+	io_forget(io);
+	close(io->fd);
+	io->fd = -1;
+}
 
 /* ---- timers */
 struct timer {

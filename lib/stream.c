@@ -191,9 +191,7 @@ static void end_half(struct stream *s)
 	}
 	/* A pipe ends by being closed; two descriptors may also be one socket (inetd), whose other half goes on. */
 	shutdown(s->io_out.fd, SHUT_WR);
-	io_forget(&s->io_out);
-	close(s->io_out.fd);
-	s->io_out.fd = -1;
+	io_close(&s->io_out);
 }
 
 /* ---- inside TLS. Each of these does one thing and says whether it could. */
@@ -446,16 +444,11 @@ void stream_close(struct stream *s)
 	tls_free(s->tls);
 	s->tls = NULL;
 	task_cancel(&s->task);
-	io_forget(&s->io);
-	close(s->io.fd);
-	if (s->io_out.fd != -1) {
-		io_forget(&s->io_out);
-		close(s->io_out.fd);
-	}
+	io_close(&s->io);
+	io_close(&s->io_out);
 	buf_free(&s->in);
 	buf_free(&s->out);
 	s->taken = s->sent = s->file_left = 0;
-	s->io.fd = s->io_out.fd = -1;
 	s->eof = true;
 	s->event = NULL;
 }

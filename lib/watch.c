@@ -80,9 +80,6 @@ void watch_stop(struct watch *w)
 	if (!w->changed)
 		return;
 	timer_stop(&w->look);
-	if (w->io.fd != -1) {
-		io_forget(&w->io);
-		close(w->io.fd);
-	}
+	io_close(&w->io);
 	*w = (struct watch){ .io.fd = -1 };
 }

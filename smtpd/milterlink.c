@@ -16,12 +16,10 @@ void link_close(struct milter_link *l)
 {
 	if (l->state == LINK_CLOSED)
 		return;
-	if (l->state == LINK_CALLING) {
-		io_forget(&l->dial);
-		close(l->dial.fd);
-	} else if (l->state != LINK_LOOKING) {
+	if (l->state == LINK_CALLING)
+		io_close(&l->dial);
+	else if (l->state != LINK_LOOKING)
 		stream_close(&l->stream);
-	}
 	facts_free(l->facts);
 	l->facts = NULL;
 	task_cancel(&l->wake);

@@ -175,8 +175,8 @@ $(B)/conformance-%: $(B)/tests/conformance/%.o $(MODULES) $(B)/flags $(B)/source
 # The shim is preloaded into fardel: no sanitizer, no other object.
 $(B)/crash-shim.so: tests/crash/shim.c tests/crash/trace.h $(B)/flags
 	$(call Q,LD)$(CC) -std=c11 -D_GNU_SOURCE -I. $(CFLAGS) $(WARN) -shared -fPIC -o $@ $< -ldl
-$(B)/crash: $(B)/tests/crash/crash.o $(B)/flags
-	$(call Q,LD)$(LINK) -o $@ $<
+$(B)/crash: $(B)/tests/crash/crash.o $(B)/tests/tree.o $(B)/flags
+	$(call Q,LD)$(LINK) -o $@ $(filter %.o,$^)
 
 # Fuzzers are programs of their own: each file has a LLVMFuzzerTestOneInput().
 $(B)/fuzz-%: $(B)/tests/fuzz/%.o $(MODULES) $(B)/flags $(B)/sources
@@ -237,15 +237,12 @@ soak: fardel build/soak/soak build/soak/leak.so $(B)/e2e/fakedns_main
 fuzz: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=fuzz fuzzers
 	@sh tests/fuzz.sh $(FUZZ_SECONDS) $(FUZZERS:tests/fuzz/%.c=build/fuzz/fuzz-%)
-build/bench/crowd: bench/crowd.c
-	@mkdir -p $(@D)
-	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
 build/bench/load: bench/load.c bench/sink.c bench/sink.h | build/deps-bench
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 $(WARN) -o $@ $(filter %.c,$^) -lssl -lcrypto -pthread
 bench: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/run.sh
-bench-scale: fardel build/bench/load build/bench/crowd $(E2E_PROGRAMS)
+bench-scale: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/scale.sh
 bench-relay: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/relay.sh

@@ -4,7 +4,7 @@
 # Memory is that of all its processes: proportional (Pss: what several share counts once), and the server's own resident set, in which
 # libraries count that others have in memory, too.
 . "$(dirname "$0")/lib.sh"
-crowd=$root/build/bench/crowd
+crowd=$tools/crowd
 median() { sort -n | awk '{ x[NR] = $1 } END { printf "%s [%s - %s]", x[int((NR + 1) / 2)], x[1], x[NR] }'; }
 
 # serve_on QUEUE: its port is in $fardel_port.

@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #include "tests/crash/trace.h"
+#include "tests/tree.h"
 
 enum {
 	PEERS = 5,
@@ -267,24 +268,6 @@ static void in_tree(const char *dir, void (*each)(const char *path, const struct
 	}
 	if (d)
 		closedir(d);
-}
-
-static void remove_tree(const char *path)
-{
-	DIR *d = opendir(path);
-	struct dirent *x;
-
-	while (d && (x = readdir(d)))
-		if (strcmp(x->d_name, ".") && strcmp(x->d_name, "..")) {
-			char below[1024];
-
-			snprintf(below, sizeof below, "%s/%s", path, x->d_name);
-			if (unlink(below) == -1)
-				remove_tree(below);
-		}
-	if (d)
-		closedir(d);
-	rmdir(path);
 }
 
 static unsigned count_in(const char *dir)
@@ -802,7 +785,7 @@ static void prepare_rebuild(void)
 	kill(-server, SIGKILL);
 	ended(server, &status);
 	snprintf(path, sizeof path, "%s/queue/cur", root);
-	remove_tree(path);
+	tree_remove(path);
 	if (mkdir(path, 0700) == -1)
 		die(path);
 	for (unsigned i = 0; i < nmessages; i++)
@@ -903,7 +886,7 @@ static void make_place(const struct scene *s)
 
 	close(fd);
 	snprintf(listen_port, sizeof listen_port, "%u", port);
-	remove_tree(root);
+	tree_remove(root);
 	if (mkdir(root, 0700) == -1)
 		die(root);
 	write_conf(s);
@@ -1461,7 +1444,7 @@ static void write_tree(void)
 {
 	char path[1024];
 
-	remove_tree(root);
+	tree_remove(root);
 	for (int i = 0; i < ndirs; i++) {
 		snprintf(path, sizeof path, "%s%s", root, dirs[i].path);
 		if (mkdir(path, 0700) == -1)
@@ -1738,7 +1721,7 @@ int main(int argc, char **argv)
 	kill(peers, SIGTERM);
 	waitpid(peers, NULL, 0);
 	if (chdir("/") == 0 && !getenv("KEEP"))
-		remove_tree(work);
+		tree_remove(work);
 	printf("%u passed, %u failed\n", passed, failed);
 	return failed != 0 || passed == 0;
 }

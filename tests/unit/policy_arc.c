@@ -10,6 +10,20 @@
 
 Suite *policy_arc_suite(void);
 
+/* What the author has signed, but for the body. */
+#define WRITTEN \
+	"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org;\r\n" \
+	" i=@example.org; q=dns/txt; s=rsa; t=1795853851; h=from : to : date :\r\n" \
+	" message-id : subject : from;\r\n" \
+	" bh=Ba3gj8+xBPQLJTahTfzW6RbWQ/XPgESxkCi2B66PSQg=;\r\n" \
+	" b=Cx3/pGyLEELOT5Qws9xnHO+WwkHPOFgVK+Gwz3JL+X8jEDaRoI2ciItDbKwowvABHdpz4\r\n" \
+	" 620quUWv55zWny+NbiejKa6nHLjRC9RRhrxB+YlbR8WycqS4kEvlmScSRzYNQp4fGqoLA1c\r\n" \
+	" t/TTQ3kqbTSYvkYjMQbrDEWWpgBdBmI=\r\n" \
+	"From: A <a@example.org>\r\n" \
+	"To: b@example.net\r\n" \
+	"Date: Fri, 11 Jul 2003 21:00:37 -0700\r\n" \
+	"Message-ID: <1@x>\r\n" \
+	"Subject: plain\r\n"
 /* A list has changed the body, and says that DMARC passed before. */
 #define CHANGED \
 	"ARC-Seal: i=1; cv=none; a=rsa-sha256; d=lists.example.org; s=rsa;\r\n" \
@@ -26,18 +40,7 @@ Suite *policy_arc_suite(void);
 	" 8GoYiXHJSS1coAdckpCnjSJ7serNSpw=\r\n" \
 	"ARC-Authentication-Results: i=1; lists.example.org; spf=pass smtp.mailfrom=example.org;\r\n" \
 	"  dmarc=pass (p=reject) header.from=example.org\r\n" \
-	"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org;\r\n" \
-	" i=@example.org; q=dns/txt; s=rsa; t=1795853851; h=from : to : date :\r\n" \
-	" message-id : subject : from;\r\n" \
-	" bh=Ba3gj8+xBPQLJTahTfzW6RbWQ/XPgESxkCi2B66PSQg=;\r\n" \
-	" b=Cx3/pGyLEELOT5Qws9xnHO+WwkHPOFgVK+Gwz3JL+X8jEDaRoI2ciItDbKwowvABHdpz4\r\n" \
-	" 620quUWv55zWny+NbiejKa6nHLjRC9RRhrxB+YlbR8WycqS4kEvlmScSRzYNQp4fGqoLA1c\r\n" \
-	" t/TTQ3kqbTSYvkYjMQbrDEWWpgBdBmI=\r\n" \
-	"From: A <a@example.org>\r\n" \
-	"To: b@example.net\r\n" \
-	"Date: Fri, 11 Jul 2003 21:00:37 -0700\r\n" \
-	"Message-ID: <1@x>\r\n" \
-	"Subject: plain\r\n" \
+	WRITTEN \
 	"\r\n" \
 	"Hello list\r\n"
 /* By lists.example.org, and example.org before. */
@@ -69,18 +72,7 @@ Suite *policy_arc_suite(void);
 	" ijp8etaV5QZzMbvq0FGYCZMzhN3v5Hk=\r\n" \
 	"ARC-Authentication-Results: i=1; example.org; spf=pass smtp.mailfrom=\r\n" \
 	" dmarc=pass (p=reject) header.from=example.org\r\n" \
-	"DKIM-Signature: v=1; a=rsa-sha256; c=relaxed/relaxed; d=example.org;\r\n" \
-	" i=@example.org; q=dns/txt; s=rsa; t=1795853851; h=from : to : date :\r\n" \
-	" message-id : subject : from;\r\n" \
-	" bh=Ba3gj8+xBPQLJTahTfzW6RbWQ/XPgESxkCi2B66PSQg=;\r\n" \
-	" b=Cx3/pGyLEELOT5Qws9xnHO+WwkHPOFgVK+Gwz3JL+X8jEDaRoI2ciItDbKwowvABHdpz4\r\n" \
-	" 620quUWv55zWny+NbiejKa6nHLjRC9RRhrxB+YlbR8WycqS4kEvlmScSRzYNQp4fGqoLA1c\r\n" \
-	" t/TTQ3kqbTSYvkYjMQbrDEWWpgBdBmI=\r\n" \
-	"From: A <a@example.org>\r\n" \
-	"To: b@example.net\r\n" \
-	"Date: Fri, 11 Jul 2003 21:00:37 -0700\r\n" \
-	"Message-ID: <1@x>\r\n" \
-	"Subject: plain\r\n" \
+	WRITTEN \
 	"\r\n" \
 	"Hello\r\n"
 static const char key[] = "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQD7E85mf7Bs+iLEy8NMENbMm24xxeiaU75409D4OqTi"

@@ -33,7 +33,7 @@ behind_inetd() {
 	within 20 "inetd at port $inetd_port" answers "$inetd_port"
 	through "$inetd_port"
 }
-answers() { timeout 3 "$tools/hold" "$1" 1 </dev/null >/dev/null 2>&1; }
+answers() { timeout 3 "$tools/crowd" idle "$1" 1 </dev/null >/dev/null 2>&1; }
 
 it behind_a_superserver "behind anything else that starts a program for a connection, too; log lines do not get into the session"
 behind_a_superserver() {

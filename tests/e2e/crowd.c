@@ -1,9 +1,10 @@
 /* crowd MODE PORT [N [OCTETS]]: many sessions of an SMTP client on 127.0.0.1, in one process that costs next to nothing.
  *   greet        until the server greets, which may not have been started yet; prints the milliseconds since then
- *   idle N       N sessions that have said EHLO
+ *   idle N       N sessions that have said EHLO; each must still answer at the end
  *   data N M     N sessions that have sent M octets of a message each, and not its end
  *   trickle N    N sessions that send an octet of a message every 200 ms
- * The last three print "N of N" when all are there, and hold them until standard input ends. It shares no code with the program. */
+ * The last three print "N of N" when all are there, and hold them until standard input ends. Exit 0: all was
+ * well. It shares no code with the program. */
 #include <arpa/inet.h>
 #include <poll.h>
 #include <signal.h>
@@ -124,9 +125,11 @@ int main(int argc, char **argv)
 	}
 	printf("%d of %d\n", there, n);
 	fflush(stdout);
-	/* Not all at once: each has its own moment. */
+	/* What trickles does not come all at once: each has its own moment. */
 	for (int tick = 0; poll(&in, 1, trickle ? TICK_MS : -1) <= 0; tick++)
 		for (int i = tick % (TRICKLE_MS / TICK_MS); i < n; i += TRICKLE_MS / TICK_MS)
 			say(fd[i], "x");
+	for (int i = 0; i < n && !trickle && !data; i++)
+		there -= !ask(fd[i], "NOOP\r\n", 250);
 	return there != n;
 }

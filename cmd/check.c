@@ -1017,17 +1017,6 @@ static void check_log(const struct settings *s)
 			s->log, uid_looked_at(), strerror(wrong));
 }
 
-static void check_clock(void)
-{
-	char date[40];
-
-	if (clock_wall_s() >= CLOCK_SANE)
-		return;
-	printf("clock: note: it says %s, and this program is younger: nothing expires and nothing is reported, and certificates of others seem not to be "
-		"valid yet. Set it (date, or a service for it).\n", clock_rfc3339(clock_wall_s(), date));
-	notes++;
-}
-
 /* The place that programs have had in them for forty years. */
 static void check_sendmail(void)
 {
@@ -1083,7 +1072,7 @@ int cmd_check(int argc, char **argv)
 		errors = notes = 0;
 		printf("configuration: %s\n", set.file ? set.file : "no file; presets, environment and options");
 		check_user(&set);
-		check_clock();
+		check_clock(&set);
 		check_sendmail();
 		check_names(&set);
 		check_queue(&set);
@@ -1100,7 +1089,6 @@ int cmd_check(int argc, char **argv)
 		check_passwords(&set);
 		check_source(&set);
 		check_logins(&set, login);
-		check_time(&set);
 		if (check_resolver(&set))
 			check_standing(&set, outside);
 		check_asked(&set);

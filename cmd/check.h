@@ -10,8 +10,8 @@ void check_note(const struct settings *, const char *setting, const char *fmt, .
 /* The same about what no setting is to blame for: "clock". wrong: an error. */
 void check_say(const char *what, bool wrong, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
-/* cmd/standing.c: has the clock been ahead, and does anything keep it right? */
-void check_time(const struct settings *);
+/* cmd/standing.c: is the clock right, has it been ahead, and does anything keep it right? */
+void check_clock(const struct settings *);
 /* How other mail servers see this host: the names of its addresses (PTR) and the one that it says in EHLO; and does port 25 lead out, which is
  * tried with the hosts of these domains (commas between them; NULL: not tried). The resolver answers. Takes 10 s at most, and 20 s a domain. */
 #define CHECK_OUTSIDE "gmail.com,outlook.com,yahoo.com"

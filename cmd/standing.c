@@ -57,7 +57,7 @@ static size_t from_the_future(const struct settings *s, int64_t now)
 	return n;
 }
 
-void check_time(const struct settings *s)
+void check_clock(const struct settings *s)
 {
 	int64_t now = clock_wall_s();
 	size_t future = from_the_future(s, now);
@@ -66,12 +66,13 @@ void check_time(const struct settings *s)
 
 	clock_rfc3339(now, date);
 	if (now < CLOCK_SANE)
-		return;                 /* which is said already */
-	if (future)
-		check_say("time", false, "it says %s, and %zu entr%s of the queue came later than that: it was ahead, or is behind now. Look at it (date).", date,
+		check_say("clock", false, "it says %s, and this program is younger: nothing expires and nothing is reported, and certificates of others seem not "
+			"to be valid yet. Set it (date, or a service for it).", date);
+	else if (future)
+		check_say("clock", false, "it says %s, and %zu entr%s of the queue came later than that: it was ahead, or is behind now. Look at it (date).", date,
 			future, future == 1 ? "y" : "ies");
 	else if (adjtimex(&kernel) == TIME_ERROR || kernel.status & STA_UNSYNC)
-		check_say("time", false, "it says %s, and as far as the kernel knows nothing keeps it right. Certificates are judged and mail is dated by it. Run chrony "
+		check_say("clock", false, "it says %s, and as far as the kernel knows nothing keeps it right. Certificates are judged and mail is dated by it. Run chrony "
 			"or systemd-timesyncd; with OpenNTPD, which does not tell the kernel, it is well.", date);
 }
 

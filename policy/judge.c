@@ -191,6 +191,7 @@ static const struct why {
 	[JUDGE_LIST] = { "list-allow", 0, "", "" },
 	[JUDGE_DMARC] = { "dmarc-policy", 550, "5.7.26", "The domain in From wants mail refused that neither its signature nor SPF speaks for (DMARC)" },
 	[JUDGE_REPUTATION] = { NULL, 451, "4.7.1", "Not accepted now, for what came from this sender or network before" },
+	[JUDGE_REPORT] = { "reporting", 0, "", "" },
 	[JUDGE_SPF] = { "spf-policy", 451, "4.7.23", "Not accepted now: the sender is not known here, and his domain does not want its mail to come from this address (SPF)" },
 	[JUDGE_IPREV] = { "iprev", 451, "4.7.25", "Not accepted now: mail like this was not wanted, and the name of this address does not lead back to it" },
 	[JUDGE_PASS] = { "subjectpass", 0, "", "" },
@@ -345,7 +346,7 @@ static const struct fact *ask_mailbox(struct run *r)
 	return f;
 }
 
-static enum step ask_reputation(struct run *r)
+static enum step step_reputation(struct run *r)
 {
 	struct reputation *rep = &r->out->reputation;
 	const struct fact *f;
@@ -370,15 +371,12 @@ static enum step ask_reputation(struct run *r)
 }
 
 /* A report that is kept was asked for: nothing speaks against it but what its sender has sent before. */
-static enum step step_reputation(struct run *r)
+static enum step step_report(struct run *r)
 {
-	enum step next = ask_reputation(r);
-
-	if (next != GO_ON || !r->m->report)
-		return next;
+	if (!r->m->report)
+		return GO_ON;
 	tell(r, "report: it tells of a domain of ours, as was asked for");
-	r->out->report = true;
-	return because(r, JUDGE_NO_BAD_SIGNALS, TAKE_IT);
+	return because(r, JUDGE_REPORT, TAKE_IT);
 }
 
 /* The sender is not known by his address or domain. Where that could not be found out, he may be. */
@@ -503,7 +501,8 @@ static enum step step_end(struct run *r)
 }
 
 static enum step (*const steps[])(struct run *) = {
-	step_rule, step_list, step_forwarder, step_dmarc, step_reputation, step_spf, step_iprev, step_pass, step_content, step_lists, step_end
+	step_rule, step_list, step_forwarder, step_dmarc, step_reputation, step_report, step_spf, step_iprev, step_pass, step_content, step_lists,
+	step_end
 };
 
 static void say_reason(struct judgement *out)
@@ -533,7 +532,5 @@ enum verdict judge(struct facts *facts, const struct judge_rules *rules, const s
 	if (next == NOT_YET)
 		return WAIT;
 	say_reason(out);
-	if (out->report)
-		snprintf(out->reason, sizeof out->reason, "reporting");
 	return out->verdict = next == TAKE_IT ? ACCEPT : REFUSE;
 }

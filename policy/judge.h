@@ -59,8 +59,8 @@ bool judge_message_set(struct judge_message *, struct buf *text, const struct su
 	const struct dmarc_result *, struct str header);
 
 enum judge_why {
-	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_SPF, JUDGE_IPREV, JUDGE_PASS, JUDGE_GIVE_PASS, JUDGE_CONTENT, JUDGE_CONTENT_STRICT, JUDGE_LISTED,
-	JUDGE_NO_BAD_SIGNALS
+	JUDGE_LIST, JUDGE_DMARC, JUDGE_REPUTATION, JUDGE_REPORT, JUDGE_SPF, JUDGE_IPREV, JUDGE_PASS, JUDGE_GIVE_PASS, JUDGE_CONTENT, JUDGE_CONTENT_STRICT,
+	JUDGE_LISTED, JUDGE_NO_BAD_SIGNALS
 };
 struct judgement {
 	enum verdict verdict;
@@ -72,7 +72,6 @@ struct judgement {
 	bool first_time;                /* ACCEPT: nobody knows the sender, and nothing speaks against him */
 	bool spared;                    /* REFUSE: a rule of the mailbox has a folder for what is refused */
 	bool forwarded;
-	bool report;                    /* ACCEPT: for that alone */
 	struct identities who;          /* that the mailbox is to remember; slices into the message's, and into room */
 	char room[HISTORY_LINE];
 };

@@ -68,5 +68,5 @@ check_clock() {
 	mkdir -p "$T/here.queue/cur"
 	printf 'x' >"$T/here.queue/cur/4000000000.0.f00000000000000000000000.y.test"
 	check
-	has '^time: note: .*1 entry of the queue came later' "$T/said"
+	has '^clock: note: .*1 entry of the queue came later' "$T/said"
 }

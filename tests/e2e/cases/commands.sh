@@ -124,11 +124,11 @@ check_looks_around() {
 	config here
 	mailboxes here user postmaster
 	must "a good one" "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
-	grep -q clock "$T/said" && fail "the clock is not liked: $(cat "$T/said")"
+	grep -q '^clock: .*younger' "$T/said" && fail "the clock is not liked: $(cat "$T/said")"
 	has '^sendmail: note: /usr/sbin/sendmail, .* is \(not there\|another program\)' "$T/said"
 	if faketime '2020-01-01 00:00:00' "$fardel" version >/dev/null 2>&1; then       # it does not go with AddressSanitizer
 		must "a wrong clock is no error" faketime '2020-01-01 00:00:00' "$fardel" check -c "$T/here.conf" >"$T/said" 2>&1
-		has '^clock: note: it says 2020-' "$T/said"
+		has '^clock: note: it says 2020-.*younger' "$T/said"
 	fi
 	[ "$(id -u)" = 0 ] || return 0
 	chown 12345 "$T/here.mail/user/new"

@@ -40,7 +40,7 @@ control_survives_kill() {
 	must metrics "$fardel" metrics -c "$T/home.conf" >/dev/null
 }
 
-it control_is_for_the_owner "another account hears results of its mail, and nothing else"
+it control_is_for_the_owner "another account hears results of its mail, and nothing else; mailq says so"
 control_is_for_the_owner() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	command -v setpriv >/dev/null || skip "needs setpriv"
@@ -54,6 +54,9 @@ control_is_for_the_owner() {
 	has 'only root and its own account' "$T/said"
 	printf 'Subject: x\n\ntext\n' | TMPDIR=/tmp other "$T/open/fardel" sendmail -C "$T/home.conf" --wait=20 -v user@home.test >"$T/said" 2>&1 || fail "$(cat "$T/said")"
 	has 'user@home.test: delivered' "$T/said"
+	status_is 77 other "$T/open/fardel" mailq -c "$T/home.conf" 2>"$T/said"
+	has "home.queue cannot be listed: Permission denied. Only root and the queue's owner may.*sudo" "$T/said"
+	has 'sendmail --wait' "$T/said"
 }
 
 it wait_tells_the_result "sendmail --wait exits with what became of the message"

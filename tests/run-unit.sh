@@ -2,12 +2,16 @@
 # Runs the unit tests: tests/run-unit.sh PROGRAM [SUITE]. Their temporary files go to one directory that is removed.
 # VALGRIND=1 runs them under valgrind. Much of their time is waiting: several processes share the suites (UNIT_JOBS).
 set -u
+keep="VALGRIND UNIT_JOBS ASAN_OPTIONS UBSAN_OPTIONS CK_RUN_SUITE CK_RUN_CASE CK_VERBOSITY CK_FORK CK_DEFAULT_TIMEOUT
+	FARDEL_GOLDEN SEED RIG_LOG RIG_WAL TEST_LOG"
+. "$(dirname "$0")/clean.sh"
 program=$1
 TMPDIR=$(mktemp -d "${TMPDIR:-/tmp}/fardel-unit.XXXXXX") || exit 1
 chmod 711 "$TMPDIR"                # a test may become somebody else
 trap 'chmod -R u+rwX "$TMPDIR" 2>/dev/null; rm -rf "$TMPDIR"' EXIT
 trap 'exit 130' INT TERM HUP
-export TMPDIR
+HOME=$TMPDIR
+export TMPDIR HOME
 
 # Slow machines and sanitizers: Check's own limit of 4 s a test measures the machine, not the program.
 CK_DEFAULT_TIMEOUT=${CK_DEFAULT_TIMEOUT:-60}

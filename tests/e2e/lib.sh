@@ -24,6 +24,8 @@ within() {
 		pause
 	done
 }
+# may_open N: may a process have so many descriptors? Else the case is skipped.
+may_open() { [ "$(ulimit -H -n)" = unlimited ] || [ "$(ulimit -H -n)" -gt "$1" ] || skip "$1 descriptors are not allowed here (ulimit -H -n)"; }
 alive() { kill -0 "$1" 2>/dev/null; }
 gone() { ! kill -0 "$1" 2>/dev/null; }
 # Is it so now? must WHAT COMMAND...

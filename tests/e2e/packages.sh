@@ -3,13 +3,26 @@
 
 store=$root/build/e2e
 
+for name in $ways_out; do
+	eval "outside_$name=\${$name:-}"
+	unset "$name"
+done
+# outside COMMAND...: with the home, the proxies and the like of who runs the tests.
+outside() {
+	for name in $ways_out; do
+		eval "value=\$outside_$name"
+		[ -z "$value" ] || set -- "$name=$value" "$@"
+	done
+	env "$@"
+}
+
 # Where this system has no package lists, ours are kept in a place of our own.
 own_lists() {
 	mkdir -p "$store/apt/lists/partial" "$store/apt/cache"
 	apt_options="-o Dir::State::Lists=$store/apt/lists -o Dir::Cache=$store/apt/cache -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
 	[ -e "$store/apt/done" ] && return
 	# shellcheck disable=SC2086
-	timeout 120 apt-get -q $apt_options -o APT::Sandbox::User=root update >/dev/null 2>&1 && : >"$store/apt/done"
+	outside timeout 120 apt-get -q $apt_options -o APT::Sandbox::User=root update >/dev/null 2>&1 && : >"$store/apt/done"
 }
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
 # The packages and the libraries below them that are not installed.
@@ -39,7 +52,7 @@ fetch() {
 	chmod 755 "$work" "$work/tree"
 	# shellcheck disable=SC2046,SC2086
 	(
-		cd "$work/deb" && timeout 180 apt-get -q $apt_options -o APT::Sandbox::User=root -o Acquire::Retries=2 download $(with_libraries "$@") >/dev/null 2>&1 &&
+		cd "$work/deb" && outside timeout 180 apt-get -q $apt_options -o APT::Sandbox::User=root -o Acquire::Retries=2 download $(with_libraries "$@") >/dev/null 2>&1 &&
 			for deb in *.deb; do dpkg -x "$deb" ../tree || exit 1; done
 	) && find "$work/tree" -type f -perm /6000 -exec chmod ug-s {} + && mv -T "$work/tree" "$into" 2>/dev/null
 	rm -rf "$work"

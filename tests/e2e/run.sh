@@ -5,15 +5,14 @@
 # PROGRAM=build/asan/fardel tests another variant (make VARIANT=asan build/asan/fardel).
 # A failed case leaves its directory (KEEP=1: every case does) and says where.
 set -u
-LC_ALL=C
-export LC_ALL
-unset CDPATH
-umask 022
+# What leads out of this machine is for those alone who fetch other people's programs: outside() in packages.sh.
+ways_out="HOME http_proxy https_proxy no_proxy APT_CONFIG NODE_EXTRA_CA_CERTS"
+keep="KEEP PROGRAM EML ASAN_OPTIONS UBSAN_OPTIONS $ways_out"
+. "$(dirname "$0")/../clean.sh"
 root=$(cd "$(dirname "$0")/../.." && pwd) || exit 1
 cd "$root" || exit 1
 fardel=${PROGRAM:-$root/fardel}
 tools=$root/build/default/e2e
-for name in $(env | sed -n 's/^\(FARDEL_[A-Z0-9_]*\)=.*/\1/p'); do unset "$name"; done
 for program in "$fardel" "$tools/fakedns_main" "$tools/inject"; do
 	[ -x "$program" ] || { echo "e2e: there is no $program: type make e2e" >&2; exit 1; }
 done
@@ -26,7 +25,7 @@ all=
 base=$(mktemp -d "${TMPDIR:-/tmp}/fardel-e2e.XXXXXX") || exit 1
 chmod 711 "$base"
 # A copy: somebody may build while we run.
-mkdir "$base/bin" && cp "$fardel" "$base/bin/fardel" || exit 1
+mkdir "$base/bin" "$base/home" && cp "$fardel" "$base/bin/fardel" || exit 1
 fardel=$base/bin/fardel
 tidy() {
 	trap - EXIT INT TERM HUP
@@ -35,7 +34,7 @@ tidy() {
 		wait "$running" 2>/dev/null
 		[ "${KEEP:-}" ] || rm -rf "$T"
 	fi
-	rm -rf "$base/bin"
+	rm -rf "$base/bin" "$base/home"
 	rmdir "$base" 2>/dev/null
 }
 trap tidy EXIT
@@ -49,6 +48,8 @@ it() {
 }
 . tests/e2e/lib.sh
 . tests/e2e/packages.sh
+HOME=$base/home
+export HOME
 for file in tests/e2e/cases/*.sh; do . "./$file"; done
 # One shell reads them all: a second function of a name would take the place of the first.
 twice=$(sed -n 's/^\([a-z_][a-z_0-9]*\)().*/\1/p' tests/e2e/lib.sh tests/e2e/packages.sh tests/e2e/cases/*.sh | sort | uniq -d)

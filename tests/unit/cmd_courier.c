@@ -32,6 +32,7 @@
 #include "lib/tls.h"
 #include "parse.h"
 #include "tests/fakedns.h"
+#include "tests/limits.h"
 #include "tests/peer.h"
 #include "tests/tree.h"
 
@@ -2797,9 +2798,11 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_connection_that_ends_between_two_messages_is_made_anew);
 	tcase_add_test(t, after_a_detour_the_best_host_is_tried_first_again);
 	tcase_add_test(t, a_connection_counts_until_the_peer_has_let_it_go);
-	tcase_add_test(t, there_are_a_hundred_connections_in_all);
+	if (limits_allow(500)) {
+		tcase_add_test(t, there_are_a_hundred_connections_in_all);
+		tcase_add_loop_test(t, a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages, 0, ROWS(hurried));
+	}
 	tcase_add_test(t, a_slow_address_of_many_domains_holds_up_nobody);
-	tcase_add_loop_test(t, a_domain_that_waits_for_a_connection_has_its_turn_whatever_the_peer_does_between_messages, 0, ROWS(hurried));
 	tcase_add_test(t, who_waits_long_for_a_connection_is_put_off_without_an_attempt);
 	tcase_add_test(t, a_message_that_takes_long_holds_up_no_other);
 	tcase_add_test(t, a_burst_goes_over_one_connection);

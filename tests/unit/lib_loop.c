@@ -10,6 +10,7 @@
 #include "lib/list.h"
 #include "lib/loop.h"
 #include "lib/rand.h"
+#include "tests/limits.h"
 
 /* What was called, one letter each. */
 static struct buf seen;
@@ -690,12 +691,14 @@ Suite *lib_loop_suite(void)
 	tcase_add_test(t, a_watcher_may_free_itself);
 	tcase_add_test(t, a_new_watcher_in_an_old_ones_place_is_called_in_the_next_turn);
 	tcase_add_test(t, what_is_watched_for_may_change_at_any_time);
-	tcase_add_test(t, in_a_crowd_that_comes_and_goes_each_is_called_once_a_turn);
-	tcase_add_loop_test(t, who_is_quiet_is_heard_at_once, 0, 4);
-	tcase_add_test(t, what_is_watched_for_changes_for_the_quiet_too);
-	tcase_add_test(t, all_who_are_quiet_may_have_something_at_once_and_free_each_other);
-	tcase_add_test(t, a_forked_child_of_a_crowd_watches_its_own);
-	tcase_add_test(t, nobody_is_lost_while_the_crowd_changes);
+	if (limits_allow(2 * sizeof crowd / sizeof *crowd + 50)) {
+		tcase_add_test(t, in_a_crowd_that_comes_and_goes_each_is_called_once_a_turn);
+		tcase_add_loop_test(t, who_is_quiet_is_heard_at_once, 0, 4);
+		tcase_add_test(t, what_is_watched_for_changes_for_the_quiet_too);
+		tcase_add_test(t, all_who_are_quiet_may_have_something_at_once_and_free_each_other);
+		tcase_add_test(t, a_forked_child_of_a_crowd_watches_its_own);
+		tcase_add_test(t, nobody_is_lost_while_the_crowd_changes);
+	}
 	tcase_add_test(t, tasks_run_once_in_the_order_of_posting);
 	tcase_add_loop_test(t, a_cancelled_task_does_not_run_wherever_it_stands, 0, 4);
 	tcase_add_test(t, a_task_may_cancel_the_next_one_and_itself);

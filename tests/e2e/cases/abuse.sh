@@ -26,6 +26,7 @@ abused() {
 
 it abused_slowly "500 clients that trickle, 300 silent ones and 300 half handshakes do not keep others waiting"
 abused_slowly() {
+	may_open 600
 	serve_tls
 	here_pid=$pid
 	abused trickle 500 3

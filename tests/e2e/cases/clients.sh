@@ -136,7 +136,7 @@ need_nodemailer() {
 	mkdir -p "$store"
 	into=$(mktemp -d "$store/fetch.XXXXXX") || skip "no room for nodemailer"
 	chmod 755 "$into"
-	(cd "$into" && timeout 60 npm install --no-audit --no-fund --no-save --ignore-scripts nodemailer@6) >/dev/null 2>&1 && mv -T "$into" "$store/nodemailer" 2>/dev/null
+	(cd "$into" && outside timeout 60 npm install --no-audit --no-fund --no-save --ignore-scripts nodemailer@6) >/dev/null 2>&1 && mv -T "$into" "$store/nodemailer" 2>/dev/null
 	rm -rf "$into"
 	[ -d "$modules/nodemailer" ] || skip "nodemailer cannot be had"
 }

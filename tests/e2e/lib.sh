@@ -13,9 +13,10 @@ skip() {
 note() { echo "$*" >>"$T/note"; }
 
 pause() { sleep 0.05 2>/dev/null || sleep 1; }
-# within SECONDS WHAT COMMAND...: until the command is true; later than that is a failure.
+# within SECONDS WHAT COMMAND...: until the command is true; later than that is a failure. A ceiling and no measurement: a machine that is
+# slow, or has much else to do, has three times as long.
 within() {
-	seconds=$1
+	seconds=$((3 * $1))
 	what=$2
 	shift 2
 	deadline=$(($(date +%s) + seconds + 1))
@@ -139,7 +140,7 @@ start() {
 	[ -e "$T/$1.log" ] && cat "$T/$1.log" >>"$T/$1.log.old"
 	: >"$T/$1.log"
 	begin "$1" "$fardel" serve -c "$T/$1.conf"
-	deadline=$(($(date +%s) + 20))
+	deadline=$(($(date +%s) + 60))
 	until grep -q ' started ' "$T/$1.log"; do
 		alive $pid || fail "fardel $1 did not start: $(tail -n 1 "$T/$1.log")"
 		[ "$(date +%s)" -lt $deadline ] || fail "fardel $1 does not say that it has started"

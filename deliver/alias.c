@@ -9,6 +9,7 @@
 #include "deliver/aliasfile.h"
 #include "lib/list.h"
 #include "lib/log.h"
+#include "lib/loop.h"
 #include "parse.h"
 
 struct aliases {
@@ -17,6 +18,7 @@ struct aliases {
 	struct alias_table broken;      /* the files as they are now, if there is an error in them */
 	bool read;                      /* table is worth asking */
 	bool is_broken;
+	unsigned looked_in;             /* the turn in which the files were last looked at */
 	uint64_t run;
 };
 
@@ -82,6 +84,9 @@ bool aliases_refresh(struct aliases *a)
 {
 	struct alias_table new = { .commands = a->config.commands, .as_owner = a->config.as_owner };
 
+	if (a->read && loop_turns() && a->looked_in == loop_turns())
+		return true;
+	a->looked_in = loop_turns();
 	if ((a->read || a->is_broken) && !alias_table_changed(newest(a)))
 		return a->read;
 	/* One that is just being written would be read by halves. */

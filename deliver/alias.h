@@ -45,8 +45,9 @@ struct aliases *aliases_new(const struct alias_config *);       /* reads nothing
 /* Other routes, another origin; the same files and separator. */
 void aliases_configure(struct aliases *, const struct alias_config *);
 void aliases_free(struct aliases *);                            /* NULL: nothing */
-/* Reads again what has changed, included files too, when it has not been written to for two seconds, or is gone for ten. Of a file with an error nothing is taken: what was read before stays, and the
- * first error is logged, once. False: no table could be read so far, so nothing is known of any name. */
+/* Reads again what has changed, included files too, when it has not been written to for two seconds, or is gone for ten. Looks once in a
+ * turn of the loop. Of a file with an error nothing is taken: what was read before stays, and the first error is logged, once. False: no
+ * table could be read so far, so nothing is known of any name. */
 bool aliases_refresh(struct aliases *);
 /* The errors of the files as they are now, a line each with file, line and remedy, and what is understood but will not be done. */
 const struct buf *aliases_errors(struct aliases *);

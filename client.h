@@ -18,6 +18,7 @@ struct client_job {
 	const struct recipient **to;            /* n of them */
 	int fd;                                 /* the message: `size` octets from `at`, lines ended by CR LF */
 	off_t at, size;
+	const char *text;                       /* those octets, where they are in memory until the job is over; else NULL */
 	const char *id;                         /* for the log */
 	bool probe;                             /* nothing is sent: behind the replies to RCPT comes RSET. Whom the peer would take has its 250 as result */
 	/* The final word of recipient i, as the peer said it, or ours ("not sent: ...") when the peer cannot take this message

@@ -804,20 +804,22 @@ static int open_dirs(const char **failed)
 
 /* ---- the lock file: who schedules, and what is being tried, for `cat` and for the next start */
 
-enum { SLOTS = 128, SLOT = 64 };
+enum { SLOTS = 128, SLOT = 64, SLOT_DEST = 31 };        /* of a longer destination the slot holds the beginning */
 
-void slot_take(struct attempt *a)
+bool slot_take(struct attempt *a)
 {
 	for (size_t i = 1; !a->slot && i < SLOTS; i++) {
-		char *s = queue.slots + i * SLOT;
+		char *s = queue.slots + i * SLOT, text[SLOT];
+		int n;
 
 		if (s[0] != ' ')
 			continue;
-		memcpy(s + 7, a->entry->msg->id, strlen(a->entry->msg->id));
-		memcpy(s, "trying ", 7);
+		n = snprintf(text, sizeof text, "%s %.*s", a->entry->msg->id, SLOT_DEST, a->entry->dest);
+		memcpy(s + 7, text, (size_t)n);
+		memcpy(s, "trying ", 7);        /* last: a line that is begun is whole */
 		a->slot = i;
-		return;
 	}
+	return a->slot;
 }
 
 void slot_give(struct attempt *a)
@@ -828,18 +830,24 @@ void slot_give(struct attempt *a)
 	a->slot = 0;
 }
 
-/* Room for ids of suspects, 0-terminated list; what the last scheduler was trying. */
-static size_t read_slots(char ids[SLOTS][ID_MAX])
+struct tried {
+	char id[ID_MAX];
+	char dest[SLOT_DEST + 1];       /* its first octets */
+};
+/* What the last scheduler was trying. Returns how many. */
+static size_t read_slots(struct tried tried[SLOTS])
 {
 	char old[SLOTS * SLOT];
 	ssize_t n = file_pread(queue.lock, old, sizeof old, 0);
 	size_t found = 0;
 
 	for (ssize_t i = SLOT; i + SLOT <= n; i += SLOT) {
-		struct str id = { old + i + 7, 24 };
+		struct str id = { old + i + 7, 24 }, dest = str_trim((struct str){ old + i + 32, SLOT_DEST });
 
-		if (memcmp(old + i, "trying ", 7) == 0 && id_valid(id))
-			str_copy(ids[found++], ID_MAX, id);
+		if (memcmp(old + i, "trying ", 7) != 0 || !id_valid(id))
+			continue;
+		str_copy(tried[found].id, ID_MAX, id);
+		str_copy(tried[found++].dest, SLOT_DEST + 1, dest);
 	}
 	return found;
 }
@@ -950,21 +958,34 @@ static struct entry *not_looked_at(const char *id)
 	return NULL;
 }
 
-/* What the last scheduler was at when it was killed. What it had begun to settle is settled now, so that a report that is in the
- * queue already is not made again when it has left. */
-static void suspect(const char *id)
+/* The name that it has is that of before. */
+static void move_on(struct entry *e)
 {
-	struct message *m = index_message(str_of(id));
+	unschedule_entry(e);
+	e->state = ENTRY_SCHEDULED;
+	if (entry_restamp(e, loop_wall() + back_off(e->tries + 1), e->tries + 1) == -1)
+		log_event(LOG_ERROR, "cannot-rename", LF(L_TEXT("id", e->msg->id), L_TEXT("dest", e->dest), L_TEXT("error", strerror(errno))));
+	schedule_entry(e);
+}
+
+/* What the last scheduler was at when it was killed: it waits for its next stamp. What it had begun to settle is settled now, so that a
+ * report that is in the queue already is not made again when it has left. */
+static void suspect(const struct tried *t)
+{
+	struct message *m = index_message(str_of(t->id));
 
 	if (m)
 		m->suspect = true;
-	for (struct entry *e; queue.conf.deliver && attempts_open() < OPEN_MAX && (e = not_looked_at(id)); )
+	for (struct entry *e = m ? m->entries : NULL; e; e = e->sibling)
+		if (e->next <= loop_wall() && (e->state == ENTRY_SCHEDULED || e->state == ENTRY_WAITING) && !strncmp(e->dest, t->dest, strlen(t->dest)))
+			move_on(e);
+	for (struct entry *e; queue.conf.deliver && attempts_open() < OPEN_MAX && (e = not_looked_at(t->id)); )
 		look_after(e);
 }
 
 static int start_schedule(char *why, size_t size)
 {
-	char ids[SLOTS][ID_MAX];
+	struct tried tried[SLOTS];
 	uint64_t seq;
 	int fill[2];
 	size_t n;
@@ -979,7 +1000,7 @@ static int start_schedule(char *why, size_t size)
 	deferred = couriers = idle = 0;
 	draining = false;
 	alone = NULL;
-	n = read_slots(ids);
+	n = read_slots(tried);
 	if (map_slots() == -1) {
 		snprintf(why, size, "cannot write %s/lock: %s", queue.conf.dir, strerror(errno));
 		return -1;
@@ -994,7 +1015,7 @@ static int start_schedule(char *why, size_t size)
 	if (queue.conf.sync == QUEUE_SYNC_LOG && wal_open(seq, fill))
 		intake_fill(fill);
 	for (size_t i = 0; i < n; i++)
-		suspect(ids[i]);
+		suspect(&tried[i]);
 	adopt_in();
 	orders_forget();
 	orders_look(false);

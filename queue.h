@@ -71,6 +71,7 @@ struct mail {
 	struct rcpt *rcpt;
 	bool delay_told;                /* a delay notice was sent */
 	size_t said;                    /* octets of the journal that are conversations */
+	const char *body;               /* the message's octets, where they are in memory; else NULL: fd has them */
 	struct buf text;                /* envelope and journal, as read */
 };
 

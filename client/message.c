@@ -24,13 +24,20 @@ void client_unreadable(struct client *c, ssize_t got)
 }
 
 /* Octets of the message that is being sent, to be used at once. */
-static char block[BLOCK];
+static const char *block;
 
 /* False: it is over, as our copy cannot be read. */
 static bool read_block(struct client *c, off_t at, size_t n)
 {
-	ssize_t got = n ? file_pread(c->job->fd, block, n, at) : 0;
+	static char room[BLOCK];
+	ssize_t got;
 
+	block = room;
+	if (c->job->text) {
+		block = c->job->text + (at - c->job->at);
+		return true;
+	}
+	got = n ? file_pread(c->job->fd, room, n, at) : 0;
 	if (got >= 0 && (size_t)got == n)
 		return true;
 	client_unreadable(c, got);

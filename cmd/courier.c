@@ -570,7 +570,7 @@ void courier_send_bundle(struct courier *c)
 	c->sent = loop_now();
 	c->job = (struct client_job){
 		.from = &b->mail->from, .n = n, .to = c->to, .fd = b->mail->fd, .at = b->mail->at, .size = b->mail->size,
-		.id = b->mail->id, .result = job_result, .done = job_done,
+		.text = b->mail->body, .id = b->mail->id, .result = job_result, .done = job_done,
 	};
 	c->sending = client_send(c->line->client, &c->job);
 	if (c->sending)

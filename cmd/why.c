@@ -78,7 +78,6 @@ static void say_next(const struct question *q, const struct listed *x, const str
 	struct control_dest d = { 0 };
 	bool known = control_find_dest(buf_view(&q->dests), x->entry.dest, &d);
 
-	/* What is tried has the time of its next attempt already. */
 	if (d.connections && !x->entry.held && m->release <= now)
 		printf("    %-12sit is being tried, or waits for its turn: %" PRIu64 " connection%s to there\n", "now", d.connections, d.connections == 1 ? "" : "s");
 	printf("    %-12s", "next");
@@ -98,6 +97,8 @@ static void say_next(const struct question *q, const struct listed *x, const str
 		printf(", and when that gets through the others follow");
 	} else if (!q->runs)
 		printf("due: tried by the next fardel serve or fardel flush; no server says that it runs");
+	else if (d.connections)
+		printf("if that is in vain, the time of the next try is set then");
 	else
 		printf("due: tried as soon as a place is free, or when another message to there shows that it is up again");
 	putchar('\n');

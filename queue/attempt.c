@@ -187,16 +187,32 @@ static void later(struct entry *e, int64_t seconds)
 	schedule_at(e, loop_wall() + seconds);
 }
 
+/* Somebody has moved its name or taken it out, or our disk refuses a new one: then it keeps the old one, and waits all the same. */
+static void stays_unnamed(struct attempt *a, int64_t *when)
+{
+	struct entry *e = a->entry;
+
+	if (errno == ENOENT)
+		index_scan_soon();
+	else
+		log_event(LOG_ERROR, "cannot-rename", LF(L_TEXT("id", e->msg->id), L_TEXT("dest", e->dest), L_TEXT("error", strerror(errno))));
+	*when = e->next;
+	attempt_unmove(a);
+}
+
 /* The entry stays in the queue under its name, for its stamp. */
 void attempt_put_back(struct attempt *a)
 {
 	struct entry *e = a->entry;
 	bool nothing_new = entry_is_blind(e) && !a->moved;
 	bool ordered = e->msg->ordered && !a->order.n;  /* while it was open */
+	int64_t when = 0;
 	char name[NAME_ROOM];
 
-	/* Not when it moves before the attempt: most leave. One that comes back from the log has the tries of the last time it stayed. */
-	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
+	if (attempt_name(a) == -1)
+		stays_unnamed(a, &when);
+	/* Not when its attempt begins: most leave. One that comes back from the log has the tries of the last time it stayed. */
+	entry_name_of(e, name);
 	if (a->moved)
 		wal_name(NULL, name);
 	close_attempt(a);
@@ -205,6 +221,8 @@ void attempt_put_back(struct attempt *a)
 		schedule_at(e, loop_wall());
 	else if (nothing_new && e->next <= loop_wall())
 		later(e, TROUBLE_AGAIN_S);      /* its ways are all blocked: not to be opened again and again for that */
+	else if (when)
+		schedule_at(e, when);
 	else
 		schedule_entry(e);
 }
@@ -227,20 +245,34 @@ int entry_restamp(struct entry *e, int64_t next, unsigned tries)
 {
 	char from[NAME_ROOM], to[NAME_ROOM];
 
-	entry_print(from, e->next, false, e->tries, e->msg->id, e->dest);
+	entry_name_of(e, from);
 	entry_print(to, next, false, tries, e->msg->id, e->dest);
 	if (strcmp(from, to) != 0 && file_sys.rename(queue.cur, from, queue.cur, to) == -1)
 		return -1;
 	e->next = next;
 	e->tries = tries;
+	if (e->state == ENTRY_OPEN && e->attempt)
+		e->attempt->unnamed = false;
 	return 0;
+}
+
+int attempt_name(struct attempt *a)
+{
+	return a->unnamed ? entry_restamp(a->entry, a->entry->next, a->entry->tries) : 0;
+}
+
+void attempt_unmove(struct attempt *a)
+{
+	a->entry->next = a->old_next;
+	a->entry->tries = a->old_tries;
+	a->unnamed = false;
 }
 
 int entry_unlink(const struct entry *e)
 {
 	char name[NAME_ROOM];
 
-	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
+	entry_name_of(e, name);
 	return file_sys.unlink(queue.cur, name);
 }
 
@@ -252,7 +284,7 @@ static void could_not_open(struct entry *e, const char *why)
 	char name[NAME_ROOM];
 	int error = errno;
 
-	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
+	entry_name_of(e, name);
 	if (error == ENOENT) {          /* moved or removed by hand: look the directory through */
 		e->state = ENTRY_SCHEDULED;
 		index_miss(e);
@@ -289,12 +321,16 @@ static bool concerns_somebody(const struct entry *e, const struct mail *m)
 
 static struct mail *open_mail(struct entry *e)
 {
+	struct str only = entry_is_plus(e) ? STR("") : str_of(e->dest);
 	char name[NAME_ROOM];
 	const char *why;
 	struct mail *m;
 
-	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
-	m = mail_open(queue.cur, name, true, !e->msg->checked, entry_is_plus(e) ? STR("") : str_of(e->dest), &why);
+	m = intake_fresh(e->msg->id, only);
+	if (m)
+		return m;
+	entry_name_of(e, name);
+	m = mail_open(queue.cur, name, true, !e->msg->checked, only, &why);
 	if (!m) {
 		could_not_open(e, why);
 		return NULL;
@@ -521,7 +557,6 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	}
 	a->entry = e;
 	e->attempt = a;
-	a->old_tries = e->tries;
 	a->event = 1;
 	a->write.run = write_soon;
 	a->again.expired = try_again;
@@ -550,17 +585,35 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 
 /* ---- bundles */
 
-/* The entry moves before any connection is made for it: a restart storm is no storm of deliveries. */
+static bool has_name(const struct entry *e)
+{
+	char name[NAME_ROOM];
+
+	entry_name_of(e, name);
+	return faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
+/* The entry moves before any connection is made for it: a restart storm is no storm of deliveries. What is in the lock file gets its new
+ * name when it stays, as most leave, or from the next start. */
 static bool move_for_attempt(struct attempt *a)
 {
 	struct entry *e = a->entry;
+	int64_t next = loop_wall() + back_off(e->tries + 1);
 
 	if (a->moved)
 		return true;
-	if (entry_restamp(e, loop_wall() + back_off(e->tries + 1), e->tries + 1) == -1)
+	a->old_next = e->next;
+	a->old_tries = e->tries;
+	if (slot_take(a)) {
+		if (!has_name(e))
+			return false;
+		a->unnamed = true;
+		e->next = next;
+		e->tries++;
+	} else if (entry_restamp(e, next, e->tries + 1) == -1) {
 		return false;
+	}
 	a->moved = true;
-	slot_take(a);
 	return true;
 }
 
@@ -1020,6 +1073,7 @@ void attempts_close(void)
 
 		if (attempt_write(a) == -1)
 			log_event(LOG_ERROR, "cannot-record", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("error", strerror(errno))));
+		attempt_name(a);
 		drop_unstarted(a);
 		while ((x = list_first(&a->bundles)))
 			end_bundle(owner_of(x, struct bundle_private, mine)->bundle);

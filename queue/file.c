@@ -702,6 +702,29 @@ fail:
 	return NULL;
 }
 
+struct mail *mail_of(struct buf *file, int fd, off_t at, uint64_t size, struct str only)
+{
+	struct mail *m = calloc(1, sizeof *m);
+
+	if (!m)
+		return NULL;
+	m->fd = fd;
+	m->text = *file;
+	*file = (struct buf){ 0 };
+	m->text.n = (size_t)at;
+	m->body = m->text.p + at;
+	m->at = at;
+	m->size = (off_t)size;
+	m->end = m->at + m->size;
+	if (!read_envelope(m, (struct str){ m->text.p + FILE_LINE, m->text.n - FILE_LINE })) {
+		merge_duplicates(m, only);
+		return m;
+	}
+	m->fd = -1;
+	mail_free(m);
+	return NULL;
+}
+
 struct mail *mail_read(int dir, const char *name, const char **why)
 {
 	struct mail *m = mail_open(dir, name, false, false, STR(""), why);
@@ -753,7 +776,7 @@ int journal_append(struct mail *m, const char *lines, size_t n)
 		return -1;
 	if (size != end && file_sys.ftruncate(m->fd, end) == -1)
 		return -1;
-	if (file_write(m->fd, lines, n) == 0)
+	if (file_pwrite(m->fd, lines, n, end) == 0)
 		return 0;
 	saved = errno;
 	if (file_sys.ftruncate(m->fd, end) == -1)

@@ -46,7 +46,12 @@ size_t index_size(void)
 
 void entry_name_of(const struct entry *e, char name[NAME_ROOM])
 {
-	entry_print(name, e->next, e->state == ENTRY_HELD, e->tries, e->msg->id, e->dest);
+	const struct attempt *a = e->state == ENTRY_OPEN ? e->attempt : NULL;
+
+	if (a && a->entry == e && a->unnamed)
+		entry_print(name, a->old_next, false, a->old_tries, e->msg->id, e->dest);
+	else
+		entry_print(name, e->next, e->state == ENTRY_HELD, e->tries, e->msg->id, e->dest);
 }
 
 bool entry_is_in(const struct entry *e, const struct attempt *a) { return e->state == ENTRY_OPEN && e->attempt == a; }

@@ -55,6 +55,9 @@ void file_line_print(char line[FILE_LINE + 1], off_t at, uint64_t size, uint32_t
  * only: a destination as it stands in a name; of the others it is not known what was said of them and who is named twice, which costs time
  * where there are thousands. Empty: all. */
 struct mail *mail_open(int dir, const char *name, bool writable, bool verify, struct str only, const char **why);
+/* The same of one whose file we have just written and still have open: at, size as in its first line. Takes the text, and fd unless NULL is
+ * returned: no memory. */
+struct mail *mail_of(struct buf *file, int fd, off_t at, uint64_t size, struct str only);
 bool rcpt_is_at(const struct rcpt *, struct str dest);         /* dest: as it stands in a name */
 /* Appends one journal line to out: time what who by status host words. Empty slices become "-". */
 void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *, const char *host);
@@ -74,6 +77,9 @@ void intake_close(void);
 bool intake_knows(const char *id);              /* a draft with this id is waiting to become durable */
 /* The message with this id that is in cur/ and whole, or NULL: there is none (one that is not whole is set aside). */
 struct message *intake_whole(const char *id);
+/* A message that has become durable just now and is due: what its file holds is in memory still. Owned (mail_free()), once. NULL: not this one;
+ * it is in cur/, as all are. only: see mail_open(). */
+struct mail *intake_fresh(const char *id, struct str only);
 /* What was appended to fd becomes durable within a second. The descriptor is duplicated, once for each round: *round is the
  * caller's, 0 at first. 0 or -1 with errno. */
 int sync_marks(int fd, unsigned *round);
@@ -234,7 +240,7 @@ struct message *index_message(struct str id);   /* or NULL */
 struct entry *entry_find(const struct message *, struct str dest);      /* or NULL */
 void index_drop(struct entry *);                /* its file is gone (state must not be ENTRY_OPEN) */
 void index_miss(const struct entry *);          /* its name is gone: if a whole pass does not meet it under another one, the log hears of it */
-void entry_name_of(const struct entry *, char name[NAME_ROOM]);
+void entry_name_of(const struct entry *, char name[NAME_ROOM]);        /* in cur/, now */
 bool entry_is_in(const struct entry *, const struct attempt *);
 /* All that is open of a blind entry goes the way of this domain and sender. */
 void index_learn(struct entry *, struct str domain, const struct addr *from);
@@ -296,8 +302,9 @@ bool attempt_is_alone(const struct attempt *);  /* a suspect: nothing else start
 void plan_soon(void);                           /* places are free or work has come */
 int64_t back_off(unsigned tries);               /* seconds to wait after that many tries, with chance */
 void count_deferred(void);
-/* The lock file says what is being tried: after a crash the next start tries it last and alone. */
-void slot_take(struct attempt *);
+/* The lock file says what is being tried: after a crash the next start moves it to its next stamp, and tries it last and alone. False:
+ * there is no room in it. */
+bool slot_take(struct attempt *);
 void slot_give(struct attempt *);
 
 /* ---- attempts (queue/attempt.c): one entry, open */
@@ -314,7 +321,9 @@ struct attempt {
 	bool told;                      /* the log heard that its names go */
 	size_t joined;                  /* other entries of the message that end with it: ENTRY_OPEN, their attempt is this one */
 	unsigned round;                 /* of marks: sync_marks() */
-	unsigned old_tries;             /* before it was moved */
+	int64_t old_next;               /* before it was moved */
+	unsigned old_tries;             /* likewise */
+	bool unnamed;                   /* moved here and in its slot alone: its name has the old stamp and tries until it stays */
 	struct list bundles;            /* not settled yet */
 	size_t started;                 /* of them, with a courier */
 	unsigned event;                 /* for failures of this attempt */
@@ -374,6 +383,8 @@ bool clock_is_sane(void);
 bool entry_is_plus(const struct entry *);
 /* Renames the entry. 0 or -1 with errno; ENOENT: somebody has moved or removed it. */
 int entry_restamp(struct entry *, int64_t next, unsigned tries);
+int attempt_name(struct attempt *);             /* what stays gets its new name, if it has none yet. 0 or -1 with errno */
+void attempt_unmove(struct attempt *);          /* ... or shall not have it: its entry is as before */
 int entry_unlink(const struct entry *);         /* 0 or -1 with errno; the log was told: wal_gone(), wal_tell() */
 void event_print(char by[NAME_ROOM], const struct entry *, unsigned event);                 /* "<dest>.<event>" */
 void rcpt_print(struct buf *out, const struct attempt *, const struct rcpt *);             /* "3<b@y>" */

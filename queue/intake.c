@@ -26,7 +26,10 @@ enum {
 	MARKS_AFTER_MS = 1000,          /* a mark is durable within this time */
 	ROUND_SLOW_MS = 1000,           /* worth a line in the log */
 	ROUND_LIMIT_MS = 60000,         /* not durable after that is final */
-	HELPER_AGAIN_MS = 1000
+	HELPER_AGAIN_MS = 1000,
+	FRESH_MAX = 64,                 /* messages that wait for their first attempt with their octets in memory, */
+	FRESH_OCTETS = 512 << 10,       /* so much of it in all, */
+	FRESH_MS = 2000                 /* and so long */
 };
 
 /* ---- envelopes */
@@ -120,6 +123,7 @@ struct draft {
 	struct map_node known;
 	bool in_map;
 	struct task early;              /* done(false) without a round */
+	msec fresh_until;               /* behind done(): see intake_fresh() */
 };
 
 static struct map committing;           /* drafts between queue_commit() and done(), by id */
@@ -437,7 +441,7 @@ static int draft_complete(struct draft *d)
 
 		file_line_print(line, d->at, d->size, crc);
 		memcpy(d->buf.p, line, FILE_LINE);
-		d->in_buf = wal_on();
+		d->in_buf = wal_on() || queue.conf.deliver;
 		return d->in_buf ? write_buf(d) : draft_flush(d);
 	}
 	if (d->buf.n && draft_flush(d) == -1)
@@ -635,10 +639,75 @@ static void no_longer_committing(struct draft *d)
 	d->in_map = false;
 }
 
+/* ---- fresh ones: most messages are tried at once, and need not be read back for that */
+
+static struct map fresh;                /* by id */
+static struct list fresh_ones;          /* the oldest first */
+static size_t fresh_octets;
+
+static void no_longer_fresh(struct draft *d)
+{
+	map_remove(&fresh, &d->known);
+	list_remove(&fresh_ones, &d->node);
+	fresh_octets -= d->buf.room;
+}
+
+static struct draft *oldest_fresh(void) { return fresh.n ? owner_of(list_first(&fresh_ones), struct draft, node) : NULL; }
+
+static void forget_fresh(msec until)
+{
+	struct draft *d;
+
+	while ((d = oldest_fresh()) && d->fresh_until <= until) {
+		no_longer_fresh(d);
+		draft_free(d);
+	}
+}
+
+static void fresh_grow_old(struct timer *t)
+{
+	forget_fresh(loop_now());
+	if (fresh.n)
+		timer_set(t, oldest_fresh()->fresh_until - loop_now());
+}
+static struct timer fresh_timer = { .expired = fresh_grow_old };
+
+/* False: it is like any other from now on. */
+static bool keep_fresh(struct draft *d, const struct entry *e)
+{
+	if (!d->in_buf || !e || !queue.conf.deliver || e->state == ENTRY_HELD || e->next > loop_wall())
+		return false;
+	if (fresh.n >= FRESH_MAX || fresh_octets + d->buf.room > FRESH_OCTETS || !map_put(&fresh, &d->known, str_of(d->id)))
+		return false;
+	list_push(&fresh_ones, &d->node);
+	fresh_octets += d->buf.room;
+	d->fresh_until = loop_now() + FRESH_MS;
+	if (!timer_armed(&fresh_timer))
+		timer_set(&fresh_timer, FRESH_MS);
+	return true;
+}
+
+struct mail *intake_fresh(const char *id, struct str only)
+{
+	struct map_node *x = fresh.n ? map_get(&fresh, str_of(id)) : NULL;
+	struct draft *d = x ? owner_of(x, struct draft, known) : NULL;
+	struct mail *m;
+
+	if (!d)
+		return NULL;
+	no_longer_fresh(d);
+	m = mail_of(&d->buf, d->fd, d->at, d->size, only);
+	if (m)
+		d->fd = -1;
+	draft_free(d);
+	return m;
+}
+
 static void draft_end(struct draft *d, bool ok)
 {
 	void (*done)(void *, bool) = d->done;
 	void *arg = d->arg;
+	const struct entry *e = NULL;
 
 	no_longer_committing(d);
 	if (!ok && d->name[0])
@@ -646,8 +715,9 @@ static void draft_end(struct draft *d, bool ok)
 	if (!ok && d->logged)
 		wal_gone(d->name, true);
 	if (ok && d->name[0] && queue.conf.schedule)
-		index_name(d->name, true);
-	draft_free(d);
+		e = index_name(d->name, true);
+	if (!keep_fresh(d, e))
+		draft_free(d);
 	done(arg, ok);
 }
 
@@ -1154,6 +1224,7 @@ int intake_open(void)
 	list_init(&marks);
 	list_init(&waiters);
 	list_init(&failing);
+	list_init(&fresh_ones);
 	list_init(&flying.drafts);
 	list_init(&flying.logged);
 	list_init(&flying.marks);
@@ -1195,10 +1266,13 @@ void intake_close(void)
 	timer_stop(&marks_timer);
 	timer_stop(&round_timer);
 	timer_stop(&helper_timer);
+	timer_stop(&fresh_timer);
 	forget_drafts(&drafts);
 	forget_drafts(&flying.drafts);
 	forget_drafts(&flying.logged);
 	forget_drafts(&failing);
+	forget_fresh(INT64_MAX);
+	map_free(&fresh);
 	end_marks(&marks, NULL);
 	end_marks(&flying.marks, NULL);
 	forget_waiters(&waiters);

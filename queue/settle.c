@@ -125,7 +125,7 @@ static struct mail *read_whole(const struct attempt *a)
 	char name[NAME_ROOM];
 	const char *why;
 
-	entry_print(name, a->entry->next, false, a->entry->tries, a->entry->msg->id, a->entry->dest);
+	entry_name_of(a->entry, name);
 	return entry_is_plus(a->entry) ? NULL : mail_read(queue.cur, name, &why);
 }
 
@@ -424,7 +424,7 @@ static size_t make_links(struct attempt *a, const struct split *s)
 	char from[NAME_ROOM], to[NAME_ROOM], token[DEST_MAX + 1];
 	size_t made = 0;
 
-	entry_print(from, e->next, false, e->tries, e->msg->id, e->dest);
+	entry_name_of(e, from);
 	for (size_t i = 0; i < s->n && made < LINKS_A_TURN; i++) {
 		if (s->group[i].together)
 			continue;
@@ -449,7 +449,7 @@ static void become(struct attempt *a, const struct group *g)
 	char from[NAME_ROOM], to[NAME_ROOM], token[DEST_MAX + 1];
 
 	name_apart(a, g, to, token);
-	entry_print(from, e->next, false, e->tries, e->msg->id, e->dest);
+	entry_name_of(e, from);
 	if (file_sys.rename(queue.cur, from, queue.cur, to) == -1) {
 		attempt_put_back(a);            /* "+" does as well */
 		return;
@@ -487,7 +487,7 @@ static void tell_gone(const struct entry *e)
 {
 	char name[NAME_ROOM];
 
-	entry_print(name, e->next, false, e->tries, e->msg->id, e->dest);
+	entry_name_of(e, name);
 	wal_gone(name, true);
 }
 
@@ -534,6 +534,7 @@ static void set_aside_unreportable(struct attempt *a)
 {
 	struct buf why = { 0 };
 	char name[NAME_ROOM];
+	bool aside = false;
 
 	buf_puts(&why, "It could not be delivered, and there is nobody to tell: its sender is <>.\n");
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
@@ -544,10 +545,14 @@ static void set_aside_unreportable(struct attempt *a)
 		rcpt_print(&why, a, r);
 		buf_printf(&why, ": " STR_FMT "\n", STR_ARG(r->words));
 	}
-	entry_print(name, a->entry->next, false, a->entry->tries, a->entry->msg->id, a->entry->dest);
-	if (attempt_write(a) == -1 || !queue_set_aside(queue.cur, name, buf_cstr(&why)))
+	/* Behind a crash it has the same name, so that one reason is left and not two. */
+	if (attempt_write(a) == 0 && attempt_name(a) == 0) {
+		entry_name_of(a->entry, name);
+		aside = queue_set_aside(queue.cur, name, buf_cstr(&why));
+	}
+	if (!aside) {
 		attempt_set_stuck(a, "that it is undeliverable");
-	else {
+	} else {
 		tell_joined(a);
 		wal_tell();
 		remove_joined(a);
@@ -564,7 +569,9 @@ static void uncount(struct attempt *a)
 
 	if (!was_none(a) && !(at_once && a->moved))
 		return;
-	if (entry_restamp(e, loop_wall() + (at_once ? 0 : back_off(1)), a->old_tries) == -1 && errno == ENOENT)
+	if (at_once && a->unnamed)
+		attempt_unmove(a);
+	else if (entry_restamp(e, loop_wall() + (at_once ? 0 : back_off(1)), a->old_tries) == -1 && errno == ENOENT)
 		index_scan_soon();
 	a->self = false;
 	a->moved = a->moved && !at_once;

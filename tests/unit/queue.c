@@ -634,7 +634,7 @@ START_TEST(a_courier_that_waits_costs_no_place_no_file_and_no_attempt)
 	static const struct { const char *to, *cur; size_t open; } rows[] = {
 		{ "1@x.example", "0 x.example, 0 x.example", 0 },
 		{ "1@x.example 2@x.example", "0 x.example, 0 x.example", 0 },
-		{ "1@x.example 2@y.example 3@z.example", "0 x.example, 1 +", 1 },       /* open for the others, and parked when there are many */
+		{ "1@x.example 2@y.example 3@z.example", "0 +, 0 x.example", 1 },       /* open for the others, and parked when there are many */
 	};
 
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -780,17 +780,66 @@ END_TEST
 
 /* ---- time */
 
-START_TEST(the_stamp_moves_before_the_attempt)
+/* The name is changed when the entry stays, or by the next start: but for the other destination of the message, which was not tried. */
+START_TEST(what_was_being_tried_at_a_crash_waits_for_its_next_stamp)
 {
 	rig.by_hand = true;
 	ck_assert(rig_put("a@s.example", "b@x.example"));
+	ck_assert(rig_put("a@s.example", "b@y.example"));
 	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 2);
+	ck_assert_str_eq(rig_cur(), "0 x.example, 0 y.example");
+	rig_finish(0, false);
+	rig_run(1);
+	ck_assert_str_eq(rig_cur(), "0 y.example");
+	rig_crash();
+	rig_start();
+	ck_assert_str_eq(rig_cur(), "1 y.example");
+	ck_assert(atoll(rig_name("y.example")) >= RIG_WALL + 270);
+	rig_run(240);
+	ck_assert_uint_eq(rig.nheld, 0);
+	rig_run(120);
 	ck_assert_uint_eq(rig.nheld, 1);
-	ck_assert_str_eq(rig_cur(), "1 x.example");
-	ck_assert(atoll(rig_name("x.example")) >= RIG_WALL + 270);
 	rig_finish(0, false);
 	rig_run(1);
 	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_crash_at_one_destination_is_no_try_at_another)
+{
+	bool x;
+
+	with_couriers(1, 4);
+	rig.by_hand = false;
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	rig_run(1);
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	rig.by_hand = true;
+	rig_run(400);
+	ck_assert_uint_eq(rig.nheld, 1);
+	x = strcmp(dest_domain(rig.held[0]->dest), "x.example") == 0;
+	rig_crash();
+	rig_start();
+	ck_assert_str_eq(rig_cur(), x ? "1 y.example, 2 x.example" : "1 x.example, 2 y.example");
+}
+END_TEST
+
+START_TEST(what_is_removed_or_put_on_hold_before_its_attempt_is_not_tried)
+{
+	for (int hold = 0; hold < 2; hold++) {
+		char old[600], held[600];
+
+		rig.by_hand = true;
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		snprintf(old, sizeof old, "%s/cur/%s", rig.dir, rig_name("x.example"));
+		snprintf(held, sizeof held, "%s/cur/0.H.%s", rig.dir, strstr(rig_name("x.example"), ".0.") + 3);
+		ck_assert_int_eq(hold ? rename(old, held) : unlink(old), 0);
+		rig_run(30);
+		ck_assert_uint_eq(rig.nheld, 0);
+		ck_assert_uint_eq(queue_entries(), hold);
+	}
 }
 END_TEST
 
@@ -1379,7 +1428,9 @@ Suite *queue_suite(void)
 	tcase_add_test(b, a_queue_that_is_closed_in_any_state_opens_again);
 	suite_add_tcase(s, b);
 	tcase_add_checked_fixture(w, set_up, tear_down);
-	tcase_add_test(w, the_stamp_moves_before_the_attempt);
+	tcase_add_test(w, what_was_being_tried_at_a_crash_waits_for_its_next_stamp);
+	tcase_add_test(w, a_crash_at_one_destination_is_no_try_at_another);
+	tcase_add_test(w, what_is_removed_or_put_on_hold_before_its_attempt_is_not_tried);
 	tcase_add_test(w, back_off_doubles_within_its_bounds);
 	tcase_add_test(w, a_deferred_message_is_tried_again_in_growing_intervals);
 	tcase_add_test(w, a_dead_destination_is_probed_by_one_and_the_others_keep_their_names);

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -27,8 +28,8 @@ enum {
 	ROUND_SLOW_MS = 1000,           /* worth a line in the log */
 	ROUND_LIMIT_MS = 60000,         /* not durable after that is final */
 	HELPER_AGAIN_MS = 1000,
-	FRESH_MAX = 64,                 /* messages that wait for their first attempt with their octets in memory, */
-	FRESH_OCTETS = 512 << 10,       /* so much of it in all, */
+	FRESH_MAX = 200,                /* messages that wait for their first attempt with their octets in memory, a sixteenth of all descriptors, */
+	FRESH_OCTETS = 1 << 20,         /* so much of it in all, */
 	FRESH_MS = 2000                 /* and so long */
 };
 
@@ -643,7 +644,14 @@ static void no_longer_committing(struct draft *d)
 
 static struct map fresh;                /* by id */
 static struct list fresh_ones;          /* the oldest first */
-static size_t fresh_octets;
+static size_t fresh_octets, fresh_max;
+
+static size_t fresh_room(void)
+{
+	struct rlimit r;
+
+	return getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur / 16 < FRESH_MAX ? (size_t)r.rlim_cur / 16 : FRESH_MAX;
+}
 
 static void no_longer_fresh(struct draft *d)
 {
@@ -677,7 +685,7 @@ static bool keep_fresh(struct draft *d, const struct entry *e)
 {
 	if (!d->in_buf || !e || !queue.conf.deliver || e->state == ENTRY_HELD || e->next > loop_wall())
 		return false;
-	if (fresh.n >= FRESH_MAX || fresh_octets + d->buf.room > FRESH_OCTETS || !map_put(&fresh, &d->known, str_of(d->id)))
+	if (fresh.n >= fresh_max || fresh_octets + d->buf.room > FRESH_OCTETS || !map_put(&fresh, &d->known, str_of(d->id)))
 		return false;
 	list_push(&fresh_ones, &d->node);
 	fresh_octets += d->buf.room;
@@ -1225,6 +1233,7 @@ int intake_open(void)
 	list_init(&waiters);
 	list_init(&failing);
 	list_init(&fresh_ones);
+	fresh_max = fresh_room();
 	list_init(&flying.drafts);
 	list_init(&flying.logged);
 	list_init(&flying.marks);

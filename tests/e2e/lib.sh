@@ -50,6 +50,7 @@ status_is() {
 begin() {
 	as=$1
 	shift
+	: >"$T/$as.out"                 # what one of that name has said before is not taken for this one's words
 	"$@" >"$T/$as.out" 2>>"$T/$as.log" &
 	pid=$!
 	started="$started $pid"

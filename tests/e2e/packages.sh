@@ -3,13 +3,13 @@
 
 store=$root/build/e2e
 
-for name in $ways_out; do
+for name in ${ways_out:-}; do
 	eval "outside_$name=\${$name:-}"
 	unset "$name"
 done
 # outside COMMAND...: with the home, the proxies and the like of who runs the tests.
 outside() {
-	for name in $ways_out; do
+	for name in ${ways_out:-}; do
 		eval "value=\$outside_$name"
 		[ -z "$value" ] || set -- "$name=$value" "$@"
 	done

@@ -532,7 +532,7 @@ END_TEST
 
 START_TEST(a_thousand_sessions_are_served)
 {
-	enum { MANY = 1000 };
+	enum { MANY = 1000, EACH = 3, OTHERS = 100 };   /* descriptors: both ends and the message */
 	static struct site_client c[MANY];
 	struct rlimit r;
 	size_t n = MANY;
@@ -540,8 +540,8 @@ START_TEST(a_thousand_sessions_are_served)
 	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &r), 0);
 	r.rlim_cur = r.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &r);
-	if (r.rlim_max != RLIM_INFINITY && r.rlim_max < 2 * MANY + 100)
-		n = (size_t)r.rlim_max / 2 - 50;
+	if (r.rlim_max != RLIM_INFINITY && r.rlim_max < EACH * MANY + OTHERS)
+		n = ((size_t)r.rlim_max - OTHERS) / EACH;
 	site_start();
 	for (size_t i = 0; i < n; i++)
 		site_connect(&c[i]);

@@ -2,16 +2,14 @@
 # an account's shell, terminal, language, limits or settings for another fardel. Kept are PATH, LD_LIBRARY_PATH, TMPDIR
 # and the variables in $keep.
 
-# Can programs be run from directory $1, by others too if we are root? Sockets have short names (108 octets), settings no blanks.
+# Can programs be run from directory $1, by others too if we can be them? Sockets have short names (108 octets), settings no blanks.
 serves() {
 	case $1 in [!/]* | *[!A-Za-z0-9/._+-]* | ????????????????????????????????*) return 1 ;; esac
 	probe=$(mktemp "$1/fardel.XXXXXX" 2>/dev/null) || return 1
 	printf '#!/bin/sh\nexit 0\n' >"$probe" && chmod 755 "$probe"
-	if [ "$(id -u)" = 0 ] && command -v setpriv >/dev/null; then
-		setpriv --reuid 65534 --regid 65534 --clear-groups "$probe" 2>/dev/null
-	else
-		"$probe" 2>/dev/null
-	fi
+	other="setpriv --reuid 65534 --regid 65534 --clear-groups"
+	$other true 2>/dev/null || other=
+	$other "$probe" 2>/dev/null
 	probed=$?
 	rm -f "$probe"
 	return $probed

@@ -114,14 +114,14 @@ begin_rspamd() {
 	begin rspamd env LD_LIBRARY_PATH="$libraries:$tree/usr/lib/rspamd" "$tree/usr/bin/rspamd" -f -i -c "$r/etc/rspamd.conf" --var=CONFDIR="$r/etc" --var=LOCAL_CONFDIR="$r/etc" \
 		--var=RUNDIR="$r/run" --var=DBDIR="$r/db" --var=LOGDIR="$r" --var=SHAREDIR="$share" --var=RULESDIR="$share/rules" --var=LUALIBDIR="$share/lualib" \
 		--var=PLUGINSDIR="$share/plugins" --var=WWWDIR="$share/www"
-	within 60 "rspamd at port $port" grep -qE 'rspamd_proxy.*(listening|init|ready)|starting rspamd_proxy' "$T/rspamd.log" "$T/rspamd.out"
+	within 200 "rspamd at port $port" grep -qE 'rspamd_proxy.*(listening|init|ready)|starting rspamd_proxy' "$T/rspamd.log" "$T/rspamd.out"
 }
 it filters_rspamd "rspamd marks mail and refuses what is spam, and 200 messages at ten a time pass through both"
 filters_rspamd() {
 	begin_rspamd ""
 	serve here "milter = inet:127.0.0.1:$port" "check_dkim = no"
 	mail_of plain ''
-	within 60 "an answer by rspamd" inject -p "$(port_of here)" -f a@client.test -t user@here.test -m "$T/plain" 2>/dev/null
+	within 200 "an answer by rspamd" inject -p "$(port_of here)" -f a@client.test -t user@here.test -m "$T/plain" 2>/dev/null
 	within 30 "a message" arrived here user 1
 	has '^X-Spamd-Bar: ' "$(mail here user)"
 	has '^the body$' "$(mail here user)"
@@ -142,7 +142,7 @@ filters_rspamd_dkim() {
 	serve here "milter = inet:127.0.0.1:$port" "check_dkim = no"
 	printf 'From: A <a@example.org>\nTo: b@here.test\nSubject:   two  blanks\n folded\n\n \tbody  \n\n' >"$T/plain"
 	"$fardel" dkim-sign -c "$T/dkim.conf" "$T/plain" >"$T/signed" 2>"$T/sign.why" || fail "dkim-sign: $(cat "$T/sign.why")"
-	within 60 "an answer by rspamd" inject -p "$(port_of here)" -f a@client.test -t user@here.test -m "$T/signed" 2>/dev/null
+	within 200 "an answer by rspamd" inject -p "$(port_of here)" -f a@client.test -t user@here.test -m "$T/signed" 2>/dev/null
 	within 30 "the message" arrived here user 1
 	must "each holds: $(cat "$(mail here user)")" [ "$(grep -c '^[[:blank:]]*dkim=pass .*header.d=example.org' "$(mail here user)")" = "$nkeys" ]
 	sed 's/body/Body/' "$T/signed" >"$T/changed"

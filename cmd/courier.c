@@ -103,6 +103,7 @@ static void courier_end(struct courier *c)
 	free(c->rider);
 	free(c->hosts);
 	buf_free(&c->said);
+	list_remove(&couriers.all, &c->node);
 	free(c);
 	queue_leave(d);
 }
@@ -816,6 +817,7 @@ static bool connect_to(struct courier *c, const struct mx_address *a)
 	if (!l)
 		return false;
 	l->courier = c;
+	l->settings = c->settings;
 	l->since = loop_now();
 	l->proven = c->proven && same_address(&c->left, &a->addr);
 	l->took = c->took;
@@ -1017,6 +1019,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 		abort();        /* the bundle could not even be given back; what was accepted is on disk */
 	c->dest = b->dest;
 	c->settings = couriers.renewed;
+	list_push(&couriers.all, &c->node);
 	c->look.run = look_for_hosts;
 	c->again.run = is_called;
 	c->idle.wanted = something_came;
@@ -1055,10 +1058,26 @@ void courier_configure(const struct courier_config *c)
 	couriers.config = c;
 	couriers.renewed++;
 	if (!couriers.lines.head.next) {
+		list_init(&couriers.all);
 		list_init(&couriers.lines);
 		list_init(&couriers.waiters);
 		list_init(&couriers.called);
 	}
+}
+
+unsigned courier_configured(void) { return couriers.renewed; }
+
+unsigned courier_oldest(void)
+{
+	struct node *first = list_first(&couriers.all);
+	unsigned oldest = first ? owner_of(first, struct courier, node)->settings : couriers.renewed;
+
+	for (struct node *x = list_first(&couriers.lines); x; x = list_next(&couriers.lines, x)) {
+		const struct line *l = owner_of(x, struct line, node);
+
+		oldest = l->settings < oldest ? l->settings : oldest;
+	}
+	return oldest;
 }
 
 void courier_way(void *arg, struct str domain, const struct addr *from, struct way *out)

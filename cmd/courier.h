@@ -22,6 +22,9 @@ struct courier_config {                 /* borrowed */
 	enum client_tls tls;            /* MAY: an address that it fails with is called in clear, at once and for an hour */
 };
 void courier_configure(const struct courier_config *);
+unsigned courier_configured(void);              /* how often that was */
+/* The same as of when the oldest courier, or connection, began that is still there: what was in force before then is in nobody's use. */
+unsigned courier_oldest(void);
 /* How the at-th of these hosts is called, and what TLS it must show. Valid until the next call; route and hosts must stay as long. NULL: it may
  * not be called, and *why says what forbids it. */
 const struct client_config *courier_demands(const struct route *, struct mx_result *hosts, size_t at, struct reply *why);

@@ -22,6 +22,7 @@ struct line {
 	struct client *client;
 	struct sockaddr_storage addr;
 	char host[256];
+	unsigned settings;              /* as of the courier that made it: the config points into them */
 	struct client_config config;
 	bool lax;                       /* as a message wished; not for the next one */
 	msec since;
@@ -60,6 +61,7 @@ struct seat {
 struct courier {
 	struct bundle *bundle;
 	struct dest *dest;
+	struct node node;               /* of couriers.all */
 	unsigned settings;              /* under which it began: `couriers.renewed` then */
 	struct route route;
 	const char *misled;             /* the way that was ordered is none, for this reason; NULL: it is one */
@@ -118,6 +120,7 @@ struct courier {
 struct couriers {
 	const struct courier_config *config;
 	unsigned renewed;               /* how often it has changed */
+	struct list all;                /* the oldest first */
 	struct list lines;              /* connections, those that were left too */
 	struct list waiters;            /* couriers that wait for one, */
 	struct list called;             /* or were called: a place is kept for each */

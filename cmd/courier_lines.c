@@ -31,7 +31,7 @@ bool line_shares(const struct line *l, struct courier *c)
 	const struct mx_address *a = wanted_address(c);
 	struct line mine = { .courier = c };
 
-	if (l->lax || !same_address(&l->addr, &a->addr) || !str_eq_nocase(str_of(l->host), str_of(a->host)))
+	if (l->lax || l->settings != c->settings || !same_address(&l->addr, &a->addr) || !str_eq_nocase(str_of(l->host), str_of(a->host)))
 		return false;
 	line_take_demands(&mine, a);
 	mine.config = line_config(&c->route, (const struct sockaddr *)&a->addr, &mine);

@@ -5,22 +5,25 @@
 #include <string.h>
 
 #include "cmd/confine.h"
+#include "cmd/courier.h"
 #include "cmd/running.h"
+#include "lib/list.h"
 #include "lib/log.h"
 #include "lib/loop.h"
-#include "queue.h"
 
-enum { FORMERS_MS = 60000 };            /* how often is looked whether settings of before are still needed */
+enum { FORMERS_MS = 60000 };            /* settings of before stay so long; how often is looked whether they are still needed */
 
 /* What was in force before: sessions and connections that began then still point to it, so it stays until none of them is left. */
 struct former {
-	struct former *next;
+	struct node node;
+	msec until;                     /* when others came: a file from new/, say, has taken what it needs soon behind that */
 	struct settings *settings;
 	struct smtpd_config *smtpd;
+	unsigned couriers;              /* courier_configured() */
 	struct tls_trust *trust;        /* those that have been replaced; else NULL */
 	struct tls_server *tls;
 };
-static struct former *formers;
+static struct list formers;             /* the oldest first */
 static struct timer former_timer;
 
 static void free_settings(struct settings *s)
@@ -30,14 +33,14 @@ static void free_settings(struct settings *s)
 		free(s);
 }
 
-/* Goes when none of its sessions is left and no connection of any age. */
 static bool in_use(const struct former *f)
 {
-	return smtpd_sessions_of(f->smtpd) || !queue_drained();
+	return loop_now() - f->until < FORMERS_MS || smtpd_sessions_of(f->smtpd) || courier_oldest() <= f->couriers;
 }
 
 static void free_former(struct former *f)
 {
+	list_remove(&formers, &f->node);
 	free_settings(f->settings);
 	free(f->smtpd);
 	tls_trust_free(f->trust);
@@ -45,26 +48,19 @@ static void free_former(struct former *f)
 	free(f);
 }
 
+/* None before those that are older: their sessions may yet want certificates that were replaced later. */
 static void free_formers(bool all)
 {
-	struct former **at = &formers;
+	struct node *x;
 
-	while (*at) {
-		struct former *f = *at;
-
-		if (!all && in_use(f)) {
-			at = &f->next;
-			continue;
-		}
-		*at = f->next;
-		free_former(f);
-	}
+	while ((x = list_first(&formers)) && (all || !in_use(owner_of(x, struct former, node))))
+		free_former(owner_of(x, struct former, node));
 }
 
 static void look_at_formers(struct timer *t)
 {
 	free_formers(false);
-	if (formers)
+	if (formers.n)
 		timer_set(t, FORMERS_MS);
 }
 
@@ -115,11 +111,14 @@ static bool take_over(struct settings *fresh, char *why, size_t size)
 	}
 	if (strcmp(running.settings->log, fresh->log) != 0 && log_open(fresh->log) == -1)
 		log_text(LOG_ERROR, "log", "cannot open %s: %s. The old one goes on", fresh->log, strerror(errno));
+	if (!formers.head.next)
+		list_init(&formers);
 	free_formers(false);
+	f->until = loop_now();
 	f->settings = running.settings;
 	f->smtpd = running.smtpd;
-	f->next = formers;
-	formers = f;
+	f->couriers = courier_configured();
+	list_push(&formers, &f->node);
 	running.settings = fresh;
 	settings_changed(c);
 	former_timer.expired = look_at_formers;

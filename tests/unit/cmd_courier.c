@@ -1968,6 +1968,33 @@ START_TEST(what_waits_does_not_leave_over_a_connection_of_former_settings)
 }
 END_TEST
 
+/* Not until nobody delivers at all: that may never be. */
+START_TEST(settings_of_before_are_used_as_long_as_their_own_couriers_and_connections_are_there)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("one@y.test") TAKES BYE);
+	unsigned before = courier_configured();
+
+	with_room_for_idlers();
+	route("r.test smtp://127.0.0.2:%u");
+	crowd_opens("127.0.0.2", "250 SIZE\r\n");
+	crowd.mute = true;
+	put("one@y.test");
+	await(1);
+	courier_configure(&couriers);
+	put("two@r.test");              /* nobody greets it */
+	turn();
+	ck_assert_uint_eq(courier_configured(), before + 1);
+	ck_assert_uint_eq(courier_oldest(), before);
+	loop_advance(2500);
+	turn();
+	played(p);
+	ck_assert_uint_eq(courier_oldest(), before + 1);
+	ck_assert(!queue_drained());
+	crowd_closes();
+	turn();
+}
+END_TEST
+
 START_TEST(ways_may_change_while_bundles_wait_for_a_place)
 {
 	struct peer *first, *second;
@@ -2839,6 +2866,7 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, a_copy_of_ours_that_cannot_be_read_holds_up_no_other_and_counts_no_attempt);
 	tcase_add_test(t, what_waits_goes_the_new_way_when_the_ways_change);
 	tcase_add_test(t, what_waits_does_not_leave_over_a_connection_of_former_settings);
+	tcase_add_test(t, settings_of_before_are_used_as_long_as_their_own_couriers_and_connections_are_there);
 	tcase_add_test(t, ways_may_change_while_bundles_wait_for_a_place);
 	tcase_add_test(t, couriers_of_dead_destinations_leave_nothing_behind);
 	tcase_add_test(t, an_order_is_a_way_of_its_own);

@@ -982,32 +982,34 @@ static void order_is_wrong(struct courier *c)
 static void look_for_hosts(struct task *t)
 {
 	struct courier *c = owner_of(t, struct courier, look);
+	enum verdict v = WAIT;
+	struct mx_result found;
 
-	if (!c->hosts || !c->facts || !c->put_off) {
+	if (c->misled && c->put_off) {
+		order_is_wrong(c);
+		return;
+	}
+	if (c->facts && c->put_off) {
+		v = mx_find(c->facts, &c->route, &c->self, c->seed, &found);
+		if (v == WAIT)
+			return;
+		c->hosts = mx_keep(&found);
+	}
+	if (!c->hosts) {
 		courier_bundle_fails(c, BLAME_SELF, &courier_no_memory);
 		courier_end(c);
 		return;
 	}
-	if (c->misled) {
-		order_is_wrong(c);
+	courier_tell_unknown(c);
+	if (v == REFUSE) {
+		no_hosts_known(c, &c->hosts->why);
+		courier_end(c);
 		return;
 	}
-	switch (mx_find(c->facts, &c->route, &c->self, c->seed, c->hosts)) {
-	case WAIT:
-		return;
-	case ACCEPT:
-		courier_tell_unknown(c);
-		facts_free(c->facts);   /* no answer that is still on its way may wake us again */
-		c->facts = NULL;
-		c->unasked = c->hosts->partial;
-		connect_next(c);
-		return;
-	case REFUSE:
-		courier_tell_unknown(c);
-		break;
-	}
-	no_hosts_known(c, &c->hosts->why);
-	courier_end(c);
+	facts_free(c->facts);           /* no answer that is still on its way may wake us again */
+	c->facts = NULL;
+	c->unasked = c->hosts->partial;
+	connect_next(c);
 }
 
 static void courier_deliver(struct transport *t, struct bundle *b)
@@ -1028,9 +1030,8 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 	find_route(c, b);
 	c->self = *couriers.config->self;
 	tls_rules_ask(couriers.config->tls_rules, &c->route, &c->self);
-	c->hosts = calloc(1, sizeof *c->hosts);
 	c->facts = facts_new(&c->look, MX_LOOKUPS);
-	if (!c->hosts || !c->facts || !courier_take_bundle(c, b)) {
+	if (!c->facts || !courier_take_bundle(c, b)) {
 		c->bundle = b;
 		task_post(&c->look);    /* what memory refused is seen there */
 		return;

@@ -10,7 +10,7 @@
 #include "lib/loop.h"
 
 enum {
-	WAITERS_MAX = 300,              /* each keeps 40 kB, and neither a place nor a file */
+	WAITERS_MAX = 300,              /* each keeps some 6 kB, and neither a place nor a file */
 	LONG_MS = 2000,                 /* what waits for an address and would take longer than this is worth a connection more */
 	YOUNG_MS = 500                  /* so long it is worth to wait for a connection that is being made */
 };

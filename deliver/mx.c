@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/un.h>
 
@@ -463,7 +464,12 @@ static enum verdict find_relay(struct facts *f, const struct route *r, enum inet
 
 enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_self *self, uint64_t seed, struct mx_result *out)
 {
+	static struct mx_address at[MX_ADDRESSES];
+	static struct dane dane[MX_HOSTS];
+
 	out->n = 0;
+	out->at = at;
+	out->dane = dane;
 	out->dane[0] = (struct dane){ .demand = DANE_NONE };
 	out->policy = MTASTS_NONE;
 	memset(out->allowed, 0, sizeof out->allowed);
@@ -474,4 +480,23 @@ enum verdict mx_find(struct facts *f, const struct route *r, const struct mx_sel
 	if (r->kind != ROUTE_MX)
 		return r->path[0] ? take_path(r, out) : find_relay(f, r, self ? self->inet : INET_PREFER4, out);
 	return r->domain[0] == '[' ? find_literal(r, self, out) : find_mx(f, r, self, seed, out);
+}
+
+/* Of forty addresses and twenty hosts there are mostly one or two, and many may wait for their turn with what was found. */
+struct mx_result *mx_keep(const struct mx_result *r)
+{
+	struct mx_result *kept;
+	size_t hosts = 0;
+
+	for (size_t i = 0; i < r->n; i++)
+		hosts = r->at[i].nth < hosts ? hosts : r->at[i].nth + 1;
+	kept = malloc(sizeof *kept + r->n * sizeof *r->at + hosts * sizeof *r->dane);
+	if (!kept)
+		return NULL;
+	*kept = *r;
+	kept->at = (struct mx_address *)(kept + 1);
+	kept->dane = (struct dane *)(kept->at + r->n);
+	memcpy(kept->at, r->at, r->n * sizeof *r->at);
+	memcpy(kept->dane, r->dane, hosts * sizeof *r->dane);
+	return kept;
 }

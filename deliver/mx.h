@@ -26,8 +26,8 @@ struct mx_address {
 };
 struct mx_result {
 	size_t n;
-	struct mx_address at[MX_ADDRESSES];
-	struct dane dane[MX_HOSTS];     /* what DNSSEC demands of each host */
+	struct mx_address *at;
+	struct dane *dane;              /* what DNSSEC demands of each host */
 	bool partial;                   /* of a host (n > 0: of another one) the addresses, or its demands, cannot be found out now */
 	enum mtasts_mode policy;        /* what the domain's policy (MTA-STS) demands, and whether each host is one of those it names; */
 	bool allowed[MX_HOSTS];
@@ -54,5 +54,7 @@ struct mx_self {
  * A host's IPv4 and IPv6 addresses alternate, the preferred family first. Only one family: a host without an address of it has none. The host of a configured route is taken at its word:
  * it is looked for in /etc/hosts first, not compared with ourselves, and when it cannot be found the fault is local. */
 enum verdict mx_find(struct facts *, const struct route *, const struct mx_self *, uint64_t seed, struct mx_result *out);
+/* What out points to is valid until the next mx_find(). This is a copy for longer, all in one block for free(); NULL: no memory. */
+struct mx_result *mx_keep(const struct mx_result *);
 
 #endif

@@ -478,6 +478,33 @@ START_TEST(a_policy_is_asked_for_with_all_else_and_says_which_hosts_are_allowed)
 }
 END_TEST
 
+START_TEST(what_is_kept_stays_when_others_are_looked_for)
+{
+	struct mx_result *kept;
+
+	table = facts_new(NULL, MX_LOOKUPS);
+	put("MX d.test 10 a.test 20 b.test");
+	put("A a.test 192.0.2.1");
+	put("AAAA a.test 2001:db8::1");
+	put("A b.test 192.0.2.2");
+	put("AAAA b.test !none");
+	put("MX e.test 10 c.test");
+	put("A c.test 192.0.2.3");
+	put("AAAA c.test !none");
+	ck_assert_str_eq(find(ROUTE_MX, "d.test", 1), "a.test/192.0.2.1 a.test/2001:db8::1 b.test/192.0.2.2");
+	result.dane[1].demand = DANE_ENCRYPT;
+	kept = mx_keep(&result);
+	ck_assert_ptr_nonnull(kept);
+	ck_assert_str_eq(find(ROUTE_MX, "e.test", 1), "c.test/192.0.2.3");
+	result = *kept;
+	ck_assert_str_eq(shown(ACCEPT), "a.test/192.0.2.1 a.test/2001:db8::1 b.test/192.0.2.2");
+	ck_assert_int_eq(kept->dane[kept->at[1].nth].demand, DANE_NONE);
+	ck_assert_int_eq(kept->dane[kept->at[2].nth].demand, DANE_ENCRYPT);
+	free(kept);
+	facts_free(table);
+}
+END_TEST
+
 Suite *deliver_mx_suite(void);
 Suite *deliver_mx_suite(void)
 {
@@ -499,6 +526,7 @@ Suite *deliver_mx_suite(void)
 	tcase_add_test(t, long_lists_are_cut_evenly);
 	tcase_add_test(t, the_best_of_a_long_list_are_kept);
 	tcase_add_test(t, the_words_name_domain_cause_and_remedy);
+	tcase_add_test(t, what_is_kept_stays_when_others_are_looked_for);
 	tcase_add_test(t, a_policy_is_asked_for_with_all_else_and_says_which_hosts_are_allowed);
 	suite_add_tcase(s, t);
 	return s;

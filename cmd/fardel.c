@@ -30,6 +30,7 @@
 #include "lib/clock.h"
 #include "lib/log.h"
 #include "lib/loop.h"
+#include "lib/memory.h"
 #include "queue.h"
 
 /* ---- serve */
@@ -64,6 +65,7 @@ static int run_server(void)
 	if (clock_wall_s() < CLOCK_SANE)
 		log_text(LOG_WARN, "clock", "it is wrong: nothing expires and nothing is reported until it is set, and certificates of others seem not to be valid yet");
 	start_signals(true);
+	memory_give_back();
 	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", running.settings->hostname), L_TEXT("queue", running.settings->queue),
 		L_NUM("uid", (long long)geteuid()), L_NUM("entries", (long long)queue_entries())));
 	figures_write_to(running.settings->metrics_file);

@@ -33,6 +33,8 @@ struct dkim_tags {
 /* Strict: no name twice, none without =, white space where it may be. UTF-8 is allowed in values (RFC 8616). NULL, or what is wrong. */
 const char *dkim_tags_parse(struct str text, struct dkim_tags *out);
 const struct dkim_tag *dkim_tag(const struct dkim_tags *, const char *name);    /* or NULL */
+/* Takes the next item of a list separated by colons, without white space around it; false: there is none. */
+bool dkim_next_item(struct str *rest, struct str *item);
 
 /* ---- canonical forms (3.4), hashed */
 enum dkim_canon { DKIM_SIMPLE, DKIM_RELAXED };

@@ -300,33 +300,30 @@ static void set_result(const struct run *r, int status, struct reply *why)
 
 bool command_run(const struct command *c, struct reply *why)
 {
+	static struct run r;            /* too large for a stack */
 	char *word[COMMAND_WORDS + 1];
 	struct buf room = { 0 };
-	struct run *r = calloc(1, sizeof *r);
 	const char *wrong = command_parse(c->text, &room, word);
-	int error = wrong || r ? 0 : ENOMEM, status = SIGKILL;
+	int error, status = SIGKILL;
 	bool in_time = true;
 
-	if (!wrong && r) {
-		*r = (struct run){ .c = c, .in = -1, .out = -1, .at = c->at, .end = c->at + c->size };
-		r->piece_n = c->front.n < CHUNK ? c->front.n : CHUNK;
-		memcpy(r->piece, c->front.p, r->piece_n);
-		error = start(r, word);
-	}
+	r = (struct run){ .c = c, .in = -1, .out = -1, .at = c->at, .end = c->at + c->size };
+	r.piece_n = c->front.n < CHUNK ? c->front.n : CHUNK;
+	memcpy(r.piece, c->front.p, r.piece_n);
+	error = wrong ? 0 : start(&r, word);
 	if (wrong || error) {
 		reply_set(why, 451, "4.3.5", "the command of %s cannot be run: %s%s%s", c->name, wrong ? wrong : word[0], wrong ? "" : ": ",
 			wrong ? "" : strerror(error));
-	} else if ((in_time = attend(r, &status))) {
-		set_result(r, status, why);
+	} else if ((in_time = attend(&r, &status))) {
+		set_result(&r, status, why);
 	} else {
-		kill(r->pid, SIGKILL);
+		kill(r.pid, SIGKILL);
 		reply_set(why, 451, "4.3.0", "the command of %s did not end within %u s", c->name, c->deadline_s);
 	}
-	if (r && r->in != -1)
-		close(r->in);
-	if (r && r->out != -1)
-		close(r->out);
-	free(r);
+	if (r.in != -1)
+		close(r.in);
+	if (r.out != -1)
+		close(r.out);
 	buf_free(&room);
 	return in_time;
 }

@@ -1123,9 +1123,9 @@ int mailbox_serve(int socket, bool (*wanted)(void))
 {
 	static char answer[sizeof(struct work_result) + FORWARD_MAX];
 	static union work_room room;
+	static struct buf text;
 	const struct work *q = &room.work;
 	struct work_result a;
-	struct buf text = { 0 };
 
 	signal(SIGTERM, SIG_IGN);       /* sent to a whole service at once: we end with our socket, never within a delivery */
 	signal(SIGXFSZ, SIG_IGN);       /* EFBIG instead */

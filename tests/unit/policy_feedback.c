@@ -176,7 +176,7 @@ END_TEST
 
 START_TEST(rows_without_room_are_in_the_sums)
 {
-	struct buf text = { 0 };
+	struct buf text = { 0 }, copy = { 0 };
 	struct str rest, line;
 	unsigned long long all = 0, n;
 
@@ -190,14 +190,17 @@ START_TEST(rows_without_room_are_in_the_sums)
 	ck_assert(str_cut(&rest, '\n', &line) && str_cut(&rest, '\n', &line));
 	ck_assert(str_ends_nocase(line, STR(" rows=5000 n=10000")));
 	while (str_cut(&rest, '\n', &line)) {
-		const char *at = memmem(line.p, line.n, " n=", 3);
+		const char *at;
 
-		ck_assert_ptr_nonnull(at);
-		ck_assert_int_eq(sscanf(at, " n=%llu", &n), 1);
+		buf_clear(&copy);
+		buf_str(&copy, line);
+		at = strstr(buf_cstr(&copy), " n=");
+		ck_assert(at && sscanf(at, " n=%llu", &n) == 1);
 		all += n;
 	}
 	ck_assert_uint_eq(all, 10000);
 	buf_free(&text);
+	buf_free(&copy);
 }
 END_TEST
 

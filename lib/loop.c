@@ -14,7 +14,7 @@
 
 enum {
 	CROWD = 64,                     /* descriptors that are not worth telling apart */
-	QUIET_TURNS = 256,              /* who has had nothing for so long is quiet */
+	QUIET_TURNS = 32,               /* who has had nothing for so long is quiet: what poll() costs for it by then, epoll costs for an event */
 	SORT_EVERY = 64,                /* turns between looking who has become quiet */
 	HEARD_AT_ONCE = 64              /* quiet ones in one turn; the others in the next */
 };

@@ -1,6 +1,7 @@
 /* The loop: who is called when, and what callbacks may do to each other. */
 #include <check.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -240,6 +241,42 @@ START_TEST(who_is_quiet_is_heard_at_once)
 		ck_assert_uint_eq(called[i], 0);
 		memset(called, 0, sizeof called);
 	}
+	crowd_goes();
+}
+END_TEST
+
+/* Those that an epoll descriptor of ours watches. */
+static unsigned quiet_ones(void)
+{
+	char path[60], line[200];
+	unsigned n = 0;
+
+	for (int fd = 3; fd < 1000; fd++) {
+		FILE *f;
+
+		snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+		if (!(f = fopen(path, "r")))
+			continue;
+		while (fgets(line, sizeof line, f))
+			n += strncmp(line, "tfd:", 4) == 0;
+		fclose(f);
+	}
+	return n;
+}
+
+/* As clients that send an octet now and then, of which a turn would ask hundreds each time. */
+START_TEST(who_has_something_once_in_many_turns_stays_quiet)
+{
+	crowd_with(1);
+	ck_assert_uint_eq(quiet_ones(), 149);
+	for (int round = 0; round < 20; round++) {
+		for (int i = 1; i < 150; i++)
+			fill(crowd[i]);
+		for (int turn = 0; turn < 50; turn++)
+			loop_turn(0);
+		ck_assert_uint_eq(called[149], (unsigned)round + 1);
+	}
+	ck_assert_uint_eq(quiet_ones(), 149);
 	crowd_goes();
 }
 END_TEST
@@ -694,6 +731,7 @@ Suite *lib_loop_suite(void)
 	if (limits_allow(2 * sizeof crowd / sizeof *crowd + 50)) {
 		tcase_add_test(t, in_a_crowd_that_comes_and_goes_each_is_called_once_a_turn);
 		tcase_add_loop_test(t, who_is_quiet_is_heard_at_once, 0, 4);
+	tcase_add_test(t, who_has_something_once_in_many_turns_stays_quiet);
 		tcase_add_test(t, what_is_watched_for_changes_for_the_quiet_too);
 		tcase_add_test(t, all_who_are_quiet_may_have_something_at_once_and_free_each_other);
 		tcase_add_test(t, a_forked_child_of_a_crowd_watches_its_own);

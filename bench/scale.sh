@@ -60,22 +60,28 @@ grown() {
 	done
 }
 
-# Messages a second of 20 sessions, without and beside 500 clients that send an octet every 200 ms; in turns.
+# A second of 20 sessions: messages a second, and the processor time of the server's thread for each.
+burst() {
+	had=$(cut -d ' ' -f 1 "/proc/$fardel_pid/schedstat")
+	"$load" -c 20 -k 0 -t 1 "$fardel_port" |
+		awk -v had="$had" -v now="/proc/$fardel_pid/schedstat" '{ getline x <now; split(x, has, " "); print $1, (has[1] - had) / $2 }'
+}
+# Both, without and beside 500 clients that send an octet every 200 ms; in turns.
 trickled() {
 	mkfifo "$T/fifo"
 	round=1
 	while [ "$round" -le "$rounds" ]; do
-		alone=$("$load" -c 20 -k 0 -t 1 "$fardel_port" | cut -d ' ' -f 1)
+		alone=$(burst)
 		"$crowd" trickle "$fardel_port" 500 <"$T/fifo" >"$T/crowd" &
 		holder=$!
 		started="$started $holder"
 		exec 5>"$T/fifo"
 		within 120 "500 slow clients" grep -q '^500 of 500' "$T/crowd"
-		"$load" -c 20 -k 0 -t 1 "$fardel_port" | awk -v alone="$alone" '{ printf "%.2f\n", $1 / alone }'
+		burst | awk -v alone="$alone" '{ split(alone, x, " "); printf "%.2f %.2f\n", $1 / x[1], $2 / x[2] }'
 		exec 5>&-
 		wait $holder
 		round=$((round + 1))
-	done | median
+	done >"$T/trickled"
 	rm -f "$T/fifo"
 }
 
@@ -83,7 +89,9 @@ deliver=no serve_on "$T/q0"
 printf '%-44s %s\n' "idle" "$(memory)"
 with "1000 sessions that do nothing" idle 1000
 with "100 sessions, 60 kB of a message each" data 100 61440
-printf '%-44s %s\n' "rate beside 500 slow clients : without" "$(trickled)"
+trickled
+printf '%-44s %s\n' "rate beside 500 slow clients : without" "$(cut -d ' ' -f 1 "$T/trickled" | median)" \
+	"processor time for a message, likewise" "$(cut -d ' ' -f 2 "$T/trickled" | median)"
 end "$fardel_pid"
 grown
 echo

@@ -39,13 +39,14 @@ enum {
 	SAMPLES = 1000,
 	GROWTH_KB = 1024,               /* of resident memory, from behind the warm-up to the end... */
 	GROWTH_SHORT_KB = 6144,         /* ...and where there is no time to warm up */
+	IDLE_GROWTH_KB = 6144,          /* from before the load to idle after it: pages of the program and its libraries are most of it */
 	LONG_S = 1200,
 	REPEATS_A_KILL = 40,            /* two messages with all their recipients */
 	MOST_WAITING = 2000,            /* recipients: bounds the disk, and what the server has to remember */
 	TEXT = 4096
 };
 enum promise {                          /* about the whole */
-	EACH_ONCE, NO_COMPLAINT, FEW_REPEATS, EMPTY, NONE_ASIDE, ALL_WAYS, FLAT_MEMORY, FLAT_DESCRIPTORS
+	EACH_ONCE, NO_COMPLAINT, FEW_REPEATS, EMPTY, NONE_ASIDE, ALL_WAYS, FLAT_MEMORY, GIVEN_BACK, FLAT_DESCRIPTORS
 };
 enum defect { SOUND, LOSES, ALTERS, DOUBLES, LEAKS_MEMORY, LEAKS_DESCRIPTORS };
 
@@ -573,12 +574,17 @@ static bool drained(void)
 	return false;
 }
 
-static struct sample settled(unsigned descriptors)
+static bool gives_back(const struct sample *idle, const struct sample *s)
+{
+	return s->main_kb + s->helpers_kb <= idle->main_kb + idle->helpers_kb + IDLE_GROWTH_KB;
+}
+
+static struct sample settled(const struct sample *idle)
 {
 	double end = soak_now() + (defect ? 10 : IDLE_S);
 	struct sample s = measure();
 
-	while (s.descriptors != descriptors && soak_now() < end && !interrupted) {
+	while ((s.descriptors != idle->descriptors || !gives_back(idle, &s)) && soak_now() < end && !interrupted) {
 		soak_nap(0.5);
 		s = measure();
 	}
@@ -658,8 +664,10 @@ static void judge(const struct sample *idle, bool empty, const struct sample *en
 	promise(EMPTY, empty, "the queue is empty: %u files", in_queue());
 	promise(NONE_ASIDE, !each_file("queue/bad", NULL), "nothing was set aside");
 	promise(ALL_WAYS, ways == all_ways, "%u of %u ways to send were gone", ways, all_ways);
-	promise(FLAT_MEMORY, before && behind <= before + growth, "memory is flat to %u kB: %u kB behind the warm-up, %u kB at the end of the load, "
-		"%u kB idle (%u kB at the start)", growth, before, behind, end->main_kb + end->helpers_kb, idle->main_kb + idle->helpers_kb);
+	promise(FLAT_MEMORY, before && behind <= before + growth, "memory is flat to %u kB: %u kB behind the warm-up, %u kB at the end of the load",
+		growth, before, behind);
+	promise(GIVEN_BACK, gives_back(idle, end), "memory is given back: %u kB idle at the start, %u kB idle at the end", idle->main_kb + idle->helpers_kb,
+		end->main_kb + end->helpers_kb);
 	promise(FLAT_DESCRIPTORS, end->descriptors == idle->descriptors, "descriptors are flat: %u idle at the start, %u at the end, of %u processes",
 		idle->descriptors, end->descriptors, end->processes);
 }
@@ -706,7 +714,7 @@ static void run(void)
 		ledger_wrong("a sender has not ended after %d s", SENDERS_S);
 	show("the load has ended");
 	empty = drained();
-	end = settled(idle.descriptors);
+	end = settled(&idle);
 	show("at the end");
 	stop();
 	each_file("mail/anna/new", collect);

@@ -22,7 +22,12 @@ own_lists() {
 	apt_options="-o Dir::State::Lists=$store/apt/lists -o Dir::Cache=$store/apt/cache -o Dir::Cache::pkgcache= -o Dir::Cache::srcpkgcache="
 	[ -e "$store/apt/done" ] && return
 	# shellcheck disable=SC2086
-	outside timeout 120 apt-get -q $apt_options -o APT::Sandbox::User=root update >/dev/null 2>&1 && : >"$store/apt/done" && return
+	outside timeout 120 apt-get -q $apt_options -o APT::Sandbox::User=root update >/dev/null 2>&1
+	# It succeeds without having got any, too.
+	if ls "$store/apt/lists/"*_Packages* >/dev/null 2>&1; then
+		: >"$store/apt/done"
+		return
+	fi
 	: >"$HOME/no_way_out"           # who waits in vain once in a run has waited enough
 	return 1
 }

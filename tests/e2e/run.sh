@@ -27,6 +27,7 @@ chmod 711 "$base"
 # A copy: somebody may build while we run.
 mkdir "$base/bin" "$base/home" && cp "$fardel" "$base/bin/fardel" || exit 1
 fardel=$base/bin/fardel
+chmod 755 "$base/bin" "$fardel"          # for other accounts, too, whatever the umask was when it was built
 tidy() {
 	trap - EXIT INT TERM HUP
 	if [ "$running" ]; then

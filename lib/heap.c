@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+enum { KEPT = 1024 };                   /* places that are not worth giving back */
+
 static void place(struct heap *h, struct heap_node *x, size_t i)
 {
 	h->at[i] = x;
@@ -63,6 +65,18 @@ bool heap_put(struct heap *h, struct heap_node *x, int64_t key)
 	return true;
 }
 
+/* What there was once need not be kept: a queue of a million would cost 8 MB for ever. */
+static void give_back(struct heap *h)
+{
+	size_t room = h->room / 2;
+	struct heap_node **at = h->n <= room / 2 && room >= KEPT ? realloc(h->at, room * sizeof *at) : NULL;
+
+	if (!at)
+		return;
+	h->at = at;
+	h->room = room;
+}
+
 void heap_remove(struct heap *h, struct heap_node *x)
 {
 	size_t i = x->pos;
@@ -74,6 +88,7 @@ void heap_remove(struct heap *h, struct heap_node *x)
 	last = h->at[--h->n];
 	if (last != x)
 		settle(h, last, i - 1);
+	give_back(h);
 }
 
 struct heap_node *heap_top(const struct heap *h)

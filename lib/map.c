@@ -6,6 +6,8 @@
 
 #include "lib/rand.h"
 
+enum { KEPT = 1024 };                   /* slots that an empty one keeps; a smaller one behind a large one would upset who walks */
+
 static uint64_t rotate(uint64_t x, int by) { return x << by | x >> (64 - by); }
 
 static void sip_round(uint64_t v[4])
@@ -116,6 +118,8 @@ void map_remove(struct map *m, struct map_node *x)
 	*at = x->next;
 	x->next = NULL;
 	m->n--;
+	if (!m->n && m->size > KEPT)
+		map_free(m);
 }
 
 struct map_node *map_next(const struct map *m, const struct map_node *x)

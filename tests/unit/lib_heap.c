@@ -73,6 +73,26 @@ START_TEST(removing_what_is_in_no_heap_does_nothing)
 }
 END_TEST
 
+START_TEST(what_many_took_is_given_back_behind_them)
+{
+	static struct heap_node many[100000];
+	struct heap h = { 0 };
+
+	for (int i = 0; i < 100000; i++)
+		ck_assert(heap_put(&h, &many[i], i));
+	for (int i = 0; i < 99990; i++) {
+		ck_assert_ptr_eq(heap_top(&h), &many[i]);
+		heap_remove(&h, &many[i]);
+		ck_assert_uint_ge(h.room, h.n);
+	}
+	ck_assert_uint_le(h.room, 1024);
+	for (int i = 0; i < 100000; i++)
+		ck_assert(heap_put(&h, &many[i], i));
+	ck_assert_ptr_eq(heap_top(&h), &many[0]);
+	heap_free(&h);
+}
+END_TEST
+
 Suite *lib_heap_suite(void);
 Suite *lib_heap_suite(void)
 {
@@ -81,6 +101,7 @@ Suite *lib_heap_suite(void)
 
 	tcase_add_test(t, the_top_is_the_smallest_after_any_sequence_of_changes);
 	tcase_add_test(t, removing_what_is_in_no_heap_does_nothing);
+	tcase_add_test(t, what_many_took_is_given_back_behind_them);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -77,7 +77,7 @@ END_TEST
 
 START_TEST(nodes_may_be_removed_while_walking)
 {
-	struct map_node *next;
+	struct map_node *next, again;
 	unsigned met = 0;
 
 	for (struct map_node *x = map_next(&map, NULL); x; x = next) {
@@ -89,6 +89,9 @@ START_TEST(nodes_may_be_removed_while_walking)
 	ck_assert_uint_eq(met, MANY);
 	ck_assert_uint_eq(map.n, 0);
 	ck_assert_ptr_null(map_next(&map, NULL));
+	ck_assert_uint_eq(map.size, 0);         /* what many took is given back behind them */
+	ck_assert(map_put(&map, &again, STR("again")));
+	ck_assert_ptr_eq(map_get(&map, STR("again")), &again);
 }
 END_TEST
 

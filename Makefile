@@ -3,7 +3,7 @@
 #   make            ./fardel (objects in build/default/)
 #   make run        a demonstration under ./run/; ONCE=1 ends after its deliveries
 #   make check      unit tests, then end to end; T=lib_conf runs one unit suite alone
-#   make e2e        end to end alone; T=bundle runs the cases whose names begin so
+#   make e2e        end to end alone; T=dkim runs the cases whose names begin so
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run

@@ -2,14 +2,16 @@
 # build/e2e/ and run from there. Nothing is installed.
 
 store=$root/build/e2e
+# There when there was no way out: who has waited in vain once in a run does so no more.
+no_way_out=${base:-$T}/no_way_out
 
-for name in ${ways_out:-}; do
+for name in $ways_out; do
 	eval "outside_$name=\${$name:-}"
 	unset "$name"
 done
 # outside COMMAND...: with the home, the proxies and the like of who runs the tests.
 outside() {
-	for name in ${ways_out:-}; do
+	for name in $ways_out; do
 		eval "value=\$outside_$name"
 		[ -z "$value" ] || set -- "$name=$value" "$@"
 	done
@@ -28,7 +30,7 @@ own_lists() {
 		: >"$store/apt/done"
 		return
 	fi
-	: >"$HOME/no_way_out"           # who waits in vain once in a run has waited enough
+	: >"$no_way_out"
 	return 1
 }
 installed() { dpkg-query -W -f '${Status}' "$1" 2>/dev/null | grep -q 'ok installed'; }
@@ -70,7 +72,7 @@ need() {
 	tree=$store/$1
 	if [ ! -d "$tree" ]; then
 		shift
-		[ -e "$HOME/no_way_out" ] && skip "the package $1 cannot be had: no way out was found before"
+		[ -e "$no_way_out" ] && skip "the package $1 cannot be had: no way out was found before"
 		command -v apt-get >/dev/null 2>&1 && command -v dpkg >/dev/null 2>&1 || skip "no apt-get and dpkg here to unpack $1 with"
 		mkdir -p "$store"
 		apt_options=

@@ -35,7 +35,7 @@ tidy() {
 		wait "$running" 2>/dev/null
 		[ "${KEEP:-}" ] || rm -rf "$T"
 	fi
-	rm -rf "$base/bin" "$base/home" "$base/store"
+	rm -rf "$base/bin" "$base/home" "$base/store" "$base/no_way_out"
 	rmdir "$base" 2>/dev/null
 }
 trap tidy EXIT

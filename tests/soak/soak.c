@@ -34,7 +34,7 @@ enum {
 	START_S = 20,                   /* until a server greets */
 	STOP_S = 30,                    /* until it has ended: it gives sessions and deliveries 20 s */
 	SENDERS_S = 150,                /* until the last sender has ended */
-	DRAIN_S = 180,                  /* until the queue is empty, when nobody fails any more */
+	DRAIN_S = 1500,                 /* until the queue is empty, when nobody fails any more: sixty reports a minute, which most of it may wait for */
 	IDLE_S = 120,                   /* until connections have been closed */
 	SAMPLES = 1000,
 	GROWTH_KB = 1024,               /* of resident memory, from behind the warm-up to the end... */

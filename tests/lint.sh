@@ -1,9 +1,10 @@
 #!/bin/sh
 # What can be said of the code without running it: who includes whom, a few habits, no warnings. Ends with "N passed, N failed".
 set -u
+# Where compilers and libraries may lie.
+keep="HOME CPATH LIBRARY_PATH PKG_CONFIG_PATH CCACHE_DIR"
+. "$(dirname "$0")/clean.sh"
 cd "$(dirname "$0")/.." || exit 1
-LC_ALL=C
-export LC_ALL
 passed=0
 failed=0
 skipped=0

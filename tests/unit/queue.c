@@ -826,6 +826,38 @@ START_TEST(a_crash_at_one_destination_is_no_try_at_another)
 }
 END_TEST
 
+static unsigned descriptors(void)
+{
+	unsigned n = 0;
+
+	for (int fd = 0; fd < 1024; fd++)
+		n += fcntl(fd, F_GETFD) != -1;
+	return n;
+}
+
+/* ... and what waits longer is read when its turn comes. */
+START_TEST(what_has_just_come_in_is_in_memory_within_bounds)
+{
+	unsigned before;
+
+	with_couriers(1, 4);
+	before = descriptors();
+	for (int i = 0; i < 300; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 1);
+	ck_assert_int_eq(rig.held[0]->mail->size, strlen(rig_body));
+	ck_assert_mem_eq(rig.held[0]->mail->body, rig_body, strlen(rig_body));
+	ck_assert_uint_ge(descriptors(), before + 10);
+	ck_assert_uint_le(descriptors(), before + 205);
+	rig_run(3);
+	ck_assert_uint_le(descriptors(), before + 5);
+	finish_all(true);
+	ck_assert_uint_eq(rig_got("b@x.example"), 300);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 START_TEST(what_is_removed_or_put_on_hold_before_its_attempt_is_not_tried)
 {
 	for (int hold = 0; hold < 2; hold++) {
@@ -1430,6 +1462,7 @@ Suite *queue_suite(void)
 	tcase_add_checked_fixture(w, set_up, tear_down);
 	tcase_add_test(w, what_was_being_tried_at_a_crash_waits_for_its_next_stamp);
 	tcase_add_test(w, a_crash_at_one_destination_is_no_try_at_another);
+	tcase_add_test(w, what_has_just_come_in_is_in_memory_within_bounds);
 	tcase_add_test(w, what_is_removed_or_put_on_hold_before_its_attempt_is_not_tried);
 	tcase_add_test(w, back_off_doubles_within_its_bounds);
 	tcase_add_test(w, a_deferred_message_is_tried_again_in_growing_intervals);

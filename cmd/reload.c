@@ -26,11 +26,13 @@ struct former {
 static struct list formers;             /* the oldest first */
 static struct timer former_timer;
 
+/* The first ones stay: what was started once keeps names that stand there. */
 static void free_settings(struct settings *s)
 {
+	if (s == &running.first)
+		return;
 	settings_free(s);
-	if (s != &running.first)
-		free(s);
+	free(s);
 }
 
 static bool in_use(const struct former *f)
@@ -166,4 +168,5 @@ void reload_free(void)
 {
 	free_settings(running.settings);
 	free_formers(true);
+	settings_free(&running.first);
 }

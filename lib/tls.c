@@ -199,8 +199,15 @@ struct tls_server *tls_server_new(const struct tls_files *files, size_t n)
 	br_ssl_session_cache_lru_init(&server->cache, server->cached, CACHE);
 	server->holders = 1;
 	server->n = n;
-	for (size_t i = 0; i < n; i++)
-		server->shown[i].files = files[i];
+	for (size_t i = 0; i < n; i++) {
+		struct tls_files *own = &server->shown[i].files;
+
+		*own = (struct tls_files){ strdup(files[i].certificate), strdup(files[i].key) };
+		if (own->certificate && own->key)
+			continue;
+		tls_server_free(server);
+		return NULL;
+	}
 	return server;
 }
 
@@ -208,8 +215,11 @@ void tls_server_free(struct tls_server *server)
 {
 	if (!server || --server->holders)
 		return;
-	for (size_t i = 0; i < server->n; i++)
+	for (size_t i = 0; i < server->n; i++) {
 		x509_pair_drop(server->shown[i].pair);
+		free((char *)(uintptr_t)server->shown[i].files.certificate);
+		free((char *)(uintptr_t)server->shown[i].files.key);
+	}
 	explicit_bzero(server->cached, CACHE);
 	free(server->cached);
 	free(server);
@@ -233,6 +243,7 @@ bool tls_check(const struct tls_files *files, const char *host, struct tls_about
 
 struct tls_trust {
 	const char *path;                       /* NULL: to be found */
+	char *said;                             /* that it is; or NULL */
 	bool read;
 	struct x509_anchors anchors;
 	char why[300];
@@ -249,9 +260,13 @@ struct tls_trust *tls_trust_new(const char *path)
 {
 	struct tls_trust *t = calloc(1, sizeof *t);
 
-	if (t)
-		t->path = path;
-	return t;
+	if (!t || !path)
+		return t;
+	t->path = t->said = strdup(path);
+	if (t->path)
+		return t;
+	free(t);
+	return NULL;
 }
 
 void tls_trust_free(struct tls_trust *t)
@@ -259,6 +274,7 @@ void tls_trust_free(struct tls_trust *t)
 	if (!t)
 		return;
 	x509_anchors_free(&t->anchors);
+	free(t->said);
 	free(t);
 }
 

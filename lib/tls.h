@@ -15,7 +15,7 @@ struct tls_files {                      /* PEM: a chain with the server's own ce
 	const char *certificate, *key;
 };
 struct tls_server;
-/* Borrows the array and its paths; reads nothing yet. NULL: no memory. Ends when its last connection does. */
+/* Reads nothing yet. NULL: no memory. Ends when its last connection does. */
 struct tls_server *tls_server_new(const struct tls_files *, size_t n);
 void tls_server_free(struct tls_server *);              /* NULL: nothing */
 /* Reads files that have changed since they were read; the server does so itself before each handshake. A pair that cannot be
@@ -33,7 +33,7 @@ bool tls_check(const struct tls_files *, const char *host, struct tls_about *, c
 /* ---- whom a client believes */
 struct tls_trust;
 /* The certificates in a file of PEM: authorities, and servers that are believed as they are. NULL: those of the system, from the first of
- * the usual places that is there. Borrows the path; read when first needed. NULL: no memory. Must outlive its connections. */
+ * the usual places that is there. Read when first needed. NULL: no memory. Must outlive its connections. */
 struct tls_trust *tls_trust_new(const char *path);
 void tls_trust_free(struct tls_trust *);                /* NULL: nothing */
 /* Reads the file unless that is done. How many certificates it holds; 0: none, and *why says what is wrong. */

@@ -741,18 +741,36 @@ START_TEST(with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted)
 }
 END_TEST
 
+/* Settings are read again, and the ones before go. */
+START_TEST(the_names_of_files_may_go_where_they_were_said)
+{
+	char certificate[100], key[100], why[600];
+	struct tls_files f = { certificate, key };
+	struct tls_server *s;
+
+	snprintf(certificate, sizeof certificate, "%s", PKI("ec.crt"));
+	snprintf(key, sizeof key, "%s", PKI("ec.key"));
+	s = tls_server_new(&f, 1);
+	ck_assert_ptr_nonnull(s);
+	certificate[0] = key[0] = 'x';
+	ck_assert_msg(tls_server_refresh(s, why, sizeof why), "%s", why);
+	tls_server_free(s);
+}
+END_TEST
+
 /* Whoever rewrites the file in place is caught in the middle sooner or later. */
 START_TEST(of_a_file_that_is_broken_further_down_nobody_is_trusted)
 {
 	char path[200], why[300];
 	const char *tmp = getenv("TMPDIR");
-	struct tls_trust *trust = tls_trust_new(path);
+	struct tls_trust *trust;
 	struct buf good = { 0 }, broken = { 0 };
 	int fd;
 
 	snprintf(path, sizeof path, "%.150s/trust.XXXXXX", tmp ? tmp : "/tmp");
 	fd = mkstemp(path);
 	ck_assert_int_ne(fd, -1);
+	trust = tls_trust_new(path);
 	ck_assert_int_eq(file_read_all(AT_FDCWD, PKI("authority.crt"), &broken), 0);
 	buf_puts(&broken, "-----BEGIN CERTIFICATE-----\nMIIB");
 	ck_assert_int_eq(file_write(fd, broken.p, broken.n), 0);
@@ -974,6 +992,7 @@ Suite *lib_tls_suite(void)
 	tcase_add_test(t, no_octets_harm_a_server);
 	tcase_add_loop_test(t, with_trust_the_certificate_is_for_the_name_and_from_somebody_trusted, 0, sizeof trusts / sizeof *trusts);
 	tcase_add_test(t, of_a_file_that_is_broken_further_down_nobody_is_trusted);
+	tcase_add_test(t, the_names_of_files_may_go_where_they_were_said);
 	tcase_add_test(t, who_trusts_nobody_or_knows_no_name_does_not_connect);
 	tcase_add_test(t, what_is_demanded_beside_pins_holds_too);
 	tcase_add_loop_test(t, a_pinned_certificate_is_taken_and_no_other, 0, sizeof pinnings / sizeof *pinnings);

@@ -76,9 +76,7 @@ bool envelope_origin(struct envelope *e, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	for (char *c = text; *c; c++)
-		if (!ascii_print(*c))
-			*c = '?';
+	ascii_make_printable(text);
 	return buf_printf(&e->text, "FROM %s\n", text);
 }
 

@@ -679,7 +679,7 @@ static int make_anew(void)
 
 int wal_fill(int fd)
 {
-	static const char zeros[65536];
+	static char zeros[65536];       /* const, they would lie in the program's file */
 	struct stat st;
 	int error;
 

@@ -31,5 +31,6 @@ tests_begin_anew() {
 	has '^umask 0022, core 0, descriptors ' "$T/said"
 	grep 'descriptors 100$' "$T/said" && fail "the limit is still there"
 	grep 'descriptor 7' "$T/said" && fail "a descriptor was left"
-	if env --default-signal true 2>/dev/null; then has '^ignored 00*$' "$T/said"; fi
+	# the 32nd and 33rd are the C library's own, which env leaves alone
+	if env --default-signal true 2>/dev/null; then has '^ignored [0-9a-f]*[08]0000000$' "$T/said"; fi
 }

@@ -126,6 +126,7 @@ measure_rates() {
 	while [ "$round" -le "$rounds" ]; do
 		echo "$rates" | while IFS='|' read -r name options; do
 			for who in $(in_turns postfix fardel); do
+				sleep 2         # the one before is still at work when its last message has arrived
 				had=$(cpu "$who")
 				# shellcheck disable=SC2086
 				said=$(relay "$who" -n "$messages" $options)

@@ -66,6 +66,7 @@ measure() {
 			for who in postfix fardel; do
 				eval "port=\$${who}_port"
 				[ "$port" ] || continue
+				sleep 2         # the one before is still at work when its last message has been answered
 				# shellcheck disable=SC2086
 				echo "$name|$who|$round|$("$load" -t "$each" $options "$port")"
 			done

@@ -1,9 +1,9 @@
 #!/bin/sh
-# Unit tests, then end to end; the last line sums both up. tests/check.sh UNIT-PROGRAM [SUITE]
+# Unit tests, then end to end; the last lines name what failed and sum both up. tests/check.sh UNIT-PROGRAM [SUITE]
 set -u
 cd "$(dirname "$0")/.." || exit 1
 log=$(mktemp "${TMPDIR:-/tmp}/fardel-check.XXXXXX") || exit 1
-trap 'rm -f "$log"' EXIT
+trap 'rm -f "$log" "$log.failed"' EXIT
 trap 'exit 130' INT TERM HUP
 passed=0
 failed=0
@@ -16,6 +16,8 @@ run() {
 	echo "== $name"
 	{ "$@" 2>&1; echo "status $?"; } | tee "$log" | grep -v '^status [0-9]*$'
 	status=$(sed -n '$s/^status //p' "$log")
+	# Check's lines say where: "FILE:LINE:F:CASE:TEST:0: why", E if it died; those of end to end begin with FAIL.
+	grep -a -e '^[^ :]*:[0-9]*:[FE]:' -e '^FAIL  ' "$log" >>"$log.failed"
 }
 
 # count P F S: a step that failed without naming a failed test is a failure too.
@@ -56,6 +58,8 @@ if [ -z "$only" ] && [ -e tests/e2e/run.sh ]; then
 	fi
 fi
 
+# Once more at the end, where they are found.
+head -n 20 "$log.failed" | cut -c 1-400
 if [ "$skipped" -gt 0 ]; then
 	echo "$passed passed, $failed failed, $skipped skipped"
 else

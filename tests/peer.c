@@ -570,6 +570,7 @@ static void on_connection(struct io *io, short revents)
 static struct peer *listen_on(const char *script, const struct sockaddr *addr, socklen_t len)
 {
 	struct peer *p = calloc(1, sizeof *p);
+	int on = 1;
 
 	if (!p)
 		abort();
@@ -581,7 +582,8 @@ static struct peer *listen_on(const char *script, const struct sockaddr *addr, s
 	p->timer.expired = on_timer;
 	p->listener.fd = socket(addr->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	p->addr_len = sizeof p->addr;
-	if (p->listener.fd == -1 || bind(p->listener.fd, addr, len) == -1 || listen(p->listener.fd, 8) == -1
+	if (p->listener.fd == -1 || setsockopt(p->listener.fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1
+	    || bind(p->listener.fd, addr, len) == -1 || listen(p->listener.fd, 8) == -1
 	    || getsockname(p->listener.fd, (struct sockaddr *)&p->addr, &p->addr_len) == -1
 	    || io_watch(&p->listener, POLLIN) == -1)
 		abort();
@@ -613,6 +615,31 @@ struct peer *peer_new_at(const char *script, const char *address, unsigned port)
 	if (inet_pton(AF_INET, address, &at.sin_addr) != 1)
 		abort();
 	return listen_on(script, (struct sockaddr *)&at, sizeof at);
+}
+
+unsigned peer_port(void)
+{
+	static int keeper = -1;         /* bound, and never listening: it keeps others off */
+	struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
+	struct sockaddr_in four = { .sin_family = AF_INET };
+	socklen_t len = sizeof six;
+	int on = 1, off = 0;
+
+	if (keeper != -1)
+		close(keeper);
+	keeper = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (keeper != -1 && setsockopt(keeper, IPPROTO_IPV6, IPV6_V6ONLY, &off, sizeof off) == 0
+	    && setsockopt(keeper, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0
+	    && bind(keeper, (struct sockaddr *)&six, sizeof six) == 0 && getsockname(keeper, (struct sockaddr *)&six, &len) == 0)
+		return ntohs(six.sin6_port);
+	if (keeper != -1)
+		close(keeper);
+	keeper = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	len = sizeof four;
+	if (keeper == -1 || setsockopt(keeper, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == -1
+	    || bind(keeper, (struct sockaddr *)&four, sizeof four) == -1 || getsockname(keeper, (struct sockaddr *)&four, &len) == -1)
+		abort();
+	return ntohs(four.sin_port);
 }
 
 const struct sockaddr *peer_address(const struct peer *p, socklen_t *len)

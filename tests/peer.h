@@ -36,8 +36,11 @@ struct peer;
 struct peer *peer_new(const char *script);
 /* The same on TCP, 127.0.0.1 and a port of the kernel's choice. */
 struct peer *peer_new_tcp(const char *script);
-/* ... and on an address of its own, as several hosts of one domain share a port. */
+/* ... and on an address of its own, as several hosts of one domain share a port: one of peer_port(). */
 struct peer *peer_new_at(const char *script, const char *address, unsigned port);
+/* A port that nobody listens on, at any address of this machine, and that the system gives to no other process until peer_port() is
+ * called again or this one ends. Who listens on it sets SO_REUSEADDR. */
+unsigned peer_port(void);
 const struct sockaddr *peer_address(const struct peer *, socklen_t *);
 void peer_message(struct peer *, struct str message);
 void peer_octets(struct peer *);                /* each octet leaves in a write and a turn of its own */

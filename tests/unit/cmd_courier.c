@@ -74,18 +74,6 @@ static void told_holds(const char *words)
 	ck_assert_msg(strstr(buf_cstr(&told), words), "wanted \"%s\" in:\n%s", words, buf_cstr(&told));
 }
 
-/* A port that is free on all addresses of loopback. */
-static unsigned free_port(void)
-{
-	struct sockaddr_in a = { .sin_family = AF_INET };
-	socklen_t len = sizeof a;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	ck_assert(bind(fd, (struct sockaddr *)&a, len) == 0 && getsockname(fd, (struct sockaddr *)&a, &len) == 0);
-	close(fd);
-	return ntohs(a.sin_port);
-}
-
 static void knows(const char *line)
 {
 	ck_assert_msg(!fakedns_add(&dns, line), "%s", line);
@@ -126,7 +114,7 @@ static void setup(void)
 	log_open(log ? log : "/dev/null");
 	log_threshold(LOG_DEBUG);
 	loop_virtual_clock(WALL);
-	port = free_port();
+	port = peer_port();
 	ck_assert_int_eq(fakedns_open(&dns), 0);
 	knows("y.test MX 10 mx1.test");
 	knows("y.test MX 20 mx2.test");
@@ -355,8 +343,10 @@ END_TEST
 static void swallow_all(int host, int fd[4])
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK - 1 + (unsigned)host) };
+	int on = 1;
 
 	fd[0] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	setsockopt(fd[0], SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	ck_assert(bind(fd[0], (struct sockaddr *)&a, sizeof a) == 0 && listen(fd[0], 0) == 0);
 	for (int i = 1; i < 4; i++) {
 		fd[i] = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
@@ -525,8 +515,9 @@ END_TEST
 static int silent_host(void)
 {
 	struct sockaddr_in a = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port), .sin_addr.s_addr = htonl(0x7f000002) };
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1;
 
+	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	ck_assert(bind(fd, (struct sockaddr *)&a, sizeof a) == 0 && listen(fd, 1) == 0);
 	return fd;
 }

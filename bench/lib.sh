@@ -28,6 +28,7 @@ fi
 chmod 711 "$T"
 started=
 . tests/e2e/lib.sh
+queue_log=$("$fardel" config -c /dev/null | sed -n 's/^#queue_log = //p')       # the preset, where the tests have a small one
 skip() { fail "$@"; }
 fail() {
 	echo "bench: $*" >&2

@@ -1,4 +1,5 @@
-/* load [OPTIONS] PORT [SINK...]: sessions of an SMTP client at the same time, each a thread; how many messages are answered 250.
+/* load [OPTIONS] PORT [SINK...]: sessions of an SMTP client at the same time; how many messages are answered 250. One thread has all
+ * sessions in clear, as clients elsewhere would not be woken by the server's own processors; inside TLS each has a thread of its own.
  *   -c N     sessions at a time (1)
  *   -t S     for so many seconds (1), or
  *   -n N     so many messages
@@ -7,7 +8,7 @@
  *   -r N     recipients of a message (1),
  *   -D N     at so many domains, one after the other: d0.test, d1.test (1: there.test)
  *   -T KEYS  inside STARTTLS: rsa or ec, the certificate that is asked for
- *   -R       each session resumes the one before; the first of each thread comes before the clock starts
+ *   -R       each session resumes the one before; the first of each comes before the clock starts
  * Prints: messages a second, messages, failures, resumed sessions, TLS version and cipher. It shares no code with the program.
  * With addresses of a SINK (sink.h) the messages are waited for there; what the sink counted is a second line, as in `show_sink`.
  *   -p N     the sink's port (25)
@@ -15,6 +16,8 @@
  *   -C       the sink does not offer CHUNKING
  *   -w S     how long it is waited for all to arrive (60) */
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <pthread.h>
@@ -24,13 +27,16 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bench/sink.h"
 
-static unsigned threads = 1, wanted, per = 1, size = 4096, recipients = 1, domains = 1;
+enum { MOST = 1000, PATIENCE_S = 30 };
+
+static unsigned sessions = 1, wanted, per = 1, size = 4096, recipients = 1, domains = 1;
 static double seconds = 1, patience = 60;
 static struct sink_config sink = { .port = 25 };
 static bool resume;
@@ -43,9 +49,15 @@ static double began;
 static char suite[100] = "-";
 static pthread_barrier_t barrier;
 
+/* What the other side is to answer next. */
+enum step { GREETING, EHLO, STARTTLS, EHLO_AGAIN, MAIL, RCPT, DATA, BODY, QUIT };
+
 struct talk {
 	int fd;
 	SSL *ssl;
+	SSL_SESSION *kept;              /* of the session before */
+	enum step step;
+	unsigned named, sent;           /* recipients, messages */
 	char in[8192];
 	size_t n;
 };
@@ -77,122 +89,225 @@ static bool say(struct talk *t, const char *p, size_t n)
 	return true;
 }
 
-/* The next reply's code; 0: the connection is lost. */
-static int hear(struct talk *t)
+static bool command(struct talk *t, enum step step, const char *line)
 {
-	for (;;) {
-		char *end;
-		ssize_t n;
-
-		while ((end = memchr(t->in, '\n', t->n))) {
-			size_t line = (size_t)(end + 1 - t->in);
-			int code = line > 4 ? atoi(t->in) : 0;
-			bool more = line > 4 && t->in[3] == '-';
-
-			memmove(t->in, end + 1, t->n - line);
-			t->n -= line;
-			if (!more)
-				return code;
-		}
-		if (t->n == sizeof t->in)
-			return 0;
-		n = t->ssl ? SSL_read(t->ssl, t->in + t->n, (int)(sizeof t->in - t->n)) : recv(t->fd, t->in + t->n, sizeof t->in - t->n, 0);
-		if (n <= 0)
-			return 0;
-		t->n += (size_t)n;
-	}
+	t->step = step;
+	return say(t, line, strlen(line));
 }
 
-static bool command(struct talk *t, const char *line, int code)
+/* No pipelining: what is compared is the server, and both get the same. */
+static bool name_recipient(struct talk *t)
 {
-	return say(t, line, strlen(line)) && hear(t) == code;
+	char line[100];
+	unsigned i = t->named++;
+
+	if (domains > 1)
+		snprintf(line, sizeof line, "RCPT TO:<u%u@d%u.test>\r\n", i / domains, i % domains);
+	else
+		snprintf(line, sizeof line, "RCPT TO:<u%u@there.test>\r\n", i);
+	return command(t, RCPT, line);
 }
 
-static bool greet(struct talk *t, SSL_SESSION **kept)
+static bool begin_message(struct talk *t)
 {
-	if (hear(t) != 220 || !command(t, "EHLO load.test\r\n", 250))
-		return false;
-	if (!context)
-		return true;
-	if (!command(t, "STARTTLS\r\n", 220))
-		return false;
+	t->named = 0;
+	return command(t, MAIL, "MAIL FROM:<a@load.test>\r\n");
+}
+
+static bool begin_tls(struct talk *t)
+{
 	t->ssl = SSL_new(context);
 	SSL_set_fd(t->ssl, t->fd);
-	if (resume && *kept)
-		SSL_set_session(t->ssl, *kept);
+	if (resume && t->kept)
+		SSL_set_session(t->ssl, t->kept);
 	if (SSL_connect(t->ssl) != 1)
 		return false;
 	resumed += (unsigned)SSL_session_reused(t->ssl);
-	t->n = 0;
-	return command(t, "EHLO load.test\r\n", 250);
+	return command(t, EHLO_AGAIN, "EHLO load.test\r\n");
 }
 
-static bool name_recipients(struct talk *t)
-{
-	char line[100];
+static const int good[] = {
+	[GREETING] = 220, [EHLO] = 250, [STARTTLS] = 220, [EHLO_AGAIN] = 250, [MAIL] = 250, [RCPT] = 250, [DATA] = 354, [BODY] = 250,
+	[QUIT] = 221,
+};
 
-	for (unsigned i = 0; i < recipients; i++) {
-		if (domains > 1)
-			snprintf(line, sizeof line, "RCPT TO:<u%u@d%u.test>\r\n", i / domains, i % domains);
-		else
-			snprintf(line, sizeof line, "RCPT TO:<u%u@there.test>\r\n", i);
-		if (!command(t, line, 250))
+/* A reply has come; says what is next. false: it is not the one that was wanted, or the connection is lost. */
+static bool go_on(struct talk *t, int code)
+{
+	if (code != good[t->step])
+		return false;
+	switch (t->step) {
+	case GREETING:
+		return command(t, EHLO, "EHLO load.test\r\n");
+	case EHLO:
+		return context ? command(t, STARTTLS, "STARTTLS\r\n") : begin_message(t);
+	case STARTTLS:
+		return begin_tls(t);
+	case EHLO_AGAIN:
+		return begin_message(t);
+	case MAIL:
+		return name_recipient(t);
+	case RCPT:
+		return t->named < recipients ? name_recipient(t) : command(t, DATA, "DATA\r\n");
+	case DATA:
+		t->step = BODY;
+		return say(t, message, message_size);
+	case BODY:
+		taken++;
+		t->sent++;
+		return (!per || t->sent < per) && another() ? begin_message(t) : command(t, QUIT, "QUIT\r\n");
+	case QUIT:
+		break;
+	}
+	return true;
+}
+
+/* The code of the reply that is there in full, which goes; -1: none is. */
+static int reply(struct talk *t)
+{
+	char *end;
+
+	while ((end = memchr(t->in, '\n', t->n))) {
+		size_t line = (size_t)(end + 1 - t->in);
+		int code = line > 4 ? atoi(t->in) : 0;
+		bool more = line > 4 && t->in[3] == '-';
+
+		memmove(t->in, end + 1, t->n - line);
+		t->n -= line;
+		if (!more)
+			return code;
+	}
+	return -1;
+}
+
+/* What has come is read, and answered. false: the session is over; `*well`: as it should be. */
+static bool hear(struct talk *t, bool *well)
+{
+	size_t room = sizeof t->in - t->n;
+	ssize_t n = !room ? 0 : t->ssl ? SSL_read(t->ssl, t->in + t->n, (int)room) : recv(t->fd, t->in + t->n, room, 0);
+
+	*well = false;
+	if (n <= 0)
+		return false;
+	t->n += (size_t)n;
+	for (int code; (code = reply(t)) >= 0;) {
+		bool last = t->step == QUIT;
+
+		if (!go_on(t, code))
 			return false;
+		if (last) {
+			*well = true;
+			return false;
+		}
 	}
 	return true;
 }
 
-static bool send_message(struct talk *t)
+static bool call(struct talk *t, int flags)
 {
-	/* no pipelining: what is compared is the server, and both get the same */
-	if (!command(t, "MAIL FROM:<a@load.test>\r\n", 250) || !name_recipients(t) || !command(t, "DATA\r\n", 354))
-		return false;
-	if (!say(t, message, message_size) || hear(t) != 250)
-		return false;
-	taken++;
-	return true;
-}
-
-static bool session(SSL_SESSION **kept)
-{
-	struct talk t = { .fd = socket(AF_INET, SOCK_STREAM, 0) };
 	int one = 1;
-	bool ok = false;
 
-	setsockopt(t.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-	setsockopt(t.fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ 30, 0 }, sizeof(struct timeval));
-	if (connect(t.fd, (struct sockaddr *)&server, sizeof server) == -1 || !greet(&t, kept))
-		goto out;
-	for (unsigned i = 0; (!per || i < per) && (!i || another()); i++)
-		if (!send_message(&t))
-			goto out;
-	ok = command(&t, "QUIT\r\n", 221);
-	if (t.ssl) {
+	*t = (struct talk){ .fd = socket(AF_INET, SOCK_STREAM | flags, 0), .kept = t->kept };
+	setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+	setsockopt(t->fd, SOL_SOCKET, SO_RCVTIMEO, &(struct timeval){ PATIENCE_S, 0 }, sizeof(struct timeval));
+	return connect(t->fd, (struct sockaddr *)&server, sizeof server) == 0 || errno == EINPROGRESS;
+}
+
+/* ---- inside TLS: a thread each */
+
+static bool session(struct talk *t)
+{
+	bool well = false;
+
+	if (call(t, 0))
+		while (hear(t, &well))
+			continue;
+	if (t->ssl) {
 		if (suite[0] == '-')
-			snprintf(suite, sizeof suite, "%s %s", SSL_get_version(t.ssl), SSL_get_cipher(t.ssl));
-		SSL_SESSION_free(*kept);
-		*kept = SSL_get1_session(t.ssl);
-		SSL_shutdown(t.ssl);    /* one that ended badly is not resumed */
+			snprintf(suite, sizeof suite, "%s %s", SSL_get_version(t->ssl), SSL_get_cipher(t->ssl));
+		if (well) {             /* one that ended badly is not resumed */
+			SSL_SESSION_free(t->kept);
+			t->kept = SSL_get1_session(t->ssl);
+			SSL_shutdown(t->ssl);
+		}
 	}
-out:
-	SSL_free(t.ssl);
-	close(t.fd);
-	return ok;
+	SSL_free(t->ssl);
+	close(t->fd);
+	return well;
 }
 
 static void *work(void *arg)
 {
-	SSL_SESSION *kept = NULL;
+	struct talk t = { .fd = -1 };
 
 	if (resume)
-		session(&kept);
+		session(&t);
 	pthread_barrier_wait(&barrier);         /* main sets the clock and the counts between the two */
 	pthread_barrier_wait(&barrier);
 	while (another())
-		if (!session(&kept) && ++failed > 1000)
+		if (!session(&t) && ++failed > 1000)
 			break;
-	SSL_SESSION_free(kept);
+	SSL_SESSION_free(t.kept);
 	return arg;
+}
+
+static void in_threads(void)
+{
+	pthread_t thread[MOST];
+
+	pthread_barrier_init(&barrier, NULL, sessions + 1);
+	for (unsigned i = 0; i < sessions; i++)
+		if (pthread_create(&thread[i], NULL, work, NULL))
+			exit(2);
+	pthread_barrier_wait(&barrier);
+	begun = taken = failed = resumed = 0;
+	began = now();
+	pthread_barrier_wait(&barrier);
+	for (unsigned i = 0; i < sessions; i++)
+		pthread_join(thread[i], NULL);
+}
+
+/* ---- in clear: one for all */
+
+/* The next session in the place of one that is over. false: there is none. */
+static bool again(int ep, struct talk *t)
+{
+	while (another()) {
+		/* only connect() is not waited for: what is written finds room, as the server reads whatever the others do */
+		if (call(t, SOCK_NONBLOCK) && !epoll_ctl(ep, EPOLL_CTL_ADD, t->fd, &(struct epoll_event){ EPOLLIN, { .ptr = t } }))
+			return true;
+		close(t->fd);
+		if (++failed > 1000)
+			break;
+	}
+	return false;
+}
+
+static void as_one(void)
+{
+	struct talk *all = calloc(sessions, sizeof *all);
+	struct epoll_event e[64];
+	int ep = epoll_create1(0), n;
+	unsigned open = 0;
+
+	for (unsigned i = 0; all && i < sessions; i++)
+		open += again(ep, &all[i]);
+	while (open && (n = epoll_wait(ep, e, 64, PATIENCE_S * 1000)) > 0)
+		for (int i = 0; i < n; i++) {
+			struct talk *t = e[i].data.ptr;
+			bool well;
+
+			if (t->step == GREETING)
+				fcntl(t->fd, F_SETFL, 0);
+			if (hear(t, &well))
+				continue;
+			failed += !well;
+			close(t->fd);
+			open -= !again(ep, t);
+		}
+	failed += open;
+	close(ep);
+	free(all);
 }
 
 static void write_message(void)
@@ -233,13 +348,12 @@ static void use_tls(const char *keys)
 
 int main(int argc, char **argv)
 {
-	pthread_t thread[1000];
 	const char *wrong;
 	double took;
 
 	for (int o; (o = getopt(argc, argv, "c:t:n:k:l:r:D:T:Rp:d:Cw:")) != -1;) {
 		switch (o) {
-		case 'c': threads = (unsigned)atoi(optarg); break;
+		case 'c': sessions = (unsigned)atoi(optarg); break;
 		case 't': seconds = atof(optarg); break;
 		case 'n': wanted = (unsigned)atoi(optarg); break;
 		case 'k': per = (unsigned)atoi(optarg); break;
@@ -255,7 +369,7 @@ int main(int argc, char **argv)
 		default: return 2;
 		}
 	}
-	if (optind >= argc || !threads || threads > 1000 || size < 200 || !recipients || !domains)
+	if (optind >= argc || !sessions || sessions > MOST || size < 200 || !recipients || !domains)
 		return 2;
 	signal(SIGPIPE, SIG_IGN);
 	server.sin_port = htons((unsigned short)atoi(argv[optind]));
@@ -266,17 +380,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	write_message();
-	pthread_barrier_init(&barrier, NULL, threads + 1);
 	began = now();
-	for (unsigned i = 0; i < threads; i++)
-		if (pthread_create(&thread[i], NULL, work, NULL))
-			return 2;
-	pthread_barrier_wait(&barrier);
-	begun = taken = failed = resumed = 0;
-	began = now();
-	pthread_barrier_wait(&barrier);
-	for (unsigned i = 0; i < threads; i++)
-		pthread_join(thread[i], NULL);
+	if (context)
+		in_threads();
+	else
+		as_one();
 	took = now() - began;
 	printf("%.1f %u %u %u %s\n", taken / took, taken, failed, resumed, suite);
 	if (optind + 1 < argc)

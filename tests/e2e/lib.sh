@@ -123,7 +123,7 @@ config() {
 		echo "retry_first = 1s"
 		echo "retry_max = 2s"
 		echo "resolver = 127.0.0.1:9"
-		echo "queue_log = 256k"         # made at once, and not 32 MB for each server
+		echo "queue_log = ${queue_log:-256k}"         # made at once, and not 32 MB for each server
 		for setting in "$@"; do echo "$setting"; done
 	} >"$T/$name.raw"
 	# A setting that is said counts; its preset above goes.

@@ -244,7 +244,10 @@ fuzz: | build/deps-clang
 build/bench/load: bench/load.c bench/sink.c bench/sink.h | build/deps-bench
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -I. -O2 $(WARN) -o $@ $(filter %.c,$^) -lssl -lcrypto -pthread
-bench: fardel build/bench/load $(E2E_PROGRAMS)
+build/bench/disk: bench/disk.c
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
+bench: fardel build/bench/load build/bench/disk $(E2E_PROGRAMS)
 	@sh bench/run.sh
 bench-scale: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/scale.sh

@@ -88,6 +88,33 @@ report() {
 		}
 	}' "$T/raw"
 }
+# What is there to be had with a hundred sessions for all: the dialogue with a server that keeps nothing, and programs that do nothing else
+# than keep (bench/disk.c). Who does one after the other in one thread can have as much as both together take.
+limits() {
+	free_port
+	round=1
+	while [ "$round" -le "$rounds" ]; do
+		sleep 1
+		echo "talk $("$load" -t "$each" -c 100 -k 0 -w 5 -p "$port" "$port" 127.0.0.1 2>/dev/null | head -n 1)"
+		for how in log syncfs; do
+			sleep 1
+			echo "$how $("$root/build/bench/disk" "$T/disk" "$how" "$each")"
+			rm -rf "$T/disk"
+		done
+		round=$((round + 1))
+	done | awk '
+	function sorted(list, n,   i, j, x) { for (i = 2; i <= n; i++) { x = list[i]; for (j = i - 1; j && list[j] > x; j--) list[j + 1] = list[j]; list[j + 1] = x } }
+	{ n[$1]++; rate[$1, n[$1]] = $2 }
+	function show(k, name,   list, i) {
+		for (i = 1; i <= n[k]; i++) list[i] = rate[k, i]
+		sorted(list, n[k])
+		printf "%-36s %.0f [%.0f - %.0f]\n", name, mid[k] = list[int((n[k] + 1) / 2)], list[1], list[n[k]]
+	}
+	END {
+		show("talk", "100 sessions, nothing is kept"); show("log", "nothing but files and a log"); show("syncfs", "nothing but files and syncfs")
+		if (mid["talk"] && mid["log"]) printf "%-36s %.0f\n", "the first and the second by turns", 1 / (1 / mid["talk"] + 1 / mid["log"])
+	}'
+}
 # written PID...: octets that they have had written to the disk.
 written() { for pid in "$@"; do cat /proc/"$pid"/io; done 2>/dev/null | awk '/^write_bytes/ { n += $2 } END { print n + 0 }'; }
 # Counts that no other load on the machine changes, but for how many of 100 sessions a sync serves.
@@ -120,5 +147,7 @@ start_postfix
 [ "$postfix_port" ] || echo "(no Postfix here: fardel alone)"
 measure
 report
+echo
+limits
 echo
 counts

@@ -212,7 +212,8 @@ static int open_work(const char *id)
 
 static int write_on(struct draft *d, const char *p, size_t n, size_t skip)
 {
-	d->crc = crc32_add(d->crc, p + skip, n - skip);
+	if (!d->in_buf)                 /* the first line says it already */
+		d->crc = crc32_add(d->crc, p + skip, n - skip);
 	if (file_write(d->fd, p, n) == -1) {
 		d->broken = true;
 		return -1;

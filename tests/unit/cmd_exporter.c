@@ -13,29 +13,18 @@
 #include "lib/loop.h"
 #include "lib/metrics.h"
 #include "smtpd.h"
+#include "tests/peer.h"
 #include "tests/queue_rig.h"
 
 Suite *cmd_exporter_suite(void);
 
 static struct settings set;
 
-/* A port that is free. */
-static void find_port(struct sockaddr_in *a)
-{
-	socklen_t len = sizeof *a;
-	int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-	*a = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	ck_assert(bind(fd, (struct sockaddr *)a, len) == 0 && getsockname(fd, (struct sockaddr *)a, &len) == 0);
-	close(fd);
-}
-
 static void setup(void)
 {
-	struct sockaddr_in a;
+	const struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons((uint16_t)peer_port()) };
 
 	rig_open();
-	find_port(&a);
 	set = (struct settings){ .queue = rig.dir, .hostname = "h.test", .metrics_listen = "127.0.0.1", .metrics_len = sizeof a };
 	memcpy(&set.metrics_addr, &a, sizeof a);
 	ck_assert_int_eq(exporter_start(&set), 0);

@@ -15,6 +15,7 @@
 #include "lib/file.h"
 #include "lib/log.h"
 #include "lib/stream.h"
+#include "tests/peer.h"
 #include "tests/server_rig.h"
 
 Suite *openssl_suite(void);
@@ -220,8 +221,7 @@ START_TEST(a_stream_talks_to_openssl)
 	if (!installed())
 		return;
 	loop_virtual_clock(1795424400);
-	fd = listening(&number);
-	close(fd);                              /* free again, and nobody else's for a while */
+	number = peer_port();
 	snprintf(port, sizeof port, "127.0.0.1:%u", number);
 	for (const char *const *o = servers[_i].options; *o; o++)
 		argv[n++] = (char *)(uintptr_t)*o;

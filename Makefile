@@ -11,9 +11,10 @@
 #   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
 #   make soak       an hour of mixed load with faults, killed and restarted within: all mail accounted for, memory flat; SOAK_SECONDS
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
-#   make bench      accepting beside Postfix, about three minutes; ROUNDS, SECONDS_EACH
+#   make bench      accepting beside Postfix, and what the disk gives, about seven minutes; ROUNDS, SECONDS_EACH, CASES
 #   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root
 #   make bench-counts   what a message costs in calls, syncs, octets and allocations; QUEUE_SYNC=file. Needs strace
+#   make bench-latency  how long a lone message waits, and how long the loop stands, in quiet and with trouble; needs no Postfix
 #   make bench-scale    memory with many sessions and messages, starts with a large queue, slow clients; needs no Postfix
 #   make bench-judge    what SPF, DKIM and DMARC of a message cost
 #   make lint       layers, style and warnings as errors
@@ -249,6 +250,11 @@ build/bench/disk: bench/disk.c
 	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
 bench: fardel build/bench/load build/bench/disk $(E2E_PROGRAMS)
 	@sh bench/run.sh
+build/bench/latency: bench/latency.c
+	@mkdir -p $(@D)
+	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $< -pthread
+bench-latency: fardel build/bench/load build/bench/latency $(E2E_PROGRAMS)
+	@sh bench/latency.sh
 bench-scale: fardel build/bench/load $(E2E_PROGRAMS)
 	@sh bench/scale.sh
 bench-relay: fardel build/bench/load $(E2E_PROGRAMS)
@@ -329,6 +335,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-scale bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

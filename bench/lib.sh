@@ -23,7 +23,7 @@ if [ "${DISK-unset}" = unset ] && [ "$(id -u)" = 0 ] && without_journal; then
 	DISK=ext4
 fi
 if [ "${DISK:-}" ]; then
-	fallocate -l 4G "$T.disk" && "mkfs.$DISK" -q "$T.disk" && mount -o loop "$T.disk" "$T" || { echo "bench: no $DISK of our own" >&2; exit 1; }
+	fallocate -l ${DISK_SIZE:-4G} "$T.disk" && "mkfs.$DISK" -q "$T.disk" && mount -o loop "$T.disk" "$T" || { echo "bench: no $DISK of our own" >&2; exit 1; }
 fi
 chmod 711 "$T"
 started=

@@ -15,7 +15,8 @@
 
 enum {
 	REPLY_LINE = 4096,              /* RFC 5321 4.5.3.1.5 asks for 512; many peers write more */
-	REPLY_LINES = 100,              /* of one reply */
+	REPLY_LINES = 10000,            /* of one reply, */
+	REPLY_LINES_KEPT = 100,         /* of which the first are looked at: what the peer has answered is said by each of them */
 	LINES_A_TURN = 100,
 	CONNECT_S = 30,
 	PROXY_S = 60,                   /* from the connection to the proxy to that to the peer, which it waits for in its turn */
@@ -105,6 +106,16 @@ static unsigned suspicion(const struct client *c)
 	return 0;
 }
 
+/* How many it takes, by where it had enough: do not do that to it again. Who sends 421 to a recipient behind others has said it of recipients,
+ * to MAIL behind other messages of messages. */
+static void learn(struct client *c)
+{
+	if (c->deferred || (c->why.code == 421 && c->accepted && awaiting(c) && oldest(c) == X_RCPT))
+		c->learnt = c->accepted;
+	if (c->why.code == 421 && c->had_others && awaiting(c) && oldest(c) == X_MAIL)
+		c->mails = c->transactions - 1;
+}
+
 /* The connection is over and c->why says how. Recipients without a result hear of it through their job's done(). */
 static void end(struct client *c)
 {
@@ -119,8 +130,7 @@ static void end(struct client *c)
 	c->phase = C_OVER;
 	hang_up(c);
 	if (c->job && !c->job_over) {
-		if (c->deferred)        /* it said how many it takes, and had enough of the others: do not do that to it again */
-			c->learnt = c->accepted;
+		learn(c);
 		c->job_why = c->why;
 		finish_job(c, untried);
 	}
@@ -354,7 +364,12 @@ static void settle_accepted(struct client *c, const struct reply *r)
 
 /* ---- the envelope */
 
-static bool mail_max_reached(const struct client *c) { return c->can.mail_max && c->transactions >= c->can.mail_max; }
+static unsigned mail_max(const struct client *c)
+{
+	return c->mails && (!c->can.mail_max || c->mails < c->can.mail_max) ? c->mails : c->can.mail_max;
+}
+
+static bool mail_max_reached(const struct client *c) { return mail_max(c) && c->transactions >= mail_max(c); }
 
 static size_t batch_limit(const struct client *c)
 {
@@ -394,7 +409,7 @@ static void fill_batch(struct client *c)
 static void begin_transaction(struct client *c)
 {
 	if (mail_max_reached(c)) {
-		reply_set(&c->job_why, 0, "4.4.5", "the peer takes %u messages on a connection", c->can.mail_max);
+		reply_set(&c->job_why, 0, "4.4.5", "the peer takes %u messages on a connection", mail_max(c));
 		c->phase = C_IDLE;
 		finish_job(c, true);
 		return;
@@ -902,9 +917,10 @@ static bool take_line(struct client *c)
 	else if (c->code && c->code != code)
 		bad_reply(c, ": the code changes inside a reply: \"", line);
 	else if (++c->lines > REPLY_LINES)
-		bad_reply(c, ": a reply of more than 100 lines", STR(""));
+		bad_reply(c, ": a reply of more than 10000 lines", STR(""));
 	else {
-		add_line(c, code, text);
+		if (c->lines <= REPLY_LINES_KEPT)
+			add_line(c, code, text);
 		if (last)
 			reply_whole(c);
 	}
@@ -1003,6 +1019,7 @@ struct client *client_open(const struct client_config *config, const struct sock
 	c->events = events;
 	c->arg = arg;
 	c->learnt = config->rcpt_max;
+	c->mails = config->mail_max;
 	c->task.run = tell;
 	c->timer.expired = expired;
 	c->dial.fd = -1;
@@ -1023,6 +1040,7 @@ enum tls_fault client_tls_fault(const struct client *c) { return c->tls_fault; }
 bool client_tls_missing(const struct client *c) { return c->phase == C_OVER && c->no_tls_offered; }
 
 size_t client_rcpt_max(const struct client *c) { return c->learnt; }
+unsigned client_mail_max(const struct client *c) { return c->mails; }
 unsigned client_lame(const struct client *c) { return c->lame; }
 bool client_is_our_trouble(const struct reply *why) { return why->code == 0 && !strcmp(why->enhanced, "4.3.0"); }
 bool client_is_silent(const struct client *c) { return c->phase == C_OVER && c->silent; }

@@ -51,6 +51,7 @@ struct client_config {
 	bool unsure;                            /* the host might have to be verified, but that could not be found out: what needs it is put off */
 	bool no_chunking, no_pipelining;        /* although the peer announces it */
 	size_t rcpt_max;                        /* a transaction, as learnt before (client_rcpt_max()); 0: nothing learnt */
+	unsigned mail_max;                      /* messages a connection, likewise (client_mail_max()) */
 	const struct socks_proxy *proxy;        /* makes the connection; NULL: none */
 	const struct sockaddr_storage *source;  /* [2]: where connections come from, IPv4 and IPv6; AF_UNSPEC: as the system likes. Not with a proxy. Or NULL */
 	struct tls_trust *trust;                /* with VERIFY */
@@ -102,6 +103,8 @@ enum { CLIENT_LAME_CHUNKING = 1, CLIENT_LAME_PIPELINING = 2 };
 unsigned client_lame(const struct client *);
 /* Recipients that the peer took in one transaction before it said that more are too many; 0: it did not. */
 size_t client_rcpt_max(const struct client *);
+/* Messages that it took on one connection before it ended that (421) in place of an answer to MAIL; 0: it did not. */
+unsigned client_mail_max(const struct client *);
 /* In a job's done() and in gone(): what was said for the job, or since the connection was begun, at most CLIENT_DIALOGUE octets of it and some
  * lines of ours. Nothing when nobody said anything. Lines are ended by LF; the first octet says what each is: "= " the peer, "> " we, "< " he, "* " a
  * remark. Each reply is behind its command; recipients are only named when they were refused. No secret is in it and nothing of the message;

@@ -87,6 +87,7 @@ struct client {
 	size_t unsettled;
 	size_t most;                    /* recipients a transaction of this job, as 452 and 552 have taught; 0: nothing learnt */
 	size_t learnt;                  /* the same for all jobs, when the peer spoke of the number and of nothing else */
+	unsigned mails;                 /* messages a connection, as 421 to MAIL has taught; 0: nothing learnt */
 	bool said_too_many;             /* X.5.3, in this transaction */
 	struct reply job_why;           /* code 0 and no text: all have results */
 	bool untried;

@@ -447,7 +447,7 @@ static void note_lame(struct line *l)
 {
 	const struct sockaddr *addr = (const struct sockaddr *)&l->addr;
 	size_t rcpt_max = client_rcpt_max(l->client);
-	unsigned what = (client_lame(l->client) & CLIENT_LAME_CHUNKING ? LAME_CHUNKING : 0) |
+	unsigned mail_max = client_mail_max(l->client), what = (client_lame(l->client) & CLIENT_LAME_CHUNKING ? LAME_CHUNKING : 0) |
 		(client_lame(l->client) & CLIENT_LAME_PIPELINING ? LAME_PIPELINING : 0);
 
 	if (what)
@@ -455,6 +455,9 @@ static void note_lame(struct line *l)
 	if (rcpt_max != l->config.rcpt_max)
 		lame_note_most(addr, LAME_RCPTS, rcpt_max);
 	l->config.rcpt_max = rcpt_max;
+	if (mail_max != l->config.mail_max)
+		lame_note_most(addr, LAME_MAILS, mail_max);
+	l->config.mail_max = mail_max;
 }
 
 static void took_so_long(struct line *l, msec ms)
@@ -626,13 +629,21 @@ static void name_policy(struct courier *c)
  * attempts. Said loudly when it is news, and again after an hour. */
 static void our_setup_fails(struct courier *c, const char *what, const struct reply *why, const char *remedy)
 {
-	static char said[REPLY_TEXT];
-	static int64_t when;
+	static struct { char text[REPLY_TEXT]; int64_t when; } said[8];         /* of so many routes at a time */
+	size_t at = 0;
 
-	if (strcmp(said, why->text) != 0 || loop_wall() - when >= 3600) {
+	for (size_t i = 0; i < sizeof said / sizeof *said; i++) {
+		if (strcmp(said[i].text, why->text) == 0) {
+			at = i;
+			break;
+		}
+		if (said[i].when < said[at].when)
+			at = i;
+	}
+	if (strcmp(said[at].text, why->text) != 0 || loop_wall() - said[at].when >= 3600) {
 		log_event(LOG_ERROR, what, LF(L_TEXT("relay", c->last_host), L_TEXT("reason", why->text), L_TEXT("remedy", remedy)));
-		str_copy(said, sizeof said, str_of(why->text));
-		when = loop_wall();
+		str_copy(said[at].text, sizeof said[at].text, str_of(why->text));
+		said[at].when = loop_wall();
 	}
 	courier_bundle_fails(c, BLAME_SETUP, why);
 	courier_end(c);
@@ -953,10 +964,15 @@ static void no_hosts_known(struct courier *c, const struct reply *why)
 {
 	bool final = why->code >= 500 && !c->hosts->local_fault;
 
+	if (blame_for_no_hosts(c) == BLAME_SETUP) {
+		our_setup_fails(c, "no-host-of-route", why, "put the host of the route right, or its DNS; the mail for it waits");
+		return;
+	}
 	if (final)
 		courier_bundle_ends(c, &(struct result){ .what = RESULT_FAILED, .reply = why });
 	else
 		courier_bundle_fails(c, blame_for_no_hosts(c), why);
+	courier_end(c);
 }
 
 static void find_route(struct courier *c, const struct bundle *b)
@@ -1003,7 +1019,6 @@ static void look_for_hosts(struct task *t)
 	courier_tell_unknown(c);
 	if (v == REFUSE) {
 		no_hosts_known(c, &c->hosts->why);
-		courier_end(c);
 		return;
 	}
 	facts_free(c->facts);           /* no answer that is still on its way may wake us again */

@@ -127,6 +127,7 @@ struct client_config line_config(const struct route *r, const struct sockaddr *a
 	if (c.tls == CLIENT_TLS_MAY && (lame & LAME_TLS))
 		c.tls = CLIENT_TLS_NO;
 	c.rcpt_max = lame_most(addr, LAME_RCPTS);
+	c.mail_max = (unsigned)lame_most(addr, LAME_MAILS);
 	c.source = couriers.config->source;
 	c.proxy = r->proxy ? r->proxy : r->kind == ROUTE_MX ? couriers.config->proxy : NULL;
 	c.no_chunking = lame & LAME_CHUNKING;

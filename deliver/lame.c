@@ -99,7 +99,7 @@ size_t lame_most(const struct sockaddr *sa, enum lame_most what)
 		return 0;
 	/* A host may have been busy for a moment: else it would be called the less the longer it is known. Where it was not, the price is
 	 * one call in vain. */
-	return n->most[what] + (what == LAME_LINES ? (size_t)((HOUR_MS - left) / ONE_MORE_MS) : 0);
+	return n->most[what] + (what != LAME_RCPTS ? (size_t)((HOUR_MS - left) / ONE_MORE_MS) : 0);
 }
 
 unsigned lame_noted(const struct sockaddr *sa)

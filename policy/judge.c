@@ -151,7 +151,7 @@ bool judge_message_set(struct judge_message *m, struct buf *text, const struct s
 	who->mail_pass = passed && !spf->helo;
 	who->helo_pass = passed && spf->helo;
 	who->validated = is_shown(who) || (who->from.n && dmarc && (dmarc->spf_aligned || dmarc->dkim_aligned));
-	m->dmarc_refuses = dmarc && dmarc->code == DMARC_FAIL && dmarc->policy >= DMARC_P_QUARANTINE;
+	m->dmarc_refuses = dmarc && dmarc->code == DMARC_FAIL && dmarc->policy >= DMARC_P_QUARANTINE && !dmarc->override;
 	m->dmarc_pass = dmarc && dmarc->code == DMARC_PASS;
 	if (who->from.n && dmarc)
 		m->org = str_of(dmarc->organization);
@@ -189,7 +189,7 @@ static const struct why {
 	const char *enhanced, *text;
 } whys[] = {
 	[JUDGE_LIST] = { "list-allow", 0, "", "" },
-	[JUDGE_DMARC] = { "dmarc-policy", 550, "5.7.26", "The domain in From wants mail refused that neither its signature nor SPF speaks for (DMARC)" },
+	[JUDGE_DMARC] = { "dmarc-policy", 550, "5.7.26", "Neither a signature nor SPF speaks for the domain in From, and its policy is against such mail (DMARC)" },
 	[JUDGE_REPUTATION] = { NULL, 451, "4.7.1", "Not accepted now, for what came from this sender or network before" },
 	[JUDGE_REPORT] = { "reporting", 0, "", "" },
 	[JUDGE_SPF] = { "spf-policy", 451, "4.7.23", "Not accepted now: the sender is not known here, and his domain does not want its mail to come from this address (SPF)" },

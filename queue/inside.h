@@ -276,7 +276,7 @@ struct dest {
 	unsigned window;                /* couriers allowed now: grows with success, shrinks with trouble */
 	unsigned leaving;               /* of them, those that were told to leave as there are too many */
 	unsigned failures;              /* in a row; 0: up */
-	bool ours;                      /* the last of them was a fault of our side */
+	bool ours, machine;             /* the last of them was a fault of our side; ... of this machine, whatever is configured */
 	bool down;                      /* until `back` expires; then one probe at a time */
 	struct timer back;
 	struct node runnable;           /* something may be done here */
@@ -294,7 +294,7 @@ void dest_release(struct dest *);               /* NULL is fine */
 void dest_went(struct dest *, enum blame, const struct reply *why, bool delivered);
 void dest_is_runnable(struct dest *);
 int64_t dest_again(const struct dest *);        /* Unix seconds at which it is probed; 0: it is not down */
-/* The last try of anything where it goes came to no conversation, and that was no fault of ours. */
+/* The last try of anything where it goes came to no conversation, and that was no fault of this machine. */
 bool dest_is_failing(const struct entry *);
 bool dest_waits_for_us(const struct entry *);   /* ... it was: nothing there ends its lifetime */
 void attempt_gone(const struct attempt *);

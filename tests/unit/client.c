@@ -84,7 +84,7 @@ static const struct { const char *reply, *words; } nonsense[] = {
 	{ "W: 250-one\\r\\n251 two\\r\\n", ": the code changes inside a reply: \"251 two\"" },
 	{ "W: 250-one\\r\\n 250 two\\r\\n", ": not a reply" },
 	{ "W: 550-one\\r\\n250 two\\r\\n", ": the code changes inside a reply" },
-	{ "500 S: 250-more", ": a reply of more than 100 lines" },
+	{ "20000 S: 250-more", ": a reply of more than 10000 lines" },
 	{ "20000 W: 250 this goes on and on and", ": a reply line of more than 4096 octets" },
 };
 enum { STEPS = sizeof steps / sizeof *steps, NONSENSE = sizeof nonsense / sizeof *nonsense };

@@ -832,6 +832,51 @@ START_TEST(a_peer_that_ends_it_behind_too_many_recipients_is_asked_for_fewer_the
 }
 END_TEST
 
+/* One that was not believed would get another copy at each try. */
+START_TEST(a_reply_of_many_lines_is_an_answer)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") "S: 250 ok\n500 S: 250-and so on\nS: 250 ok\nS: 354 go\nM:\n"
+		"500 S: 250-2.0.0 and so on\nS: 250 2.0.0 taken\n" BYE);
+
+	put("b@y.test");
+	await(1);
+	ck_assert_uint_eq(delivered, 1);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_peer_that_says_421_to_a_recipient_is_asked_for_fewer_the_next_time)
+{
+	struct peer *p = peer_at(1, HELLO "C: MAIL FROM:<a@x.test>\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: RCPT TO:<d@y.test>\nC: DATA\n"
+		"S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 421 4.3.2 enough\neof\n");
+
+	put("b@y.test c@y.test d@y.test");      /* and nobody is at the second host */
+	await(3);
+	ck_assert_uint_eq(deferred, 3);
+	played(p);
+	p = peer_at(1, HELLO "C: MAIL FROM:<a@x.test>\nC: RCPT TO:<b@y.test>\nC: RCPT TO:<c@y.test>\nC: DATA\n"
+		"S: 250 ok\nS: 250 ok\nS: 250 ok\nS: 354 go\nM:\nS: 250 2.0.0 taken\n" ENVELOPE("d@y.test") TAKES BYE);
+	loop_advance(400 * 1000);
+	await(6);
+	ck_assert_uint_eq(delivered, 3);
+	played(p);
+}
+END_TEST
+
+START_TEST(a_peer_that_says_421_behind_some_messages_gets_no_more_on_a_connection)
+{
+	struct peer *p = peer_at(1, HELLO ENVELOPE("b@y.test") TAKES ENVELOPE("b@y.test") "S: 421 4.3.2 enough\neof\n"
+		HELLO ENVELOPE("b@y.test") TAKES BYE HELLO ENVELOPE("b@y.test") TAKES BYE);
+
+	for (int i = 0; i < 3; i++)
+		put("b@y.test");
+	await(3);
+	ck_assert_uint_eq(delivered, 3);
+	ck_assert_int_eq(loop_wall(), WALL);
+	played(p);
+}
+END_TEST
+
 START_TEST(behind_mailmax_a_new_connection_is_made_at_once)
 {
 	struct peer *p = peer_at(1, MAILMAX ENVELOPE("b@y.test") TAKES BYE MAILMAX ENVELOPE("b@y.test") TAKES BYE
@@ -2815,6 +2860,9 @@ Suite *cmd_courier_suite(void)
 	tcase_add_test(t, an_idle_connection_that_the_peer_ends_is_replaced);
 	tcase_add_test(t, a_refused_message_does_not_end_the_connection_for_the_next);
 	tcase_add_loop_test(t, a_peer_that_ends_it_behind_too_many_recipients_is_asked_for_fewer_the_next_time, 0, 2);
+	tcase_add_test(t, a_reply_of_many_lines_is_an_answer);
+	tcase_add_test(t, a_peer_that_says_421_to_a_recipient_is_asked_for_fewer_the_next_time);
+	tcase_add_test(t, a_peer_that_says_421_behind_some_messages_gets_no_more_on_a_connection);
 	tcase_add_test(t, behind_mailmax_a_new_connection_is_made_at_once);
 	tcase_add_test(t, limits_may_take_a_connection_for_each_recipient);
 	tcase_add_test(t, a_connection_that_ends_between_two_messages_is_made_anew);

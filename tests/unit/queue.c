@@ -937,7 +937,7 @@ START_TEST(a_dead_destination_is_probed_by_one_and_the_others_keep_their_names)
 }
 END_TEST
 
-START_TEST(a_fault_of_our_own_is_met_by_one_message_and_bounces_none)
+START_TEST(a_fault_of_our_own_is_met_by_one_message_and_the_lifetime_alone_ends_it)
 {
 	ANSWERS({ "", RESULT_DEFERRED, BLAME_SETUP, 0, "login refused" });
 	for (int i = 0; i < 100; i++)
@@ -948,9 +948,13 @@ START_TEST(a_fault_of_our_own_is_met_by_one_message_and_bounces_none)
 	rig_run(3600);
 	ck_assert_uint_le(rig.nsent, 6);
 	ck_assert_ptr_null(strstr(rig_cur(), "1 x.example"));
-	rig_run(12 * 86400);            /* more than twice the lifetime */
+	rig_run(4 * 86400);
 	ck_assert_uint_eq(rig_count("cur"), 100);
 	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(2 * 86400);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 100);
+	ck_assert_uint_eq(rig_count("cur"), 1);
 	rig_answers(NULL, 0);
 	rig_run(3960);
 	ck_assert_str_eq(rig_cur(), "");
@@ -1467,7 +1471,7 @@ Suite *queue_suite(void)
 	tcase_add_test(w, back_off_doubles_within_its_bounds);
 	tcase_add_test(w, a_deferred_message_is_tried_again_in_growing_intervals);
 	tcase_add_test(w, a_dead_destination_is_probed_by_one_and_the_others_keep_their_names);
-	tcase_add_test(w, a_fault_of_our_own_is_met_by_one_message_and_bounces_none);
+	tcase_add_test(w, a_fault_of_our_own_is_met_by_one_message_and_the_lifetime_alone_ends_it);
 	tcase_add_test(w, what_a_fault_of_our_own_has_kept_for_long_is_tried_before_it_comes_back);
 	tcase_add_test(w, a_fault_of_this_machine_is_met_by_one_message_and_over_soon_after_its_end);
 	tcase_add_test(w, many_messages_for_a_dead_shared_way_cost_nothing_while_they_wait);

@@ -14,8 +14,7 @@
 
 enum {
 	GONE_MOST = 20,                 /* recipients that are told of: the last ones */
-	TOLD_MOST = 5,                  /* reports of one of them, likewise */
-	ID_SHORTEST = 4                 /* characters of an id that name it */
+	TOLD_MOST = 5                   /* reports of one of them, likewise */
 };
 
 /* A recipient whose mail has left, and what was reported of it. */

@@ -14,8 +14,6 @@
 
 #include "lib/loop.h"
 
-enum { ID_SHORTEST = 4 };
-
 /* False: no memory. Names that are none of ours are for the daemon to judge. */
 static bool add_name(struct listing *l, int dir, const char *name)
 {
@@ -214,7 +212,7 @@ bool listing_address_is(const struct addr *a, struct str about)
 	struct str domain = about, local;
 
 	if (str_cut_last(&domain, '@', &local) && local.n)
-		return str_eq(a->local, local) && str_eq_nocase(a->domain, domain);
+		return domain.n ? str_eq(a->local, local) && str_eq_nocase(a->domain, domain) : str_eq_nocase(a->local, local) || str_eq_nocase(a->domain, local);
 	return str_eq_nocase(a->domain, domain);
 }
 

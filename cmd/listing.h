@@ -30,7 +30,10 @@ struct mail *listing_open(const struct listing *, size_t first, size_t end, cons
 /* Is this recipient waiting under this name? */
 bool listing_waits_under(const struct listing *, size_t first, size_t end, const struct listed *, const struct rcpt *);
 
-/* Is this the address (the part before the @ as it is written, the domain in any case), or is it in this domain? */
+enum { ID_SHORTEST = 4 };               /* characters of an id that name it */
+
+/* Is this the address (the part before the @ as it is written, the domain in any case), or is it in this domain? "name@": has it this name,
+ * in any case, at whatever domain, or is that its domain? */
 bool listing_address_is(const struct addr *, struct str about);
 
 /* Takes the next address off what mail->alias_rcpts holds. */

@@ -20,7 +20,7 @@
 enum { SHOWN_AT_MOST = 50, ALIASES_AT_MOST = 5 };
 
 struct question {
-	struct str about;
+	struct str said, about;         /* as it was asked, and what it is taken for */
 	const struct settings *set;
 	struct buf dests;               /* what the running program says of destinations; empty: none runs, or it does not tell */
 	bool runs;
@@ -258,7 +258,7 @@ static int tell(struct question *q)
 		printf("The queue is empty: nothing waits.\n");
 	else if (status == 0 && !gone_tell(q->set, q->about, q->told) && !q->told) {
 		printf("Nothing in the queue is about \"");
-		listing_show(stdout, q->about);
+		listing_show(stdout, q->said);
 		printf("\", nor anything that left within sent_days: it never came here, or the log has the rest.\n");
 		status = 1;
 	}
@@ -278,12 +278,26 @@ static int ask_and_tell(struct question *q)
 	return status;
 }
 
+/* Neither an address nor a domain, nor the beginning of an id: whoever has this name, wherever. */
+static bool may_be_a_user(struct str word)
+{
+	bool id = word.n >= ID_SHORTEST;
+
+	for (size_t i = 0; i < word.n; i++) {
+		if (strchr("@.:[", word.p[i]))
+			return false;
+		id = id && strchr("0123456789abcdefABCDEF", word.p[i]);
+	}
+	return word.n && word.n <= LOCAL_MAX && !id;
+}
+
 /* The one word that is no option is the question; the others are for the settings. */
 int cmd_why(int argc, char **argv)
 {
 	struct arguments a = { 0 };
 	struct settings set = { 0 };
 	struct question q = { .set = &set };
+	char user[LOCAL_MAX + 2];
 	const char *wrong;
 	int status;
 
@@ -298,11 +312,16 @@ int cmd_why(int argc, char **argv)
 			q.verbose = true;
 			continue;
 		}
-		if (argv[i][0] == '-' || q.about.n) {
+		if (!argv[i][0] || argv[i][0] == '-' || q.about.n) {
 			fprintf(stderr, "fardel why: does not know \"%s\". Write fardel why [-v] [-c FILE] [ID | ADDRESS | DOMAIN]\n", argv[i]);
 			return EX_USAGE;
 		}
 		q.about = str_of(argv[i]);
+	}
+	q.said = q.about;
+	if (may_be_a_user(q.about)) {
+		snprintf(user, sizeof user, STR_FMT "@", STR_ARG(q.about));
+		q.about = str_of(user);
 	}
 	status = settings_load(&set, &a) ? ask_and_tell(&q) : settings_complain(&set);
 	settings_free(&set);

@@ -25,7 +25,14 @@ why_tells() {
 	status_is 1 why nobody@y.test
 	must "where it went" why user@home.test
 	has "what came   maildir said: 250" "$T/said"
+	must "where mail of that name went" why user
+	has "what came   maildir said: 250" "$T/said"
+	must "who of that name still waits" why B
+	has 'to b@y.test' "$T/said"
+	status_is 1 why nobody
+	has 'is about "nobody"' "$T/said"
 	status_is 64 why a b
+	status_is 64 why ""
 }
 
 it why_tells_what_is_tried_now "while the other side is waited for, why says that it is being tried"

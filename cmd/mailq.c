@@ -5,6 +5,7 @@
 #include <sysexits.h>
 #include <time.h>
 
+#include "cmd/control.h"
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
 #include "cmd/mailq.h"
@@ -13,6 +14,7 @@
 #include "lib/codec.h"
 #include "parse.h"
 
+static struct buf dests;                /* what the running program says of destinations; empty: none does */
 static uint64_t octets;                 /* shown so far */
 static size_t messages;
 
@@ -35,19 +37,32 @@ static bool put_reason(struct buf *out, const struct rcpt *r)
 	return buf_str(out, r->words);
 }
 
+/* Due, and not tried before another message gets through to there. */
+static bool destination_is_down(const struct listing *l, const struct listed *x, struct control_dest *d)
+{
+	*d = (struct control_dest){ 0 };
+	return !x->entry.held && x->entry.next <= l->now && control_find_dest(buf_view(&dests), x->entry.dest, d) && d->again > l->now;
+}
+
 static void show_reason(const struct listing *l, const struct listed *x, const struct rcpt *r)
 {
 	struct buf reason = { 0 };
+	struct control_dest d;
+	bool down = destination_is_down(l, x, &d);
 	char at[32];
 
 	put_reason(&reason, r);
+	if (down && !reason.n)
+		buf_str(&reason, d.words);
 	printf("%*s(", 8, "");
 	listing_show(stdout, buf_view(&reason));
-	buf_free(&reason);
-	if (r->words.n > 0)
+	if (reason.n > 0)
 		printf("; ");
+	buf_free(&reason);
 	if (x->entry.held)
 		printf("on hold");
+	else if (down)
+		printf("the destination is down, one message tries it %s", show_time(d.again, at));
 	else if (x->entry.next <= l->now)
 		printf("due now");
 	else
@@ -137,18 +152,24 @@ static void put_addr(struct buf *out, const struct addr *a)
 static void put_rcpt(struct buf *out, const struct listing *l, const struct listed *x, const struct rcpt *r)
 {
 	struct buf reason = { 0 };
+	struct control_dest d;
+	bool down = destination_is_down(l, x, &d);
 
 	buf_puts(out, "{\"address\": ");
 	put_addr(out, &r->to.addr);
-	if (r->words.n) {
-		put_reason(&reason, r);
+	put_reason(&reason, r);
+	if (down && !reason.n)
+		buf_str(&reason, d.words);
+	if (reason.n) {
 		buf_puts(out, ", \"delay_reason\": ");
 		json_quote(out, buf_view(&reason));
-		buf_printf(out, ", \"last_attempt\": %" PRId64, r->when);
 	}
-	buf_printf(out, ", \"tries\": %u, \"state\": \"%s\"", x->entry.tries, x->entry.held ? "held" : x->entry.next <= l->now ? "due" : "waiting");
+	if (r->words.n)
+		buf_printf(out, ", \"last_attempt\": %" PRId64, r->when);
+	buf_printf(out, ", \"tries\": %u, \"state\": \"%s\"", x->entry.tries,
+		x->entry.held ? "held" : down || x->entry.next > l->now ? "waiting" : "due");
 	if (!x->entry.held)
-		buf_printf(out, ", \"next_attempt\": %" PRId64, x->entry.next);
+		buf_printf(out, ", \"next_attempt\": %" PRId64, down ? d.again : x->entry.next);
 	buf_char(out, '}');
 	buf_free(&reason);
 }
@@ -191,7 +212,7 @@ bool mailq_print(const struct listing *l, size_t first, size_t end, const struct
 	if (m) {
 		buf_printf(&out, "{\"queue_name\": \"%s\", \"queue_id\": \"%s\", \"arrival_time\": %" PRId64 ", \"message_size\": %lld, "
 			"\"forced_expire\": false, \"expires\": %" PRId64 ", \"sender\": ", queue_name(l, first, end, m), m->id, m->arrived,
-			(long long)m->size, m->arrived + lifetime);
+			(long long)m->size, listing_lifetime_began(m) + lifetime);
 		put_addr(&out, &m->from.addr);
 		buf_puts(&out, ", \"recipients\": [");
 		put_recipients(&out, l, first, end, m, only_meant);
@@ -251,15 +272,19 @@ int cmd_mailq(int argc, char **argv)
 	struct settings set;
 	struct listing l = { .dir = { -1, -1 } };
 	bool json = take_json(&argc, argv);
+	const char *silent;
 	int status = settings_for_command(&set, argc, argv);
 
 	if (status == 0 && (status = listing_read(&l, set.queue, "mailq")) == 0) {
+		if (!control_ask(&set, "destinations", &dests, &silent))
+			buf_clear(&dests);
 		if (json)
 			status = print_all(&l, set.queue_lifetime);
 		else
 			show_all(&l);
 	}
 	listing_free(&l);
+	buf_free(&dests);
 	settings_free(&set);
 	if (fflush(stdout) == EOF && status == 0)
 		status = EX_IOERR;

@@ -34,3 +34,21 @@ mailq_for_scripts() {
 	xargs "$fardel" queue drop --yes -c "$T/home.conf" <"$T/ids" >/dev/null || fail "it cannot be dropped by that id"
 	must "two are left" [ "$(mailq | tail -n 1 | cut -d ' ' -f 5)" = 2 ]
 }
+
+it mailq_says_what_is_waited_for "mailq says of mail that was not tried, as its destination is down, why and when that is tried; and of mail for later, that its lifetime begins then"
+mailq_says_what_is_waited_for() {
+	free_port
+	serve home "route = * smtp://127.0.0.1:$port" "retry_first = 1h" "retry_max = 1h"
+	listed() { "$fardel" mailq -c "$T/home.conf" "$@" >"$T/said"; }
+	waits() { listed && grep -q "$1" "$T/said"; }
+	printf 'Subject: x\n\ntext\n' | send home -f user@home.test b@y.test || fail "sendmail"
+	within 10 "the first is tried" waits 'Connection refused; next try'
+	printf 'Subject: x\n\ntext\n' | send home -f user@home.test c@y.test || fail "sendmail"
+	within 10 "the second waits" waits 'Connection refused; the destination is down, one message tries it '
+	must "as JSON" listed --json
+	must "none of them is due" [ "$(grep -c '"delay_reason": ".*Connection refused.*"state": "waiting"' "$T/said")" = 2 ]
+	"$fardel" sendmail -C "$T/home.conf" -f user@home.test --at '+2d' d@z.test </dev/null || fail "sendmail --at"
+	within 10 "the third" waits d@z.test
+	must "as JSON" listed --json
+	must "its lifetime begins when it may go" [ "$(grep d@z.test "$T/said" | sed 's/.*"expires": \([0-9]*\).*"next_attempt": \([0-9]*\).*/\1 \2/' | awk '{ print $1 - $2 }')" = 432000 ]
+}

@@ -230,6 +230,8 @@ static const struct cause_row {
 	{ "*", OURS, "Permission denied", NULL, NULL, "`fardel check` says whose the mailbox must be, and how it gets that way (chown)." },
 	{ "*", OURS, ".forward file", NULL, NULL, "`fardel alias ADDRESS` says what is wrong with it, or with the user, and so does a line alias of the log." },
 	{ "?.3.5", OURS, "holds the mailboxes", NULL, NULL, "is the disk with the mailboxes mounted? `fardel check` names the directory (setting mailbox)." },
+	{ "?.3.5", OURS, "names a file or a command", NULL, NULL,
+		"set pipes = yes for commands, or have the alias name an address. `fardel check` names file and line." },
 	{ "?.3.5", OURS, "ordered", NULL, NULL, "mend or remove the file of the message in orders/ of the queue, or `fardel queue reroute` it anew." },
 	{ "?.3.5", OURS, NULL,
 		"something in the settings of this mail system stands in the way.", ask_us, NULL },

@@ -535,6 +535,7 @@ static const struct { const char *host, *status, *words, *holds; } remedies[] = 
 	{ "maildir", "4.3.1", "452 4.3.1 mailbox of anna: writing the message: No space left on device", "disk is full" },
 	{ "maildir", "4.3.0", "451 4.3.0 mailbox of anna: opening it: Permission denied", "chown" },
 	{ "maildir", "4.3.5", "451 4.3.5 the directory that holds the mailboxes is not there", "mounted" },
+	{ "aliases", "4.3.5", "451 4.3.5 the alias names a file or a command, which is not done here", "pipes = yes" },
 	{ "aliases", "4.3.0", "451 4.3.0 the user's .forward file cannot be read now", "fardel alias" },
 	{ "maildir", "4.2.2", "452 4.2.2 the mailbox has no room", "mailbox_quota" },
 	{ PEER, "4.7.5", "TLS handshake failed: the peer's certificate is for another name", "certificate's names" },

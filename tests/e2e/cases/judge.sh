@@ -161,3 +161,27 @@ words_for_the_subject() {
 	write anna '' 4
 	must "who is known is let in, listed or not" inject -p "$at" -f anna@listed.test -t user@here.test -m "$T/message"
 }
+
+it dmarc_on_trial "judge = refuse: whose policy is on trial (t=y, pct=0) has no mail refused for it; whose is not, quarantine or reject, has"
+dmarc_on_trial() {
+	cat >"$T/dns.zone" <<-'END'
+	plain.test MX 10 mx.plain.test
+	mx.plain.test A 192.0.2.1
+	_dmarc.tried.test TXT "v=DMARC1; p=reject; t=y"
+	_dmarc.none.test TXT "v=DMARC1; p=reject; pct=0"
+	_dmarc.suspect.test TXT "v=DMARC1; p=quarantine"
+	_dmarc.meant.test TXT "v=DMARC1; p=reject"
+	END
+	fakedns dns
+	serve here "resolver = 127.0.0.1:$port" "relay_from = 192.0.2.0/24" "judge = refuse" "first_time_delay = 0"
+	from() {
+		printf 'From: x@%s.test\r\nTo: user@here.test\r\nMessage-ID: <%s@x>\r\n\r\ntext\r\n' "$1" "$1" >"$T/message"
+		inject -p "$(port_of here)" -f b@plain.test -t user@here.test -m "$T/message" 2>&1
+	}
+	for domain in tried none; do must "mail from $domain.test" from $domain; done
+	for domain in suspect meant; do
+		refused=$(from $domain) && fail "$domain.test means it"
+		case $refused in *'550 5.7.26 '*'its policy is against such mail'*) ;; *) fail "it hears $refused" ;; esac
+	done
+	drained here
+}

@@ -47,6 +47,10 @@ leave() {
 trap leave EXIT
 trap 'exit 143' INT TERM HUP
 
+# For reports: a list in order, and it as median [least - most].
+awk_lists='function sorted(list, n,   i, j, x) { for (i = 2; i <= n; i++) { x = list[i]; for (j = i - 1; j && list[j] > x; j--) list[j + 1] = list[j]; list[j + 1] = x } }
+	function show(list, n, form) { sorted(list, n); return sprintf(form " [" form " - " form "]", list[int((n + 1) / 2)], list[1], list[n]) }
+'
 # The intake log is filled beside the service; until then it is as with queue_sync = file. Where there will be none, it is measured so.
 log_is_there() { [ -e "$T/fardel.queue/wal/1" ] || [ ! -e "$T/fardel.queue/wal" ]; }
 have_postfix() {

@@ -139,9 +139,7 @@ measure_rates() {
 # Who is first changes from round to round.
 in_turns() { [ $((round % 2)) = 1 ] && echo "$1 $2" || echo "$2 $1"; }
 show_rates() {
-	awk -F'|' '
-	function sorted(list, n,   i, j, x) { for (i = 2; i <= n; i++) { x = list[i]; for (j = i - 1; j && list[j] > x; j--) list[j + 1] = list[j]; list[j + 1] = x } }
-	function show(list, n, form) { sorted(list, n); return sprintf(form " [" form " - " form "]", list[int((n + 1) / 2)], list[1], list[n]) }
+	awk -F'|' "$awk_lists"'
 	function row(a, b, c, d) { printf "%-30s %-24s %-24s %s\n", a, b, c, d }
 	{ split($4, f, " "); rate[$1, $2, $3] = f[11] ? f[11] / f[6] : 0; cpu[$1, $2, $3] = f[11] ? 10 * $5 / f[11] : 0; bad[$1, $2] += f[3] + (f[2] != f[11]); if (!seen[$1]++) order[++cases] = $1; if ($3 > rounds) rounds = $3 }
 	END {

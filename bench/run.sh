@@ -75,9 +75,7 @@ measure() {
 	done >"$T/raw"
 }
 report() {
-	awk -F'|' '
-	function sorted(list, n,   i, j, x) { for (i = 2; i <= n; i++) { x = list[i]; for (j = i - 1; j && list[j] > x; j--) list[j + 1] = list[j]; list[j + 1] = x } }
-	function show(list, n, form) { sorted(list, n); return sprintf(form " [" form " - " form "]", list[int((n + 1) / 2)], list[1], list[n]) }
+	awk -F'|' "$awk_lists"'
 	{ split($4, f, " "); rate[$1, $2, $3] = f[1]; bad[$1, $2] += f[3]; suite[$1, $2] = f[5] " " f[6]; if (!seen[$1]++) order[++cases] = $1; if ($3 > rounds) rounds = $3 }
 	END {
 		printf "%-36s %-26s %-26s %s\n", "messages a second", "fardel", "Postfix", "fardel : Postfix"
@@ -102,17 +100,16 @@ limits() {
 			rm -rf "$T/disk"
 		done
 		round=$((round + 1))
-	done | awk '
-	function sorted(list, n,   i, j, x) { for (i = 2; i <= n; i++) { x = list[i]; for (j = i - 1; j && list[j] > x; j--) list[j + 1] = list[j]; list[j + 1] = x } }
+	done | awk "$awk_lists"'
 	{ n[$1]++; rate[$1, n[$1]] = $2 }
-	function show(k, name,   list, i) {
+	function row(k, name,   list, i) {
 		for (i = 1; i <= n[k]; i++) list[i] = rate[k, i]
-		sorted(list, n[k])
-		printf "%-36s %.0f [%.0f - %.0f]\n", name, mid[k] = list[int((n[k] + 1) / 2)], list[1], list[n[k]]
+		printf "%-36s %s\n", name, show(list, n[k], "%.0f")
+		return list[int((n[k] + 1) / 2)]
 	}
 	END {
-		show("talk", "100 sessions, nothing is kept"); show("log", "nothing but files and a log"); show("syncfs", "nothing but files and syncfs")
-		if (mid["talk"] && mid["log"]) printf "%-36s %.0f\n", "the first and the second by turns", 1 / (1 / mid["talk"] + 1 / mid["log"])
+		talk = row("talk", "100 sessions, nothing is kept"); keep = row("log", "nothing but files and a log"); row("syncfs", "nothing but files and syncfs")
+		if (talk && keep) printf "%-36s %.0f\n", "the first and the second by turns", 1 / (1 / talk + 1 / keep)
 	}'
 }
 # written PID...: octets that they have had written to the disk.

@@ -196,12 +196,12 @@ struct dest *dest_for(struct str domain, const struct addr *from, struct str ord
 /* What is ordered to go another way has nothing to do with it. */
 bool dest_is_failing(const struct entry *e)
 {
-	return !e->msg->ordered && e->domain && e->domain->dest && e->domain->dest->failures && !e->domain->dest->machine;
+	return !e->msg->ordered && e->domain && e->domain->dest && e->domain->dest->failures && e->domain->dest->blame != BLAME_SELF;
 }
 
-bool dest_waits_for_us(const struct entry *e)
+bool dest_waits_for_machine(const struct entry *e)
 {
-	return !e->msg->ordered && e->domain && e->domain->dest && e->domain->dest->failures && e->domain->dest->machine;
+	return !e->msg->ordered && e->domain && e->domain->dest && e->domain->dest->failures && e->domain->dest->blame == BLAME_SELF;
 }
 
 const struct way *dest_way(const struct dest *d) { return &d->way; }
@@ -241,8 +241,7 @@ static void dest_fails(struct dest *d, enum blame blame, const struct reply *why
 {
 	if (blame != BLAME_SELF || !d->failures)
 		d->failures++;
-	d->ours = blame != BLAME_DEST;
-	d->machine = blame == BLAME_SELF;
+	d->blame = blame;
 	d->down = true;
 	d->last = *why;
 	d->window = 1;

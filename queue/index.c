@@ -328,7 +328,7 @@ static bool old_enough(const struct entry *e)
 		return true;            /* a clock that was wrong once? */
 	if (now - age < CLOCK_SANE)
 		return false;           /* its age is not known from its name: an attempt finds out */
-	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e)) && !dest_waits_for_us(e)) ||
+	return (age > queue.conf.lifetime && (e->tries > 0 || dest_is_failing(e)) && !dest_waits_for_machine(e)) ||
 		(queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
 }
 
@@ -656,7 +656,7 @@ bool queue_measure_domains(size_t most, void (*each)(void *arg, const struct dom
 
 		each(arg, &(struct domain_figures){ .domain = d->name, .entries = d->entries, .held = d->held, .oldest = d->oldest,
 			.connections = to ? to->couriers : 0, .failures = to ? to->failures : 0, .again = to ? dest_again(to) : 0,
-			.ours = to && to->ours, .why = to && to->failures ? &to->last : NULL });
+			.ours = to && to->failures && to->blame != BLAME_DEST, .why = to && to->failures ? &to->last : NULL });
 	}
 	free(order);
 	return true;

@@ -276,7 +276,7 @@ struct dest {
 	unsigned window;                /* couriers allowed now: grows with success, shrinks with trouble */
 	unsigned leaving;               /* of them, those that were told to leave as there are too many */
 	unsigned failures;              /* in a row; 0: up */
-	bool ours, machine;             /* the last of them was a fault of our side; ... of this machine, whatever is configured */
+	enum blame blame;               /* of the last of them */
 	bool down;                      /* until `back` expires; then one probe at a time */
 	struct timer back;
 	struct node runnable;           /* something may be done here */
@@ -296,7 +296,7 @@ void dest_is_runnable(struct dest *);
 int64_t dest_again(const struct dest *);        /* Unix seconds at which it is probed; 0: it is not down */
 /* The last try of anything where it goes came to no conversation, and that was no fault of this machine. */
 bool dest_is_failing(const struct entry *);
-bool dest_waits_for_us(const struct entry *);   /* ... it was: nothing there ends its lifetime */
+bool dest_waits_for_machine(const struct entry *);      /* ... it was: nothing there ends its lifetime */
 void attempt_gone(const struct attempt *);
 bool attempt_is_alone(const struct attempt *);  /* a suspect: nothing else starts while it is open */
 void plan_soon(void);                           /* places are free or work has come */

@@ -205,7 +205,7 @@ bool attempt_expired(const struct attempt *a)
 {
 	/* A machine that was off for a week, or could not send for one, shall try first. What waits behind a dead destination has been tried
 	 * by its probes. */
-	if (was_none(a) || dest_waits_for_us(a->entry) || (!a->entry->tries && !dest_is_failing(a->entry)))
+	if (was_none(a) || dest_waits_for_machine(a->entry) || (!a->entry->tries && !dest_is_failing(a->entry)))
 		return false;
 	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
 }
@@ -235,7 +235,7 @@ static bool is_same_file(const struct attempt *a, const struct entry *e)
 /* The same rules as for this one; and nobody is at it. */
 static bool ends_too(const struct attempt *a, const struct entry *e)
 {
-	return (e->state == ENTRY_SCHEDULED || e->state == ENTRY_WAITING) && !dest_waits_for_us(e) && (e->tries || dest_is_failing(e)) &&
+	return (e->state == ENTRY_SCHEDULED || e->state == ENTRY_WAITING) && !dest_waits_for_machine(e) && (e->tries || dest_is_failing(e)) &&
 		is_same_file(a, e);
 }
 

@@ -7,6 +7,7 @@
 #   make asan       unit tests under AddressSanitizer and UndefinedBehaviorSanitizer
 #   make valgrind   unit tests under valgrind
 #   make clang      everything built by clang, unit tests run
+#   make cross ARCH=armhf    built for another machine, its size, unit tests in qemu's emulation of it: arm64, armhf, mipsel, s390x; or musl
 #   make conformance    suites of test cases: ours, and published ones that lie in CONFORMANCE (spf/*.yml, psl/*.txt, dkim, dmarc, arc)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
 #   make soak       an hour of mixed load with faults, killed and restarted within: all mail accounted for, memory flat; SOAK_SECONDS
@@ -225,6 +226,8 @@ asan: | build/deps-check
 	@$(MAKE) --no-print-directory VARIANT=asan unit
 clang: | build/deps-clang
 	@$(MAKE) --no-print-directory VARIANT=clang all unit
+cross:
+	@sh tests/cross.sh '$(ARCH)' $(T)
 valgrind: | build/deps-valgrind
 	@$(MAKE) --no-print-directory VARIANT=valgrind build/valgrind/unit
 	@VALGRIND=1 sh tests/run-unit.sh build/valgrind/unit $(T)
@@ -335,6 +338,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang cross valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

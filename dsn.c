@@ -106,7 +106,7 @@ static const struct cause_row {
 		"the recipient's computer is there, but takes no mail at the moment.",
 		later,
 		"nothing listens there, or a firewall refuses it: if it is the host of a route, look at its name and port and whether it runs." },
-	{ "*", CALL, "No route to host|not permitted",
+	{ "*", CALL, "No route to host|Host is unreachable|not permitted",
 		"there is no way from this mail system to that of the recipient at the moment.",
 		later,
 		"a firewall forbids it, here or on the way, or the other host is off: if connections to port 25 of other hosts are answered so, too, let them "

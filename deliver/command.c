@@ -115,7 +115,7 @@ static void usual_signals(void)
 /* Above all not the socket to whoever is told the result. */
 static void keep_nothing_open(void)
 {
-	if (close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
+	if (file_close_range(3, ~0u, CLOSE_RANGE_CLOEXEC) == 0)
 		return;
 	for (int fd = 3; fd < FILES_MAX; fd++)          /* Linux before 5.11 */
 		fcntl(fd, F_SETFD, FD_CLOEXEC);

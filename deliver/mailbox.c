@@ -1077,7 +1077,7 @@ static void close_all_but(int keep)
 {
 	int most = (int)sysconf(_SC_OPEN_MAX);
 
-	if ((keep <= 3 || close_range(3, (unsigned)keep - 1, 0) == 0) && close_range((unsigned)keep + 1, ~0u, 0) == 0)
+	if ((keep <= 3 || file_close_range(3, (unsigned)keep - 1, 0) == 0) && file_close_range((unsigned)keep + 1, ~0u, 0) == 0)
 		return;
 	for (int fd = 3; fd < (most > 0 && most < 65536 ? most : 65536); fd++)
 		if (fd != keep)

@@ -392,7 +392,7 @@ void recall_stop(void)
 /* NULL: no memory, too many wait already, or the text is too long. */
 static struct ask *ask_new(enum errand what, struct str text)
 {
-	struct ask *a = started && nwaiting + nvisits < WAITING_MOST && text.n <= RECALL_TEXT ? calloc(1, offsetof(struct ask, request.text) + text.n) : NULL;
+	struct ask *a = started && nwaiting + nvisits < WAITING_MOST && text.n <= RECALL_TEXT ? calloc(1, sizeof *a - RECALL_TEXT + text.n) : NULL;
 
 	if (!a)
 		return NULL;

@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/list.h"
 #include "lib/log.h"
 
@@ -159,7 +160,7 @@ static void close_from(int first)
 {
 	long most = sysconf(_SC_OPEN_MAX);
 
-	if (close_range((unsigned)first, ~0u, 0) == 0)
+	if (file_close_range((unsigned)first, ~0u, 0) == 0)
 		return;
 	for (int fd = first; fd < most; fd++)           /* Linux before 5.9 */
 		close(fd);

@@ -195,21 +195,24 @@ static int is_day(const struct dirent *x) { return daily_day(x->d_name) != -1; }
 
 int daily_files(const char *top, const char *name, int32_t first, int (*each)(void *arg, int dir, const char *file), void *arg)
 {
-	int above = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int dir = above == -1 ? -1 : openat(above, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	struct buf path = { 0 };
 	struct dirent **file = NULL;
-	int n = dir == -1 ? -1 : scandirat(dir, ".", &file, is_day, alphasort), failed = n == -1 ? -1 : 0, saved = errno;
+	int dir, n, failed, saved;
 
+	buf_printf(&path, "%s/%s", top, name);
+	dir = open(buf_cstr(&path), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+	n = dir == -1 ? -1 : scandir(buf_cstr(&path), &file, is_day, alphasort);        /* scandirat() is not in every C library */
+	failed = n == -1 ? -1 : 0;
+	saved = errno;
 	for (int i = 0; i < n; i++) {
 		if (!failed && daily_day(file[i]->d_name) >= first && (failed = each(arg, dir, file[i]->d_name)) == -1)
 			saved = errno;
 		free(file[i]);
 	}
 	free(file);
+	buf_free(&path);
 	if (dir != -1)
 		close(dir);
-	if (above != -1)
-		close(above);
 	errno = saved;
 	return failed;
 }

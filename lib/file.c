@@ -9,9 +9,18 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/utsname.h>
 #include <unistd.h>
+
+#ifndef RENAME_NOREPLACE                        /* musl */
+#define RENAME_NOREPLACE 1
+static int renameat2(int from_dir, const char *from, int to_dir, const char *to, unsigned flags)
+{
+	return (int)syscall(SYS_renameat2, from_dir, from, to_dir, to, flags);
+}
+#endif
 
 static int sys_open(int dir, const char *name, int flags, mode_t mode)
 {
@@ -104,6 +113,11 @@ bool file_syncfs_tells(void)
 	unsigned major = 0, minor = 0;
 
 	return uname(&u) == 0 && sscanf(u.release, "%u.%u", &major, &minor) == 2 && (major > 5 || (major == 5 && minor >= 8));
+}
+
+int file_close_range(unsigned first, unsigned last, unsigned flags)
+{
+	return (int)syscall(SYS_close_range, first, last, flags);
 }
 
 struct file_calls file_sys = {

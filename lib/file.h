@@ -42,6 +42,10 @@ int file_rename_by_link(int from_dir, const char *from, int to_dir, const char *
 /* syncfs() says when something could not be written (Linux 5.8). */
 bool file_syncfs_tells(void);
 
+/* The descriptors from first to last are closed, or with CLOSE_RANGE_CLOEXEC by exec(): close_range(), which musl has no function for. 0, or
+ * -1 with errno (ENOSYS: Linux before 5.9; EINVAL: a flag that is not known before 5.11). */
+int file_close_range(unsigned first, unsigned last, unsigned flags);
+
 /* All of it, over short writes and EINTR. 0 or -1 with errno. */
 int file_write(int fd, const void *, size_t);
 int file_pwrite(int fd, const void *, size_t, off_t);

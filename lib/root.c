@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "lib/file.h"
 #include "lib/log.h"
 #include "lib/str.h"
 
@@ -92,7 +93,7 @@ static void only_socket(int fd)
 	if (fd != 3)
 		dup2(fd, 3);
 	fcntl(3, F_SETFD, FD_CLOEXEC);
-	if (close_range(4, ~0u, 0) == -1)
+	if (file_close_range(4, ~0u, 0) == -1)
 		for (int i = 4; i < 4 + ROOT_CHILDREN + 8; i++)         /* Linux before 5.9; the process has no more than these */
 			close(i);
 }

@@ -206,7 +206,7 @@ static bool name_ok(struct str name)
 /* Whatever stands in the value, it is this one field: a line that does not begin with a blank gets one, empty lines and CR go. */
 static void fold(struct buf *out, struct str value)
 {
-	while (value.n && value.p[value.n - 1] <= ' ' && value.p[value.n - 1] >= 0)
+	while (value.n && (unsigned char)value.p[value.n - 1] <= ' ')
 		value.n--;
 	for (size_t i = 0; i < value.n; i++) {
 		if (value.p[i] == '\r')

@@ -2,7 +2,8 @@
 # Runs the unit tests: tests/run-unit.sh PROGRAM [SUITE]. Their temporary files go to one directory that is removed.
 # VALGRIND=1 runs them under valgrind. Much of their time is waiting: several processes share the suites (UNIT_JOBS).
 set -u
-keep="VALGRIND UNIT_JOBS ASAN_OPTIONS UBSAN_OPTIONS CK_RUN_SUITE CK_RUN_CASE CK_VERBOSITY CK_FORK CK_DEFAULT_TIMEOUT
+keep="VALGRIND UNIT_JOBS ASAN_OPTIONS UBSAN_OPTIONS CK_RUN_SUITE CK_RUN_CASE CK_EXCLUDE_TAGS CK_VERBOSITY CK_FORK CK_DEFAULT_TIMEOUT
+	CK_TIMEOUT_MULTIPLIER
 	FARDEL_GOLDEN SEED RIG_LOG RIG_WAL TEST_LOG"
 . "$(dirname "$0")/clean.sh"
 program=$1

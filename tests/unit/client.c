@@ -581,7 +581,7 @@ Suite *client_suite(void);
 Suite *client_suite(void)
 {
 	Suite *s = suite_create("client");
-	TCase *t = tcase_create("hostile"), *tcp = tcase_create("tcp");
+	TCase *t = tcase_create("hostile"), *tcp = tcase_create("tcp"), *refused = tcase_create("refused");
 
 	tcase_add_checked_fixture(t, with_a_virtual_clock, NULL);
 	tcase_add_loop_test(t, nonsense_is_a_protocol_error_at_every_step, 0, STEPS * NONSENSE);
@@ -599,8 +599,10 @@ Suite *client_suite(void)
 	tcase_add_loop_test(t, time_limits_can_be_set, 0, 5);
 	tcase_add_loop_test(t, an_aborted_client_says_nothing_more, 0, 4);
 	suite_add_tcase(s, t);
-	tcase_add_test(tcp, a_refused_connect_names_host_address_and_port);
 	tcase_add_test(tcp, tcp_carries_a_conversation_too);
 	suite_add_tcase(s, tcp);
+	tcase_set_tags(refused, "so-error");            /* tests/cross.sh */
+	tcase_add_test(refused, a_refused_connect_names_host_address_and_port);
+	suite_add_tcase(s, refused);
 	return s;
 }

@@ -525,6 +525,7 @@ static const struct { const char *host, *status, *words, *holds; } remedies[] = 
 	{ PEER, "4.4.1", "connect to [192.0.2.1]:25 through the proxy 127.0.0.1:1080: it cannot be reached: Connection refused", "the proxy runs" },
 	{ PEER, "4.4.1", "connect to [2001:db8::1]:25: Network is unreachable", "inet = only4" },
 	{ PEER, "4.4.1", "connect to mx.example.net[192.0.2.1]:25: No route to host", "a firewall forbids it" },
+	{ PEER, "4.4.1", "connect to mx.example.net[192.0.2.1]:25: Host is unreachable", "a firewall forbids it" },       /* musl's words */
 	{ PEER, "4.4.1", "connect to mx.example.net[192.0.2.1]:25: Operation not permitted", "a firewall forbids it" },
 	{ PEER, "5.7.1", "553 5.7.1 <anna@host.test>: Sender address rejected: not owned by user anna", "send_as" },
 	{ PEER, "5.7.8", "535 5.7.8 bad password", "user and password of the route" },

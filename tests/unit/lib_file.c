@@ -345,10 +345,9 @@ Suite *lib_file_suite(void);
 Suite *lib_file_suite(void)
 {
 	Suite *s = suite_create("lib_file");
-	TCase *t = tcase_create("files");
+	TCase *t = tcase_create("files"), *w = tcase_create("write hints");
 
 	tcase_add_checked_fixture(t, setup, teardown);
-	tcase_add_test(t, the_kernel_remembers_a_file_and_not_its_copy);
 	tcase_add_test(t, interrupted_and_short_writes_are_continued);
 	tcase_add_loop_test(t, a_write_that_fails_says_why, 0, ROWS(errors));
 	tcase_add_test(t, reading_at_a_place_ends_with_the_file);
@@ -363,5 +362,9 @@ Suite *lib_file_suite(void)
 	tcase_add_loop_test(t, all_missing_directories_of_a_path_are_made, 0, ROWS(paths));
 	tcase_add_test(t, a_path_that_is_none_is_refused);
 	suite_add_tcase(s, t);
+	tcase_set_tags(w, "write-hint");                /* tests/cross.sh */
+	tcase_add_checked_fixture(w, setup, teardown);
+	tcase_add_test(w, the_kernel_remembers_a_file_and_not_its_copy);
+	suite_add_tcase(s, w);
 	return s;
 }

@@ -16,7 +16,8 @@
  *   Q: n                 n messages are in the queue, and no draft is left over
  *   M: text              the message whose envelope or text holds the last K: (or the only one) holds text
  *   N: text              that message does not hold text
- *   K: text              chooses it */
+ *   K: text              chooses it
+ *   L: library           what follows takes that library: built without it, the script ends here */
 #include <check.h>
 #include <fcntl.h>
 #include <glob.h>
@@ -38,7 +39,7 @@ enum mode { AS_WRITTEN, OCTET_BY_OCTET, IN_ONE_WRITE, MODES };
 struct play {
 	struct site_client client;
 	enum mode mode;
-	bool begun;
+	bool begun, over;
 	struct buf unsaid;              /* IN_ONE_WRITE: what the client will have said before the next pause */
 	struct buf unheard;             /* and the lines that are expected of the server */
 	char key[256];
@@ -251,6 +252,17 @@ static void advance(struct play *p, const char *text)
 	site_listen(&p->client);
 }
 
+static bool lacks(struct play *p, const char *library)
+{
+	if (strcmp(library, "idn2"))
+		at_fault(p, "not a library", library);
+#ifdef HAVE_IDN2
+	return false;
+#else
+	return true;
+#endif
+}
+
 static void perform(struct play *p, char verb, unsigned times, const char *text)
 {
 	switch (verb) {
@@ -271,6 +283,7 @@ static void perform(struct play *p, char verb, unsigned times, const char *text)
 	case 'K': snprintf(p->key, sizeof p->key, "%s", text); break;
 	case 'M': check_message(p, text, true); break;
 	case 'N': check_message(p, text, false); break;
+	case 'L': p->over = lacks(p, text); break;
 	default: at_fault(p, "not a line of a script", text);
 	}
 }
@@ -301,7 +314,7 @@ static void play(const char *path, enum mode mode)
 	ck_assert_msg(file_read_all(AT_FDCWD, path, &script) == 0, "%s cannot be read", path);
 	site_start();
 	rest = buf_view(&script);
-	while (str_cut(&rest, '\n', &line)) {
+	while (!p.over && str_cut(&rest, '\n', &line)) {
 		p.line++;
 		perform_line(&p, line);
 	}

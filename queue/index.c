@@ -199,18 +199,42 @@ static void take_stamp(struct entry *e, const struct entry_name *n)
 	schedule_entry(e);
 }
 
-/* Two names of one entry: after a crash between link() and unlink(), or made by hand. The later stamp stays. */
+static bool is_damaged(const char *name)
+{
+	const char *why;
+	struct mail *m = mail_open(queue.cur, name, false, true, STR(""), &why);
+
+	if (!m)
+		return errno == EBADMSG;
+	mail_free(m);
+	return false;
+}
+
+/* Two names of one entry: after a crash between link() and unlink(), or made by hand. The later stamp stays; if its file is another one and
+ * not whole, it is the other's name from now on. */
 static void remove_name(const char *gone, const char *stays)
 {
 	struct stat a, b;
 
 	if (fstatat(queue.cur, gone, &a, AT_SYMLINK_NOFOLLOW) == -1 || fstatat(queue.cur, stays, &b, AT_SYMLINK_NOFOLLOW) == -1)
 		return;
-	if (a.st_ino == b.st_ino)
+	if (a.st_ino == b.st_ino) {
 		file_sys.unlink(queue.cur, gone);
-	else if (queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one "
-			"is kept in the queue."))
+		return;
+	}
+	if (!is_damaged(stays) || is_damaged(gone)) {
+		if (queue_set_aside(queue.cur, gone, "There is another file with the same message id and destination and a later stamp; that one "
+				"is kept in the queue."))
+			wal_name(NULL, stays);
+		return;
+	}
+	if (!queue_set_aside(queue.cur, stays, "It is not whole, and there is another file with the same message id and destination; that one is "
+			"kept in the queue."))
+		return;
+	if (file_sys.rename(queue.cur, gone, queue.cur, stays) == 0)
 		wal_name(NULL, stays);
+	else
+		log_event(LOG_ERROR, "cannot-rename", LF(L_TEXT("file", gone), L_TEXT("error", strerror(errno))));
 }
 
 /* Written by hand ("0.3.ID.example.org"): it gets the form under which we shall look for it. False: it could not. */

@@ -13,7 +13,10 @@
 #include "lib/file.h"
 #include "lib/log.h"
 
-enum { SEGMENTS = 16 };                 /* two, and what was kept of failures */
+enum {
+	SEGMENTS = 16,                  /* two, and what was kept of failures */
+	PASSES = 10,                    /* through cur/, while somebody renames what is in it */
+};
 
 struct segment {
 	char name[NAME_ROOM];
@@ -34,7 +37,7 @@ struct logged {                    /* an entry, as the log says */
 };
 struct there {                          /* a name in cur/ */
 	struct there *next;
-	bool whole;
+	bool whole, gone;               /* gone: the directory was read with this name, and there is none now */
 	char name[NAME_ROOM];
 	struct str dest;
 };
@@ -45,6 +48,7 @@ struct found {                          /* a message that the log tells of */
 	struct part *lines, *last;
 	struct logged *entries;
 	struct there *there;
+	bool right;                     /* nothing is to be done about it any more */
 };
 
 static struct map all;
@@ -93,6 +97,12 @@ static void free_entries(struct found *f)
 		f->entries = e->next;
 }
 
+static void free_there(struct found *f)
+{
+	for (struct there *t; (t = f->there); free(t))
+		f->there = t->next;
+}
+
 static void forget(void)
 {
 	for (struct map_node *x = map_next(&all, NULL), *next; x; x = next) {
@@ -102,8 +112,7 @@ static void forget(void)
 		map_remove(&all, x);
 		free_lines(f);
 		free_entries(f);
-		for (struct there *t; (t = f->there); free(t))
-			f->there = t->next;
+		free_there(f);
 		free(f);
 	}
 	map_free(&all);
@@ -240,6 +249,8 @@ static int meet(const char *name)
 	if (!entry_parse(name, &n) || !(x = map_get(&all, str_of(n.id))))
 		return 0;
 	f = owner_of(x, struct found, node);
+	if (f->right)
+		return 0;
 	t = get(sizeof *t);
 	if (!t)
 		return -1;
@@ -282,6 +293,7 @@ static int look_at(const char *id, struct there *t)
 
 	if (!m && short_of(errno))
 		return -1;
+	t->gone = !m && errno == ENOENT;
 	t->whole = m && strcmp(m->id, id) == 0;
 	mail_free(m);
 	return 0;
@@ -517,19 +529,49 @@ static int remove_done(const struct found *f)
 	return 0;
 }
 
-static int put_right(struct found *f)
+/* 0, or -1 with errno; ENOENT: one of its names has changed since the directory was read. */
+static int put_right(struct found *f, bool last_pass)
 {
 	struct there *good;
+	bool changed = false;
 
-	for (struct there *t = f->there; t; t = t->next)
+	for (struct there *t = f->there; t; t = t->next) {
 		if (look_at(f->id, t) == -1)
 			return -1;
+		changed |= t->gone;
+	}
+	if (changed && !last_pass) {
+		errno = ENOENT;
+		return -1;
+	}
 	good = whole_one(f);
 	if (!good && f->message.n && first_open(f) && rebuild(f) == -1)
 		return -1;
 	if (good && (name_again(f, good) == -1 || note_again(f, good) == -1))
 		return -1;
 	return remove_done(f);          /* last: one of them may be the file that the others were named from */
+}
+
+/* Again for those whose names change under our hands, which any program may do: what is missing is looked for, and what was begun is gone on with. */
+static int put_all_right(void)
+{
+	bool all_right = all.n == 0;
+
+	for (int pass = 1; !all_right; pass++) {
+		if (read_cur() == -1)
+			return -1;
+		all_right = true;
+		for (struct map_node *x = map_next(&all, NULL); x; x = map_next(&all, x)) {
+			struct found *f = owner_of(x, struct found, node);
+
+			f->right = f->right || put_right(f, pass == PASSES) == 0;
+			if (!f->right && (errno != ENOENT || pass == PASSES))
+				return -1;
+			free_there(f);
+			all_right &= f->right;
+		}
+	}
+	return 0;
 }
 
 /* ---- the segments */
@@ -583,7 +625,6 @@ static int open_segments(int dir, struct segment seg[SEGMENTS], uint64_t *seq, b
 static int replay(const struct segment *seg, int n)
 {
 	unsigned unreadable, damaged = 0;
-	struct map_node *x;
 
 	rebuilt = renamed = noted = removed = 0;
 	for (int i = 0; i < n; i++) {
@@ -592,11 +633,8 @@ static int replay(const struct segment *seg, int n)
 			return -1;
 		damaged += seg[i].head.seq ? unreadable : 0;
 	}
-	if (all.n && read_cur() == -1)
+	if (put_all_right() == -1)
 		return -1;
-	for (x = map_next(&all, NULL); x; x = map_next(&all, x))
-		if (put_right(owner_of(x, struct found, node)) == -1)
-			return -1;
 	if (damaged)
 		log_text(LOG_ERROR, "intake-log", "%u blocks of it cannot be read", damaged);
 	if (all.n)

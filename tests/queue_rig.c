@@ -36,6 +36,8 @@ static bool disk_fails(void)
 
 static int try_open(int dir, const char *name, int flags, mode_t mode)
 {
+	if (rig.opening)
+		rig.opening(name);
 	return (rig.fail_open || flags & O_CREAT) && disk_fails() ? -1 : kernel.open(dir, name, flags, mode);
 }
 

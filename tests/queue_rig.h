@@ -46,6 +46,7 @@ struct rig {
 	unsigned calls, fail_from, fail_to;     /* ordinals; 0: none fails */
 	int fail_errno;
 	bool fail_open;                 /* open() counts as well */
+	void (*opening)(const char *name);      /* called before each open() */
 	unsigned life, remembered;      /* of the kernel's memory of files: another one is behind a power cut */
 };
 extern struct rig rig;

@@ -1241,6 +1241,42 @@ START_TEST(of_two_names_for_one_entry_the_later_stamp_stays)
 }
 END_TEST
 
+START_TEST(of_two_files_for_one_entry_a_whole_one_stays)
+{
+	for (int torn = 0; torn < 2; torn++)            /* the later one, the earlier one */
+		for (int how = 0; how < 3; how++) {     /* a start finds both, or a server the torn one, or the whole one */
+			char name[2][NAME_ROOM], text[8192];
+			size_t n;
+
+			take_only();
+			ck_assert(rig_put("a@s.example", "b@x.example"));
+			n = (size_t)snprintf(text, sizeof text, "%s", rig_read("cur", rig_name("x.example")));
+			entry_print(name[0], RIG_WALL + 5000, false, 3, rig_id, "x.example");
+			entry_print(name[1], RIG_WALL + 4000, false, 2, rig_id, "x.example");
+			rig_rm(rig_name("x.example"));
+			rig_crash();
+			if (how != 2)
+				rig_write("cur", name[torn], text, n / 2);
+			if (how != 1)
+				rig_write("cur", name[!torn], text, n);
+			rig_start();
+			if (how == 2)
+				rig_write("cur", name[torn], text, n / 2);
+			if (how == 1)
+				rig_write("cur", name[!torn], text, n);
+			rig_run(12);
+			ck_assert_uint_eq(rig_count("cur"), 1);
+			ck_assert_str_eq(rig_read("cur", rig_name("x.example")), text);
+			deliver_again();
+			rig_run(6000);
+			ck_assert_str_eq(rig_cur(), "");
+			ck_assert_str_eq(rig.sent[rig.nsent - 1].body, rig_body);
+		}
+	ck_assert_uint_eq(rig.nsent, 6);
+	ck_assert_uint_eq(rig_count("bad"), 6 * 2);
+}
+END_TEST
+
 START_TEST(a_name_that_cannot_be_read_goes_to_bad)
 {
 	rig_write("cur", "README", "what is this?", 13);
@@ -1528,6 +1564,7 @@ Suite *queue_suite(void)
 	tcase_add_test(h, a_name_moved_while_it_is_tried_is_found_again);
 	tcase_add_test(h, a_held_name_waits_until_it_is_let_go);
 	tcase_add_test(h, of_two_names_for_one_entry_the_later_stamp_stays);
+	tcase_add_test(h, of_two_files_for_one_entry_a_whole_one_stays);
 	tcase_add_test(h, a_name_that_cannot_be_read_goes_to_bad);
 	suite_add_tcase(s, h);
 	tcase_add_checked_fixture(z, set_up, tear_down);

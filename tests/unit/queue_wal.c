@@ -803,6 +803,49 @@ static ssize_t full(int fd, const void *p, size_t n, off_t at)
 	return at > 100000 ? -1 : real_pwrite(fd, p, n, at);
 }
 
+static char before_open[NAME_ROOM], renamed_to[NAME_ROOM];
+static int opens;
+static void rename_it(const char *name)
+{
+	if (strcmp(name, before_open) != 0 || --opens > 0)
+		return;
+	rig.opening = NULL;
+	rig_mv(before_open, renamed_to);
+}
+
+/* fardel queue release, by a person or cron, while the start that reads the log is at work. */
+START_TEST(a_name_that_changes_while_the_log_is_read_is_no_second_entry)
+{
+	/* nothing was written but the name, or all but what the journal says of b; it is opened to be looked at, and to be written to */
+	static const struct { bool whole; int opens; } rows[] = { { false, 1 }, { true, 1 }, { true, 2 } };
+
+	for (unsigned i = 0; i < 3; i++) {
+		char text[8192];
+
+		ANSWERS(LATER("c@x.example"));
+		ck_assert(rig_put("a@s.example", "b@x.example c@x.example"));
+		rig_run(1);
+		snprintf(text, sizeof text, "%s", rig_read("cur", rig_name("x.example")));
+		power_cut();
+		snprintf(before_open, sizeof before_open, "%s", rig_name("x.example"));
+		entry_print(renamed_to, RIG_WALL + 90000 + i * 300000, false, 1, rig_id, "x.example");
+		rig_rm(before_open);
+		rig_write("cur", before_open, text, rows[i].whole ? (size_t)(strstr(text, "A line.\r\n") - text) + 9 : 0);
+		opens = rows[i].opens;
+		rig.opening = rename_it;
+		start();
+		ck_assert(!rig.opening);
+		ck_assert_uint_eq(rig_count("cur"), 1);
+		ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+		rig_run(2 * 86400);
+		ck_assert_uint_eq(rig_count("cur"), 0);
+		ck_assert_uint_eq(rig_got("b@x.example"), i + 1);
+		ck_assert_uint_eq(rig_got("c@x.example"), 2 * (i + 1));
+		ck_assert_uint_eq(rig_count("bad"), 0);
+	}
+}
+END_TEST
+
 START_TEST(no_room_for_a_log_is_no_obstacle)
 {
 	static const int errors[] = { ENOSPC, EDQUOT, EFBIG };
@@ -925,6 +968,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot);
 	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);
 	tcase_add_test(t, a_recovery_that_fails_anywhere_is_done_by_the_next_start);
+	tcase_add_test(t, a_name_that_changes_while_the_log_is_read_is_no_second_entry);
 	tcase_add_test(t, no_room_for_a_log_is_no_obstacle);
 	tcase_add_test(t, a_small_disk_has_a_small_log);
 	tcase_add_test(t, a_log_is_not_made_of_the_reserve);

@@ -29,6 +29,7 @@ enum {
 static struct map messages, domains;
 static size_t entries;
 static struct timespec seen_mtime;      /* of cur/ when the last pass began */
+static uint32_t pass;                   /* through cur/, complete ones and the one that is under way */
 
 /* ---- entries */
 
@@ -126,6 +127,7 @@ static struct entry *entry_add(const struct entry_name *n)
 		e->domain->entries++;
 	}
 	e->msg = m;
+	e->seen = pass;
 	e->sibling = m->entries;
 	m->entries = e;
 	entries++;
@@ -302,7 +304,6 @@ struct entry *index_name(const char *given, bool checked)
 static DIR *scan;
 static struct buf missed;               /* names, each with its NUL */
 static size_t missed_before;            /* of them, octets from before the pass */
-static uint32_t pass;
 static bool scan_wanted, pass_complete;
 static struct timer scan_timer, look_timer;
 static void adopt_again(struct timer *);
@@ -356,7 +357,8 @@ static bool old_enough(const struct entry *e)
 		(queue.conf.delay_notice && !e->msg->delay_seen && age > queue.conf.delay_notice);
 }
 
-/* Entries that a whole pass did not meet have been removed by hand. */
+/* Entries that two whole passes did not meet have been removed by hand. One pass alone may have missed what was renamed meanwhile, as readdir()
+ * gives neither name where the new one lies before, and the old one behind the place that it has reached. */
 static void drop_unseen(void)
 {
 	struct map_node *x = map_next(&messages, NULL);
@@ -371,8 +373,16 @@ static void drop_unseen(void)
 
 			next_entry = e->sibling;
 			entry_name_of(e, name);
-			if (e->seen == pass || e->state == ENTRY_OPEN || faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT)
+			if (e->seen == pass || e->state == ENTRY_OPEN)
 				continue;
+			if (faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 || errno != ENOENT) {
+				e->seen = pass;
+				continue;
+			}
+			if (e->seen == pass - 1) {
+				scan_wanted = true;
+				continue;
+			}
 			log_event(LOG_INFO, "removed-by-hand", LF(L_TEXT("id", m->id), L_TEXT("dest", e->dest)));
 			wal_gone(name, false);
 			index_drop(e);
@@ -410,8 +420,10 @@ static void scan_end(void)
 {
 	closedir(scan);
 	scan = NULL;
-	if (!pass_complete)
+	if (!pass_complete) {
+		pass--;
 		return;
+	}
 	drop_unseen();
 	settle_missed();
 	wal_tell();
@@ -476,10 +488,11 @@ static void scan_begin(void)
 	}
 	scan_wanted = false;
 	scan = open_again(queue.cur);
-	pass++;
 	missed_before = missed.n;
 	pass_complete = true;
-	if (!scan)
+	if (scan)
+		pass++;
+	else
 		log_text(LOG_ERROR, "queue", "cannot read cur/: %s", strerror(errno));
 	timer_set(&scan_timer, scan ? 0 : SCAN_EVERY_MS);
 }

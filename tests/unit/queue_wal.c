@@ -542,6 +542,29 @@ START_TEST(what_was_removed_by_hand_and_noticed_stays_away)
 }
 END_TEST
 
+/* readdir() may give neither the old nor the new name of what is renamed meanwhile. */
+START_TEST(a_name_that_one_look_does_not_meet_has_not_left)
+{
+	char name[NAME_ROOM], moved[NAME_ROOM];
+	struct entry_name n;
+
+	ck_assert(put_later("b@x.example"));
+	snprintf(name, sizeof name, "%s", rig_name("x.example"));
+	ck_assert(entry_parse(name, &n));
+	entry_print(moved, n.next + 86400, false, 5, n.id, "x.example");
+	ck_assert_int_eq(renameat(queue.cur, name, queue.bad, name), 0);
+	queue_wake();
+	for (int turns = 0; turns < 3; turns++)         /* the look begins, reads, ends */
+		loop_turn(0);
+	ck_assert_uint_eq(queue_entries(), 1);
+	ck_assert_int_eq(renameat(queue.bad, name, queue.cur, moved), 0);
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "5 x.example");
+}
+END_TEST
+
 /* Due, and gone by hand: it could have been moved. */
 START_TEST(what_was_removed_when_it_was_due_stays_away)
 {
@@ -957,6 +980,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, all_names_are_made_again_from_the_log);
 	tcase_add_test(t, in_the_same_life_of_the_machine_nothing_comes_back);
 	tcase_add_test(t, what_was_removed_by_hand_and_noticed_stays_away);
+	tcase_add_test(t, a_name_that_one_look_does_not_meet_has_not_left);
 	tcase_add_test(t, what_was_removed_when_it_was_due_stays_away);
 	tcase_add_test(t, what_was_held_by_hand_comes_back_held);
 	tcase_add_test(t, a_report_comes_back_once);

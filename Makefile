@@ -10,6 +10,7 @@
 #   make cross ARCH=armhf    built for another machine, its size, unit tests in qemu's emulation of it: arm64, armhf, mipsel, s390x; or musl
 #   make conformance    suites of test cases: ours, and published ones that lie in CONFORMANCE (spf/*.yml, psl/*.txt, dkim, dmarc, arc)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
+#   make power      the power of real file systems is cut below fardel, and a control that must lose mail; as root. FS="ext4 xfs" SYNC CUTS SEED
 #   make soak       an hour of mixed load with faults, killed and restarted within: all mail accounted for, memory flat; SOAK_SECONDS
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, and what the disk gives, about seven minutes; ROUNDS, SECONDS_EACH, CASES
@@ -233,6 +234,15 @@ valgrind: | build/deps-valgrind
 	@VALGRIND=1 sh tests/run-unit.sh build/valgrind/unit $(T)
 crash: fardel $(B)/crash $(B)/crash-shim.so
 	@$(B)/crash '$(CURDIR)/fardel' '$(CURDIR)/$(B)/crash-shim.so' $(T)
+build/power/disk: tests/power/disk.c | build/deps-power
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) $$(pkg-config --cflags fuse3) -o $@ $< $$(pkg-config --libs fuse3)
+build/power/nosync.so: tests/power/nosync.c
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -shared -fPIC -o $@ $<
+power: fardel build/power/disk build/power/nosync.so
+	@[ "$$(id -u)" = 0 ] || { echo 'power: it mounts file systems: run it as root' >&2; exit 1; }
+	@unshare --mount --net --propagation private python3 tests/power/cut.py '$(CURDIR)/fardel' '$(CURDIR)/build/power'
 # Like the bench, it needs OpenSSL, which speaks for the other side.
 build/soak/soak: $(wildcard tests/soak/*.c tests/soak/*.h) | build/deps-bench
 	@mkdir -p $(@D)
@@ -338,6 +348,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang cross valgrind soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang cross valgrind power soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -32,6 +32,7 @@ probe() {
 	jansson) compiles '#include <jansson.h>' -ljansson ;;
 	sodium) compiles '#include <sodium.h>' -lsodium ;;
 	check) compiles '#include <check.h>' -lcheck ;;
+	fuse3) have pkg-config && pkg-config --exists fuse3 && have fusermount3 ;;
 	openssl) have openssl && compiles '#include <openssl/ssl.h>' -lssl -lcrypto ;;
 	clang) have clang && echo 'int main(void) { return 0; }' | clang -fsanitize=address,undefined -x c -o "$work/probe" - 2>/dev/null ;;
 	*) have "$1" ;;
@@ -50,6 +51,10 @@ package() {
 	expat) echo libexpat1-dev ;;
 	jansson) echo libjansson-dev ;;
 	clang) echo clang llvm ;;
+	fuse3) echo pkg-config libfuse3-dev fuse3 ;;
+	mkfs.ext4) echo e2fsprogs ;;
+	mkfs.xfs) echo xfsprogs ;;
+	ip) echo iproute2 ;;
 	openssl) echo openssl libssl-dev ;;
 	dh) echo dpkg-dev debhelper ;;
 	*) echo "$1" ;;
@@ -65,6 +70,7 @@ for step in "$@"; do
 	check) wanted="$wanted cc udns bearssl check pkg-config" ;;
 	clang) wanted="$wanted cc udns bearssl check pkg-config clang" ;;
 	bench) wanted="$wanted cc openssl" ;;
+	power) wanted="$wanted cc fuse3 python3 ip mkfs.ext4 mkfs.xfs" ;;
 	deb) optional="$optional dh" ;;         # where packages are made so
 	valgrind) wanted="$wanted cc udns bearssl check pkg-config valgrind" ;;
 	*) echo "deps: no step is called $step" >&2; exit 2 ;;

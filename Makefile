@@ -53,7 +53,7 @@ VARIANT  = default
 B       := build/$(VARIANT)
 
 # ---- what a variant changes
-EXTRA_default  = -fstack-protector-strong -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables
+EXTRA_default  = -fstack-protector-strong -ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables -fno-unwind-tables
 EXTRA_valgrind = -O1
 EXTRA_lint-gcc = -Werror
 EXTRA_lint-clang = -Werror

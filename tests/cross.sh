@@ -22,10 +22,10 @@ mkdir -p "$lib" "$root/usr/include" || exit
 
 # Commands without words: the Makefile's probes quote what they call.
 if [ "$qemu" ]; then
-	tools="gcc-$triplet qemu-user" compiler=$triplet-gcc get=packages
+	tools="gcc-$triplet qemu-user" compiler=$triplet-gcc
 	flags=--sysroot=$root runner="$qemu -L $root"
 else
-	tools="musl-tools linux-libc-dev dpkg-dev" compiler=musl-gcc get=sources
+	tools="musl-tools linux-libc-dev dpkg-dev" compiler=musl-gcc
 	flags="-I$root/usr/include -L$lib" runner="env LD_LIBRARY_PATH=$lib"
 fi
 printf '#!/bin/sh\nexec %s "$@"\n' "$compiler $flags" >"$base/cc"
@@ -45,10 +45,10 @@ fi
 
 # An apt that knows nothing of what this system has, and the release alone: $1 is deb or deb-src.
 stranger() {
-	. /etc/os-release
+	release=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 	mkdir -p "$base/state/lists/partial" "$base/cache/archives/partial" || return
 	: >"$base/state/status"
-	echo "$1 http://deb.debian.org/debian $VERSION_CODENAME main" >"$base/sources.list"
+	echo "$1 http://deb.debian.org/debian $release main" >"$base/sources.list"
 	cat >"$base/apt.conf" <<-END
 	Dir::State "$base/state";
 	Dir::State::status "$base/state/status";
@@ -86,17 +86,19 @@ sources() {
 		cd ../check-*/ && ./configure --prefix=/usr --libdir="${lib#"$root"}" --disable-shared --disable-subunit && make -C lib &&
 		make -C src install DESTDIR="$root" && cp check_stdint.h "$root/usr/include" && mkdir -p "$lib/pkgconfig" && sed s/_pic// check.pc >"$lib/pkgconfig/check.pc"
 }
+fetch() { if [ "$qemu" ]; then packages; else sources; fi; }
 if [ ! -e "$root/complete" ]; then
-	("$get") >"$base/fetch.log" 2>&1 || { tail -5 "$base/fetch.log" >&2; echo "cross: no libraries for $arch: see $base/fetch.log" >&2; exit 1; }
+	(fetch) >"$base/fetch.log" 2>&1 || { tail -5 "$base/fetch.log" >&2; echo "cross: no libraries for $arch: see $base/fetch.log" >&2; exit 1; }
 	touch "$root/complete"
 fi
 
 # What deps.sh would install is this system's.
 PKG_CONFIG_LIBDIR=$lib/pkgconfig PKG_CONFIG_SYSROOT_DIR=$root
 export PKG_CONFIG_LIBDIR PKG_CONFIG_SYSROOT_DIR
-make -j2 -o build/deps-build -o build/deps-check B="build/cross-$arch" PROGRAM="$base/fardel" CC="$base/cc" "$base/fardel" "build/cross-$arch/unit" || exit
+make --no-print-directory -j2 -o build/deps-build -o build/deps-check B="build/cross-$arch" PROGRAM="$base/fardel" CC="$base/cc" "$base/fardel" "build/cross-$arch/unit" || exit
 "$triplet-strip" -o "$base/stripped" "$base/fardel" || exit
-echo "cross: $(wc -c <"$base/stripped") octets stripped, built with$(grep -o 'HAVE_[A-Z0-9]*' "$base/flags" | sed 's/HAVE_/ /' | tr -d '\n')"
+found=$(grep -o 'HAVE_[A-Z0-9]*' "$base/flags" | sed 's/HAVE_/ /' | tr -d '\n')
+echo "cross: $(wc -c <"$base/stripped") octets stripped; what is optional:${found:- nothing}"
 
 # What qemu-user (7.2) does wrong is left out, three tests by their tags in tests/unit/: it does not know F_SET_RW_HINT; and getsockopt() of
 # SO_ERROR gives it this machine's number of an error, which is another one on mipsel.

@@ -902,10 +902,10 @@ static void sweep_work(void)
 	size_t removed;
 
 	do {
-		size_t n = list_names(queue.work, names, 64);
+		int n = list_names(queue.work, names, 64);
 
 		removed = 0;
-		for (size_t i = 0; i < n; i++)
+		for (int i = 0; i < n; i++)
 			removed += !file_in_use(queue.work, names[i]) && file_sys.unlink(queue.work, names[i]) == 0;
 	} while (removed);
 }

@@ -122,6 +122,7 @@ int file_close_range(unsigned first, unsigned last, unsigned flags)
 
 struct file_calls file_sys = {
 	.open = sys_open,
+	.pread = pread,
 	.write = write,
 	.pwrite = pwrite,
 	.ftruncate = ftruncate,
@@ -168,7 +169,7 @@ ssize_t file_pread(int fd, void *out, size_t n, off_t at)
 	size_t got = 0;
 
 	while (got < n) {
-		ssize_t r = pread(fd, p + got, n - got, at + (off_t)got);
+		ssize_t r = file_sys.pread(fd, p + got, n - got, at + (off_t)got);
 
 		if (r == -1 && errno == EINTR)
 			continue;

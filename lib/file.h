@@ -17,6 +17,7 @@ struct file_space {                     /* of a file system; all: 0 when it does
 
 struct file_calls {
 	int (*open)(int dir, const char *name, int flags, mode_t mode);
+	ssize_t (*pread)(int fd, void *, size_t, off_t);
 	ssize_t (*write)(int fd, const void *, size_t);
 	ssize_t (*pwrite)(int fd, const void *, size_t, off_t);
 	int (*ftruncate)(int fd, off_t);

@@ -521,18 +521,24 @@ static void scan_some(struct timer *t)
 	timer_set(t, scan_wanted || entries < SCAN_SMALL ? 0 : pass_interval() * SCAN_NAMES / (msec)entries);
 }
 
-size_t list_names(int dir, char names[][NAME_ROOM], size_t room)
+int list_names(int dir, char names[][NAME_ROOM], int room)
 {
 	DIR *d = open_again(dir);
 	struct dirent *x;
-	size_t n = 0;
+	int n = 0, failed;
 
-	while (d && n < room && (x = readdir(d)))
+	if (!d)
+		return -1;
+	errno = 0;
+	while (n < room && (x = readdir(d))) {
 		if (!hidden(x->d_name) && str_copy(names[n], NAME_ROOM, str_of(x->d_name)))
 			n++;
-	if (d)
-		closedir(d);
-	return n;
+		errno = 0;
+	}
+	failed = errno;
+	closedir(d);
+	errno = failed;
+	return failed ? -1 : n;
 }
 
 void index_scan_soon(void)

@@ -91,8 +91,8 @@ void sync_dir(void (*done)(void *arg, bool ok), void *arg);
 void intake_hold(int by);
 unsigned intake_holds(void);                    /* attempts that are stuck */
 
-/* Names in a directory that do not begin with a dot, at most `room`. Returns how many. */
-size_t list_names(int dir, char names[][NAME_ROOM], size_t room);
+/* Names in a directory that do not begin with a dot, at most `room`. Returns how many, or -1 with errno. */
+int list_names(int dir, char names[][NAME_ROOM], int room);
 
 /* ---- room on the disk (queue/space.c) */
 
@@ -140,8 +140,8 @@ void wal_head_print(char block[WAL_BLOCK], const struct wal_head *);
 int wal_head_read(int fd, struct wal_head *);   /* 0 or -1 with errno; EBADMSG: none */
 /* Adds a record to out. False: no memory, out->bad is set. number: 1 for the first of a segment's life, then growing. */
 bool wal_record(struct buf *out, const struct wal_head *, uint32_t number, enum wal_kind, struct str head, const void *, size_t n);
-/* Every whole record of this life, in order; unreadable: blocks that the disk did not give. 0, or -1 with errno: the disk, or each() was false. */
-int wal_read(int fd, const struct wal_head *, bool (*each)(void *arg, const struct wal_record *), void *arg, unsigned *unreadable);
+/* Every whole record of this life, in order. 0, or -1 with errno: the disk, or each() was false. */
+int wal_read(int fd, const struct wal_head *, bool (*each)(void *arg, const struct wal_record *), void *arg);
 int wal_dir(bool make);                         /* descriptor of wal/, or -1 with errno */
 bool wal_is_segment(const char *name);
 bool wal_is_kept(const char *name);             /* a segment that could not be retired */

@@ -588,10 +588,11 @@ static int by_seq(const void *a, const void *b)
 static int open_segments(int dir, struct segment seg[SEGMENTS], uint64_t *seq, bool *lost)
 {
 	char names[SEGMENTS][NAME_ROOM];
-	size_t found = list_names(dir, names, SEGMENTS);
-	int n = 0;
+	int found = list_names(dir, names, SEGMENTS), n = 0;
 
-	for (size_t i = 0; i < found; i++) {
+	if (found == -1)
+		return -1;
+	for (int i = 0; i < found; i++) {
 		struct segment *s = &seg[n];
 		bool other;
 
@@ -603,7 +604,7 @@ static int open_segments(int dir, struct segment seg[SEGMENTS], uint64_t *seq, b
 			return -1;
 		n++;
 		if (wal_head_read(s->fd, &s->head) == -1) {
-			if (errno != EBADMSG && errno != EIO)
+			if (errno != EBADMSG)
 				return -1;
 			s->head.seq = 0;        /* it was being made, or was empty; a head that was damaged takes its segment along */
 			continue;
@@ -624,19 +625,14 @@ static int open_segments(int dir, struct segment seg[SEGMENTS], uint64_t *seq, b
 
 static int replay(const struct segment *seg, int n)
 {
-	unsigned unreadable, damaged = 0;
-
 	rebuilt = renamed = noted = removed = 0;
 	for (int i = 0; i < n; i++) {
 		reading = seg[i].fd;
-		if (seg[i].head.seq && wal_read(reading, &seg[i].head, take, NULL, &unreadable) == -1)
+		if (seg[i].head.seq && wal_read(reading, &seg[i].head, take, NULL) == -1)
 			return -1;
-		damaged += seg[i].head.seq ? unreadable : 0;
 	}
 	if (put_all_right() == -1)
 		return -1;
-	if (damaged)
-		log_text(LOG_ERROR, "intake-log", "%u blocks of it cannot be read", damaged);
 	if (all.n)
 		log_text(LOG_WARN, "recovered", "of %zu messages in the intake log: written again %zu, named again %zu, journals mended %zu, removed %zu",
 			all.n, rebuilt, renamed, noted, removed);
@@ -701,8 +697,8 @@ int recover(uint64_t *seq, char *why, size_t size)
 end:
 	saved = errno;
 	if (failed)
-		snprintf(why, size, "cannot bring back what %s/wal holds: %s. Nothing of it is lost; mend that and start again", queue.conf.dir,
-			strerror(saved));
+		snprintf(why, size, "cannot bring back what %s/wal holds: %s. Nothing of it is lost; mend that and start again%s", queue.conf.dir,
+			strerror(saved), saved == EIO ? " (doc/QUEUE says how to go on with what the disk still gives)" : "");
 	for (int i = 0; i < SEGMENTS; i++)
 		if (seg[i].fd != -1)
 			close(seg[i].fd);

@@ -113,7 +113,6 @@ struct reader {
 	int fd;
 	const struct wal_head *head;
 	off_t size;
-	unsigned unreadable;            /* blocks */
 	char first[WAL_HEAD_LINE + 1];  /* of the record just read */
 };
 
@@ -150,16 +149,15 @@ static int read_record(struct reader *r, off_t at, struct wal_record *out, uint3
 	return 1;
 }
 
-/* A hole (a batch that was never durable, a damaged block) ends at a block's border, where every batch begins. What is behind it counts:
+/* A hole (a batch that was never durable, damaged octets) ends at a block's border, where every batch begins. What is behind it counts:
  * a record too many repeats a delivery, one too few may lose one. */
-int wal_read(int fd, const struct wal_head *h, bool (*each)(void *arg, const struct wal_record *), void *arg, unsigned *unreadable)
+int wal_read(int fd, const struct wal_head *h, bool (*each)(void *arg, const struct wal_record *), void *arg)
 {
 	struct reader r = { .fd = fd, .head = h };
 	struct wal_record x;
 	uint32_t last = 0, number;
 	struct stat st;
 
-	*unreadable = 0;
 	if (!h->life)
 		return 0;
 	if (fstat(fd, &st) == -1)
@@ -168,9 +166,8 @@ int wal_read(int fd, const struct wal_head *h, bool (*each)(void *arg, const str
 	for (off_t at = WAL_BLOCK; at + WAL_LINE <= r.size; ) {
 		int is = read_record(&r, at, &x, &number);
 
-		if (is == -1 && errno != EIO)
+		if (is == -1)
 			return -1;
-		r.unreadable += is == -1;
 		if (is != 1 || number <= last) {
 			at = (at / WAL_BLOCK + 1) * WAL_BLOCK;
 			continue;
@@ -180,7 +177,6 @@ int wal_read(int fd, const struct wal_head *h, bool (*each)(void *arg, const str
 		if (!each(arg, &x))
 			return -1;
 	}
-	*unreadable = r.unreadable;
 	return 0;
 }
 

@@ -109,7 +109,7 @@ static void take_disk(void)
 	if (!kernel.open)
 		kernel = file_sys;
 	file_sys = (struct file_calls){
-		.open = try_open, .write = try_write, .pwrite = try_pwrite, .ftruncate = try_ftruncate, .fdatasync = try_fdatasync,
+		.open = try_open, .pread = kernel.pread, .write = try_write, .pwrite = try_pwrite, .ftruncate = try_ftruncate, .fdatasync = try_fdatasync,
 		.fsync = try_fdatasync, .link = try_link, .rename = try_rename, .unlink = try_unlink, .space = kernel.space,
 		.syncfs = try_fdatasync, .remember = remember, .remembers = remembers, .bears_log = bears_log,
 	};

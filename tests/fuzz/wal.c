@@ -172,7 +172,10 @@ static unsigned names_in_cur(void)
 {
 	static char found[64][NAME_ROOM];
 
-	return (unsigned)list_names(queue.cur, found, 64);
+	int n = list_names(queue.cur, found, 64);
+
+	must(n != -1);
+	return (unsigned)n;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,12 +50,11 @@ static bool note(void *arg, const struct wal_record *r)
 static const char *read_all(const struct buf *b)
 {
 	struct wal_head h;
-	unsigned unreadable;
 	int fd = memory_file(b);
 
 	seen[0] = 0;
 	if (wal_head_read(fd, &h) == 0)
-		ck_assert_int_eq(wal_read(fd, &h, note, NULL, &unreadable), 0);
+		ck_assert_int_eq(wal_read(fd, &h, note, NULL), 0);
 	close(fd);
 	return seen;
 }
@@ -818,6 +818,73 @@ START_TEST(a_recovery_that_fails_anywhere_is_done_by_the_next_start)
 }
 END_TEST
 
+/* No name that is not read, and no octet, may be taken for none. */
+START_TEST(a_start_that_may_open_few_files_forgets_nothing)
+{
+	struct rlimit all, few;
+	char why[500];
+	bool failed = true;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = all;
+	for (unsigned n = 0; failed; n++) {
+		int next;
+
+		ck_assert(put_later("b@x.example"));
+		power_cut();
+		lose_all();
+		next = dup(0);
+		close(next);
+		few.rlim_cur = (rlim_t)next + n;
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+		failed = queue_open(&rig.conf, why, sizeof why) == -1;
+		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+		rig_crash();
+		start();
+		ck_assert_str_eq(rig_cur(), "1 x.example");
+		lose_all();
+		rig_run(86400);
+		ck_assert_uint_lt(n, 40);
+	}
+}
+END_TEST
+
+static unsigned preads, bad_pread;
+static ssize_t (*real_pread)(int, void *, size_t, off_t);
+static ssize_t pread_fails_once(int fd, void *p, size_t n, off_t at)
+{
+	if (++preads != bad_pread)
+		return real_pread(fd, p, n, at);
+	errno = EIO;
+	return -1;
+}
+
+START_TEST(a_log_that_the_disk_does_not_give_is_not_written_over)
+{
+	char why[500];
+
+	for (bad_pread = 1, preads = 1; preads >= bad_pread; bad_pread++) {
+		bool failed;
+
+		ck_assert(put_later("b@x.example"));
+		power_cut();
+		lose_all();
+		preads = 0;
+		real_pread = file_sys.pread;
+		file_sys.pread = pread_fails_once;
+		failed = queue_open(&rig.conf, why, sizeof why) == -1;
+		file_sys.pread = real_pread;
+		ck_assert(!failed || strstr(why, "wal"));
+		rig_crash();
+		start();
+		ck_assert_str_eq(rig_cur(), "1 x.example");
+		lose_all();
+		rig_run(86400);
+		ck_assert_uint_lt(bad_pread, 400);
+	}
+}
+END_TEST
+
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
 static int full_of;
 static ssize_t full(int fd, const void *p, size_t n, off_t at)
@@ -992,6 +1059,8 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot);
 	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);
 	tcase_add_test(t, a_recovery_that_fails_anywhere_is_done_by_the_next_start);
+	tcase_add_test(t, a_start_that_may_open_few_files_forgets_nothing);
+	tcase_add_test(t, a_log_that_the_disk_does_not_give_is_not_written_over);
 	tcase_add_test(t, a_name_that_changes_while_the_log_is_read_is_no_second_entry);
 	tcase_add_test(t, no_room_for_a_log_is_no_obstacle);
 	tcase_add_test(t, a_small_disk_has_a_small_log);

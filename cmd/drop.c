@@ -186,7 +186,9 @@ static void committed(void *arg, bool ok)
 	} else if (!name_is_still_ours()) {
 		look_again = true;
 	} else if (file_sys.unlink(dir, now.name) == -1 && errno != ENOENT) {
-		log_event(LOG_ERROR, "cannot-remove-drop", LF(L_TEXT("file", now.name), L_TEXT("error", strerror(errno))));
+		log_event(LOG_ERROR, "cannot-remove-drop", LF(L_TEXT("file", now.name), L_TEXT("error", strerror(errno)),
+			L_TEXT("msg", "it is not sent before it can be: it would be sent again and again")));
+		queue_withdraw(now.id);
 		timer_set(&again, AGAIN_MS);
 	}
 	finish();

@@ -436,11 +436,11 @@ END_TEST
 
 /* ---- crashes and full disks */
 
-static bool broken;
+static bool broken, stays;
 
 static int unlink_or_crash(int d, const char *name)
 {
-	if (!broken || strcmp(name, "one") != 0)
+	if (!broken && (!stays || strcmp(name, "one") != 0))
 		return kernel.unlink(d, name);
 	errno = EIO;
 	return -1;
@@ -464,6 +464,25 @@ START_TEST(a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal)
 	counts(0, 1, 0);
 	only_id(after);
 	ck_assert_str_eq(before, after);
+}
+END_TEST
+
+/* Else it would be sent again and again. */
+START_TEST(a_drop_that_cannot_be_removed_is_sent_when_it_can)
+{
+	stays = true;
+	file_sys.unlink = unlink_or_crash;
+	put_text("one", good[0].drop);
+	put_text("two", good[0].drop);
+	turn();
+	counts(1, 1, 0);
+	loop_advance(6000);
+	turn();
+	counts(1, 1, 0);
+	stays = false;
+	loop_advance(6000);
+	turn();
+	counts(0, 2, 0);
 }
 END_TEST
 
@@ -560,6 +579,7 @@ Suite *cmd_drop_suite(void)
 	tcase_add_loop_test(t, a_drop_put_under_the_name_of_another_is_a_drop_of_its_own, 0, 20);
 	tcase_add_loop_test(t, a_drop_that_vanishes_is_no_trouble, 0, 20);
 	tcase_add_test(t, a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal);
+	tcase_add_test(t, a_drop_that_cannot_be_removed_is_sent_when_it_can);
 	tcase_add_test(t, a_drop_that_could_not_be_removed_is_removed_later);
 	tcase_add_loop_test(t, what_our_disk_refuses_stays_and_is_taken_when_it_can_be, 0, 2);
 	tcase_add_test(t, a_stop_while_a_drop_is_committed_removes_it_still);

@@ -987,7 +987,7 @@ static int start_schedule(char *why, size_t size)
 {
 	struct tried tried[SLOTS];
 	uint64_t seq;
-	int fill[2];
+	int fill[2], to_fill;
 	size_t n;
 
 	list_init(&blind);
@@ -1012,7 +1012,12 @@ static int start_schedule(char *why, size_t size)
 		snprintf(why, size, "cannot read %s/cur: %s", queue.conf.dir, strerror(errno));
 		return -1;
 	}
-	if (queue.conf.sync == QUEUE_SYNC_LOG && wal_open(seq, fill))
+	to_fill = queue.conf.sync == QUEUE_SYNC_LOG ? wal_open(seq, fill) : 0;
+	if (to_fill == -1) {
+		snprintf(why, size, "cannot open %s/wal or remove what is in it: %s", queue.conf.dir, strerror(errno));
+		return -1;
+	}
+	if (to_fill)
 		intake_fill(fill);
 	for (size_t i = 0; i < n; i++)
 		suspect(&tried[i]);

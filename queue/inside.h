@@ -148,9 +148,10 @@ bool wal_is_kept(const char *name);             /* a segment that could not be r
 void wal_keep(int dir, const char *name, uint64_t seq);
 void wal_hold(int fd);                          /* a kept one: open until the queue is closed, lest the kernel forgets what it remembers of it */
 
-/* Begins a log in segments that hold nothing any more, with numbers above seq. When that cannot be, there is none: wal_on() is false. True:
- * there will be when these two descriptors, which stay ours, have been filled by wal_fill(), in whatever process, and wal_filled() says so. */
-bool wal_open(uint64_t seq, int fill[2]);
+/* Begins a log in segments that hold nothing any more, with numbers above seq. When that cannot be, there is none: wal_on() is false. 0; 1:
+ * there will be when these two descriptors, which stay ours, have been filled by wal_fill(), in whatever process, and wal_filled() says so;
+ * -1 with errno: there is none, and old segments cannot be removed. */
+int wal_open(uint64_t seq, int fill[2]);
 /* Zeros are written, not only promised: a sync of what is there already needs no word about where it is. 0 or -1 with errno. */
 int wal_fill(int fd);
 void wal_filled(int error);

@@ -189,7 +189,7 @@ int wal_dir(bool make)
 {
 	if (make && file_mkdir(queue.dir, "wal", 0700) == -1)
 		return -1;
-	return openat(queue.dir, "wal", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return file_sys.open(queue.dir, "wal", O_RDONLY | O_DIRECTORY, 0);
 }
 
 bool wal_is_segment(const char *name) { return strcmp(name, seg_name[0]) == 0 || strcmp(name, seg_name[1]) == 0; }
@@ -620,17 +620,28 @@ static bool of_right_size(int fd)
 	return fd != -1 && fstat(fd, &st) == 0 && st.st_size == wal.size;
 }
 
-static void cannot_make(void)
+/* 0; or -1 with errno: a segment may be left, which would say later that what has left meanwhile is open. */
+static int cannot_make(void)
 {
+	int failed = 0;
+
 	log_text(LOG_WARN, "intake-log", "cannot make %s/wal: %s. Each message is synced by itself", queue.conf.dir, strerror(errno));
+	if (wal.dir == -1)
+		wal.dir = wal_dir(false);
+	if (wal.dir == -1 && errno != ENOENT)
+		failed = errno;
 	/* What is half made may fill the disk. */
 	for (int i = 0; i < 2 && wal.dir != -1; i++)
-		file_sys.unlink(wal.dir, seg_name[i]);
+		if (file_sys.unlink(wal.dir, seg_name[i]) == -1 && errno != ENOENT)
+			failed = errno;
 	if (wal.dir != -1) {
 		wal_sweep(wal.dir);
-		file_sys.fsync(wal.dir);
+		if (file_sys.fsync(wal.dir) == -1)
+			failed = errno;
 	}
 	close_segments();
+	errno = failed;
+	return failed ? -1 : 0;
 }
 
 static int begin(void)
@@ -712,7 +723,7 @@ fail:
 	cannot_make();
 }
 
-bool wal_open(uint64_t seq, int fill[2])
+int wal_open(uint64_t seq, int fill[2])
 {
 	bool made = true;
 
@@ -729,7 +740,7 @@ bool wal_open(uint64_t seq, int fill[2])
 	if (made) {
 		if (begin() == -1)
 			goto fail;
-		return false;
+		return 0;
 	}
 	for (int i = 0; i < 2; i++)
 		close_segment(&wal.seg[i]);
@@ -739,12 +750,11 @@ bool wal_open(uint64_t seq, int fill[2])
 	for (int i = 0; i < 2; i++)
 		fill[i] = wal.seg[i].fd;
 	if (wal.size > FILL_AT_ONCE)
-		return true;
+		return 1;
 	wal_filled(wal_fill(fill[0]) == -1 || wal_fill(fill[1]) == -1 ? errno : 0);
-	return false;
+	return 0;
 fail:
-	cannot_make();
-	return false;
+	return cannot_make();
 }
 
 /* Nothing is left for the next start to do, and what is removed by hand meanwhile stays away. */

@@ -818,33 +818,71 @@ START_TEST(a_recovery_that_fails_anywhere_is_done_by_the_next_start)
 }
 END_TEST
 
-/* No name that is not read, and no octet, may be taken for none. */
-START_TEST(a_start_that_may_open_few_files_forgets_nothing)
+static bool opens_with_descriptors(unsigned n)
 {
 	struct rlimit all, few;
 	char why[500];
+	int next = dup(0);
+	bool ok;
+
+	close(next);
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = (struct rlimit){ .rlim_cur = (rlim_t)next + n, .rlim_max = all.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	ok = queue_open(&rig.conf, why, sizeof why) == 0;
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+	return ok;
+}
+
+/* What cannot be read is not taken for nothing. */
+START_TEST(a_start_that_may_open_few_files_forgets_nothing)
+{
 	bool failed = true;
 
-	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
-	few = all;
 	for (unsigned n = 0; failed; n++) {
-		int next;
-
 		ck_assert(put_later("b@x.example"));
 		power_cut();
 		lose_all();
-		next = dup(0);
-		close(next);
-		few.rlim_cur = (rlim_t)next + n;
-		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
-		failed = queue_open(&rig.conf, why, sizeof why) == -1;
-		ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+		failed = !opens_with_descriptors(n);
 		rig_crash();
 		start();
 		ck_assert_str_eq(rig_cur(), "1 x.example");
 		lose_all();
 		rig_run(86400);
 		ck_assert_uint_lt(n, 40);
+	}
+}
+END_TEST
+
+START_TEST(a_log_that_cannot_be_opened_does_not_bring_back_what_left_without_it)
+{
+	bool failed = true;
+
+	for (unsigned n = 1; failed; n++) {
+		unsigned got = rig_got("b@x.example");
+		char why[500];
+		bool opened;
+
+		ck_assert(put_later("b@x.example"));
+		rig_crash();
+		rig.fail_open = true;
+		rig_disk(n, n, EIO);
+		opened = queue_open(&rig.conf, why, sizeof why) == 0;
+		failed = rig.calls >= n;
+		rig.fail_open = false;
+		rig_disk(0, 0, 0);
+		if (!opened) {
+			rig_crash();
+			start();
+		}
+		ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+		rig_run(86400);
+		ck_assert_uint_eq(rig_got("b@x.example"), got + 2);
+		power_cut();
+		start();
+		rig_run(86400);
+		ck_assert_uint_eq(rig_got("b@x.example"), got + 2);
+		ck_assert_uint_lt(n, 100);
 	}
 }
 END_TEST
@@ -1060,6 +1098,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);
 	tcase_add_test(t, a_recovery_that_fails_anywhere_is_done_by_the_next_start);
 	tcase_add_test(t, a_start_that_may_open_few_files_forgets_nothing);
+	tcase_add_test(t, a_log_that_cannot_be_opened_does_not_bring_back_what_left_without_it);
 	tcase_add_test(t, a_log_that_the_disk_does_not_give_is_not_written_over);
 	tcase_add_test(t, a_name_that_changes_while_the_log_is_read_is_no_second_entry);
 	tcase_add_test(t, no_room_for_a_log_is_no_obstacle);

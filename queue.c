@@ -884,6 +884,10 @@ static int take_lock(char *why, size_t size)
 	}
 	if (flock(queue.lock, LOCK_EX | LOCK_NB) == 0)
 		return 0;
+	if (errno != EWOULDBLOCK) {
+		snprintf(why, size, "cannot lock %s/lock: %s", queue.conf.dir, strerror(errno));
+		return -1;
+	}
 	n = file_pread(queue.lock, holder, sizeof holder - 1, 0);
 	holder[n > 0 ? (size_t)n : 0] = 0;
 	holder[strcspn(holder, "\n")] = 0;
@@ -1056,6 +1060,8 @@ int queue_open(const struct queue_config *conf, char *why, size_t size)
 		goto fail;
 	if (intake_open() == -1) {
 		snprintf(why, size, "cannot start the commit helper: %s", strerror(errno));
+		if (errno == EWOULDBLOCK)       /* fork(), where there are too many processes: nobody has our lock */
+			errno = ENOMEM;
 		goto fail;
 	}
 	queue.open = true;

@@ -7,16 +7,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sysexits.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/clock.h"
 #include "lib/list.h"
+#include "lib/log.h"
 
 enum {
 	CROWD = 64,                     /* descriptors that are not worth telling apart */
 	QUIET_TURNS = 32,               /* who has had nothing for so long is quiet: what poll() costs for it by then, epoll costs for an event */
 	SORT_EVERY = 64,                /* turns between looking who has become quiet */
-	HEARD_AT_ONCE = 64              /* quiet ones in one turn; the others in the next */
+	HEARD_AT_ONCE = 64,             /* quiet ones in one turn; the others in the next */
+	NO_MEMORY_MS = 50, NO_MEMORY_MOST = 200
 };
 
 /* The poll array is kept from turn to turn. A watcher that goes leaves a hole (fd -1), which the next newcomer fills. What poll() costs
@@ -33,6 +37,7 @@ static void quiet_ready(struct io *, short);
 static struct io quiet = { .fd = -1, .ready = quiet_ready };
 
 static uint32_t turns;
+static unsigned refused;                /* poll()s in a row, for want of memory */
 
 static struct heap timers;
 static struct heap ripe;                /* those that are run in this turn */
@@ -47,6 +52,13 @@ static bool clock_taken, clock_is_virtual, stopping;
 static int signal_pipe[2] = { -1, -1 };
 static struct io signal_io;
 static void (*signal_handlers[NSIG])(int);
+
+/* Nothing goes on without it, and who starts us again finds all that was accepted on the disk. */
+static _Noreturn void end_for_want_of(const char *what)
+{
+	log_text(LOG_ERROR, "ended", "%s: %s. Whatever was accepted is on the disk; start again when there is more of that", what, strerror(errno));
+	_exit(EX_OSERR);
+}
 
 /* ---- time */
 
@@ -259,7 +271,7 @@ void io_forget(struct io *io)
 static void put_timer(struct heap *h, struct heap_node *x, msec at)
 {
 	if (!heap_put(h, x, at))
-		abort();        /* a deadline that is never met is worse than a restart: everything accepted is on disk */
+		end_for_want_of("no memory for a timer");       /* a deadline that is never met is worse than a restart */
 }
 
 void timer_stop(struct timer *t)
@@ -376,10 +388,10 @@ void loop_on_signal(int signo, void (*handler)(int))
 
 	if (signal_pipe[0] == -1) {
 		if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) == -1)
-			abort();
+			end_for_want_of("no pipe for signals");
 		signal_io = (struct io){ .fd = signal_pipe[0], .ready = signals_ready };
 		if (io_watch(&signal_io, POLLIN) == -1)
-			abort();
+			end_for_want_of("no memory to watch signals");
 	}
 	signal_handlers[signo] = handler;
 	sigemptyset(&sa.sa_mask);
@@ -410,6 +422,18 @@ static int ask_quiet(void)
 	return n > 0 ? n : 0;
 }
 
+/* The kernel's want of memory passes. Until then nobody is heard, so it is not waited for longer than a peer would wait. */
+static void poll_later(void)
+{
+	static const struct timespec pause = { .tv_nsec = NO_MEMORY_MS * 1000000L };
+
+	if (errno == EINTR)
+		return;
+	if ((errno != ENOMEM && errno != EAGAIN) || ++refused > NO_MEMORY_MOST)
+		end_for_want_of("poll()");
+	nanosleep(&pause, NULL);
+}
+
 static int poll_now(msec wait)
 {
 	int n;
@@ -419,8 +443,10 @@ static int poll_now(msec wait)
 	if (wait > 3600000)
 		wait = 3600000;
 	n = poll(polls, lively, (int)wait);
-	if (n == -1 && errno != EINTR)
-		abort();
+	if (n == -1)
+		poll_later();
+	else
+		refused = 0;
 	if (n > 0 && quiet.slot && polls[quiet.slot - 1].revents)
 		n += ask_quiet();
 	return n > 0 ? n : 0;

@@ -15,6 +15,7 @@
 enum {
 	QUIET_S = 2,
 	GONE_MS = 10000,
+	AGAIN_MS = 5000,
 	CHUNK = 16384,
 	COMPLAINTS_MAX = 16384          /* octets of errors, and of notes: the first ones tell enough */
 };
@@ -547,13 +548,21 @@ static void read_list(struct reader *r)
 
 /* ---- files */
 
+/* That nobody mends in the file: no descriptor, no memory, a disk that fails. */
+static const char *refused(struct alias_source *s)
+{
+	if (errno != ENOENT && errno != EACCES)
+		s->again = loop_now() + AGAIN_MS;
+	return strerror(errno);
+}
+
 /* NULL, or what is wrong with it. A file that is not there is empty, if it may be. */
 static const char *read_source(struct alias_source *s, bool must, struct buf *text)
 {
 	text->max = ALIAS_FILE_MAX;
 	if (stat(s->path, &s->seen) == -1) {
 		s->seen = (struct stat){ 0 };
-		return errno == ENOENT && !must ? NULL : strerror(errno);
+		return errno == ENOENT && !must ? NULL : refused(s);
 	}
 	if (!S_ISREG(s->seen.st_mode))
 		return "is no regular file";
@@ -561,7 +570,7 @@ static const char *read_source(struct alias_source *s, bool must, struct buf *te
 		return "may be written by everybody. Say chmod o-w";
 	if (file_read_all(AT_FDCWD, s->path, text) == 0)
 		return NULL;
-	return errno == EFBIG ? "is larger than 4 MiB" : strerror(errno);
+	return errno == EFBIG ? "is larger than 4 MiB" : refused(s);
 }
 
 static void read_included(struct alias_table *t, struct alias_source *s, bool virtual)
@@ -657,6 +666,8 @@ bool alias_table_changed(const struct alias_table *t)
 	for (const struct alias_source *s = t->source; s; s = s->next) {
 		struct stat now;
 
+		if (s->again && loop_now() >= s->again)
+			return true;
 		if (!s->taken && differs(stat(s->path, &now) == 0 ? &now : &(struct stat){ 0 }, &s->seen))
 			return true;
 	}

@@ -41,6 +41,7 @@ struct alias_source {
 	char wrong[400];                /* an included one that cannot be used: why, with file, line and remedy */
 	bool taken;                     /* from a text: a test's */
 	msec gone_since;                /* it was there and is not any more; 0: it is */
+	msec again;                     /* the system could not read it for now: when it is tried again; 0: it could */
 };
 struct alias_entry {
 	struct alias_entry *next;
@@ -79,7 +80,7 @@ struct alias_entry *alias_table_find(const struct alias_table *, struct str name
 /* The n-th command (1 ...) among the targets of an entry, those of included files left out, as commands have no place there. */
 const struct alias_target *alias_command(const struct alias_entry *, unsigned n);
 void alias_table_free(struct alias_table *);
-/* Is a file another one now? */
+/* Is a file another one now, or is one to be tried again? */
 bool alias_table_changed(const struct alias_table *);
 /* Has it come to rest: not written to for two seconds, or away for ten? Editors move a file away before they write the new one. */
 bool alias_table_is_quiet(struct alias_table *);

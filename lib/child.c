@@ -17,7 +17,8 @@
 
 enum {
 	LOOK_AGAIN_MS = 1000,
-	SETTLE_LOOKS = 100, SETTLE_LOOK_MS = 5
+	SETTLE_LOOKS = 100, SETTLE_LOOK_MS = 5,
+	SEND_TRIES = 100, SEND_AGAIN_MS = 20    /* a result that is not told means that the work is done again: a second copy in a mailbox */
 };
 
 union fd_room {
@@ -65,11 +66,23 @@ static ssize_t receive(int socket, void *data, size_t room, int *fds, size_t *nf
 	return n;
 }
 
+/* The kernel wants memory, for a moment it may be. */
+static bool may_be_sent_later(int *tries)
+{
+	static const struct timespec pause = { .tv_nsec = SEND_AGAIN_MS * 1000000L };
+
+	if ((errno != ENOBUFS && errno != ENOMEM) || (*tries)++ == SEND_TRIES)
+		return false;
+	nanosleep(&pause, NULL);
+	return true;
+}
+
 static int transmit(int socket, const void *data, size_t n, const int *fds, size_t nfds, int flags)
 {
 	union fd_room control;
 	struct iovec iov = { (void *)(uintptr_t)data, n };
 	struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1 };
+	int tries = 0;
 	ssize_t sent;
 
 	if (n == 0 || n > CHILD_MESSAGE || nfds > CHILD_FDS) {  /* an empty one would read as the end */
@@ -90,7 +103,7 @@ static int transmit(int socket, const void *data, size_t n, const int *fds, size
 	}
 	do
 		sent = sendmsg(socket, &m, flags | MSG_NOSIGNAL);
-	while (sent == -1 && errno == EINTR);
+	while (sent == -1 && (errno == EINTR || (!(flags & MSG_DONTWAIT) && may_be_sent_later(&tries))));
 	return sent == -1 ? -1 : 0;
 }
 

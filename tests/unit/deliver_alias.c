@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -447,6 +448,26 @@ START_TEST(files_are_read_again_when_they_have_changed)
 }
 END_TEST
 
+START_TEST(a_file_that_may_not_be_opened_for_a_moment_is_read_behind_it)
+{
+	struct rlimit all, few;
+	char file[300];
+
+	snprintf(file, sizeof file, "%s", put("aliases", "root: anna\n"));
+	config.aliases = file;
+	begin();
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = (struct rlimit){ .rlim_cur = 0, .rlim_max = all.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	ck_assert(!aliases_refresh(aliases));
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+	ck_assert_str_eq(expands("root@example.org"), "451 4.3.0");
+	loop_advance(5000);
+	ck_assert(aliases_refresh(aliases));
+	ck_assert_str_eq(expands("root@example.org"), "anna@example.org");
+}
+END_TEST
+
 START_TEST(a_file_that_is_being_written_is_left_alone)
 {
 	static const char *const text[] = { "root: anna\n", "root: anna, b", "root: anna, ben\n" };
@@ -661,6 +682,7 @@ Suite *deliver_alias_suite(void)
 	tcase_add_test(c, a_list_in_a_file_of_its_own);
 	tcase_add_test(c, a_list_with_an_error_is_not_used_and_holds_up_nobody_else);
 	tcase_add_test(c, files_are_read_again_when_they_have_changed);
+	tcase_add_test(c, a_file_that_may_not_be_opened_for_a_moment_is_read_behind_it);
 	tcase_add_test(c, a_file_that_is_being_written_is_left_alone);
 	tcase_add_test(c, of_a_virtual_file_that_was_never_right_the_domains_are_known);
 	tcase_add_test(c, with_a_file_that_was_never_right_nothing_is_known_of_any_name);

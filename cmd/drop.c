@@ -294,6 +294,7 @@ static void work_on(struct task *t)
 	}
 	if (!listing && (!look_again || !start_listing()))
 		return;
+	errno = 0;
 	do
 		d = readdir(listing);
 	while (d && d->d_name[0] == '.');
@@ -301,6 +302,8 @@ static void work_on(struct task *t)
 		begin(d->d_name);
 		return;
 	}
+	if (errno)
+		timer_set(&again, AGAIN_MS);
 	closedir(listing);
 	listing = NULL;
 	if (look_again)

@@ -788,7 +788,7 @@ int journal_append(struct mail *m, const char *lines, size_t n)
 bool file_in_use(int dir, const char *name)
 {
 	int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	bool used = fd != -1 && flock(fd, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK;
+	bool used = fd == -1 ? errno == EMFILE || errno == ENFILE || errno == ENOMEM : flock(fd, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK;
 
 	if (fd != -1)
 		close(fd);

@@ -23,7 +23,7 @@ enum {
 	LOOK_AFTER_MAX = 20,            /* messages opened for that in one turn */
 	MISSED_MAX = 65536,             /* octets of names; more are taken for moved, and come back after a power cut if they were not */
 	LOOK_AGAIN_S = 3600,            /* an entry that a look has not changed */
-	ADOPT_AGAIN_MS = 1000           /* in in/: still being made durable by whoever took it in */
+	ADOPT_AGAIN_MS = 1000           /* in in/: still being made durable by whoever took it in, or our disk has refused something */
 };
 
 static struct map messages, domains;
@@ -580,9 +580,10 @@ void adopt_in(void)
 
 	if (!d) {
 		log_text(LOG_ERROR, "queue", "cannot read in/: %s", strerror(errno));
+		timer_set(&adopt_timer, ADOPT_AGAIN_MS);
 		return;
 	}
-	while ((x = readdir(d))) {
+	while ((errno = 0, x = readdir(d))) {
 		struct entry_name n;
 
 		if (hidden(x->d_name))
@@ -600,9 +601,13 @@ void adopt_in(void)
 			index_name(x->d_name, false);
 		} else if (errno == EEXIST)
 			queue_set_aside(queue.in, x->d_name, "A file of this name is in cur/ already.");
-		else if (errno != ENOENT)
+		else if (errno != ENOENT) {
 			log_event(LOG_ERROR, "cannot-take-from-in", LF(L_TEXT("file", x->d_name), L_TEXT("error", strerror(errno))));
+			timer_set(&adopt_timer, ADOPT_AGAIN_MS);
+		}
 	}
+	if (errno)
+		timer_set(&adopt_timer, ADOPT_AGAIN_MS);
 	closedir(d);
 }
 

@@ -214,13 +214,13 @@ void orders_look(bool at_once)
 	struct dirent *x;
 
 	if (!d) {
-		any = any && fd != -1;
+		any = any && (fd != -1 || errno != ENOENT);
 		if (fd != -1)
 			close(fd);
 		return;
 	}
 	any = false;
-	while ((x = readdir(d))) {
+	while ((errno = 0, x = readdir(d))) {
 		bool is_order = id_valid(str_of(x->d_name));
 		struct message *m = is_order ? index_message(str_of(x->d_name)) : NULL;
 
@@ -229,6 +229,10 @@ void orders_look(bool at_once)
 			index_ordered(m, at_once);
 		else if (is_order)
 			take_orphan(fd, x->d_name);
+	}
+	if (errno) {                    /* there may be more: when in doubt, each message is asked for its order */
+		any = true;
+		seen_mtime = (struct timespec){ 0 };
 	}
 	closedir(d);
 }

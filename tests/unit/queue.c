@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "tests/queue_rig.h"
@@ -272,6 +273,37 @@ START_TEST(what_waits_in_in_is_adopted)
 	ck_assert_uint_eq(rig_times("b@x.example"), 1);
 	ck_assert_uint_eq(rig_count("in"), 0);
 	ck_assert_uint_eq(rig_count("bad"), 2);
+}
+END_TEST
+
+static void put_into_in(char name[NAME_ROOM], const char *id)
+{
+	entry_print(name, RIG_WALL, true, 0, id, "x.example");
+	rig_write("in", name, "x", 1);
+}
+
+START_TEST(what_could_not_be_taken_from_in_for_a_moment_is_taken_behind_it)
+{
+	struct rlimit all, few;
+	char name[NAME_ROOM];
+
+	put_into_in(name, "6b0c3d50a1b2c3d4e5f60718");
+	rig_disk(1, (unsigned)-1, EIO);
+	queue_wake();
+	rig_turn();
+	rig_disk(0, 0, 0);
+	ck_assert_uint_eq(rig_count("in"), 1);
+	rig_run(5);
+	ck_assert_uint_eq(rig_count("in"), 0);
+	put_into_in(name, "6b0c3d50a1b2c3d4e5f60719");
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = (struct rlimit){ .rlim_cur = 0, .rlim_max = all.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	queue_wake();
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+	ck_assert_uint_eq(rig_count("in"), 1);
+	rig_run(5);
+	ck_assert_uint_eq(rig_count("in"), 0);
 }
 END_TEST
 
@@ -1513,6 +1545,7 @@ Suite *queue_suite(void)
 	tcase_add_test(t, a_crash_in_mid_commit_calls_nobody_back);
 	tcase_add_test(t, nothing_is_tried_before_its_release);
 	tcase_add_test(t, what_waits_in_in_is_adopted);
+	tcase_add_test(t, what_could_not_be_taken_from_in_for_a_moment_is_taken_behind_it);
 	tcase_add_test(t, a_message_still_being_written_elsewhere_is_left_alone);
 	tcase_add_test(t, work_is_swept_at_the_start);
 	tcase_add_test(t, two_processes_do_not_schedule_one_queue);

@@ -1345,7 +1345,7 @@ int settings_complain(const struct settings *s)
 		fwrite(s->conf.errors.p, 1, s->conf.errors.n, stderr);
 	if (s->conf.errors.bad)
 		fprintf(stderr, "fardel: out of memory, or too many errors to show\n");
-	return EX_CONFIG;
+	return s->conf.for_now ? EX_TEMPFAIL : EX_CONFIG;
 }
 
 int settings_for_command(struct settings *s, int argc, char **argv)

@@ -184,7 +184,7 @@ int settings_for_command(struct settings *, int argc, char **argv);
 struct alias_config settings_aliases(const struct settings *);
 /* For aliases_try_all(), of a name in a local domain: is there no mailbox for it? settings: what was loaded. Never when that cannot be told. */
 bool alias_is_nobody(void *settings, const struct addr *);
-/* Shows conf.errors on stderr; the exit status for them (78). */
+/* Shows conf.errors on stderr; the exit status for them: 78, or 75 where a file could not be read for now. */
 int settings_complain(const struct settings *);
 
 #endif

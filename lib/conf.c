@@ -455,6 +455,18 @@ void conf_text(struct conf *c, const char *file, struct str text)
 	}
 }
 
+/* 0, or -1 with errno. */
+static int read_file(struct conf *c, const char *path, struct buf *text)
+{
+	static const int may_pass[] = { EMFILE, ENFILE, ENOMEM, EINTR, EIO };
+
+	if (file_read_all(AT_FDCWD, path, text) == 0)
+		return 0;
+	for (size_t i = 0; i < sizeof may_pass / sizeof *may_pass; i++)
+		c->for_now |= errno == may_pass[i];
+	return -1;
+}
+
 void conf_file(struct conf *c, const char *path)
 {
 	struct buf text = { .max = FILE_MAX };
@@ -466,7 +478,7 @@ void conf_file(struct conf *c, const char *path)
 		conf_complain(c, path, "is one file too many: %d are enough for a configuration.", INCLUDE_FILES);
 	else if (c->files > INCLUDE_FILES)
 		;
-	else if (file_read_all(AT_FDCWD, path, &text) == -1)
+	else if (read_file(c, path, &text) == -1)
 		conf_complain(c, path, "cannot be read: %s.%s", errno == EFBIG ? "larger than any configuration" : strerror(errno),
 			errno == EACCES ? " Everybody who sends needs it: chmod 644, and keep passwords in files of their own." : "");
 	else
@@ -481,7 +493,7 @@ static void set_from_file(struct conf *c, const struct conf_row *row, const char
 {
 	struct buf text = { .max = FILE_MAX };
 
-	if (file_read_all(AT_FDCWD, path, &text) == -1)
+	if (read_file(c, path, &text) == -1)
 		conf_complain(c, where, "%s cannot be read: %s.", path, strerror(errno));
 	else if (holds_control(str_trim(buf_view(&text)), is_list(row)))
 		conf_complain(c, where, "%s holds a control character. Write plain text.", path);

@@ -49,6 +49,7 @@ struct conf {
 	void *target;
 	const char *file;       /* being read */
 	unsigned depth, files;  /* files inside each other; files in all */
+	bool for_now;           /* a file could not be read for want of something that may be there at the next try */
 	struct buf errors;      /* one line each, "where: what. Remedy."; empty while all is well */
 };
 

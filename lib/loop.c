@@ -52,6 +52,7 @@ static bool clock_taken, clock_is_virtual, stopping;
 static int signal_pipe[2] = { -1, -1 };
 static struct io signal_io;
 static void (*signal_handlers[NSIG])(int);
+static volatile sig_atomic_t unheard;   /* a signal that the pipe did not take. poll() is interrupted all the same */
 
 /* Nothing goes on without it, and who starts us again finds all that was accepted on the disk. */
 static _Noreturn void end_for_want_of(const char *what)
@@ -364,9 +365,8 @@ static void on_signal(int signo)
 	int saved = errno;
 	unsigned char c = (unsigned char)signo;
 
-	if (write(signal_pipe[1], &c, 1) == -1) {
-		/* the pipe is full of signals that will be seen */
-	}
+	if (write(signal_pipe[1], &c, 1) == -1)
+		unheard = signo;
 	errno = saved;
 }
 
@@ -380,6 +380,15 @@ static void signals_ready(struct io *io, short revents)
 		for (ssize_t i = 0; i < n; i++)
 			if (c[i] < NSIG && signal_handlers[c[i]])
 				signal_handlers[c[i]](c[i]);
+}
+
+static void hear_signal(void)
+{
+	int signo = unheard;
+
+	unheard = 0;
+	if (signal_handlers[signo])
+		signal_handlers[signo](signo);
 }
 
 void loop_on_signal(int signo, void (*handler)(int))
@@ -487,6 +496,8 @@ void loop_turn(msec wait)
 	else if (!n && !first_task && wait > 0)
 		loop_advance(wait);
 	run_ready(n);
+	if (unheard)
+		hear_signal();
 	run_timers();
 	run_tasks();
 	for (struct turn_end *e = turn_ends; e; e = e->next)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -52,6 +53,27 @@ static const char *errors(void)
 {
 	return buf_cstr(&conf.errors);
 }
+
+/* What starts us shall start us again then, which it does not for an error in the file. */
+START_TEST(a_file_that_may_not_be_opened_for_a_moment_is_no_error_in_it)
+{
+	struct rlimit all, few;
+
+	ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &all), 0);
+	few = (struct rlimit){ .rlim_cur = 0, .rlim_max = all.rlim_max };
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &few), 0);
+	conf_file(&conf, "/dev/null");
+	ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &all), 0);
+	ck_assert(!conf_ok(&conf) && conf.for_now);
+}
+END_TEST
+
+START_TEST(a_file_that_is_not_there_is_an_error)
+{
+	conf_file(&conf, "/nonexistent/fardel.conf");
+	ck_assert(!conf_ok(&conf) && !conf.for_now);
+}
+END_TEST
 
 START_TEST(durations_are_numbers_with_units)
 {
@@ -397,6 +419,8 @@ Suite *lib_conf_suite(void)
 	TCase *c = tcase_create("conf");
 
 	tcase_add_checked_fixture(c, setup, teardown);
+	tcase_add_test(c, a_file_that_may_not_be_opened_for_a_moment_is_no_error_in_it);
+	tcase_add_test(c, a_file_that_is_not_there_is_an_error);
 	tcase_add_test(c, durations_are_numbers_with_units);
 	tcase_add_test(c, sizes_are_octets_or_powers_of_1024);
 	tcase_add_test(c, presets_hold_when_nothing_is_said);

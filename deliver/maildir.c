@@ -25,7 +25,7 @@ enum {
 	COMMANDS_AT_ONCE = 8,           /* of those that run a command: how much that costs is the user's choice */
 	DEADLINE_S = 60,
 	RESTART_MS = 1000,              /* a helper that dies at once must not be forked in a circle */
-	RETRY_MS = 200,
+	RETRY_MS = 200, REFUSED_MOST = 50,
 	HUNG_MS = 300000,
 	VISITS_AT_ONCE = 16,            /* children of users that somebody's reply waits for */
 	VISIT_S = 5,
@@ -64,6 +64,7 @@ struct worker {
 	bool hello;                     /* a user's: he has been become */
 	struct maildir_errand *outstanding[OUTSTANDING];        /* sent, the oldest first: answers come in order */
 	size_t noutstanding;
+	unsigned refused;               /* requests in a row that the kernel had no memory to carry */
 	struct errands questions, jobs;
 	struct task pump;
 	struct timer deadline, again;
@@ -403,19 +404,22 @@ static bool send_request(struct worker *w, struct maildir_errand *e, const struc
 	errno = saved;
 	if (r == -1)
 		return false;
+	w->refused = 0;
 	w->outstanding[w->noutstanding++] = e;
 	if (w->noutstanding == 1)
 		watch_oldest(w);
 	return true;
 }
 
-/* What cannot be sent though nothing is on its way will not be sendable by waiting for an answer. */
+/* What cannot be sent though nothing is on its way will not be sendable by waiting for an answer: it is tried again for ten seconds, then
+ * nothing waits any more until something can be sent, as a client waits for the reply. */
 static void cannot_send(struct worker *w, struct maildir_errand *e)
 {
 	char why[160];
 
-	if (errno == EBADF || errno == EINVAL || errno == EMSGSIZE || errno == ENOENT || errno == EACCES) {
-		snprintf(why, sizeof why, "the message could not be handed to delivery: %s", strerror(errno));
+	if (errno == EBADF || errno == EINVAL || errno == EMSGSIZE || errno == ENOENT || errno == EACCES ||
+	    (!w->noutstanding && ++w->refused > REFUSED_MOST)) {
+		snprintf(why, sizeof why, "%s could not be handed to delivery: %s", is_job(e) ? "the message" : "the question", strerror(errno));
 		fail(e, why);
 		task_post(&w->pump);
 		return;

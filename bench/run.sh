@@ -2,6 +2,7 @@
 # Accepting mail beside Postfix: bench/run.sh. Both get the same load in turns, round after round, on the same disk; mail is kept, not
 # delivered. Prints messages a second as median [least - most] of the rounds, and the ratio of the two within a round.
 #   ROUNDS=5 SECONDS_EACH=1 bench/run.sh     how often, how long
+#   bench/run.sh picture FILE.svg            instead: messages a second with more and more sessions, drawn
 #   QUEUE_SYNC=file                          how fardel makes mail durable (queue_sync); CASES=4: the first so many
 # Postfix is unpacked below build/e2e/ as for the end-to-end tests and needs root; without it fardel is measured alone.
 . "$(dirname "$0")/lib.sh"
@@ -139,8 +140,69 @@ counts() {
 	done
 }
 
+# Messages a second over the number of sessions for all, both logarithmic, a curve for each server and what there is to be had.
+picture() {
+	free_port
+	sink=$port
+	round=1
+	while [ "$round" -le "$rounds" ]; do
+		for who in log file postfix talk keep; do
+			case $who in log | file) QUEUE_SYNC=$who start_fardel ;; esac
+			for n in 1 2 5 10 20 50 100; do
+				sleep 1
+				case $who in
+				log | file) rate=$("$load" -t "$each" -c "$n" -k 0 "$fardel_port") ;;
+				postfix) rate=$([ -z "$postfix_port" ] || "$load" -t "$each" -c "$n" -k 0 "$postfix_port") ;;
+				talk) rate=$("$load" -t "$each" -c "$n" -k 0 -w 5 -p "$sink" "$sink" 127.0.0.1 2>/dev/null | head -n 1) ;;
+				keep) [ "$n" = 100 ] || continue; rate=$("$root/build/bench/disk" "$T/disk" log "$each"); rm -rf "$T/disk" ;;
+				esac
+				echo "$who $n ${rate:-0}"
+			done
+		done
+		round=$((round + 1))
+	done | awk "$awk_lists"'
+	function x(n) { return 60 + 500 * log(n) / log(100) }
+	function y(rate) { return 340 - 320 * log(rate / 200) / log(250) }
+	{ k = $1 SUBSEP $2; rate[k, ++count[k]] = $3 }
+	END {
+		print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 390\" font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"720\" height=\"390\" fill=\"#fff\"/>"
+		for (i = split("200 500 1000 2000 5000 10000 20000 50000", at, " "); i; i--)
+			printf "<path d=\"M60 %.1fH560\" stroke=\"#ddd\"/><text x=\"52\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", y(at[i]), y(at[i]) + 4, at[i]
+		for (i = points = split("1 2 5 10 20 50 100", at, " "); i; i--)
+			printf "<text x=\"%.1f\" y=\"360\" text-anchor=\"middle\">%s</text>\n", x(at[i]), at[i]
+		print "<text x=\"310\" y=\"380\" text-anchor=\"middle\">sessions</text><text x=\"64\" y=\"16\">messages a second</text>"
+		lines = split("talk|nothing is kept|#999;keep|nothing but files and a log|#999;log|fardel, log|#06c;file|fardel, file|#6ae;postfix|Postfix|#c40", line, ";")
+		for (l = 1; l <= lines; l++) {
+			split(line[l], w, "|")
+			path = ""
+			last = 0
+			for (i = 1; i <= points; i++) {
+				k = w[1] SUBSEP at[i]
+				if (!count[k]) continue
+				n = 0
+				for (r = 1; r <= count[k]; r++) list[++n] = rate[k, r]
+				sorted(list, n)
+				last = list[int((n + 1) / 2)]
+				if (last <= 0) continue
+				path = path sprintf("%s%.1f %.1f", path == "" ? "M" : "L", x(at[i]), y(last))
+				printf "<path d=\"M%.1f %.1fV%.1f\" stroke=\"%s\"/><circle cx=\"%.1f\" cy=\"%.1f\" r=\"3\" fill=\"%s\"/>\n", x(at[i]), y(list[1]), y(list[n]), w[3], x(at[i]), y(last), w[3]
+			}
+			if (last > 0) printf "<path d=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/><text x=\"568\" y=\"%.1f\" fill=\"%s\">%s</text>\n", path, w[3], y(last) + 4, w[3], w[2]
+		}
+		print "</svg>"
+	}' >"$1"
+}
+
+case ${1:-} in
+'' | picture) ;;
+*) fail "say run.sh, or run.sh picture FILE.svg" ;;
+esac
 certificates
 start_postfix
+if [ "${1:-}" = picture ]; then
+	picture "${2:-$root/doc/accept.svg}"
+	exit
+fi
 [ "$postfix_port" ] || echo "(no Postfix here: fardel alone)"
 measure
 report

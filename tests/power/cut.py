@@ -232,9 +232,9 @@ def by_sendmail(name, end, conf):
 
 
 def operator(name, end, conf):
-    """Somebody holds what waits, and lets it go again."""
+    """Somebody holds what waits, lets it go again, and has it tried."""
     for n, _ in enumerate(letters(name, end)):
-        subprocess.run([FARDEL, "queue", ("hold", "release")[n % 2], "--yes", "-c", conf.path, "later.test"], stdin=subprocess.DEVNULL,
+        subprocess.run([FARDEL, "queue", ("hold", "release", "retry")[n % 3], "--yes", "-c", conf.path, "later.test"], stdin=subprocess.DEVNULL,
                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, timeout=60, env=conf.env)
         time.sleep(0.2)
 

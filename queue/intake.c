@@ -482,7 +482,7 @@ static struct {
 static bool retiring;                           /* the helper is at it */
 static bool marks_due;
 static struct timer marks_timer, round_timer, helper_timer;
-static msec helper_missing_since;
+static msec helper_missing_since, helper_began;
 static struct turn_end at_turn_end;
 static unsigned holds;
 
@@ -626,6 +626,7 @@ static int helper_start(void)
 
 	if (child_start(&helper, helper_main, NULL) == -1)
 		return -1;
+	helper_began = loop_now();
 	if (child_send(&helper, "D", 1, &dir, 1) == 0)
 		return 0;
 	child_stop(&helper);
@@ -891,7 +892,7 @@ static void helper_gone(struct child *c)
 	if (flying.running)
 		round_end(NULL);
 	helper_missing_since = loop_now();
-	timer_set(&helper_timer, 0);
+	timer_set(&helper_timer, loop_now() - helper_began < HELPER_AGAIN_MS ? HELPER_AGAIN_MS : 0);      /* one that dies at once must not be forked in a circle */
 }
 
 static void round_expired(struct timer *t)

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -273,6 +274,38 @@ START_TEST(what_waits_in_in_is_adopted)
 	ck_assert_uint_eq(rig_times("b@x.example"), 1);
 	ck_assert_uint_eq(rig_count("in"), 0);
 	ck_assert_uint_eq(rig_count("bad"), 2);
+}
+END_TEST
+
+static void kill_children(void)
+{
+	FILE *f = fopen("/proc/thread-self/children", "r");
+	int pid;
+
+	while (f && fscanf(f, "%d", &pid) == 1)
+		kill(pid, SIGKILL);
+	if (f)
+		fclose(f);
+}
+
+/* Killed at once by what wants its memory, say. */
+START_TEST(a_commit_helper_that_dies_at_once_is_not_forked_in_a_circle)
+{
+	struct reply why;
+
+	rig_crash();
+	rig.conf.inline_sync = false;
+	rig_start();
+	if (access("/proc/thread-self/children", R_OK) == -1)
+		return;
+	kill_children();
+	for (int i = 0; i < 1000000 && queue_accepting(&why); i++)
+		loop_turn(0);
+	rig_turn();
+	ck_assert(!queue_accepting(&why));
+	loop_advance(1000);
+	rig_turn();
+	ck_assert(queue_accepting(&why));
 }
 END_TEST
 
@@ -1545,6 +1578,7 @@ Suite *queue_suite(void)
 	tcase_add_test(t, a_crash_in_mid_commit_calls_nobody_back);
 	tcase_add_test(t, nothing_is_tried_before_its_release);
 	tcase_add_test(t, what_waits_in_in_is_adopted);
+	tcase_add_test(t, a_commit_helper_that_dies_at_once_is_not_forked_in_a_circle);
 	tcase_add_test(t, what_could_not_be_taken_from_in_for_a_moment_is_taken_behind_it);
 	tcase_add_test(t, a_message_still_being_written_elsewhere_is_left_alone);
 	tcase_add_test(t, work_is_swept_at_the_start);

@@ -10,6 +10,8 @@
 #include "lib/child.h"
 #include "lib/log.h"
 
+enum { AGAIN_MS = 1000 };
+
 struct question {
 	unsigned number;
 	unsigned secret, password;      /* octets of each, behind this */
@@ -86,6 +88,16 @@ static void answered(struct child *c, const void *p, size_t n, int *fds, size_t 
 
 static struct child helper;
 
+/* Not at once: one that dies at once must not be forked in a circle. */
+static void start_again(struct timer *t)
+{
+	if (verify_start(false) == 0)
+		return;
+	log_text(LOG_ERROR, "login-helper", "cannot be started again: %s. Nobody can log in with a password", strerror(errno));
+	timer_set(t, AGAIN_MS);
+}
+static struct timer again = { .expired = start_again };
+
 /* What it was asked is answered by no; it is started again. */
 static void helper_gone(struct child *c)
 {
@@ -93,8 +105,7 @@ static void helper_gone(struct child *c)
 	for (size_t i = 0; i < VERIFY_WAITING; i++)
 		if (pending[i])
 			settle(pending[i]->number, false);
-	if (verify_start(false) == -1)
-		log_text(LOG_ERROR, "login-helper", "cannot be started again: %s. Nobody can log in with a password", strerror(errno));
+	timer_set(&again, AGAIN_MS);
 }
 
 /* ---- without a helper */
@@ -121,6 +132,7 @@ void verify_stop(void)
 	if (helper.pid)
 		child_stop(&helper);
 	helper.pid = 0;
+	timer_stop(&again);
 	memset(pending, 0, sizeof pending);
 	task_cancel(&inline_task);
 }

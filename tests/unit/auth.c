@@ -1,5 +1,6 @@
 /* Logging in: the file of users, mechanisms against the examples of their RFCs, and what is answered to nonsense. */
 #include <check.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -496,6 +497,47 @@ START_TEST(only_so_many_wait_and_who_left_is_not_told)
 }
 END_TEST
 
+static bool can_ask(void)
+{
+	struct verification v = { .done = told };
+	bool can = verify_begin(&v, STR(PENCIL_256), STR("pencil"));
+
+	if (can)
+		verify_cancel(&v);
+	return can;
+}
+
+static void kill_children(void)
+{
+	FILE *f = fopen("/proc/thread-self/children", "r");
+	siginfo_t end;
+	int pid;
+
+	while (f && fscanf(f, "%d", &pid) == 1) {
+		kill(pid, SIGKILL);
+		waitid(P_PID, (id_t)pid, &end, WEXITED | WNOWAIT);
+	}
+	if (f)
+		fclose(f);
+}
+
+START_TEST(a_helper_that_dies_is_started_again_after_a_second_and_not_in_a_circle)
+{
+	if (access("/proc/thread-self/children", R_OK) == -1)
+		return;
+	loop_virtual_clock(1796000000);
+	ck_assert_int_eq(verify_start(false), 0);
+	kill_children();
+	for (int i = 0; i < 10; i++)
+		loop_turn(0);
+	ck_assert(!can_ask());
+	loop_advance(1000);
+	loop_turn(0);
+	ck_assert(can_ask());
+	verify_stop();
+}
+END_TEST
+
 static const struct { const char *offered, *mechanism; bool tls, good; const char *user, *password; } logins[] = {
 	{ "PLAIN LOGIN SCRAM-SHA-1 SCRAM-SHA-256", "SCRAM-SHA-256", true, true, "user", "pencil" },
 	{ "scram-sha-256", "SCRAM-SHA-256", false, true, "user", "pencil" },
@@ -645,6 +687,7 @@ Suite *auth_suite(void)
 	suite_add_tcase(s, t);
 	t = tcase_create("comparing");
 	tcase_add_loop_test(t, a_password_is_compared_elsewhere_and_told_later, 0, 2);
+	tcase_add_test(t, a_helper_that_dies_is_started_again_after_a_second_and_not_in_a_circle);
 	tcase_add_test(t, only_so_many_wait_and_who_left_is_not_told);
 	suite_add_tcase(s, t);
 	return s;

@@ -165,13 +165,13 @@ picture() {
 	function y(rate) { return 340 - 320 * log(rate / 200) / log(250) }
 	{ k = $1 SUBSEP $2; rate[k, ++count[k]] = $3 }
 	END {
-		print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 720 390\" font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"720\" height=\"390\" fill=\"#fff\"/>"
+		print "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 730 390\" font-family=\"sans-serif\" font-size=\"13\">\n<rect width=\"730\" height=\"390\" fill=\"#fff\"/>"
 		for (i = split("200 500 1000 2000 5000 10000 20000 50000", at, " "); i; i--)
 			printf "<path d=\"M60 %.1fH560\" stroke=\"#ddd\"/><text x=\"52\" y=\"%.1f\" text-anchor=\"end\">%s</text>\n", y(at[i]), y(at[i]) + 4, at[i]
 		for (i = points = split("1 2 5 10 20 50 100", at, " "); i; i--)
 			printf "<text x=\"%.1f\" y=\"360\" text-anchor=\"middle\">%s</text>\n", x(at[i]), at[i]
 		print "<text x=\"310\" y=\"380\" text-anchor=\"middle\">sessions</text><text x=\"64\" y=\"16\">messages a second</text>"
-		lines = split("talk|nothing is kept|#999;keep|nothing but files and a log|#999;log|fardel, log|#06c;file|fardel, file|#6ae;postfix|Postfix|#c40", line, ";")
+		lines = split("talk|nothing is kept|#999;keep|only files and a log|#999;log|fardel, log|#06c;file|fardel, file|#6ae;postfix|Postfix|#c40", line, ";")
 		for (l = 1; l <= lines; l++) {
 			split(line[l], w, "|")
 			path = ""

@@ -160,7 +160,7 @@ static const struct command {
 	{ "dkim-sign", cmd_dkim_sign, SETTINGS " MESSAGE|-", "sign a message with the keys of dkim_key" },
 	{ "dkim-verify", cmd_dkim_verify, SETTINGS " MESSAGE|-", "check the DKIM signatures of a message" },
 	{ "version", cmd_version, "", "print the version" },
-	{ "help", cmd_help, "", "print this" },
+	{ "help", cmd_help, "[COMMAND]", "print this, or what may stand behind a command" },
 };
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
@@ -181,19 +181,11 @@ static int usage(FILE *to)
 	return EX_USAGE;
 }
 
-static int cmd_help(int argc, char **argv)
+/* For one command; before is "fardel ", or "" where it is called by its own name. */
+static int help_of(const char *before, const struct command *c)
 {
-	(void)argc;
-	(void)argv;
-	usage(stdout);
-	return 0;
-}
-
-/* For one command, as it is called. */
-static int help_of(const char *called, const struct command *c)
-{
-	printf("usage: %s%s%s\n%s\n", called, *c->words ? " " : "", c->words, c->help);
-	printf("`man fardel` tells more\n");
+	printf("usage: %s%s%s%s\n%s\n", before, c->name, *c->words ? " " : "", c->words, c->help);
+	printf("`man %s` tells more\n", c->run == cmd_sendmail ? "sendmail" : "fardel");
 	return 0;
 }
 
@@ -213,17 +205,41 @@ static const struct command *find(const char *name)
 	return NULL;
 }
 
-static bool asks(int argc, char **argv, const char *option)
+static int no_command(const char *name)
 {
-	return argc > 1 && strcmp(argv[1], option) == 0;
+	fprintf(stderr, "fardel: there is no command \"%s\"\n", name);
+	return usage(stderr);
 }
 
-/* By a link that is named as a command: sendmail, mailq. */
-static int run_linked(const struct command *c, int argc, char **argv)
+static int cmd_help(int argc, char **argv)
 {
-	if (asks(argc, argv, "--help"))
-		return help_of(c->name, c);
-	return asks(argc, argv, "--version") ? cmd_version(argc, argv) : c->run(argc, argv);
+	const struct command *c = argc > 1 ? find(argv[1]) : NULL;
+
+	if (c)
+		return help_of("fardel ", c);
+	if (argc > 1)
+		return no_command(argv[1]);
+	usage(stdout);
+	return 0;
+}
+
+/* As the first word, or behind a verb (`fardel queue hold --help`). Of sendmail only --help, and only there: -h is a flag of it
+ * that takes a value, and behind its first recipient every word is one. */
+static bool asks_for_help(const struct command *c, int argc, char **argv)
+{
+	int at = c->run != cmd_sendmail && argc > 2 && argv[1][0] != '-' ? 2 : 1;
+
+	return argc > at && (strcmp(argv[at], "--help") == 0 || (c->run != cmd_sendmail && strcmp(argv[at], "-h") == 0));
+}
+
+static int run_command(const char *before, const struct command *c, int argc, char **argv)
+{
+	if (asks_for_help(c, argc, argv))
+		return help_of(before, c);
+	if (argc > 1 && strcmp(argv[1], "--version") == 0)
+		return cmd_version(argc, argv);
+	argv[0] = (char *)(uintptr_t)c->name;   /* what complaints name, by whatever path it was called */
+	return c->run(argc, argv);
 }
 
 int main(int argc, char **argv)
@@ -231,25 +247,15 @@ int main(int argc, char **argv)
 	const char *slash = argc ? strrchr(argv[0], '/') : NULL;
 	const char *name = slash ? slash + 1 : argc ? argv[0] : "";
 	const struct command *c;
-	char called[64];
 
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGXFSZ, SIG_IGN);       /* a limit of file sizes is an error of a write, and no end of ours */
 	sendmail_modes = (struct sendmail_modes){ .inetd = cmd_inetd, .flush = cmd_flush };
 	c = find(name);
-	if (strcmp(name, "fardel") != 0 && c)           /* sendmail, mailq, newaliases */
-		return run_linked(c, argc, argv);
-	if (argc < 2) {
-		usage(stderr);
-		return EX_USAGE;
-	}
-	c = find(argv[1]);
-	if (!c) {
-		fprintf(stderr, "fardel: there is no command \"%s\"\n", argv[1]);
+	if (strcmp(name, "fardel") != 0 && c)           /* by a link: sendmail, mailq, newaliases */
+		return run_command("", c, argc, argv);
+	if (argc < 2)
 		return usage(stderr);
-	}
-	if (!asks(argc - 1, argv + 1, "--help"))
-		return c->run(argc - 1, argv + 1);
-	snprintf(called, sizeof called, "fardel %s", c->name);
-	return help_of(called, c);
+	c = find(argv[1]);
+	return c ? run_command("fardel ", c, argc - 1, argv + 1) : no_command(argv[1]);
 }

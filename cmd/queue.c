@@ -306,7 +306,9 @@ static const struct {
 static int wrong_use(const char *word, const char *why)
 {
 	if (word)
-		fprintf(stderr, "fardel queue: %s %s. ", word, why ? why : "is not known");
+		fprintf(stderr, "fardel queue: %s %s. ", *word ? word : "\"\"", why ? why : "is not known");
+	else
+		fprintf(stderr, "fardel queue: %s. ", why ? why : "what is to be done is missing");
 	fprintf(stderr, "`fardel queue --help` and fardel(8) say what may stand there.\n");
 	return EX_USAGE;
 }
@@ -327,13 +329,18 @@ struct line {
 	bool yes;
 };
 
-/* What may stand behind the verb. False: *why about *word. */
-static bool take_words(struct line *c, int argc, char **argv, const char **word, const char **why)
+/* What may stand behind the verb, which is argv[verb]. False: *why about *word. */
+static bool take_words(struct line *c, int argc, char **argv, int verb, const char **word, const char **why)
 {
-	for (int i = 2; i < argc; i++) {
+	for (int i = verb + 1; i < argc; i++) {
 		*word = argv[i];
 		*why = NULL;
-		if (arguments_take(&c->a, argc, argv, &i, why) || select_option(&c->words.which, argc, argv, &i, why)) {
+		if (arguments_take(&c->a, argc, argv, &i, why)) {
+			if (*why) {
+				*word = NULL;   /* it is named there */
+				return false;
+			}
+		} else if (select_option(&c->words.which, argc, argv, &i, why)) {
 			if (*why)
 				return false;
 		} else if (!strcmp(argv[i], "--yes")) {
@@ -342,14 +349,13 @@ static bool take_words(struct line *c, int argc, char **argv, const char **word,
 			c->words.json = true;
 		} else if (!strcmp(argv[i], "--body")) {
 			c->words.body = true;
-		} else if (!strcmp(argv[i], "--reason") && i + 1 < argc) {
-			c->reason = argv[++i];
+		} else if (!strcmp(argv[i], "--reason")) {
+			c->reason = i + 1 < argc ? argv[++i] : "";
 			if ((*why = check_reason(c->reason)))
 				return false;
 		} else if (argv[i][0] == '-') {
 			return false;
-		} else if (!select_word(&c->words.which, argv[i])) {
-			*why = "is one word too many: `all` and options choose more at a time";
+		} else if ((*why = select_word(&c->words.which, argv[i]))) {
 			return false;
 		}
 	}
@@ -372,16 +378,19 @@ int cmd_queue(int argc, char **argv)
 	struct settings set = { 0 };
 	const struct action *action = NULL;
 	int (*view)(const struct settings *, const struct queue_words *) = NULL;
-	const char *word = argc > 1 ? argv[1] : NULL, *why = NULL;
-	int status;
+	const char *word, *why = NULL;
+	int status, verb = 1;
 
+	while (verb < argc && arguments_take(&c.a, argc, argv, &verb, &why) && !why)
+		verb++;
+	word = verb < argc && !why ? argv[verb] : NULL;
 	for (size_t i = 0; word && i < sizeof actions / sizeof *actions; i++)
 		if (!strcmp(word, actions[i].word))
 			action = &actions[i];
 	for (size_t i = 0; word && i < sizeof views / sizeof *views; i++)
 		if (!strcmp(word, views[i].word))
 			view = views[i].run;
-	if ((!action && !view) || !take_words(&c, argc, argv, &word, &why))
+	if ((!action && !view) || !take_words(&c, argc, argv, verb, &word, &why))
 		return wrong_use(word, why);
 	/* reroute: the last word says where to. */
 	if (action && action->by_domain && c.words.which.nwords)

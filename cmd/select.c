@@ -13,7 +13,7 @@ enum { ID_OCTETS = 24 };
 static const char *take_from(struct selection *s, struct str value)
 {
 	s->from = str_eq(value, STR("<>")) ? STR("") : value;
-	return NULL;
+	return value.n ? NULL : "needs an address, a domain or <>";
 }
 
 static const char *take_to(struct selection *s, struct str value)
@@ -67,9 +67,15 @@ static const char *take_state(struct selection *s, struct str value)
 	return NULL;
 }
 
+/* Nothing is what a script says whose variable is empty: it must not mean everything. */
 static const char *take_id(struct selection *s, struct str value)
 {
-	return select_word(s, value.p) ? NULL : "is said too often";
+	if (!value.n)
+		return "needs an id, an address or a domain";
+	if (s->nwords == SELECT_WORDS)
+		return "is one word too many: `all` and options choose more at a time";
+	s->word[s->nwords++] = value;
+	return NULL;
 }
 
 static const struct {
@@ -99,14 +105,12 @@ bool select_option(struct selection *s, int argc, char **argv, int *i, const cha
 	return false;
 }
 
-bool select_word(struct selection *s, const char *word)
+const char *select_word(struct selection *s, const char *word)
 {
-	if (!strcmp(word, "all"))
-		return s->all = true;
-	if (s->nwords == SELECT_WORDS)
-		return false;
-	s->word[s->nwords++] = str_of(word);
-	return true;
+	if (strcmp(word, "all"))
+		return take_id(s, str_of(word));
+	s->all = true;
+	return NULL;
 }
 
 bool select_is_empty(const struct selection *s)

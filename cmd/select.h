@@ -19,8 +19,8 @@ struct selection {
 /* When argv[*i] is an option of selections, takes it (--older 2d, --older=2d) and leaves *i at its last word. False: something else.
  * What is wrong with it, or its value, is in *why (else NULL). */
 bool select_option(struct selection *, int argc, char **argv, int *i, const char **why);
-/* An id or its beginning, an address, a domain, or `all`. False: too many. */
-bool select_word(struct selection *, const char *word);
+/* An id or its beginning, an address, a domain, or `all`. NULL, or what is wrong with it. */
+const char *select_word(struct selection *, const char *word);
 bool select_is_empty(const struct selection *);         /* nothing was said, not even `all` */
 
 /* Marks (listed.meant) the entries of the message first..end-1 that all of it is true of. Returns how many. *m is opened (listing_open())

@@ -56,7 +56,8 @@ _fardel() {
 			esac
 			;;
 		sendmail) choice="-t -i -f -F -N -R -V -C -v -bs -bp -bi -q --at --wait --help" ;;
-		version|help) choice=--help ;;
+		help) choice=$(_fardel_commands) ;;
+		version) choice=--help ;;
 		esac
 	fi
 	mapfile -t COMPREPLY < <(compgen -W "$choice" -- "$word")

@@ -42,8 +42,8 @@ static const char *take(struct selection *s, int argc, char **argv)
 
 	*s = (struct selection){ 0 };
 	for (int i = 0; i < argc && !why; i++)
-		if (!select_option(s, argc, argv, &i, &why) && (argv[i][0] == '-' ? (why = "?") != NULL : !select_word(s, argv[i])))
-			why = why ? why : "too many";
+		if (!select_option(s, argc, argv, &i, &why))
+			why = argv[i][0] == '-' ? "?" : select_word(s, argv[i]);
 	return why;
 }
 
@@ -52,7 +52,7 @@ static const struct { const char *text, *wrong; } grammar[] = {
 	{ "--older x", "needs an age" }, { "--older 0", "needs an age" }, { "--older -1", "needs an age" }, { "--older=", "needs an age" },
 	{ "--larger 1M --smaller=2M", NULL }, { "--larger x", "needs a size" }, { "--larger 0", "needs a size" },
 	{ "--state held", NULL }, { "--state held,due,new", NULL }, { "--state HELD", NULL }, { "--state asleep", "is held, due" },
-	{ "--state held,", "is held, due" }, { "--state=", "is held, due" }, { "--from <>", NULL }, { "--from=", NULL }, { "--to=", "needs an address" },
+	{ "--state held,", "is held, due" }, { "--state=", "is held, due" }, { "--from <>", NULL }, { "--from=", "needs an address" }, { "--to=", "needs an address" },
 	{ "--domain @", "needs a domain" }, { "--domain=x.example", NULL }, { "--id 6b04", NULL }, { "--colour red", "?" }, { "--olderr 2d", "?" },
 };
 
@@ -76,9 +76,27 @@ START_TEST(more_words_than_there_is_room_for_are_refused)
 	static struct selection s;
 
 	for (int i = 0; i < SELECT_WORDS; i++)
-		ck_assert(select_word(&s, "a.example"));
-	ck_assert(!select_word(&s, "b.example"));
-	ck_assert(select_word(&s, "all"));
+		ck_assert_ptr_null(select_word(&s, "a.example"));
+	ck_assert_ptr_nonnull(select_word(&s, "b.example"));
+	ck_assert_ptr_null(select_word(&s, "all"));
+}
+END_TEST
+
+/* queue drop "$ID" --yes of a script whose ID is empty, or one who is called so */
+START_TEST(an_empty_word_or_id_does_not_mean_everything)
+{
+	static char option[] = "--id", nothing[] = "", all[] = "all";
+	char *empty[] = { option, nothing }, *called_all[] = { option, all };
+	struct selection s = { 0 };
+	const char *why;
+	int i = 0;
+
+	ck_assert_ptr_nonnull(select_word(&s, ""));
+	ck_assert(select_option(&s, 2, empty, &i, &why) && why);
+	ck_assert(select_is_empty(&s));
+	i = 0;
+	ck_assert(select_option(&s, 2, called_all, &i, &why) && !why);
+	ck_assert(!s.all && s.nwords == 1);
 }
 END_TEST
 
@@ -133,7 +151,7 @@ static void open_queue(void)
 static const struct { const char *text, *found; } choices[] = {
 	{ "all", "ABCDE" }, { "", "ABCDE" }, { ID_A, "A" }, { "6b0c", "ADE" }, { "6b0", "" }, { ID_A " " ID_C, "AC" },
 	{ "b@two.example", "A" }, { "TWO.example", "A" }, { "B@two.example", "" }, { "y.example three.example", "BC" },
-	{ "--from a@home.example", "AC" }, { "--from home.example", "ABC" }, { "--from @HOME.example", "ABC" }, { "--from <>", "D" }, { "--from=", "D" },
+	{ "--from a@home.example", "AC" }, { "--from home.example", "ABC" }, { "--from @HOME.example", "ABC" }, { "--from <>", "D" }, { "--from=<>", "D" },
 	{ "--to b@two.example", "A" }, { "--to two.example", "A" }, { "--domain two.example", "A" }, { "--domain four.example", "D" },
 	{ "--domain example", "" }, { "--larger 1k", "D" }, { "--smaller 1k", "ABCE" }, { "--state held", "B" }, { "--state due", "E" },
 	{ "--state new", "ADE" }, { "--state deferred", "ACD" }, { "--state held,due", "BE" }, { "--older 1d", "BC" }, { "--younger 1d", "ADE" },
@@ -268,6 +286,7 @@ Suite *cmd_select_suite(void)
 
 	tcase_add_loop_test(c, a_selection_is_said_in_words_and_options, 0, sizeof grammar / sizeof *grammar);
 	tcase_add_test(c, more_words_than_there_is_room_for_are_refused);
+	tcase_add_test(c, an_empty_word_or_id_does_not_mean_everything);
 	tcase_add_loop_test(c, a_selection_means_what_all_of_it_is_true_of, 0, sizeof choices / sizeof *choices);
 	tcase_add_loop_test(c, a_view_looks_as_it_is_written_down, 0, sizeof views / sizeof *views);
 	tcase_add_test(c, spans_and_sizes_are_short_words);

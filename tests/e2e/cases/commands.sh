@@ -43,16 +43,23 @@ sendmail_exit_codes() {
 	status_is 75 send broken user <"$T/mail" 2>/dev/null
 }
 
-it every_command_answers_help "every command and every name it is called by says --help and --version on standard output, with status 0"
+it every_command_answers_help "every command and every name it is called by says --help, -h (sendmail: a flag of its own) and --version on standard output, with status 0"
 every_command_answers_help() {
 	for name in fardel sendmail mailq newaliases; do ln -s "$fardel" "$T/$name"; done
-	"$fardel" help | sed -n 's/^  \([a-z]*\) .*/\1/p' >"$T/commands"
-	must "a list of commands" [ "$(wc -l <"$T/commands")" -ge 13 ]
+	"$fardel" help | sed -n 's/^  \([a-z-]*\) .*/\1/p' >"$T/commands"
+	must "a list of commands" [ "$(wc -l <"$T/commands")" -ge 25 ]
 	while read -r name; do
-		status_is 0 "$fardel" "$name" --help </dev/null >"$T/said" 2>"$T/complaint"
-		has "^usage: fardel $name" "$T/said"
-		must "$name --help complains" [ ! -s "$T/complaint" ]
+		for words in --help -h 'any --help' 'any -h'; do
+			[ "$name" = sendmail ] && [ "$words" != --help ] && continue
+			# shellcheck disable=SC2086
+			status_is 0 "$fardel" "$name" $words </dev/null >"$T/said" 2>"$T/complaint"
+			has "^usage: fardel $name" "$T/said"
+			must "$name $words complains" [ ! -s "$T/complaint" ]
+		done
+		"$fardel" help "$name" | cmp -s - "$T/said" || [ "$name" = sendmail ] || fail "help $name says something else"
 	done <"$T/commands"
+	status_is 64 "$T/mailq" --nonsense 2>"$T/said"
+	has '^fardel mailq: does not know' "$T/said"
 	for name in fardel sendmail mailq newaliases; do
 		status_is 0 "$T/$name" --help </dev/null >"$T/said" 2>"$T/complaint"
 		has "^usage: $name" "$T/said"

@@ -36,6 +36,14 @@ queue_chooses() {
 	status_is 64 queue drop
 	has 'needs an id' "$T/did"
 	status_is 64 queue drop --older 1d --colour red
+	# What a script says whose variable is empty.
+	status_is 64 queue drop "" --yes
+	has 'needs an id' "$T/did"
+	status_is 64 queue drop --from "" --yes
+	status_is 64 queue -c "$T/home.conf"
+	has 'what is to be done' "$T/did"
+	must "settings before the verb" "$fardel" queue -c "$T/home.conf" list >"$T/did"
+	has '^3 messages in ' "$T/did"
 }
 
 it queue_fail_reports "queue fail makes the report now, for those who are meant alone, with a server that runs and without"

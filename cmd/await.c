@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "cmd/control.h"
+#include "cmd/fardel.h"
 #include "cmd/listing.h"
 #include "lib/clock.h"
 
@@ -94,8 +95,7 @@ static bool take_lines(struct buf *heard, bool *begun, bool *refused, int *statu
 
 static int not_heard(const char *why)
 {
-	fprintf(stderr, "sendmail: the message is queued, but what becomes of it is not known: %s\n", why);
-	return EX_TEMPFAIL;
+	return sendmail_complain(EX_TEMPFAIL, "the message is queued, but what becomes of it is not known: %s", why);
 }
 
 static const char *why_not_called(void)

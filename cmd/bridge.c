@@ -9,6 +9,7 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#include "cmd/fardel.h"
 #include "cmd/handover.h"
 
 /* No more than a pipe takes at once when it takes anything: what we were started with stays as it is, and may block. */
@@ -80,7 +81,7 @@ int bridge_session(const struct settings *set)
 	struct lane out = { .from = STDIN_FILENO, .to = fd }, in = { .from = fd, .to = STDOUT_FILENO };
 
 	if (fd == -1 || reach(fd, (const struct sockaddr *)&addr, len) == -1) {
-		fprintf(stderr, "sendmail: cannot call the server at %s (%s): %s. Is `fardel serve` running? Try again later\n", on ? on->text : "no address",
+		sendmail_complain(0, "cannot call the server at %s (%s): %s. Is `fardel serve` running? Try again later", on ? on->text : "no address",
 			on ? on->where : conf_where(&set->conf, "listen"), on ? strerror(errno) : "listen has neither unix:// nor smtp://");
 		printf("421 4.3.2 The server of this host cannot be called\r\n");
 		if (fd != -1)

@@ -33,6 +33,9 @@ int cmd_dkim_key(int argc, char **argv);
  * is wrong; a time before now is. */
 const char *sendmail_time(const char *value, int64_t now, int64_t *out);
 
+/* What is wrong, on standard error, behind "sendmail: "; the first of it is in syslog, too, when sendmail ends. Returns status. */
+int sendmail_complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* Modes of sendmail that are commands themselves: -bs is inetd, -q is flush. main() puts them in; NULL: not there. */
 struct sendmail_modes {
 	int (*inetd)(int argc, char **argv);

@@ -7,7 +7,6 @@
 #include <ftw.h>
 #include <limits.h>
 #include <pwd.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 
 #include "client.h"
 #include "cmd/await.h"
+#include "cmd/fardel.h"
 #include "lib/clock.h"
 #include "lib/file.h"
 #include "lib/ip.h"
@@ -29,20 +29,6 @@ enum {
 };
 
 static char place[PATH_MAX];            /* the queue for one message; "" there is none */
-
-static int complain(int status, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static int complain(int status, const char *fmt, ...)
-{
-	va_list ap;
-
-	fputs("sendmail: ", stderr);
-	va_start(ap, fmt);
-	vfprintf(stderr, fmt, ap);
-	va_end(ap);
-	fputc('\n', stderr);
-	return status;
-}
 
 /* ---- the daemon's address */
 
@@ -114,22 +100,22 @@ int handover_begin(const struct settings *set)
 	char why[512] = "";
 
 	if (!handover_address(set, &addr, &len) && !drops_are_open(set))
-		return complain(EX_TEMPFAIL, "the queue %s is not open to you, and listen has neither unix:// nor smtp:// (%s), so no server can be "
+		return sendmail_complain(EX_TEMPFAIL, "the queue %s is not open to you, and listen has neither unix:// nor smtp:// (%s), so no server can be "
 			"asked. Send as the queue's owner, or set listen; nothing is sent", set->queue, conf_where(&set->conf, "listen"));
 	if (!above || above[0] != '/' || strlen(above) > sizeof place / 2)
 		above = "/tmp";
 	snprintf(place, sizeof place, "%s/fardel-sendmail.XXXXXX", above);
 	if (!mkdtemp(place)) {
 		place[0] = '\0';
-		return complain(EX_TEMPFAIL, "the queue %s is not open to you, and no directory for the message can be made in %s: %s. "
+		return sendmail_complain(EX_TEMPFAIL, "the queue %s is not open to you, and no directory for the message can be made in %s: %s. "
 			"Set TMPDIR to one where you may write; nothing is sent", set->queue, above, strerror(errno));
 	}
 	if (queue_open(&q, why, sizeof why) == -1)
-		return complain(EX_TEMPFAIL, "cannot keep the message in %s for the moment: %s. Set TMPDIR to another directory; nothing is sent",
+		return sendmail_complain(EX_TEMPFAIL, "cannot keep the message in %s for the moment: %s. Set TMPDIR to another directory; nothing is sent",
 			place, why);
 	if (queue_accepting(&busy))
 		return 0;
-	return complain(EX_TEMPFAIL, "cannot keep the message in %s for the moment: %s. Set TMPDIR to another directory; nothing is sent",
+	return sendmail_complain(EX_TEMPFAIL, "cannot keep the message in %s for the moment: %s. Set TMPDIR to another directory; nothing is sent",
 		place, busy.text);
 }
 
@@ -146,7 +132,7 @@ void handover_end(void)
 	queue_close();
 	/* Nobody else can have put anything there. */
 	if (place[0] && nftw(place, remove_one, 8, FTW_DEPTH | FTW_PHYS | FTW_MOUNT) == -1)
-		complain(0, "cannot remove %s: %s. Remove it by hand", place, strerror(errno));
+		sendmail_complain(0, "cannot remove %s: %s. Remove it by hand", place, strerror(errno));
 	place[0] = '\0';
 }
 
@@ -164,7 +150,7 @@ static struct mail *read_back(void)
 	if (x)
 		m = mail_read(in, x->d_name, &why);
 	if (!m)
-		complain(0, "cannot read the message again in %s: %s. Nothing is sent; try again later", place, why ? why : strerror(errno));
+		sendmail_complain(0, "cannot read the message again in %s: %s. Nothing is sent; try again later", place, why ? why : strerror(errno));
 	if (d)
 		closedir(d);
 	else if (in != -1)
@@ -234,7 +220,7 @@ static void got_result(struct client_job *job, size_t i, const struct reply *r)
 			printf("%s: %s\n", buf_cstr(&to), r->text);
 	} else {
 		failed(c, await_status(r->code, str_of(r->enhanced)));
-		complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
+		sendmail_complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
 			r->text, hint(r, &job->to[i]->addr));
 	}
 	buf_free(&to);
@@ -243,7 +229,7 @@ static void got_result(struct client_job *job, size_t i, const struct reply *r)
 static void not_sent(struct conversation *c, const char *why)
 {
 	failed(c, EX_TEMPFAIL);
-	complain(0, "cannot hand the message to the server at %s (%s): %s. Is `fardel serve` running? Try again later",
+	sendmail_complain(0, "cannot hand the message to the server at %s (%s): %s. Is `fardel serve` running? Try again later",
 		c->on->text, c->on->where, why);
 }
 
@@ -311,7 +297,7 @@ static int converse(struct conversation *c, const struct settings *set, const st
 	if (c->client)
 		client_abort(c->client);
 	if (c->status && c->taken)
-		complain(0, "%zu of %zu recipients will get it all the same", c->taken, c->job.n);
+		sendmail_complain(0, "%zu of %zu recipients will get it all the same", c->taken, c->job.n);
 	return c->status;
 }
 
@@ -378,7 +364,7 @@ static int send_mail(const struct settings *set, const struct mail *m, bool verb
 	id[0] = '\0';
 	c.to = calloc(m->nrcpt, sizeof *c.to);
 	if (!c.to)
-		return complain(EX_TEMPFAIL, "out of memory: nothing is sent; try again later");
+		return sendmail_complain(EX_TEMPFAIL, "out of memory: nothing is sent; try again later");
 	for (size_t i = 0; i < m->nrcpt; i++)
 		c.to[i] = &m->rcpt[i].to;
 	c.job = (struct client_job){
@@ -397,7 +383,7 @@ static int send_mail(const struct settings *set, const struct mail *m, bool verb
 	if (c.on)
 		not_sent(&c, c.unreached);
 	else
-		complain(0, "the message cannot be laid into the drop directory of %s: %s; nothing is sent", set->queue, strerror(errno));
+		sendmail_complain(0, "the message cannot be laid into the drop directory of %s: %s; nothing is sent", set->queue, strerror(errno));
 	return EX_TEMPFAIL;
 }
 

@@ -4,6 +4,7 @@
 #include <pwd.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,10 +21,40 @@
 #include "cmd/signing.h"
 #include "cmd/submit.h"
 #include "lib/account.h"
+#include "lib/log.h"
 #include "parse.h"
 #include "queue.h"
 
 struct sendmail_modes sendmail_modes;
+
+/* What was wrong first. Callers often throw away what is said on standard error, and may not write into our log. */
+static char for_syslog[400];
+
+static void note(const char *text)
+{
+	if (!for_syslog[0])
+		snprintf(for_syslog, sizeof for_syslog, "%.*s", (int)strcspn(text, "\n"), text);
+}
+
+int sendmail_complain(int status, const char *fmt, ...)
+{
+	char text[1024];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "sendmail: %s\n", text);
+	note(text);
+	return status;
+}
+
+static int tell_syslog(uid_t uid, int status)
+{
+	if (for_syslog[0] && log_open("syslog") == 0)
+		log_event(LOG_WARN, "sendmail", LF(L_NUM("uid", (long long)uid), L_NUM("status", status), L_TEXT("reason", for_syslog)));
+	return status;
+}
 
 enum mode { MODE_SEND, MODE_SESSION, MODE_LIST, MODE_FLUSH, MODE_ALIASES, MODE_NOT_OURS };
 
@@ -106,6 +137,12 @@ static const char *take_mode(struct options *o, const char *value)
 	return o->mode == MODE_NOT_OURS ? "is no mode of this sendmail: there are -bm, -bs, -bp and -bi; the daemon is `fardel serve`" : NULL;
 }
 
+static const char *take_aliases(struct options *o, const char *value)
+{
+	(void)value;
+	return take_mode(o, "i");
+}
+
 /* RFC 3461 4.1: NEVER stands alone. */
 static const char *take_notify(struct options *o, const char *value)
 {
@@ -156,7 +193,8 @@ static const char *take_envid(struct options *o, const char *value)
 
 enum { WAIT_MOST_S = 3600 };             /* as long as the server bears with it */
 
-enum value { NO_VALUE, VALUE, GLUED };   /* GLUED: what follows in the same word, perhaps nothing */
+/* GLUED: what follows in the same word, perhaps nothing. NUMBER: that or, if it is nothing, the next word when a digit begins it. */
+enum value { NO_VALUE, VALUE, GLUED, NUMBER };
 
 static const struct letter {
 	char letter;
@@ -178,9 +216,11 @@ static const struct letter {
 	{ 'N', VALUE, take_notify },
 	{ 'R', VALUE, take_ret },
 	{ 'V', VALUE, take_envid },
-	{ 'A', GLUED, NULL }, { 'B', VALUE, NULL }, { 'd', GLUED, NULL }, { 'D', VALUE, NULL }, { 'e', GLUED, NULL },
-	{ 'h', VALUE, NULL }, { 'L', VALUE, NULL }, { 'M', VALUE, NULL }, { 'O', VALUE, NULL }, { 'p', VALUE, NULL },
-	{ 'Q', GLUED, NULL }, { 'X', VALUE, NULL },
+	{ 'I', NO_VALUE, take_aliases },
+	{ 'A', VALUE, NULL }, { 'B', VALUE, NULL }, { 'd', NUMBER, NULL }, { 'D', VALUE, NULL }, { 'e', VALUE, NULL }, { 'G', NO_VALUE, NULL },
+	{ 'h', VALUE, NULL }, { 'L', VALUE, NULL }, { 'm', NO_VALUE, NULL }, { 'M', VALUE, NULL }, { 'n', NO_VALUE, NULL }, { 'O', VALUE, NULL },
+	{ 'p', VALUE, NULL }, { 'Q', GLUED, NULL }, { 's', NO_VALUE, NULL }, { 'T', NO_VALUE, NULL }, { 'U', NO_VALUE, NULL },
+	{ 'x', NO_VALUE, NULL }, { 'X', VALUE, NULL },
 };
 
 static const struct letter *find_letter(char c)
@@ -191,28 +231,36 @@ static const struct letter *find_letter(char c)
 	return NULL;
 }
 
+static bool takes_next(const struct letter *l, const char *next)
+{
+	return next && (l->value == VALUE || (l->value == NUMBER && ascii_digit(next[0])));
+}
+
 /* All letters of one word ("-ti", "-fanna"); *i moves when a value is the next word. False after a complaint. */
-static bool take_word(struct options *o, int argc, char **argv, int *i)
+static bool take_word(struct options *o, char **argv, int *i)
 {
 	for (const char *p = argv[*i] + 1; *p; p++) {
 		const struct letter *l = find_letter(*p);
 		const char *value = "", *why;
+		char ignored[64];
 
-		/* Programs pass letters that nobody remembers: they must not keep mail from being sent. */
-		if (!l)
+		/* Programs pass letters that no sendmail had: they must not keep mail from being sent. */
+		if (!l) {
+			snprintf(ignored, sizeof ignored, "-%c is no flag of sendmail: it was ignored", *p);
+			note(ignored);
 			continue;
+		}
 		if (l->value != NO_VALUE)
 			value = p + 1;
-		if (l->value == VALUE && !*value) {
-			if (*i + 1 >= argc) {
-				fprintf(stderr, "sendmail: -%c needs a value behind it\n", *p);
-				return false;
-			}
+		if (!*value && takes_next(l, argv[*i + 1]))
 			value = argv[++*i];
+		else if (!*value && l->value == VALUE) {
+			sendmail_complain(0, "-%c needs a value behind it", *p);
+			return false;
 		}
 		why = l->take ? l->take(o, value) : NULL;
 		if (why) {
-			fprintf(stderr, "sendmail: -%c%s %s\n", *p, value, why);
+			sendmail_complain(0, "-%c%s %s", *p, value, why);
 			return false;
 		}
 		if (l->value != NO_VALUE)
@@ -330,14 +378,11 @@ static int take_options(struct options *o, int argc, char **argv)
 		if (take_long(o, argc, argv, &i, &why)) {
 			if (!why)
 				continue;
-			fprintf(stderr, "sendmail: %s%s%s %s\n", option, argv[i] != option ? " " : "", argv[i] != option ? argv[i] : "", why);
-			return -1;
+			return sendmail_complain(-1, "%s%s%s %s", option, argv[i] != option ? " " : "", argv[i] != option ? argv[i] : "", why);
 		}
-		if (option[1] == '-') {         /* its letters would mean something else each */
-			fprintf(stderr, "sendmail: %s is no option of this sendmail: see sendmail(8)\n", option);
-			return -1;
-		}
-		if (!take_word(o, argc, argv, &i))
+		if (option[1] == '-')           /* its letters would mean something else each */
+			return sendmail_complain(-1, "%s is no option of this sendmail: see sendmail(8)", option);
+		if (!take_word(o, argv, &i))
 			return -1;
 	}
 	return i;
@@ -368,8 +413,7 @@ static void name_of_account(struct options *o, char *out, size_t size)
 
 static int not_that_account(const char *name, const char *why)
 {
-	fprintf(stderr, "sendmail: cannot queue as %s: %s; nothing is queued\n", name, why);
-	return -1;
+	return sendmail_complain(-1, "cannot queue as %s: %s; nothing is queued", name, why);
 }
 
 /* Root's mail must be readable by the daemon: be who owns the queue, or will own it. 0, or -1 after a complaint. */
@@ -469,10 +513,8 @@ static int commit(struct draft *d, bool say, char id[ID_MAX])
 	/* The sync is made in this process at the end of a turn: there is nothing to sleep for. */
 	while (!w.over)
 		loop_turn(0);
-	if (!w.ok) {
-		fprintf(stderr, "sendmail: the message could not be written durably: it is not queued; try again later\n");
-		return EX_TEMPFAIL;
-	}
+	if (!w.ok)
+		return sendmail_complain(EX_TEMPFAIL, "the message could not be written durably: it is not queued; try again later");
 	if (say)
 		printf("queued as %s\n", id);
 	return EX_OK;
@@ -485,20 +527,16 @@ static int take_message(const struct options *o, bool say, char id[ID_MAX])
 	enum verdict v = WAIT;
 	int status;
 
-	if (!s) {
-		fprintf(stderr, "sendmail: out of memory: try again later\n");
-		return EX_TEMPFAIL;
-	}
+	if (!s)
+		return sendmail_complain(EX_TEMPFAIL, "out of memory: try again later");
 	while (v == WAIT && wait_for_text())
 		v = submit_step(s);
 	if (v == ACCEPT) {
 		status = commit(submit_draft(s), say, id);
 	} else if (v == WAIT) {
-		status = EX_TEMPFAIL;
-		fprintf(stderr, "sendmail: told to end before the message was read to its end: nothing is sent\n");
+		status = sendmail_complain(EX_TEMPFAIL, "told to end before the message was read to its end: nothing is sent");
 	} else {
-		status = submit_status(s);
-		fprintf(stderr, "sendmail: %s\n", submit_why(s));
+		status = sendmail_complain(submit_status(s), "%s", submit_why(s));
 	}
 	submit_close(s);
 	return status;
@@ -522,12 +560,12 @@ static enum opened open_queue(const struct settings *set)
 		/* EROFS: a service that may write nowhere. */
 		if (errno == EACCES || errno == EPERM || errno == EROFS)
 			return QUEUE_DENIED;
-		fprintf(stderr, "sendmail: cannot queue in %s: %s. `fardel check` tells more.\n", set->queue, why[0] ? why : strerror(errno));
+		sendmail_complain(0, "cannot queue in %s: %s. `fardel check` tells more.", set->queue, why[0] ? why : strerror(errno));
 		return QUEUE_FAILED;
 	}
 	if (queue_accepting(&busy))
 		return QUEUE_OPEN;
-	fprintf(stderr, "sendmail: no mail is taken now: %s\n", busy.text);
+	sendmail_complain(0, "no mail is taken now: %s", busy.text);
 	queue_close();
 	return QUEUE_FAILED;
 }
@@ -588,21 +626,17 @@ static int send_with(struct options *o, const struct settings *set)
 	o->submit.send_as = &set->send_as;
 	o->submit.message_size = set->message_size;
 	o->submit.future_max = set->future_release_max;
-	if (o->wait && o->submit.hold_until) {
-		fprintf(stderr, "sendmail: --wait: a message that is held (--at) has no result to wait for; nothing is queued\n");
-		return EX_USAGE;
-	}
-	if (o->submit.hold_until > time(NULL) + set->future_release_max) {
-		fprintf(stderr, "sendmail: --at: that is later than future_release_max allows (%s); nothing is queued\n",
+	if (o->wait && o->submit.hold_until)
+		return sendmail_complain(EX_USAGE, "--wait: a message that is held (--at) has no result to wait for; nothing is queued");
+	if (o->submit.hold_until > time(NULL) + set->future_release_max)
+		return sendmail_complain(EX_USAGE, "--at: that is later than future_release_max allows (%s); nothing is queued",
 			conf_where(&set->conf, "future_release_max"));
-		return EX_USAGE;
-	}
 	catch_signals();
 	signer = signing_keys(set, keep_complaint);     /* as who we are: the queue's owner may not read them */
 	switch (goes_by_filters(set) ? QUEUE_DENIED : open_queue(set)) {
 	case QUEUE_OPEN:
 		if (bad_key[0])
-			fprintf(stderr, "sendmail: dkim_key: %s. The message is not signed with it.\n", bad_key);
+			sendmail_complain(0, "dkim_key: %s. The message is not signed with it.", bad_key);
 		o->submit.signer = signer;
 		status = queue_message(o, id);
 		break;
@@ -628,8 +662,7 @@ static int hand_over(int (*run)(int, char **), const char *word, const char *fil
 
 	if (run)
 		return run(file ? 3 : 1, argv);
-	fprintf(stderr, "sendmail: %s is not part of this program\n", word);
-	return EX_UNAVAILABLE;
+	return sendmail_complain(EX_UNAVAILABLE, "%s is not part of this program", word);
 }
 
 /* Root becomes who owns the queue; any other account does what it may. */
@@ -652,7 +685,7 @@ static int session(const char *file)
 	return ours ? hand_over(sendmail_modes.inetd, "inetd", file) : status;
 }
 
-int cmd_sendmail(int argc, char **argv)
+static int run(int argc, char **argv)
 {
 	struct options o = { .submit = { .how = "sendmail", .dot_ends = true } };
 	struct arguments a = { 0 };
@@ -677,12 +710,22 @@ int cmd_sendmail(int argc, char **argv)
 	o.submit.uid = getuid();
 	o.self = getpwuid(getuid());
 	o.submit.user = o.self ? o.self->pw_name : NULL;
-	if (o.submit.nrcpt == 0 && !o.submit.header_rcpts) {
-		fprintf(stderr, "sendmail: no recipient: name one behind the options, or use -t\n");
-		return EX_USAGE;
-	}
+	if (o.submit.nrcpt == 0 && !o.submit.header_rcpts)
+		return sendmail_complain(EX_USAGE, "no recipient: name one behind the options, or use -t");
 	a.file = o.file;
-	status = settings_load(&set, &a) ? send_with(&o, &set) : settings_complain(&set);
+	if (settings_load(&set, &a)) {
+		status = send_with(&o, &set);
+	} else {
+		status = settings_complain(&set);
+		note(buf_cstr(&set.conf.errors));
+	}
 	settings_free(&set);
 	return status;
+}
+
+int cmd_sendmail(int argc, char **argv)
+{
+	uid_t uid = getuid();           /* root becomes somebody else */
+
+	return tell_syslog(uid, run(argc, argv));
 }

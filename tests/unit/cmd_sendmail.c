@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,19 @@ enum { PATIENCE_S = 20, NOBODY = 65534 };
 static char dir[64], conf[128], said[128], text[128], tmp[128], queue[128];
 static int port_fd = -1;
 static unsigned port;
+
+/* Instead of the one in the C library: what goes there is seen behind what was said. */
+void syslog(int, const char *, ...);
+void syslog(int priority, const char *fmt, ...)
+{
+	va_list ap;
+
+	fprintf(stderr, "<%d>", priority);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+}
 
 static void write_file(const char *path, const char *content)
 {
@@ -374,6 +388,66 @@ START_TEST(q_flushes_alone_and_is_ignored_beside_a_message)
 }
 END_TEST
 
+START_TEST(the_administrator_finds_in_syslog_what_a_caller_was_told)
+{
+	static const struct { const char *argument[4]; int status; const char *line; } rows[] = {
+		{ { "--read-envelope-from", "a@y.test" }, 64, "reason=\"--read-envelope-from is no option of this sendmail: see sendmail(8)\"" },
+		{ { "-f" }, 64, "reason=\"-f needs a value behind it\"" },
+		{ { "-i" }, 64, "reason=\"no recipient: " },
+		{ { "-C", "/nonexistent/conf", "a@y.test" }, 78, "reason=\"/nonexistent/conf: cannot be read" },
+		{ { "a@y.test" }, 75, "reason=\"the queue " },                  /* listen leads nowhere */
+		/* ... and that a letter was not understood, which keeps no mail from being sent */
+		{ { "-k", "a@y.test" }, 75, "reason=\"-k is no flag of sendmail: it was ignored\"" },
+	};
+	char start_of_line[64];
+
+	start();
+	ck_assert_int_eq(RUN("a@@b"), 65);
+	ck_assert_msg(strstr(read_said(), "<4>warn sendmail uid=") && strstr(read_said(), "status=65"), "%s", read_said());
+	configure("");
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		int status = run(rows[i].argument);
+
+		snprintf(start_of_line, sizeof start_of_line, "<4>warn sendmail uid=%lu status=%d reason=", (unsigned long)getuid(), rows[i].status);
+		ck_assert_msg(status == rows[i].status, "row %zu: %d: %s", i, status, read_said());
+		ck_assert_msg(strstr(read_said(), start_of_line) && strstr(read_said(), rows[i].line), "row %zu: %s", i, read_said());
+	}
+	stop();
+}
+END_TEST
+
+/* The message has one recipient, whatever stands before. */
+START_TEST(values_of_flags_are_no_recipients)
+{
+	static const char *const rows[][6] = {
+		{ "-A", "c", "a@y.test" }, { "-Ac", "a@y.test" }, { "-d", "0", "a@y.test" }, { "-d0-99.1", "a@y.test" }, { "-d", "a@y.test" },
+		{ "-e", "m", "a@y.test" }, { "-oem", "-em", "a@y.test" }, { "-h", "5", "-L", "x", "a@y.test" }, { "-O", "Timeout=1", "a@y.test" },
+		{ "-m", "-n", "-G", "-U", "a@y.test" }, { "-B", "8BITMIME", "-X", "/dev/null", "a@y.test" },
+	};
+
+	struct play all_is_well = { 0 };
+
+	start();
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct buf commands = { 0 }, message = { 0 };
+		int input = open(text, O_RDONLY), status;
+		const char *first, *next;
+		pid_t pid = begin(input, rows[i]);
+
+		close(input);
+		play(&all_is_well, &commands, &message);
+		status = status_of(pid);
+		ck_assert_msg(status == 0 && !*read_said(), "row %zu: %d: %s", i, status, read_said());
+		first = strstr(buf_cstr(&commands), "RCPT TO:");
+		next = first ? strstr(first + 1, "RCPT TO:") : NULL;
+		ck_assert_msg(first && !next && !strncmp(first, "RCPT TO:<a@y.test>", 18), "row %zu: %s", i, buf_cstr(&commands));
+		buf_free(&commands);
+		buf_free(&message);
+	}
+	stop();
+}
+END_TEST
+
 Suite *cmd_sendmail_suite(void)
 {
 	Suite *s = suite_create("cmd_sendmail");
@@ -386,6 +460,8 @@ Suite *cmd_sendmail_suite(void)
 	tcase_add_test(c, what_is_wrong_with_the_message_is_found_before_the_server_is_asked);
 	tcase_add_test(c, told_to_end_it_leaves_nothing_behind);
 	tcase_add_test(c, the_server_is_called_where_loopback_may_come_in);
+	tcase_add_test(c, the_administrator_finds_in_syslog_what_a_caller_was_told);
+	tcase_add_test(c, values_of_flags_are_no_recipients);
 	tcase_add_test(c, q_flushes_alone_and_is_ignored_beside_a_message);
 	suite_add_tcase(s, c);
 	return s;

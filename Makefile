@@ -72,59 +72,31 @@ WIDE    := $(shell printf __SIZEOF_LONG__ | $(CC) -E -P - 2>/dev/null | grep -qx
 
 COMPILE  = $(CC) -std=c11 -D_GNU_SOURCE $(WIDE) -I. $(OPTIONS) $(CPPFLAGS) $(CFLAGS) $(WARN) $(EXTRA) -MMD -MP
 LINK     = $(CC) -pthread $(CFLAGS) $(EXTRA) $(LDFLAGS) -Wl,--as-needed,--gc-sections$(RELR)
-LIBS     = -ludns -lbearssl $(CRYPT) $(IDN2) $(PSL) $(SODIUM) $(SECCOMP)
-
 # Relocations in 1 kB where they took 53, if the linker makes them so and the loader of this C library reads them: glibc's does since 2.36,
 # and its headers say so in a cross build, too. Others have no way to tell, and a loader that does not know them crashes.
 RELR    := $(shell printf '\043include <features.h>\n_Static_assert(__GLIBC_PREREQ(2, 36), "");\nint main(void) { return 0; }\n' | $(CC) $(LDFLAGS) -x c -o /dev/null - -Wl,--fatal-warnings,-z,pack-relative-relocs >/dev/null 2>&1 && echo ,-z,pack-relative-relocs)
 
+# ---- libraries that it can do without, each opened at its first use (lib/late.h). $(call library,NAME,MODULE,HEADER,FUNCTION): the name it is opened
+# by; where it has none, as it is an archive, what links it; nothing: it is not here.
+library = $(shell CC='$(CC)' LDFLAGS='$(LDFLAGS)' sh tests/library.sh $(1) $(2) $(3) $(4))
+OPTIONAL = CRYPT IDN2 PSL SODIUM SECCOMP ZLIB EXPAT JANSSON
 # crypt(3) for hashes in the file of users; without it only the verifiers of `fardel passwd` can be used.
-CRYPT   := $(shell printf '\043include <crypt.h>\nint main(void) { return !crypt_r("", "", 0); }\n' | $(CC) -x c -o /dev/null - -lcrypt >/dev/null 2>&1 && echo -lcrypt)
-ifneq ($(CRYPT),)
-OPTIONS += -DHAVE_CRYPT
-endif
-# libidn2 for domains that are not ASCII; without it they are refused.
-IDN2    := $(shell printf '\043include <idn2.h>\nint main(void) { return !idn2_check_version(0); }\n' | $(CC) -x c -o /dev/null - -lidn2 >/dev/null 2>&1 && echo -lidn2)
-ifneq ($(IDN2),)
-OPTIONS += -DHAVE_IDN2
-endif
-
-# libpsl for the list of public suffixes; without it only top-level domains are known to be such.
-PSL     := $(shell S=$$(pkg-config --libs libpsl 2>/dev/null || echo -lpsl); printf '\043include <libpsl.h>\nint main(void) { return !psl_get_version(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
-ifneq ($(PSL),)
-OPTIONS += -DHAVE_PSL
-endif
-
-# libsodium for Ed25519, which BearSSL does not sign with; without it such DKIM signatures are neither made nor checked.
-SODIUM  := $(shell S=$$(pkg-config --libs libsodium 2>/dev/null || echo -lsodium); printf '\043include <sodium.h>\nint main(void) { return sodium_init(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
-ifneq ($(SODIUM),)
-OPTIONS += -DHAVE_SODIUM
-endif
-
-# libseccomp for the filter of system calls (the setting sandbox).
-SECCOMP := $(shell S=$$(pkg-config --libs libseccomp 2>/dev/null || echo -lseccomp); printf '\043include <seccomp.h>\nint main(void) { return !seccomp_version(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
-ifneq ($(SECCOMP),)
-OPTIONS += -DHAVE_SECCOMP
-endif
-
-# zlib for reports of TLS and DMARC; without it they are sent as they are, and those of others that are packed cannot be read.
-ZLIB    := $(shell S=$$(pkg-config --libs zlib 2>/dev/null || echo -lz); printf '\043include <zlib.h>\nint main(void) { return !zlibVersion(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
-ifneq ($(ZLIB),)
-OPTIONS += -DHAVE_ZLIB
-LIBS    += $(ZLIB)
-endif
-
-# expat and jansson for what others report of DMARC (XML) and of TLS (JSON); without them such reports are mail like any other.
-EXPAT   := $(shell S=$$(pkg-config --libs expat 2>/dev/null || echo -lexpat); printf '\043include <expat.h>\nint main(void) { return !XML_ExpatVersion(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
-ifneq ($(EXPAT),)
-OPTIONS += -DHAVE_EXPAT
-LIBS    += $(EXPAT)
-endif
-JANSSON := $(shell S=$$(pkg-config --libs jansson 2>/dev/null || echo -ljansson); printf '\043include <jansson.h>\nint main(void) { return !json_null(); }\n' | $(CC) -x c -o /dev/null - $$S >/dev/null 2>&1 && echo $$S)
-ifneq ($(JANSSON),)
-OPTIONS += -DHAVE_JANSSON
-LIBS    += $(JANSSON)
-endif
+CRYPT   := $(call library,crypt,libcrypt,crypt.h,crypt_r)
+# Domains that are not ASCII; without it they are refused.
+IDN2    := $(call library,idn2,libidn2,idn2.h,idn2_to_ascii_8z)
+# The list of public suffixes; without it only top-level domains are known to be such.
+PSL     := $(call library,psl,libpsl,libpsl.h,psl_latest)
+# Ed25519, which BearSSL does not sign with; without it such DKIM signatures are neither made nor checked.
+SODIUM  := $(call library,sodium,libsodium,sodium.h,sodium_init)
+# The filter of system calls (the setting sandbox).
+SECCOMP := $(call library,seccomp,libseccomp,seccomp.h,seccomp_init)
+# Reports of TLS and DMARC: without it they are sent as they are, and those of others that are packed cannot be read.
+ZLIB    := $(call library,z,zlib,zlib.h,inflate)
+# What others report of DMARC (XML) and of TLS (JSON); without them such reports are mail like any other.
+EXPAT   := $(call library,expat,expat,expat.h,XML_Parse)
+JANSSON := $(call library,jansson,jansson,jansson.h,json_loadb)
+OPTIONS += $(foreach x,$(OPTIONAL),$(if $($x),-DHAVE_$x=\"$(filter lib%,$($x))\"))
+LIBS     = -ludns -lbearssl $(foreach x,$(OPTIONAL),$(filter-out lib%,$($x)))
 
 # ---- sources: a new file is found by itself
 SOURCES     := $(sort $(wildcard *.c lib/*.c mime/*.c auth/*.c policy/*.c deliver/*.c queue/*.c smtpd/*.c client/*.c cmd/*.c))
@@ -152,7 +124,7 @@ $(PROGRAM): $(SOURCES:%.c=$(B)/%.o) $(B)/flags $(B)/sources
 	$(call Q,LD)$(LINK) -o $@ $(OBJECTS) $(LIBS)
 
 $(B)/unit: $(MODULES) $(TEST_OBJECTS) $(B)/flags $(B)/sources
-	$(call Q,LD)$(LINK) -o $@ $(MODULES) $(TEST_OBJECTS) $(LIBS) $$(pkg-config --libs check)
+	$(call Q,LD)$(LINK) -o $@ $(MODULES) $(TEST_OBJECTS) $(LIBS) $(if $(ZLIB),-lz) $$(pkg-config --libs check)
 
 ifeq ($(VARIANT),default)
 $(FAST:%=$(B)/%.o): EXTRA += -O2

@@ -14,6 +14,7 @@
 #include "lib/codec.h"
 #include "lib/file.h"
 #include "lib/idn.h"
+#include "lib/late.h"
 #include "lib/log.h"
 #include "parse.h"
 
@@ -109,15 +110,19 @@ static bool matches_scram(const struct scram_verifier *v, struct str password)
 bool secret_needs_crypt(struct str secret) { return secret.n && secret.p[0] == '$'; }
 
 #ifdef HAVE_CRYPT
-bool crypt_available(void) { return true; }
+static struct late library = { .file = HAVE_CRYPT };
+#define CRYPT(f) LATE(library, HAVE_CRYPT, f)
+
+static bool open_crypt(void) { return late_open(&library); }
+bool crypt_available(void) { return late_is_there(&library); }
 
 /* libxcrypt's crypt_rn() fails by NULL; the sanitizers know nothing of it, and break crypt_r(). */
 static const char *hash_phrase(const char *phrase, const char *setting, struct crypt_data *room)
 {
 #ifdef CRYPT_OUTPUT_SIZE
-	return crypt_rn(phrase, setting, room, (int)sizeof *room);
+	return CRYPT(crypt_rn)(phrase, setting, room, (int)sizeof *room);
 #else
-	return crypt_r(phrase, setting, room);
+	return CRYPT(crypt_r)(phrase, setting, room);
 #endif
 }
 
@@ -128,7 +133,7 @@ static bool matches_crypt(struct str secret, struct str password)
 	const char *made;
 	bool ok = false;
 
-	if (room && str_copy(setting, sizeof setting, secret) && str_copy(phrase, sizeof phrase, password)) {
+	if (room && open_crypt() && str_copy(setting, sizeof setting, secret) && str_copy(phrase, sizeof phrase, password)) {
 		made = hash_phrase(phrase, setting, room);
 		ok = made && made[0] != '*' && strlen(made) == secret.n && octets_same(made, secret.p, secret.n);
 	}
@@ -139,6 +144,7 @@ static bool matches_crypt(struct str secret, struct str password)
 	return ok;
 }
 #else
+static bool open_crypt(void) { return false; }
 bool crypt_available(void) { return false; }
 
 static bool matches_crypt(struct str secret, struct str password)
@@ -191,7 +197,7 @@ const char *user_parse(struct str line, struct user *out)
 	}
 	out->addresses = str_trim(line);
 	if (secret_needs_crypt(out->secret))
-		return crypt_available() ? NULL : "has a hash of crypt(3), which this build lacks. Let `fardel passwd` write another";
+		return open_crypt() ? NULL : "has a hash of crypt(3), and there is no libcrypt here. Let `fardel passwd` write another";
 	if (!scram_parse(out->secret, &v))
 		return "has a secret that is no verifier and no hash. Let `fardel passwd` write it";
 	return NULL;

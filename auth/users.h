@@ -52,7 +52,7 @@ bool scram_print(struct buf *, const struct scram_verifier *);
 void scram_make(enum hash, struct str password, struct str salt, unsigned iterations, struct scram_verifier *out);
 /* Does the password belong to the secret? Takes time on purpose: not for the loop. An empty secret takes as long and is false. */
 bool secret_matches(struct str secret, struct str password);
-/* The same check is not there: this build has no crypt(3). */
+/* It is a hash of crypt(3); and are those known here? */
 bool secret_needs_crypt(struct str secret);
 bool crypt_available(void);
 

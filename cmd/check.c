@@ -20,6 +20,7 @@
 #include "auth/users.h"
 #include "cmd/decide.h"
 #include "cmd/fardel.h"
+#include "cmd/lacks.h"
 #include "cmd/probe.h"
 #include "cmd/relay.h"
 #include "cmd/rulesfile.h"
@@ -794,7 +795,7 @@ static void check_reports(const struct settings *s)
 	if (s->spf == SMTPD_SPF_OFF || !s->check_dkim || s->dmarc == SMTPD_DMARC_OFF)
 		note(s, "reports_at", "spf, check_dkim or dmarc is off, so no report can be believed and none is kept. Switch them on.");
 	if (feedback_lacks())
-		note(s, "reports_at", "this build cannot read %s. Build it with what is missing.", feedback_lacks());
+		note(s, "reports_at", "%s cannot be read here: the library is missing.", feedback_lacks());
 }
 
 static void check_dkim(const struct settings *s)
@@ -825,6 +826,14 @@ static void check_trust(const struct settings *s)
 			note(s, "mta_sts", "has no effect: no policy host can be checked: %s.", why);
 	}
 	tls_trust_free(trust);
+}
+
+static void say_what_is_lacking(void)
+{
+	const char *name, *what;
+
+	for (size_t i = 0; (name = lacks(i, &what)); i++)
+		printf("there is no %s here: %s\n", name, what);
 }
 
 static int try_read(const char *path)
@@ -1093,6 +1102,7 @@ int cmd_check(int argc, char **argv)
 			check_standing(&set, outside);
 		check_asked(&set);
 		check_log(&set);
+		say_what_is_lacking();
 		if (errors)
 			printf("%u error%s\n", errors, errors == 1 ? "" : "s");
 		else

@@ -299,7 +299,7 @@ static const char *take_kind(struct wish *w, const char *value)
 	if (!value || (strcmp(value, "rsa") && strcmp(value, "ed25519")))
 		return "-t is rsa or ed25519";
 	w->kind = strcmp(value, "rsa") ? KEY_ED25519 : KEY_RSA;
-	return w->kind == KEY_ED25519 && !ed25519_available() ? "this program was built without libsodium, so it has no Ed25519" : NULL;
+	return w->kind == KEY_ED25519 && !ed25519_available() ? "there is no libsodium here, so there is no Ed25519" : NULL;
 }
 
 static const char *take_bits(struct wish *w, const char *value)

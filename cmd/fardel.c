@@ -16,6 +16,7 @@
 #include "cmd/fardel.h"
 #include "cmd/feedback.h"
 #include "cmd/figures.h"
+#include "cmd/lacks.h"
 #include "cmd/reports.h"
 #include "cmd/running.h"
 #include "cmd/sent.h"
@@ -64,6 +65,7 @@ static int run_server(void)
 			"LimitNOFILE= of the service), or lower sessions_max", smtpd_places(), running.settings->sessions_max);
 	if (clock_wall_s() < CLOCK_SANE)
 		log_text(LOG_WARN, "clock", "it is wrong: nothing expires and nothing is reported until it is set, and certificates of others seem not to be valid yet");
+	lacks_log();
 	start_signals(true);
 	memory_give_back();
 	log_event(LOG_INFO, "started", LF(L_TEXT("version", FARDEL_VERSION), L_TEXT("hostname", running.settings->hostname), L_TEXT("queue", running.settings->queue),

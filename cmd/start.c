@@ -38,7 +38,6 @@
 #include "lib/loop.h"
 #include "lib/rand.h"
 #include "lib/root.h"
-#include "lib/suffix.h"
 #include "policy/quota.h"
 #include "queue.h"
 
@@ -600,7 +599,6 @@ static void configure_smtpd(struct smtpd_config *c)
 	rules_put(c);
 	running.smtpd = c;
 	smtpd_configure(c);
-	suffix_available();
 }
 
 bool start_smtpd(void)

@@ -5,6 +5,8 @@
 #include <string.h>
 #ifdef HAVE_IDN2
 #include <idn2.h>
+
+#include "lib/late.h"
 #endif
 
 bool is_ascii(struct str s)
@@ -15,8 +17,13 @@ bool is_ascii(struct str s)
 	return true;
 }
 
+static const char not_here[] = "internationalized domains are not understood here: write the xn-- form";
+
 #ifdef HAVE_IDN2
-bool idn_available(void) { return true; }
+static struct late library = { .file = HAVE_IDN2 };
+#define IDN2(f) LATE(library, HAVE_IDN2, f)
+
+bool idn_available(void) { return late_is_there(&library); }
 
 static const char *convert(struct str domain, char out[256])
 {
@@ -25,11 +32,13 @@ static const char *convert(struct str domain, char out[256])
 
 	if (!str_copy(name, sizeof name, domain))
 		return "the domain is too long";
-	if (idn2_to_ascii_8z(name, &found, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
+	if (!late_open(&library))
+		return not_here;
+	if (IDN2(idn2_to_ascii_8z)(name, &found, IDN2_NFC_INPUT | IDN2_NONTRANSITIONAL) != IDN2_OK)
 		wrong = "the domain is no internationalized domain name";
 	else if (!str_copy(out, 256, str_of(found)))
 		wrong = "the domain is too long";
-	idn2_free(found);
+	IDN2(idn2_free)(found);
 	return wrong;
 }
 #else
@@ -39,7 +48,7 @@ static const char *convert(struct str domain, char out[256])
 {
 	(void)domain;
 	(void)out;
-	return "internationalized domains are not understood here: write the xn-- form";
+	return not_here;
 }
 #endif
 

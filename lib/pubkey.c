@@ -8,6 +8,7 @@
 #endif
 
 #include "lib/hash.h"
+#include "lib/late.h"
 #include "lib/pem.h"
 #include "lib/rand.h"
 #include "lib/rsa.h"
@@ -21,11 +22,15 @@ static const struct str rsa_encryption = { "\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01
 static const unsigned char ed25519_pkcs8[16] = { 0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20 };
 
 #ifdef HAVE_SODIUM
-bool ed25519_available(void) { return sodium_init() != -1; }
+static struct late library = { .file = HAVE_SODIUM };
+#define SODIUM(f) LATE(library, HAVE_SODIUM, f)
+
+static bool open_ed25519(void) { return late_open(&library) && SODIUM(sodium_init)() != -1; }
+bool ed25519_available(void) { return late_is_there(&library); }
 
 static bool ed25519_check(struct str key, const unsigned char digest[KEY_DIGEST], struct str signature)
 {
-	return ed25519_available() && signature.n == ED25519_SIGNATURE && crypto_sign_verify_detached((const unsigned char *)signature.p,
+	return open_ed25519() && signature.n == ED25519_SIGNATURE && SODIUM(crypto_sign_verify_detached)((const unsigned char *)signature.p,
 		digest, KEY_DIGEST, (const unsigned char *)key.p) == 0;
 }
 
@@ -34,14 +39,16 @@ static void ed25519_expand(unsigned char secret[2 * ED25519_KEY])
 {
 	unsigned char seed[ED25519_KEY], public[ED25519_KEY];
 
+	if (!open_ed25519())
+		return;                 /* who reads keys says so */
 	memcpy(seed, secret, sizeof seed);
-	crypto_sign_seed_keypair(public, secret, seed);
+	SODIUM(crypto_sign_seed_keypair)(public, secret, seed);
 	explicit_bzero(seed, sizeof seed);
 }
 
 static size_t ed25519_sign(const unsigned char secret[2 * ED25519_KEY], const unsigned char digest[KEY_DIGEST], unsigned char *out)
 {
-	return crypto_sign_detached(out, NULL, digest, KEY_DIGEST, secret) == 0 ? ED25519_SIGNATURE : 0;
+	return open_ed25519() && SODIUM(crypto_sign_detached)(out, NULL, digest, KEY_DIGEST, secret) == 0 ? ED25519_SIGNATURE : 0;
 }
 #else
 bool ed25519_available(void) { return false; }
@@ -279,7 +286,7 @@ static bool read_key(struct sign_key *k, struct str pem, char *why, size_t size)
 	if (!k->read)
 		return pem_fault(why, size, "the key's file holds no private key in PEM");
 	if (k->kind == KEY_ED25519 && !ed25519_available())
-		return pem_fault(why, size, "the key is Ed25519, and this program was built without libsodium");
+		return pem_fault(why, size, "the key is Ed25519, and there is no libsodium here");
 	if (k->kind == KEY_RSA && (k->rsa.n_bitlen < RSA_MIN || k->rsa.n_bitlen > RSA_MAX))
 		return pem_fault(why, size, "the key has %lu bits; RSA must have %d to %d", (unsigned long)k->rsa.n_bitlen, RSA_MIN, RSA_MAX);
 	return can_sign(k) || pem_fault(why, size, "the key is broken: what it signs does not hold");

@@ -15,6 +15,8 @@
 #include <linux/landlock.h>
 #endif
 
+#include "lib/late.h"
+
 static void add_why(struct buf *why, const char *what, const char *cause)
 {
 	buf_printf(why, "%s%s: %s", why->n ? "; " : "", what, cause);
@@ -80,6 +82,8 @@ static unsigned enter_landlock(const struct sandbox *s, struct buf *why)
 }
 #endif
 
+static const char no_library[] = "without libseccomp";
+
 #ifdef HAVE_SECCOMP
 /* What a mail server has no use for and an intruder has. All else is allowed: a list of what libraries may call would break with the next of them. */
 static const char *const refused[] = {
@@ -93,22 +97,39 @@ static const char *const refused[] = {
 	"fanotify_init", "mbind", "migrate_pages", "move_pages", "set_mempolicy", "lookup_dcookie", "nfsservctl",
 };
 
-static unsigned enter_seccomp(struct buf *why)
+static struct late library = { .file = HAVE_SECCOMP };
+#define SECCOMP(f) LATE(library, HAVE_SECCOMP, f)
+
+/* 0, or an errno with a minus. */
+static int refuse_calls(void)
 {
-	scmp_filter_ctx filter = seccomp_init(SCMP_ACT_ALLOW);
+	scmp_filter_ctx filter = SECCOMP(seccomp_init)(SCMP_ACT_ALLOW);
 	int got = filter ? 0 : -ENOMEM;
 
 	/* A call that this machine does not have needs no rule. */
 	for (size_t i = 0; got == 0 && i < sizeof refused / sizeof *refused; i++) {
-		int number = seccomp_syscall_resolve_name(refused[i]);
+		int number = SECCOMP(seccomp_syscall_resolve_name)(refused[i]);
 
 		if (number >= 0)
-			got = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), number, 0);
+			got = SECCOMP(seccomp_rule_add)(filter, SCMP_ACT_ERRNO(EPERM), number, 0);
 	}
 	if (got == 0)
-		got = seccomp_load(filter);
+		got = SECCOMP(seccomp_load)(filter);
 	if (filter)
-		seccomp_release(filter);
+		SECCOMP(seccomp_release)(filter);
+	return got;
+}
+
+static unsigned enter_seccomp(struct buf *why)
+{
+	int got;
+
+	if (!late_open(&library)) {
+		add_why(why, "system calls", no_library);
+		return 0;
+	}
+	got = refuse_calls();
+	late_close(&library);           /* it is never asked again */
 	if (got != 0)
 		add_why(why, "system calls", strerror(-got));
 	return got == 0 ? SANDBOX_CALLS : 0;
@@ -116,7 +137,7 @@ static unsigned enter_seccomp(struct buf *why)
 #else
 static unsigned enter_seccomp(struct buf *why)
 {
-	add_why(why, "system calls", "built without libseccomp");
+	add_why(why, "system calls", no_library);
 	return 0;
 }
 #endif

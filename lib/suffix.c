@@ -4,21 +4,27 @@
 #ifdef HAVE_PSL
 #include <libpsl.h>
 
+#include "lib/late.h"
+
+static struct late library = { .file = HAVE_PSL };
+#define PSL(f) LATE(library, HAVE_PSL, f)
+
 /* Read once, at the first question: a file of some 30 kB, if it is newer than what the library holds. */
 static const psl_ctx_t *list(void)
 {
 	static psl_ctx_t *loaded;
 	static bool tried;
 
-	if (!tried)
-		loaded = psl_latest(NULL);
-	tried = true;
+	if (!tried && late_open(&library)) {
+		loaded = PSL(psl_latest)(NULL);
+		tried = true;
+	}
 	return loaded;
 }
 
-bool suffix_available(void) { return list() != NULL; }
+bool suffix_available(void) { return late_is_there(&library); }
 
-static bool is_listed(const char *lower) { return list() && psl_is_public_suffix2(list(), lower, PSL_TYPE_ANY); }
+static bool is_listed(const char *lower) { return list() && PSL(psl_is_public_suffix2)(list(), lower, PSL_TYPE_ANY); }
 #else
 bool suffix_available(void) { return false; }
 static bool is_listed(const char *lower) { (void)lower; return false; }

@@ -5,7 +5,7 @@
 
 #include "lib/str.h"
 
-bool suffix_available(void);                    /* a list is there; a program that will not be able to read files later asks at its start */
+bool suffix_available(void);                    /* there is a list */
 /* All parts of the list count: customers of a hosting service that is on it are no more one organization than those of a registry.
  * Domains are ASCII, of any case, without a final dot. */
 bool suffix_is_public(struct str domain);

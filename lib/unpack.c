@@ -5,11 +5,22 @@
 #include <string.h>
 #ifdef HAVE_ZLIB
 #include <zlib.h>
+
+#include "lib/late.h"
 #endif
 
 static bool begins(struct str in, const char *magic, size_t n) { return in.n >= n && !memcmp(in.p, magic, n); }
 
+static bool is_packed(struct str in) { return begins(in, "\x1f\x8b", 2) || begins(in, "PK\3\4", 4); }
+
+static const char not_here[] = "it is packed, and there is no zlib here";
+
 #ifdef HAVE_ZLIB
+static struct late library = { .file = HAVE_ZLIB };
+#define ZLIB(f) LATE(library, HAVE_ZLIB, f)
+
+bool unpack_available(void) { return late_is_there(&library); }
+
 enum {
 	PIECE = 16 << 10,
 	WINDOW = 15, GZIP = 16, RAW = -15,      /* for inflateInit2() */
@@ -22,17 +33,17 @@ enum {
 static const char *inflate_all(struct str *in, int window, struct buf *out)
 {
 	z_stream z = { .next_in = (unsigned char *)(uintptr_t)in->p, .avail_in = (unsigned)in->n };
-	int got = inflateInit2(&z, window) == Z_OK ? Z_OK : Z_MEM_ERROR;
+	int got = ZLIB(inflateInit2_)(&z, window, ZLIB_VERSION, (int)sizeof z) == Z_OK ? Z_OK : Z_MEM_ERROR;
 	char piece[PIECE];
 
 	while (got == Z_OK && !out->bad) {
 		z.next_out = (unsigned char *)piece;
 		z.avail_out = sizeof piece;
-		got = inflate(&z, Z_NO_FLUSH);
+		got = ZLIB(inflate)(&z, Z_NO_FLUSH);
 		buf_add(out, piece, sizeof piece - z.avail_out);
 	}
 	*in = str_from(*in, in->n - z.avail_in);
-	inflateEnd(&z);
+	ZLIB(inflateEnd)(&z);
 	return out->bad ? "it unpacks to too much" : got == Z_STREAM_END ? NULL : got == Z_MEM_ERROR ? "out of memory" :
 		got == Z_BUF_ERROR ? "it ends too early" : "it is broken";
 }
@@ -87,13 +98,15 @@ static const char *unzip(struct str in, struct buf *out)
 	}
 	if (!wrong && flags & ZIP_LATER && !read_later_sum(in, &sum))
 		return "it ends too early";
-	if (!wrong && crc32(crc32(0, NULL, 0), (const unsigned char *)out->p + before, (unsigned)(out->n - before)) != sum)
+	if (!wrong && ZLIB(crc32)(0, (const unsigned char *)out->p + before, (unsigned)(out->n - before)) != sum)
 		return "its checksum is wrong";
 	return wrong;
 }
 
 const char *unpack(struct str in, struct buf *out)
 {
+	if (is_packed(in) && !late_open(&library))
+		return not_here;
 	if (begins(in, "\x1f\x8b", 2))
 		return inflate_all(&in, WINDOW + GZIP, out);
 	if (begins(in, "PK\3\4", 4))
@@ -101,10 +114,12 @@ const char *unpack(struct str in, struct buf *out)
 	return buf_str(out, in) ? NULL : "it is too large";
 }
 #else
+bool unpack_available(void) { return false; }
+
 const char *unpack(struct str in, struct buf *out)
 {
-	if (begins(in, "\x1f\x8b", 2) || begins(in, "PK\3\4", 4))
-		return "it is packed, and this build has no zlib";
+	if (is_packed(in))
+		return not_here;
 	return buf_str(out, in) ? NULL : "it is too large";
 }
 #endif

@@ -5,6 +5,7 @@
 
 #include "lib/buf.h"
 
+bool unpack_available(void);
 /* Appends what was packed; what is neither is taken as it is. out->max is the ceiling, and must be set. NULL, or what is wrong. */
 const char *unpack(struct str in, struct buf *out);
 

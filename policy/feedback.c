@@ -127,17 +127,11 @@ static const char *read_aggregate(struct str message, struct buf *out)
 
 const char *feedback_lacks(void)
 {
-#ifndef HAVE_ZLIB
-	return "any that is packed, as nearly all are (zlib)";
-#elif !defined(HAVE_EXPAT) && !defined(HAVE_JANSSON)
-	return "any (expat, jansson)";
-#elif !defined(HAVE_EXPAT)
-	return "those of DMARC (expat)";
-#elif !defined(HAVE_JANSSON)
-	return "those of TLS (jansson)";
-#else
-	return NULL;
-#endif
+	bool xml = feedback_reads_dmarc(), json = feedback_reads_tls();
+
+	if (!unpack_available())
+		return "those that are packed, as nearly all are (zlib)";
+	return xml && json ? NULL : xml ? "those of TLS (jansson)" : json ? "those of DMARC (expat)" : "any (expat, jansson)";
 }
 
 /* ---- all of them */

@@ -27,11 +27,12 @@ bool feedback_asked(struct str name, enum feedback_kind *, struct str *hostname,
  * NULL, or why it is no report; nothing was added then. */
 const char *feedback_read(enum feedback_kind, struct str message, const char *hostname, struct buf *out);
 
-/* What this build cannot read of aggregate reports for want of a library, in words; NULL: nothing. */
+/* What cannot be read of aggregate reports for want of a library, in words; NULL: nothing. */
 const char *feedback_lacks(void);
 
 /* ---- its parts: files of reports as they were before they were packed. NULL, or why it is none; then something may have been added. They need expat
  * and jansson; without these nothing is a report. */
+bool feedback_reads_dmarc(void), feedback_reads_tls(void);
 const char *feedback_dmarc(struct str xml, struct buf *out);
 const char *feedback_tls(struct str json, struct buf *out);
 

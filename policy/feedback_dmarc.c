@@ -2,6 +2,8 @@
  * rows are written as they end, so that a report of any length costs what is kept of it. */
 #include "policy/feedback.h"
 
+static const char not_here[] = "it is XML, and there is no expat here";
+
 #ifdef HAVE_EXPAT
 #include <arpa/inet.h>
 #include <expat.h>
@@ -12,6 +14,12 @@
 #include "fardel.h"
 #include "lib/codec.h"
 #include "lib/daily.h"
+#include "lib/late.h"
+
+static struct late library = { .file = HAVE_EXPAT };
+#define EXPAT(f) LATE(library, HAVE_EXPAT, f)
+
+bool feedback_reads_dmarc(void) { return late_is_there(&library); }
 
 enum {
 	DEPTH = 12, PATH_ROOM = 256,    /* of elements, and of their names with slashes between them */
@@ -62,7 +70,7 @@ static void stop(struct reading *r, const char *wrong)
 {
 	if (!r->wrong)
 		r->wrong = wrong;
-	XML_StopParser(r->parser, XML_FALSE);
+	EXPAT(XML_StopParser)(r->parser, XML_FALSE);
 }
 
 /* ---- a row */
@@ -244,24 +252,28 @@ const char *feedback_dmarc(struct str xml, struct buf *out)
 	static struct reading r;
 	const char *wrong;
 
-	r = (struct reading){ .parser = XML_ParserCreate(NULL) };
+	if (!late_open(&library))
+		return not_here;
+	r = (struct reading){ .parser = EXPAT(XML_ParserCreate)(NULL) };
 	if (!r.parser)
 		return "out of memory";
-	XML_SetUserData(r.parser, &r);
-	XML_SetElementHandler(r.parser, element_begins, element_ends);
-	XML_SetCharacterDataHandler(r.parser, text_comes);
-	XML_SetStartDoctypeDeclHandler(r.parser, document_type);
-	if (XML_Parse(r.parser, xml.p, (int)xml.n, XML_TRUE) == XML_STATUS_ERROR && !r.wrong)
+	EXPAT(XML_SetUserData)(r.parser, &r);
+	EXPAT(XML_SetElementHandler)(r.parser, element_begins, element_ends);
+	EXPAT(XML_SetCharacterDataHandler)(r.parser, text_comes);
+	EXPAT(XML_SetStartDoctypeDeclHandler)(r.parser, document_type);
+	if (EXPAT(XML_Parse)(r.parser, xml.p, (int)xml.n, XML_TRUE) == XML_STATUS_ERROR && !r.wrong)
 		r.wrong = "it is no XML";
 	wrong = r.wrong ? r.wrong : complete(&r, out);
-	XML_ParserFree(r.parser);
+	EXPAT(XML_ParserFree)(r.parser);
 	buf_free(&r.rows);
 	return wrong;
 }
 #else
+bool feedback_reads_dmarc(void) { return false; }
+
 const char *feedback_dmarc(struct str xml, struct buf *out)
 {
 	(void)xml, (void)out;
-	return "it is XML, and this build has no expat";
+	return not_here;
 }
 #endif

@@ -1,6 +1,8 @@
 /* Reports of TLS (RFC 8460 4.4), read by jansson. */
 #include "policy/feedback.h"
 
+static const char not_here[] = "it is JSON, and there is no jansson here";
+
 #ifdef HAVE_JANSSON
 #include <inttypes.h>
 #include <jansson.h>
@@ -10,6 +12,12 @@
 
 #include "lib/codec.h"
 #include "lib/daily.h"
+#include "lib/late.h"
+
+static struct late library = { .file = HAVE_JANSSON };
+#define JSON(f) LATE(library, HAVE_JANSSON, f)
+
+bool feedback_reads_tls(void) { return late_is_there(&library); }
 
 enum {
 	JSON_MAX = 256 << 10,           /* octets: read, they are seventy times as many at worst */
@@ -22,8 +30,8 @@ enum {
 
 static struct str text_of(const json_t *object, const char *name)
 {
-	const json_t *x = json_object_get(object, name);
-	const char *text = x && json_is_string(x) ? json_string_value(x) : "";
+	const json_t *x = JSON(json_object_get)(object, name);
+	const char *text = x && json_is_string(x) ? JSON(json_string_value)(x) : "";
 	size_t n = strlen(text);
 
 	return (struct str){ text, n < WORD_MAX ? n : WORD_MAX };
@@ -32,16 +40,16 @@ static struct str text_of(const json_t *object, const char *name)
 /* False: it is none, or too large. Some write numbers as strings. */
 static bool count_of(const json_t *object, const char *name, uint64_t *out)
 {
-	const json_t *x = json_object_get(object, name);
+	const json_t *x = JSON(json_object_get)(object, name);
 
 	*out = 0;
 	if (!x)
 		return true;
 	if (json_is_string(x))
-		return str_number(str_of(json_string_value(x)), COUNT_MAX, out);
-	if (!json_is_integer(x) || json_integer_value(x) < 0 || json_integer_value(x) > COUNT_MAX)
+		return str_number(str_of(JSON(json_string_value)(x)), COUNT_MAX, out);
+	if (!json_is_integer(x) || JSON(json_integer_value)(x) < 0 || JSON(json_integer_value)(x) > COUNT_MAX)
 		return false;
-	*out = (uint64_t)json_integer_value(x);
+	*out = (uint64_t)JSON(json_integer_value)(x);
 	return true;
 }
 
@@ -87,7 +95,7 @@ static const char *put_detail(struct buf *out, const json_t *d)
 
 static const char *put_policy(struct buf *out, const json_t *p)
 {
-	const json_t *policy = json_object_get(p, "policy"), *summary = json_object_get(p, "summary"), *details = json_object_get(p, "failure-details");
+	const json_t *policy = JSON(json_object_get)(p, "policy"), *summary = JSON(json_object_get)(p, "summary"), *details = JSON(json_object_get)(p, "failure-details");
 	const char *wrong = NULL;
 	uint64_t good, bad;
 
@@ -98,8 +106,8 @@ static const char *put_policy(struct buf *out, const json_t *p)
 	daily_put_text(out, "domain", text_of(policy, "policy-domain"));
 	daily_put_text(out, "type", text_of(policy, "policy-type"));
 	buf_printf(out, " good=%" PRIu64 " bad=%" PRIu64 "\n", good, bad);
-	for (size_t i = 0; !wrong && json_is_array(details) && i < json_array_size(details) && i < DETAILS; i++)
-		wrong = put_detail(out, json_array_get(details, i));
+	for (size_t i = 0; !wrong && json_is_array(details) && i < JSON(json_array_size)(details) && i < DETAILS; i++)
+		wrong = put_detail(out, JSON(json_array_get)(details, i));
 	return wrong;
 }
 
@@ -107,16 +115,16 @@ static const char *put_policy(struct buf *out, const json_t *p)
 static void put_summary(struct buf *out, int64_t end, const json_t *policies)
 {
 	buf_printf(out, "tls %" PRId64, end);
-	for (size_t i = 0; i < json_array_size(policies) && i < POLICIES; i++) {
+	for (size_t i = 0; i < JSON(json_array_size)(policies) && i < POLICIES; i++) {
 		buf_char(out, ' ');
-		percent_word(out, text_of(json_object_get(json_array_get(policies, i), "policy"), "policy-domain"));
+		percent_word(out, text_of(JSON(json_object_get)(JSON(json_array_get)(policies, i), "policy"), "policy-domain"));
 	}
 	buf_char(out, '\n');
 }
 
 static const char *put_report(struct buf *out, const json_t *report)
 {
-	const json_t *range = json_object_get(report, "date-range"), *policies = json_object_get(report, "policies");
+	const json_t *range = JSON(json_object_get)(report, "date-range"), *policies = JSON(json_object_get)(report, "policies");
 	int64_t begin = time_of(text_of(range, "start-datetime")), end = time_of(text_of(range, "end-datetime"));
 	const char *wrong = NULL;
 
@@ -124,7 +132,7 @@ static const char *put_report(struct buf *out, const json_t *report)
 		return "it does not say who reports, or has no id";
 	if (begin < 0 || end < begin)
 		return "it is of no time";
-	if (!json_is_array(policies) || !json_array_size(policies))
+	if (!json_is_array(policies) || !JSON(json_array_size)(policies))
 		return "it is of no domain";
 	put_summary(out, end, policies);
 	buf_puts(out, " kind=tls");
@@ -132,8 +140,8 @@ static const char *put_report(struct buf *out, const json_t *report)
 	daily_put_text(out, "report", text_of(report, "report-id"));
 	daily_put_text(out, "contact", text_of(report, "contact-info"));
 	buf_printf(out, " begin=%" PRId64 " end=%" PRId64 "\n", begin, end);
-	for (size_t i = 0; !wrong && i < json_array_size(policies) && i < POLICIES; i++)
-		wrong = put_policy(out, json_array_get(policies, i));
+	for (size_t i = 0; !wrong && i < JSON(json_array_size)(policies) && i < POLICIES; i++)
+		wrong = put_policy(out, JSON(json_array_get)(policies, i));
 	return wrong;
 }
 
@@ -144,15 +152,20 @@ const char *feedback_tls(struct str json, struct buf *out)
 
 	if (json.n > JSON_MAX)
 		return "it is too large";
-	report = json_loadb(json.p, json.n, JSON_REJECT_DUPLICATES, NULL);
+	if (!late_open(&library))
+		return not_here;
+	report = JSON(json_loadb)(json.p, json.n, JSON_REJECT_DUPLICATES, NULL);
 	wrong = report ? put_report(out, report) : "it is no JSON";
-	json_decref(report);
+	if (report)
+		JSON(json_delete)(report);
 	return wrong;
 }
 #else
+bool feedback_reads_tls(void) { return false; }
+
 const char *feedback_tls(struct str json, struct buf *out)
 {
 	(void)json, (void)out;
-	return "it is JSON, and this build has no jansson";
+	return not_here;
 }
 #endif

@@ -7,6 +7,7 @@
 
 #include "lib/clock.h"
 #include "lib/codec.h"
+#include "lib/late.h"
 
 enum { COLUMNS = 76 };
 
@@ -14,7 +15,10 @@ enum { COLUMNS = 76 };
 #define BOUNDARY "=_report"
 
 #ifdef HAVE_ZLIB
-#define PACKED true
+static struct late library = { .file = HAVE_ZLIB };
+#define ZLIB(f) LATE(library, HAVE_ZLIB, f)
+
+static bool can_pack(void) { return late_open(&library); }
 
 static bool pack(struct buf *out, struct str text)
 {
@@ -24,23 +28,22 @@ static bool pack(struct buf *out, struct str text)
 	char *to;
 	bool good;
 
-	if (deflateInit2(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, LARGEST_WINDOW + GZIP, USUAL_MEMORY, Z_DEFAULT_STRATEGY) != Z_OK)
+	if (ZLIB(deflateInit2_)(&z, Z_DEFAULT_COMPRESSION, Z_DEFLATED, LARGEST_WINDOW + GZIP, USUAL_MEMORY, Z_DEFAULT_STRATEGY, ZLIB_VERSION, (int)sizeof z) != Z_OK)
 		return false;
-	room = deflateBound(&z, text.n);
+	room = ZLIB(deflateBound)(&z, text.n);
 	to = buf_reserve(out, room);
 	z.next_in = (unsigned char *)(uintptr_t)text.p;
 	z.avail_in = (unsigned)text.n;
 	z.next_out = (unsigned char *)to;
 	z.avail_out = (unsigned)room;
-	good = to && deflate(&z, Z_FINISH) == Z_STREAM_END;
+	good = to && ZLIB(deflate)(&z, Z_FINISH) == Z_STREAM_END;
 	out->n += good ? room - z.avail_out : 0;
-	deflateEnd(&z);
+	ZLIB(deflateEnd)(&z);
 	return good;
 }
 #else
-#define PACKED false
-
-static bool pack(struct buf *out, struct str text) { return buf_str(out, text); }
+static bool can_pack(void) { return false; }
+static bool pack(struct buf *out, struct str text) { (void)out, (void)text; return false; }
 #endif
 
 static void put_encoded(struct buf *out, struct str octets)
@@ -66,27 +69,28 @@ static void put_header(struct buf *out, const struct reportmail *m)
 		m->kind->multipart);
 }
 
-static void put_report(struct buf *out, const struct reportmail *m, struct str packed)
+static void put_report(struct buf *out, const struct reportmail *m, struct str octets, bool packed)
 {
-	buf_printf(out, "Content-Type: %s\r\nContent-Transfer-Encoding: base64\r\n", PACKED ? m->kind->packed : m->kind->plain);
+	buf_printf(out, "Content-Type: %s\r\nContent-Transfer-Encoding: base64\r\n", packed ? m->kind->packed : m->kind->plain);
 	buf_printf(out, "Content-Disposition: attachment;\r\n\tfilename=\"%s!%s!%lld!%lld.%s%s\"\r\n\r\n", m->hostname, m->domain, (long long)m->begin,
-		(long long)m->end - 1, m->kind->suffix, PACKED ? ".gz" : "");
-	put_encoded(out, packed);
+		(long long)m->end - 1, m->kind->suffix, packed ? ".gz" : "");
+	put_encoded(out, octets);
 }
 
 bool reportmail_print(struct buf *out, const struct reportmail *m)
 {
-	struct buf packed = { 0 };
+	struct buf octets = { 0 };
+	bool packed = can_pack();
 
-	if (pack(&packed, m->report)) {
+	if (packed ? pack(&octets, m->report) : buf_str(&octets, m->report)) {
 		put_header(out, m);
 		buf_puts(out, "--" BOUNDARY "\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n");
 		buf_str(out, m->words);
 		buf_puts(out, "\r\n--" BOUNDARY "\r\n");
-		put_report(out, m, buf_view(&packed));
+		put_report(out, m, buf_view(&octets), packed);
 		buf_puts(out, "\r\n--" BOUNDARY "--\r\n");
 	}
-	out->bad |= packed.bad || !packed.n;
-	buf_free(&packed);
+	out->bad |= octets.bad || !octets.n;
+	buf_free(&octets);
 	return !out->bad;
 }

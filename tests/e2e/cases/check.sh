@@ -70,3 +70,24 @@ check_clock() {
 	check
 	has '^clock: note: .*1 entry of the queue came later' "$T/said"
 }
+
+it library_gone "an optional library that has gone: the server starts and takes mail, and its log and check say what cannot be done"
+library_gone() {
+	gone=$(grep -ao 'libsodium\.so\.[0-9]*' "$fardel" | head -n 1)
+	[ "$gone" ] || skip "fardel was built without libsodium"
+	mkdir "$T/gone"
+	: >"$T/gone/$gone"
+	LD_LIBRARY_PATH=$T/gone
+	export LD_LIBRARY_PATH
+	serve here
+	has ' info without .*libsodium; what that means is told by .fardel check.' "$T/here.log"
+	printf 'Subject: without it\n\nHello\n' | must "sendmail" "$fardel" sendmail -C "$T/here.conf" user@here.test
+	within 20 "the message" arrived here user 1
+	check
+	has '^there is no libsodium here: DKIM signatures by Ed25519 are neither made nor checked$' "$T/said"
+	must "nothing else is missed" [ "$(grep -c '^there is no ' "$T/said")" = 1 ]
+	"$fardel" dkim-key -t ed25519 here.test one >"$T/said" 2>&1 && fail "an Ed25519 key was made"
+	has 'there is no libsodium here' "$T/said"
+	unset LD_LIBRARY_PATH
+	end "$pid" || fail "the server ended with $?"
+}

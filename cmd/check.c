@@ -18,6 +18,7 @@
 #include "cmd/check.h"
 
 #include "auth/users.h"
+#include "cmd/control.h"
 #include "cmd/decide.h"
 #include "cmd/fardel.h"
 #include "cmd/lacks.h"
@@ -607,6 +608,39 @@ static void check_listens(const struct settings *s)
 	}
 }
 
+/* The socket that `fardel top` and others ask at. A server does without, so they are wrong alone; binding would leave it behind. */
+static void check_control(const struct settings *s)
+{
+	const char *setting = s->control ? "control" : "queue", *slash;
+	struct sockaddr_un un;
+	char path[PATH_MAX], dir[PATH_MAX];
+	struct stat st, above;
+	int fd, wrong;
+
+	if (s->control && !strcmp(s->control, "off"))
+		return;
+	if (!control_path(s, path, sizeof path) || strlen(path) >= sizeof un.sun_path) {
+		error(s, setting, "the path of the control socket has more than %zu octets: `fardel top`, `metrics` and sendmail --wait can ask nobody. "
+			"Set control to a shorter path.", sizeof un.sun_path - 1);
+		return;
+	}
+	if ((fd = control_call(s, "metrics")) != -1) {  /* the server runs */
+		close(fd);
+		return;
+	}
+	slash = strrchr(path, '/');
+	snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
+	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+		error(s, setting, "%s is there and no socket: nobody can listen there. Move it away, or set control to another path.", path);
+	else if (lstat(path, &st) == 0 && stat(dir, &above) == 0 && above.st_mode & S_ISVTX && st.st_uid != uid_looked_at() &&
+		above.st_uid != uid_looked_at() && uid_looked_at())
+		error(s, setting, "%s belongs to uid %lu, and uid %lu cannot replace it. Remove it, or set control to another path.", path,
+			(unsigned long)st.st_uid, uid_looked_at());
+	else if (s->control && (wrong = try_as(eyes, try_here, dir)))   /* of the queue it is told anyway */
+		error(s, setting, "%s: no socket can be made there by uid %lu: %s. %s", dir, uid_looked_at(), strerror(wrong),
+			room_or("Make the directory for that account, or set control to another path.", wrong));
+}
+
 /* The first server that would be asked, as text. */
 static bool first_resolver(const struct settings *s, char *out, size_t size)
 {
@@ -1090,6 +1124,7 @@ int cmd_check(int argc, char **argv)
 		check_aliases(&set);
 		check_rules(&set);
 		check_listens(&set);
+		check_control(&set);
 		check_tls(&set);
 		check_users(&set);
 		check_dkim(&set);

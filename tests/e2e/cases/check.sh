@@ -91,3 +91,44 @@ library_gone() {
 	unset LD_LIBRARY_PATH
 	end "$pid" || fail "the server ended with $?"
 }
+
+it check_control_socket "check tells when nobody could listen on the control socket: something else is there, no directory, a path too long, no right"
+check_control_socket() {
+	config here "control = $T/socket"
+	mailboxes here user
+	check
+	grep -q 'error: ' "$T/said" && fail "nothing is wrong"
+	: >"$T/socket"
+	status_is 78 check
+	has "error: control: $T/socket is there and no socket.*Move it away" "$T/said"
+	sed -i "s|^control = .*|control = $T/nowhere/socket|" "$T/here.conf"
+	status_is 78 check
+	has "error: control: $T/nowhere: no socket can be made there by uid.*Make the directory" "$T/said"
+	sed -i "s|^control = .*|control = /$(printf '%0110d' 0)|" "$T/here.conf"
+	status_is 78 check
+	has 'error: control: the path of the control socket has more than 107 octets.*Set control' "$T/said"
+	sed -i "s|^control = .*|control = off|" "$T/here.conf"
+	check
+	grep -q 'error: ' "$T/said" && fail "there is none"
+	[ "$(id -u)" = 0 ] || return 0
+	mkdir -m 755 "$T/roots"
+	{
+		sed "s|^control = .*|control = $T/roots/socket|" "$T/here.conf"
+		echo "user = nobody"
+	} >"$T/other.conf"
+	"$fardel" check -c "$T/other.conf" >"$T/said" 2>&1
+	has "error: control: $T/roots: no socket can be made there by uid .*: Permission denied" "$T/said"
+}
+
+it check_control_of_a_server "check finds nothing wrong with the control socket of a server that runs, or was killed"
+check_control_of_a_server() {
+	serve here
+	check
+	grep -q 'error: ' "$T/said" && fail "it runs"
+	kill -9 "$pid"
+	within 5 "its end" gone "$pid"
+	must "left behind" [ -S "$T/here.queue/control" ]
+	check
+	grep -q 'error: ' "$T/said" && fail "it is replaced"
+	:
+}

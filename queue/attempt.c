@@ -700,6 +700,14 @@ static bool is_expanded(const struct result *res)
 	return res->what == RESULT_DELIVERED && res->into && res->handed != HANDED_DELIVERED;
 }
 
+static bool is_ours(enum blame b) { return b >= BLAME_MESSAGE; }
+
+/* With this one, as the name will say: a fault of our own counts as none. */
+static unsigned tries_now(const struct attempt *a, const struct result *res)
+{
+	return res->what == RESULT_DEFERRED && is_ours(res->blame) && a->moved && !a->counts ? a->old_tries : a->entry->tries;
+}
+
 static void log_result(const struct attempt *a, const struct rcpt *r, const struct result *res)
 {
 	struct str to = { r->to.addr.local.p, r->to.addr.local.n + (r->to.addr.domain.n ? 1 + r->to.addr.domain.n : 0) };
@@ -708,7 +716,7 @@ static void log_result(const struct attempt *a, const struct rcpt *r, const stru
 	words_of(res->reply, words);
 	log_event(res->what == RESULT_FAILED ? LOG_WARN : LOG_INFO, is_expanded(res) ? "expanded" : result_word[res->what], LF(
 		L_TEXT("id", a->entry->msg->id), L_STR("to", to), L_TEXT("into", res->into), L_TEXT("relay", res->host), L_TEXT("tls", res->tls),
-		L_NUM("delay", loop_wall() > a->mail->arrived ? loop_wall() - a->mail->arrived : 0), L_NUM("tries", a->entry->tries),
+		L_NUM("delay", loop_wall() > a->mail->arrived ? loop_wall() - a->mail->arrived : 0), L_NUM("tries", tries_now(a, res)),
 		L_TEXT("words", words)));
 }
 
@@ -770,8 +778,6 @@ void attempt_mark(struct attempt *a, struct rcpt *r, const struct result *res)
 	buf_free(&who);
 	task_post(&a->write);
 }
-
-static bool is_ours(enum blame b) { return b >= BLAME_MESSAGE; }
 
 static void defer(struct bundle *b, struct rcpt *r, const struct result *res)
 {

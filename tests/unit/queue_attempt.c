@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "lib/log.h"
 #include "tests/queue_rig.h"
 
 Suite *queue_attempt_suite(void);
@@ -294,6 +295,26 @@ START_TEST(a_fault_of_our_own_counts_no_attempt)
 	rig_answers(NULL, 0);
 	rig_run(400);
 	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(the_log_counts_tries_as_the_name_does)
+{
+	static const struct { struct rig_answer answer; const char *logged, *left; } rows[] = {
+		{ { "", RESULT_DEFERRED, BLAME_DEST, 0, "no answer" }, " tries=1 ", "1 x.example" },
+		{ { "", RESULT_DEFERRED, BLAME_RCPT, 450, "later" }, " tries=1 ", "1 x.example" },
+		{ { "", RESULT_DEFERRED, BLAME_SELF, 0, "no resolver answers" }, " tries=0 ", "0 x.example" },
+	};
+	char path[400];
+
+	snprintf(path, sizeof path, "%s/log", rig.dir);
+	ck_assert_int_eq(log_open(path), 0);
+	rig_answers(&rows[_i].answer, 1);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(2);
+	log_open("/dev/null");
+	ck_assert_str_eq(rig_cur(), rows[_i].left);
+	ck_assert_msg(strstr(rig_read(".", "log"), rows[_i].logged) != NULL, "%s", rig_read(".", "log"));
 }
 END_TEST
 
@@ -995,6 +1016,7 @@ Suite *queue_attempt_suite(void)
 	tcase_add_test(l, what_was_said_does_not_fill_the_journal);
 	tcase_add_test(l, a_host_that_all_go_to_is_not_told_of_for_each_domain);
 	tcase_add_test(l, a_fault_of_our_own_counts_no_attempt);
+	tcase_add_loop_test(l, the_log_counts_tries_as_the_name_does, 0, 3);
 	suite_add_tcase(s, l);
 	tcase_add_checked_fixture(r, set_up, tear_down);
 	tcase_add_test(r, a_report_names_exactly_those_that_failed);

@@ -726,6 +726,8 @@ static const struct step steps[X_QUIT + 1] = {
 
 /* ---- replies */
 
+static bool believe_beginning(struct client *);
+
 /* The words for what can no longer be known: the peer may have taken the message, but its answer did not come. */
 static const char *doubt(struct client *c)
 {
@@ -747,6 +749,9 @@ static void lost(struct client *c)
 	const char *cause = c->stream.error ? stream_error(&c->stream) : "closed by the peer";
 
 	c->hung_up = true;
+	believe_beginning(c);
+	if (!client_alive(c))
+		return;
 	if (c->stream.error == ENODATA)
 		client_unreadable(c, 0);
 	else if (c->phase == C_PROXY && c->socks.state == SOCKS_ANSWER)  /* some say no so */
@@ -783,7 +788,10 @@ static void expired(struct timer *t)
 		client_fail(c, "4.7.5", "TLS handshake timed out after %u s", s);
 	else if (c->phase == C_BODY || c->dot_leaving)
 		client_fail(c, "4.4.2", "the peer did not take the message: a block took more than %u s", s);
-	else if (oldest(c) == X_GREETING)
+	else if (believe_beginning(c)) {
+		if (client_alive(c))
+			client_fail(c, "4.4.2", "a reply had no end within %u s%s", s, doubt(c));
+	} else if (oldest(c) == X_GREETING)
 		client_fail(c, "4.4.2", "greeting: timed out after %u s", s);
 	else
 		client_fail(c, "4.4.2", "no reply to %s within %u s%s", steps[oldest(c)].name, s, doubt(c));
@@ -892,6 +900,36 @@ static void reply_whole(struct client *c)
 	answer(c, &r);
 }
 
+/* A reply to the final dot that will not come to its end. Each of its lines begins with the code (RFC 5321 4.2.1), so a first one, or what
+ * has come of it, that says yes says that the peer has the message: it is not sent again. What says no is asked again. False: it did not say yes. */
+static bool believe_beginning(struct client *c)
+{
+	struct str rest = stream_peek(&c->stream), text;
+	int code = c->code;
+	bool last;
+
+	if (!awaiting(c) || !steps[oldest(c)].ends_data || c->dot_leaving)
+		return false;
+	if (!code && rest.n > 3 && parse_reply_line(rest, &code, &last, &text)) {
+		client_dialogue_received(c, rest, true, &(enum expect){ oldest(c) });
+		client_log_line(c, "received", rest);
+		c->lines++;
+		add_line(c, code, str_trim(text));
+	}
+	stream_take(&c->stream, rest.n);
+	if (code < steps[oldest(c)].low || code > steps[oldest(c)].high)
+		return false;
+	reply_whole(c);
+	return true;
+}
+
+static void too_many_lines(struct client *c)
+{
+	believe_beginning(c);
+	if (client_alive(c))
+		bad_reply(c, ": a reply of more than 10000 lines", STR(""));
+}
+
 /* Takes one line of a reply. False: none has come. */
 static bool take_line(struct client *c)
 {
@@ -904,6 +942,8 @@ static bool take_line(struct client *c)
 	case LINE_NONE:
 		return false;
 	case LINE_LONG:
+		if (awaiting(c) && steps[oldest(c)].ends_data)
+			break;          /* it begins with what became of the message */
 		bad_reply(c, ": a reply line of more than 4096 octets", STR(""));
 		return true;
 	case LINE_BARE:
@@ -917,7 +957,7 @@ static bool take_line(struct client *c)
 	else if (c->code && c->code != code)
 		bad_reply(c, ": the code changes inside a reply: \"", line);
 	else if (++c->lines > REPLY_LINES)
-		bad_reply(c, ": a reply of more than 10000 lines", STR(""));
+		too_many_lines(c);
 	else {
 		if (c->lines <= REPLY_LINES_KEPT)
 			add_line(c, code, text);

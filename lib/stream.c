@@ -504,6 +504,7 @@ enum line stream_line(struct stream *s, size_t max, struct str *line)
 		s->skipping = true;
 		s->skipped = have.n;
 		stream_take(s, have.n);
+		*line = (struct str){ have.p, max };
 		return LINE_LONG;
 	}
 	*line = (struct str){ have.p, (size_t)(lf - have.p) };
@@ -512,7 +513,7 @@ enum line stream_line(struct stream *s, size_t max, struct str *line)
 	if (crlf)
 		line->n--;
 	if (line->n > max) {
-		*line = STR("");
+		line->n = max;
 		return LINE_LONG;
 	}
 	return crlf && !memchr(line->p, '\r', line->n) ? LINE_OK : LINE_BARE;

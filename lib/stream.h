@@ -53,7 +53,7 @@ enum line {
 	LINE_NONE,                      /* no whole line yet (look at eof and error) */
 	LINE_OK,                        /* ended by CR LF and holds no other CR or LF */
 	LINE_BARE,                      /* ended by LF without CR, or holds a CR elsewhere: the caller decides */
-	LINE_LONG                       /* more than max octets: the line is dropped to its end, this is said once */
+	LINE_LONG                       /* more than max octets: the first of them, once; the line is dropped to its end */
 };
 /* Takes the next line, without its end (max does not count the end). The slice is valid until the next call
  * that takes, or the return to the loop. */

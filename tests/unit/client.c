@@ -84,20 +84,22 @@ static const struct { const char *reply, *words; } nonsense[] = {
 	{ "W: 250-one\\r\\n251 two\\r\\n", ": the code changes inside a reply: \"251 two\"" },
 	{ "W: 250-one\\r\\n 250 two\\r\\n", ": not a reply" },
 	{ "W: 550-one\\r\\n250 two\\r\\n", ": the code changes inside a reply" },
-	{ "20000 S: 250-more", ": a reply of more than 10000 lines" },
-	{ "20000 W: 250 this goes on and on and", ": a reply line of more than 4096 octets" },
+	{ "20000 S: 450-more", ": a reply of more than 10000 lines" },
+	{ "20000 W: this goes on and on and", ": a reply line of more than 4096 octets" },
 };
 enum { STEPS = sizeof steps / sizeof *steps, NONSENSE = sizeof nonsense / sizeof *nonsense };
 
 START_TEST(nonsense_is_a_protocol_error_at_every_step)
 {
-	const char *step = steps[_i / NONSENSE].step, *reply = nonsense[_i % NONSENSE].reply;
+	const char *step = steps[_i / NONSENSE].step, *reply = nonsense[_i % NONSENSE].reply, *wrong = nonsense[_i % NONSENSE].words;
 	struct buf script = { 0 }, words = { 0 };
 	struct caller a;
 	struct peer *p;
 
 	buf_printf(&script, "%s%s\n", steps[_i / NONSENSE].script, reply);
-	buf_printf(&words, "gone: 0 4.5.0 %s%s", step, nonsense[_i % NONSENSE].words);
+	if (_i == STEPS * NONSENSE - 1)         /* the beginning of such a line counts there */
+		wrong = ": not a reply: \"this goes on";
+	buf_printf(&words, "gone: 0 4.5.0 %s%s", step, wrong);
 	caller_init(&a, false);
 	one_job(&a);
 	p = peer_new(buf_cstr(&script));
@@ -113,6 +115,46 @@ START_TEST(nonsense_is_a_protocol_error_at_every_step)
 	caller_free(&a);
 	buf_free(&script);
 	buf_free(&words);
+}
+END_TEST
+
+/* What begins with the code that says yes has said it: the message is not sent again, however the reply goes on. */
+START_TEST(a_final_yes_that_can_be_read_is_believed)
+{
+	static const struct { const char *reply, *result, *gone; } rows[] = {
+		{ "20000 W: 250 this goes on and on and\n", "b@y.test: 250 this goes on and on and", NULL },
+		{ "W: 250 2.0.0 long\n1000 W: queued\nW: \\r\\n\nC: QUIT\nS: 221 bye\neof\n", "b@y.test: 250 2.0.0 longqueued", "gone: 221" },
+		{ "20000 S: 250-2.0.0 more\n", "b@y.test: 250 2.0.0 more", "gone: 0 4.5.0 protocol error: a reply of more than 10000 lines" },
+		{ "S: 250-2.0.0 queued\nclose\n", "b@y.test: 250 2.0.0 queued", "gone: 0 4.4.2 connection lost" },
+		{ "S: 250-2.0.0 queued\nW: 250-2\nclose\n", "b@y.test: 250 2.0.0 queued", "gone: 0 4.4.2 connection lost" },
+		{ "W: 250 2.0.0 que\nclose\n", "b@y.test: 250 2.0.0 que", "gone: 0 4.4.2 connection lost" },
+		{ "W: 250 ok\\r\nclose\n", "b@y.test: 250 ok\n", "gone: 0 4.4.2 connection lost" },
+		{ "S: 250-2.0.0 queued\n", "b@y.test: 250 2.0.0 queued", "gone: 0 4.4.2 a reply had no end within 600 s\n" },
+		{ "W: 250 2.0.0 que\n", "b@y.test: 250 2.0.0 que", "gone: 0 4.4.2 a reply had no end within 600 s\n" },
+		/* no yes, or no code: asked again */
+		{ "W: 250\nclose\n", "done: 0 4.4.2 connection lost after the final dot", "second copy" },
+		{ "W: 25\nclose\n", "done: 0 4.4.2 connection lost after the final dot", "second copy" },
+		{ "S: 550-5.7.1 no\nclose\n", "done: 0 4.4.2 connection lost after the final dot", "second copy" },
+		{ "S: 550-5.7.1 no\n", "done: 0 4.4.2 no reply to the final dot within 600 s", "second copy" },
+		{ "S: 354-go\nclose\n", "done: 0 4.4.2 connection lost after the final dot", "second copy" },
+		{ "20000 W: 550 this goes on and on and\n", "b@y.test: 550 this goes on", NULL },
+	};
+	struct buf script = { 0 };
+	struct caller a;
+	struct peer *p;
+
+	buf_printf(&script, "%s%s", steps[STEPS - 1].script, rows[_i].reply);
+	caller_init(&a, false);
+	one_job(&a);
+	p = peer_new(buf_cstr(&script));
+	run(&a, p);
+	told_holds(&a, rows[_i].result);
+	if (rows[_i].gone)
+		told_holds(&a, rows[_i].gone);
+	bookkeeping_is_right(&a, rows[_i].reply);
+	peer_free(p);
+	caller_free(&a);
+	buf_free(&script);
 }
 END_TEST
 
@@ -585,6 +627,7 @@ Suite *client_suite(void)
 
 	tcase_add_checked_fixture(t, with_a_virtual_clock, NULL);
 	tcase_add_loop_test(t, nonsense_is_a_protocol_error_at_every_step, 0, STEPS * NONSENSE);
+	tcase_add_loop_test(t, a_final_yes_that_can_be_read_is_believed, 0, 15);
 	tcase_add_loop_test(t, a_misplaced_code_is_never_success, 0, sizeof misplaced / sizeof *misplaced);
 	tcase_add_test(t, words_of_the_peer_are_bounded_and_printable);
 	tcase_add_loop_test(t, a_close_at_every_step_is_accounted_for, 0, 2 * WHOLES);

@@ -1033,7 +1033,7 @@ static void courier_deliver(struct transport *t, struct bundle *b)
 
 	(void)t;
 	if (!c)
-		abort();        /* the bundle could not even be given back; what was accepted is on disk */
+		log_end("no memory for a delivery");    /* the bundle could not even be given back */
 	c->dest = b->dest;
 	c->settings = couriers.renewed;
 	list_push(&couriers.all, &c->node);

@@ -550,7 +550,7 @@ void expand_bundle(struct bundle *b, void (*then)(void *), void *arg)
 	}
 	x = calloc(1, sizeof *x);
 	if (!x)
-		abort();        /* the bundle could not even be given back; what was accepted is on disk */
+		log_end("no memory for a delivery");    /* the bundle could not even be given back */
 	if (!all.head.next)
 		list_init(&all);
 	list_push(&all, &x->node);
@@ -561,6 +561,6 @@ void expand_bundle(struct bundle *b, void (*then)(void *), void *arg)
 	x->is_alias = calloc(b->mail->nrcpt, sizeof *x->is_alias);
 	x->facts = facts_new(&x->step, ALIAS_FACTS);
 	if (!x->is_alias || !x->facts)
-		abort();        /* as above */
+		log_end("no memory for a delivery");    /* as above */
 	task_post(&x->step);
 }

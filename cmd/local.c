@@ -6,6 +6,7 @@
 #include "cmd/expand.h"
 #include "deliver/maildir.h"
 #include "lib/list.h"
+#include "lib/log.h"
 
 struct local {
 	struct bundle *bundle;
@@ -79,7 +80,7 @@ static void start(struct bundle *b)
 	struct local *l = calloc(1, sizeof *l + b->n * sizeof *l->job);
 
 	if (!l)
-		abort();        /* the bundle could not even be given back; what was accepted is on disk */
+		log_end("no memory for a delivery");    /* the bundle could not even be given back */
 	l->bundle = b;
 	expand_bundle(b, into_mailboxes, l);
 }

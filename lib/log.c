@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "lib/buf.h"
@@ -94,7 +95,8 @@ static void put(enum log_level level, struct buf *line)
 
 void log_event(enum log_level level, const char *event, const struct log_field *f)
 {
-	static struct buf line = { .max = LINE_MAX_OCTETS };
+	static char room[LINE_MAX_OCTETS + 16];         /* of its own: a line is there when memory is not; and its end */
+	static struct buf line = { .p = room, .room = sizeof room, .max = LINE_MAX_OCTETS };
 	char stamp[40];
 
 	metrics_count(event);
@@ -130,6 +132,12 @@ void log_text(enum log_level level, const char *event, const char *fmt, ...)
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	log_event(level, event, LF(L_TEXT("msg", text)));
+}
+
+_Noreturn void log_end(const char *what)
+{
+	log_text(LOG_ERROR, "ended", "%s: %s. Whatever was accepted is on the disk; start again when there is more of that", what, strerror(errno));
+	_exit(EX_OSERR);
 }
 
 /* systemd names the device and inode of its journal's socket; it stays in the environment when stderr goes elsewhere. */

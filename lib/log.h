@@ -24,6 +24,9 @@ struct log_field {
 void log_event(enum log_level, const char *event, const struct log_field *fields);
 /* For words to an administrator: event and one msg= field. */
 void log_text(enum log_level, const char *event, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* The last line: there is no going on for want of `what`; errno says why. Who starts the program again finds all that was accepted on the disk.
+ * It ends with 71 (EX_OSERR), and nothing else is done. */
+_Noreturn void log_end(const char *what);
 
 /* "stderr", "syslog" or a file's path (opened for appending, mode 0600). 0, or -1 with errno and the old target kept. */
 int log_open(const char *target);

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -53,13 +52,6 @@ static int signal_pipe[2] = { -1, -1 };
 static struct io signal_io;
 static void (*signal_handlers[NSIG])(int);
 static volatile sig_atomic_t unheard;   /* a signal that the pipe did not take. poll() is interrupted all the same */
-
-/* Nothing goes on without it, and who starts us again finds all that was accepted on the disk. */
-static _Noreturn void end_for_want_of(const char *what)
-{
-	log_text(LOG_ERROR, "ended", "%s: %s. Whatever was accepted is on the disk; start again when there is more of that", what, strerror(errno));
-	_exit(EX_OSERR);
-}
 
 /* ---- time */
 
@@ -272,7 +264,7 @@ void io_forget(struct io *io)
 static void put_timer(struct heap *h, struct heap_node *x, msec at)
 {
 	if (!heap_put(h, x, at))
-		end_for_want_of("no memory for a timer");       /* a deadline that is never met is worse than a restart */
+		log_end("no memory for a timer");       /* a deadline that is never met is worse than a restart */
 }
 
 void timer_stop(struct timer *t)
@@ -397,10 +389,10 @@ void loop_on_signal(int signo, void (*handler)(int))
 
 	if (signal_pipe[0] == -1) {
 		if (pipe2(signal_pipe, O_CLOEXEC | O_NONBLOCK) == -1)
-			end_for_want_of("no pipe for signals");
+			log_end("no pipe for signals");
 		signal_io = (struct io){ .fd = signal_pipe[0], .ready = signals_ready };
 		if (io_watch(&signal_io, POLLIN) == -1)
-			end_for_want_of("no memory to watch signals");
+			log_end("no memory to watch signals");
 	}
 	signal_handlers[signo] = handler;
 	sigemptyset(&sa.sa_mask);
@@ -439,7 +431,7 @@ static void poll_later(void)
 	if (errno == EINTR)
 		return;
 	if ((errno != ENOMEM && errno != EAGAIN) || ++refused > NO_MEMORY_MOST)
-		end_for_want_of("poll()");
+		log_end("poll()");
 	nanosleep(&pause, NULL);
 }
 

@@ -4,8 +4,9 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdlib.h>
 #include <sys/random.h>
+
+#include "lib/log.h"
 
 /* Small requests are served from a block, so that an id costs no system call of its own. */
 static unsigned char pool[256];
@@ -25,7 +26,7 @@ static void from_kernel(unsigned char *p, size_t n)
 		if (got < 0 && errno == EINTR)
 			continue;
 		if (got <= 0)
-			abort();        /* ids and ports that can be guessed are worse than no mail server */
+			log_end("no random octets");    /* ids and ports that can be guessed are worse than no mail server */
 		p += got;
 		n -= (size_t)got;
 	}

@@ -1003,8 +1003,10 @@ void attempt_clear_stuck(struct attempt *a)
 /* 0, or -1 with errno: what was half written is cut off again. */
 int attempt_write(struct attempt *a)
 {
-	if (a->lines.bad)
-		abort();        /* as timer_set(): a start reads what is on disk; going on with a line lost would repeat deliveries */
+	if (a->lines.bad) {
+		errno = ENOMEM;
+		log_end("no memory for a result");      /* going on with a line lost would repeat deliveries */
+	}
 	if (a->lines.n == 0)
 		return 0;
 	if (journal_append(a->mail, a->lines.p, a->lines.n) == -1)

@@ -1233,7 +1233,7 @@ void sync_dir(void (*done)(void *, bool), void *arg)
 	struct waiter *w = calloc(1, sizeof *w);
 
 	if (!w)
-		abort();        /* as timer_set(): what was accepted is on disk */
+		log_end("no memory for a sync");
 	w->done = done;
 	w->arg = arg;
 	list_push(&waiters, &w->node);

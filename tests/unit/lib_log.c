@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "lib/buf.h"
@@ -209,6 +211,22 @@ START_TEST(only_what_goes_to_the_journal_is_written_for_it)
 }
 END_TEST
 
+START_TEST(the_last_line_names_what_was_wanting_and_why)
+{
+	int status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		errno = ENOMEM;
+		log_end("no memory for a delivery");
+	}
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == EX_OSERR);
+	ck_assert_str_eq(logged(), STAMP "error ended msg=\"no memory for a delivery: Cannot allocate memory. Whatever was accepted is on the disk; "
+		"start again when there is more of that\"\n");
+}
+END_TEST
+
 Suite *lib_log_suite(void);
 Suite *lib_log_suite(void)
 {
@@ -226,6 +244,7 @@ Suite *lib_log_suite(void)
 	tcase_add_test(t, after_a_rotation_the_file_is_made_anew);
 	tcase_add_test(t, a_target_that_cannot_be_had_leaves_the_old_one);
 	tcase_add_test(t, only_what_goes_to_the_journal_is_written_for_it);
+	tcase_add_test(t, the_last_line_names_what_was_wanting_and_why);
 	suite_add_tcase(s, t);
 	return s;
 }

@@ -11,6 +11,7 @@
 #   make conformance    suites of test cases: ours, and published ones that lie in CONFORMANCE (spf/*.yml, psl/*.txt, dkim, dmarc, arc)
 #   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
 #   make power      the power of real file systems is cut below fardel, and a control that must lose mail; as root. FS="ext4 xfs" SYNC CUTS SEED
+#   make faults     system calls of fardel fail, from outside: one by one, and from one on; about 20 minutes. Needs strace. N=all SEED SYNC SCENES
 #   make soak       an hour of mixed load with faults, killed and restarted within: all mail accounted for, memory flat; SOAK_SECONDS
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
 #   make bench      accepting beside Postfix, and what the disk gives, about seven minutes; ROUNDS, SECONDS_EACH, CASES
@@ -215,6 +216,11 @@ build/power/nosync.so: tests/power/nosync.c
 power: fardel build/power/disk build/power/nosync.so
 	@[ "$$(id -u)" = 0 ] || { echo 'power: it mounts file systems: run it as root' >&2; exit 1; }
 	@unshare --mount --net --propagation private python3 tests/power/cut.py '$(CURDIR)/fardel' '$(CURDIR)/build/power'
+build/faults/%.so: tests/faults/%.c | build/deps-faults
+	@mkdir -p $(@D)
+	$(call Q,LD)$(CC) -std=c11 -D_GNU_SOURCE $(WARN) -shared -fPIC -o $@ $<
+faults: fardel build/faults/begin.so build/faults/lie.so
+	@python3 tests/faults/fail.py '$(CURDIR)/fardel' '$(CURDIR)/build/faults'
 # Like the bench, it needs OpenSSL, which speaks for the other side.
 build/soak/soak: $(wildcard tests/soak/*.c tests/soak/*.h) | build/deps-bench
 	@mkdir -p $(@D)
@@ -320,6 +326,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang cross valgrind power soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang cross valgrind power faults soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

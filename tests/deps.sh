@@ -70,6 +70,7 @@ for step in "$@"; do
 	check) wanted="$wanted cc udns bearssl check pkg-config" ;;
 	clang) wanted="$wanted cc udns bearssl check pkg-config clang" ;;
 	bench) wanted="$wanted cc openssl" ;;
+	faults) wanted="$wanted cc python3 strace" ;;
 	power) wanted="$wanted cc fuse3 python3 ip mkfs.ext4 mkfs.xfs" ;;
 	deb) optional="$optional dh" ;;         # where packages are made so
 	valgrind) wanted="$wanted cc udns bearssl check pkg-config valgrind" ;;

@@ -766,10 +766,14 @@ void queue_wake(void)
 
 /* ---- opening */
 
-static int open_dir(const char *name, mode_t mode)
+/* Their names are durable before mail relies on them. */
+static int open_dir(const char *name, int *made)
 {
-	if (file_mkdir(queue.dir, name, mode) == -1)
+	int now = file_mkdir(queue.dir, name, 0700);
+
+	if (now == -1)
 		return -1;
+	*made |= now;
 	return openat(queue.dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
@@ -779,6 +783,7 @@ static int open_dirs(const char **failed)
 		const char *name;
 		int *fd;
 	} wanted[] = { { "cur", &queue.cur }, { "in", &queue.in }, { "work", &queue.work }, { "bad", &queue.bad } };
+	int made = 0;
 
 	if (file_mkdirs(queue.conf.dir, 0700) == -1) {
 		*failed = queue.conf.dir;
@@ -790,7 +795,7 @@ static int open_dirs(const char **failed)
 		return -1;
 	}
 	for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
-		*wanted[i].fd = open_dir(wanted[i].name, 0700);
+		*wanted[i].fd = open_dir(wanted[i].name, &made);
 		if (*wanted[i].fd != -1)
 			continue;
 		*failed = wanted[i].name;
@@ -799,7 +804,8 @@ static int open_dirs(const char **failed)
 	*failed = "tmp or new";
 	if (file_mkdir(queue.dir, "tmp", 0700) == -1 || file_mkdir(queue.dir, "new", 0700) == -1)
 		return -1;
-	return 0;
+	*failed = queue.conf.dir;
+	return made ? file_sys.fsync(queue.dir) : 0;
 }
 
 /* ---- the lock file: who schedules, and what is being tried, for `cat` and for the next start */

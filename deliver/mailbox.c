@@ -119,17 +119,21 @@ bool maildir_path(struct str template, const char *user, char *path, size_t size
 int maildir_make(const char *path)
 {
 	static const char *const part[] = { "tmp", "new", "cur" };
-	int dir, saved, r = -1;
+	int dir, saved, made = file_mkdirs(path, 0700), r = -1;
 
-	if (file_mkdirs(path, 0700) == -1)
+	if (made == -1)
 		return -1;
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir == -1)
 		return -1;
-	for (size_t i = 0; i < 3; i++)
-		if (file_mkdir(dir, part[i], 0700) == -1)
+	for (size_t i = 0; i < 3; i++) {
+		int now = file_mkdir(dir, part[i], 0700);
+
+		if (now == -1)
 			goto out;
-	r = file_sys.fsync(dir);
+		made |= now;
+	}
+	r = made ? file_sys.fsync(dir) : 0;
 out:
 	saved = errno;
 	close(dir);

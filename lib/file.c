@@ -254,7 +254,7 @@ void file_sync_directory_of(const char *path)
 		slash[slash == directory] = '\0';
 	dir = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir != -1) {
-		fsync(dir);
+		file_sys.fsync(dir);
 		close(dir);
 	}
 }
@@ -292,12 +292,15 @@ int file_mkdir(int dir, const char *name, mode_t mode)
 {
 	struct stat st;
 
-	if (mkdirat(dir, name, mode) == 0)
-		return 0;
-	if (errno != EEXIST)
-		return -1;
-	if (fstatat(dir, name, &st, 0) == -1)
-		return -1;
+	/* Mostly it is there. */
+	if (fstatat(dir, name, &st, 0) == -1) {
+		if (errno != ENOENT)
+			return -1;
+		if (mkdirat(dir, name, mode) == 0)
+			return 1;
+		if (errno != EEXIST || fstatat(dir, name, &st, 0) == -1)
+			return -1;
+	}
 	if (S_ISDIR(st.st_mode))
 		return 0;
 	errno = ENOTDIR;
@@ -308,19 +311,26 @@ int file_mkdirs(const char *path, mode_t mode)
 {
 	char part[4096];
 	size_t n = strlen(path);
+	struct stat st;
+	int made = 0;
 
 	if (n == 0 || n >= sizeof part) {
 		errno = n ? ENAMETOOLONG : ENOENT;
 		return -1;
 	}
+	if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+		return 0;
 	memcpy(part, path, n + 1);
 	for (size_t i = 1; i <= n; i++) {
 		if (part[i] != '/' && part[i] != 0)
 			continue;
 		part[i] = 0;
-		if (file_mkdir(AT_FDCWD, part, mode) == -1)
+		made = file_mkdir(AT_FDCWD, part, mode);
+		if (made == -1)
 			return -1;
+		if (made)
+			file_sync_directory_of(part);
 		part[i] = path[i];
 	}
-	return 0;
+	return made;
 }

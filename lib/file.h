@@ -63,9 +63,9 @@ void file_sync_directory_of(const char *path);
 /* A new file beside it takes its place, durably: whoever reads sees the old one or the new one. Owner and mode are the old one's, of one that
  * was not there ours and `mode`. 0 or -1 with errno. */
 int file_replace(const char *path, const void *, size_t n, mode_t mode);
-/* mkdir that is content when the directory is there already. 0 or -1 with errno. */
+/* mkdir that is content when the directory is there already: 0; 1: it was made; -1 with errno. */
 int file_mkdir(int dir, const char *name, mode_t mode);
-/* Makes every missing directory of path. 0 or -1 with errno. */
+/* Makes every missing directory of path, durably. 0: it was there; 1: it was made; -1 with errno. */
 int file_mkdirs(const char *path, mode_t mode);
 
 #endif

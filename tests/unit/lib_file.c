@@ -292,7 +292,7 @@ END_TEST
 
 START_TEST(a_directory_that_is_there_is_well)
 {
-	ck_assert_int_eq(file_mkdir(dir, "a", 0700), 0);
+	ck_assert_int_eq(file_mkdir(dir, "a", 0700), 1);
 	ck_assert_int_eq(file_mkdir(dir, "a", 0700), 0);
 	put("b", "");
 	ck_assert_int_eq(file_mkdir(dir, "b", 0700), -1);
@@ -303,22 +303,37 @@ START_TEST(a_directory_that_is_there_is_well)
 }
 END_TEST
 
-static const struct { const char *below; int error; } paths[] = {
-	{ "a", 0 }, { "a/", 0 }, { "a//x", 0 }, { "a/x/y/", 0 }, { "", 0 }, { "b/x", ENOTDIR },
+static unsigned syncs;
+
+static int count_sync(int fd)
+{
+	syncs++;
+	return fsync(fd);
+}
+
+static const struct { const char *below; int made, error; } paths[] = {
+	{ "a", 1, 0 }, { "a/", 1, 0 }, { "a//x", 2, 0 }, { "a/x/y/", 3, 0 }, { "", 0, 0 }, { "b/x", -1, ENOTDIR },
 };
 
-START_TEST(all_missing_directories_of_a_path_are_made)
+START_TEST(all_missing_directories_of_a_path_are_made_durably)
 {
 	char path[200], command[200];
 	struct stat st;
 
 	put("b", "");
 	snprintf(path, sizeof path, "%s/%s", dir_name, paths[_i].below);
-	ck_assert_int_eq(file_mkdirs(path, 0700), paths[_i].error ? -1 : 0);
-	if (paths[_i].error)
+	syncs = 0;
+	file_sys.fsync = count_sync;
+	if (paths[_i].error) {
+		ck_assert_int_eq(file_mkdirs(path, 0700), -1);
 		ck_assert_int_eq(errno, paths[_i].error);
-	else
+	} else {
+		ck_assert_int_ge(file_mkdirs(path, 0700), 0);
 		ck_assert(stat(path, &st) == 0 && S_ISDIR(st.st_mode));
+		ck_assert_uint_eq(syncs, (unsigned)paths[_i].made);     /* each in the directory that it is in */
+		ck_assert_int_eq(file_mkdirs(path, 0700), 0);
+		ck_assert_uint_eq(syncs, (unsigned)paths[_i].made);
+	}
 	snprintf(command, sizeof command, "%s/a/x/y", dir_name);
 	for (int i = 0; i < 3; i++) {
 		rmdir(command);
@@ -359,7 +374,7 @@ Suite *lib_file_suite(void)
 	tcase_add_loop_test(t, a_rename_of_nothing_says_so, 0, 2);
 	tcase_add_test(t, a_rename_by_link_that_fails_has_changed_nothing);
 	tcase_add_test(t, a_directory_that_is_there_is_well);
-	tcase_add_loop_test(t, all_missing_directories_of_a_path_are_made, 0, ROWS(paths));
+	tcase_add_loop_test(t, all_missing_directories_of_a_path_are_made_durably, 0, ROWS(paths));
 	tcase_add_test(t, a_path_that_is_none_is_refused);
 	suite_add_tcase(s, t);
 	tcase_set_tags(w, "write-hint");                /* tests/cross.sh */

@@ -114,6 +114,7 @@ static int verify(const struct settings *set, const char *file)
 	const char *wrong;
 	int status;
 
+	log_threshold(LOG_ERROR);               /* which resolvers are in use is nobody's question here */
 	if (!facts || !d)
 		status = complain("dkim-verify", EX_OSERR, "out of memory", NULL);
 	else if (message_read(file, verify_block, d) == -1)

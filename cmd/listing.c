@@ -288,7 +288,7 @@ int listing_read(struct listing *l, const char *path, const char *command)
 	if (queue == -1)
 		status = errno == ENOENT ? EX_NOINPUT : errno == EACCES ? EX_NOPERM : EX_OSERR;
 	if (status)
-		fprintf(stderr, "%s: %s cannot be listed: %s.%s\n", command, path, strerror(errno),
+		fprintf(stderr, "fardel %s: %s cannot be listed: %s.%s\n", command, path, strerror(errno),
 			status == EX_NOPERM ? " Only root and the queue's owner may, as it tells who writes to whom: call this with sudo.\n"
 				"`sendmail --wait` tells everybody what becomes of his own message." :
 			status == EX_NOINPUT ? " Is it the right configuration (-c FILE)? `fardel check` tells more." : "");

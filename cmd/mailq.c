@@ -59,9 +59,11 @@ static void show_reason(const struct listing *l, const struct listed *x, const s
 	if (reason.n > 0)
 		printf("; ");
 	buf_free(&reason);
-	if (x->entry.held)
-		printf("on hold");
-	else if (down)
+	if (x->entry.held) {
+		printf("on hold)\n");    /* its name has forgotten the tries */
+		return;
+	}
+	if (down)
 		printf("the destination is down, one message tries it %s", show_time(d.again, at));
 	else if (x->entry.next <= l->now)
 		printf("due now");

@@ -396,9 +396,9 @@ int cmd_queue(int argc, char **argv)
 	if (action && action->by_domain && c.words.which.nwords)
 		c.way = c.words.which.word[--c.words.which.nwords].p;
 	if (action && action->by_domain && !c.way)
-		return wrong_use(word, "needs a selection, and behind it a host, the URL of a route, or mx");
+		return wrong_use(action->word, "needs a selection, and behind it a host, the URL of a route, or mx");
 	if (action && select_is_empty(&c.words.which))
-		return wrong_use(word, "needs an id, an address, a domain, options that choose, or the word all");
+		return wrong_use(action->word, "needs an id, an address, a domain, options that choose, or the word all");
 	status = !settings_load(&set, &c.a) ? settings_complain(&set) : view ? view(&set, &c.words) : act(action, &set, &c);
 	settings_free(&set);
 	if (fflush(stdout) == EOF && status == 0)

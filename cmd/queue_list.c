@@ -38,12 +38,14 @@ static const char *state_of(const struct listing *l, const struct listed *x)
 
 static void list_entry(const struct listing *l, size_t first, size_t end, const struct listed *x, const struct mail *m)
 {
-	char age[40], next[40] = "-", size[16] = "?";
+	char age[40], next[40] = "-", size[16] = "?", tries[16] = "-";
 
+	if (!x->entry.held)
+		snprintf(tries, sizeof tries, "%u", x->entry.tries);
 	if (!x->entry.held && x->entry.next > l->now)
 		listing_span(x->entry.next - l->now, next);
-	printf("%-24s %11s %6s %-8s %11s %5u  ", x->entry.id, listing_span(l->now - listing_arrival(x), age),
-		m ? listing_size((uint64_t)m->size, size) : size, state_of(l, x), next, x->entry.tries);
+	printf("%-24s %11s %6s %-8s %11s %5s  ", x->entry.id, listing_span(l->now - listing_arrival(x), age),
+		m ? listing_size((uint64_t)m->size, size) : size, state_of(l, x), next, tries);
 	if (!m) {
 		printf("cannot be read\n");
 		return;
@@ -147,7 +149,8 @@ static void show_rcpt(const struct listing *l, size_t first, size_t end, const s
 			printf(", next try in %s", listing_span(x->entry.next - l->now, span));
 		else
 			printf(", due now");
-		printf(", tries %u", x->entry.tries);
+		if (!x->entry.held)
+			printf(", tries %u", x->entry.tries);
 		break;
 	}
 	putchar('\n');

@@ -552,6 +552,12 @@ static int wrong_use(const char *word)
 	return EX_USAGE;
 }
 
+static int wrong_days(const char *value)
+{
+	fprintf(stderr, "fardel reports: --days %s: that many are not kept. Write a number from 1 to %d\n", value, REPORTS_DAYS);
+	return EX_USAGE;
+}
+
 /* --name VALUE or --name=VALUE. NULL: it is not this option, or there is no value. */
 static const char *value_of(int argc, char **argv, int *i, const char *name)
 {
@@ -585,7 +591,7 @@ int cmd_reports(int argc, char **argv)
 			q.about = str_of(value);
 		else if ((value = value_of(argc, argv, &i, "--days"))) {
 			if (!str_number(str_of(value), REPORTS_DAYS, &q.days) || !q.days)
-				return wrong_use(value);
+				return wrong_days(value);
 		} else if (!q.kind && (!strcmp(argv[i], "dmarc") || !strcmp(argv[i], "tls")))
 			q.kind = argv[i];
 		else

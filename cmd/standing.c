@@ -85,8 +85,8 @@ struct seen {
 	struct iprev_result back[ADDRESSES];
 	bool named[ADDRESSES];          /* hostname leads to it */
 	size_t n;
-	bool behind;                    /* they are those of hostname, as our own mean nothing outside */
-	bool has_address, unknown;      /* of hostname: at least one; it could not be found out */
+	bool behind[2];                 /* IPv4, IPv6: they are those of hostname, as our own mean nothing outside */
+	bool has[2], unknown;           /* of hostname: at least one; it could not be found out */
 	bool late;
 };
 
@@ -143,7 +143,7 @@ static void find_own(struct seen *n)
 		if ((i == 0 && n->set->inet == INET_ONLY6) || (i == 1 && n->set->inet == INET_ONLY4) || !own_address(n->set, family[i], &ip))
 			continue;
 		if (is_private(&ip) && n->set->source[i].ss_family == AF_UNSPEC)
-			n->behind = true;
+			n->behind[i] = true;
 		else
 			take(n, &ip);
 	}
@@ -160,7 +160,7 @@ static bool leads_to(const struct fact *f, const struct ip *ip)
 /* Behind a router: whoever is there under our name should be us. */
 static void take_those_of(struct seen *n, const struct fact *f, int family)
 {
-	for (size_t i = 0; n->behind && f->outcome == FOUND && i < f->n; i++) {
+	for (size_t i = 0; n->behind[family == AF_INET6] && f->outcome == FOUND && i < f->n; i++) {
 		struct sockaddr_in four = { .sin_family = AF_INET };
 		struct sockaddr_in6 six = { .sin6_family = AF_INET6 };
 		struct ip ip;
@@ -180,7 +180,8 @@ static enum verdict look(void *arg, struct facts *facts)
 	if (!a || !aaaa)
 		return WAIT;
 	n->unknown = a->outcome == UNKNOWN || aaaa->outcome == UNKNOWN;
-	n->has_address = a->outcome == FOUND || aaaa->outcome == FOUND;
+	n->has[0] = a->outcome == FOUND;
+	n->has[1] = aaaa->outcome == FOUND;
 	take_those_of(n, a, AF_INET);
 	take_those_of(n, aaaa, AF_INET6);
 	for (size_t i = 0; i < n->n; i++) {
@@ -220,11 +221,14 @@ static void tell_names(const struct seen *n)
 		check_note(n->set, "hostname", "%s cannot be looked up now: what other servers see of this host is not known.", n->set->hostname);
 		return;
 	}
-	if (!n->has_address)
+	if (!n->has[0] && !n->has[1])
 		check_note(n->set, "hostname", "%s has no address in the DNS: some servers refuse who introduces himself so (EHLO). Give it an A record, and AAAA for IPv6, "
 			"with the address of this host, or set hostname to a name that has.", n->set->hostname);
-	if (n->behind)
-		printf("this host is behind a router: addresses are those of %s%s\n", n->set->hostname, n->n ? "" : ", which has none");
+	if ((n->behind[0] || n->behind[1]) && !n->n)
+		printf("this host is behind a router: its addresses are those of %s, which has none\n", n->set->hostname);
+	for (size_t i = 0; i < 2; i++)
+		if (n->behind[i] && n->has[i])
+			printf("this host is behind a router: its IPv%d addresses are those of %s\n", i ? 6 : 4, n->set->hostname);
 	for (size_t i = 0; i < n->n; i++)
 		tell_address(n, i);
 }

@@ -44,6 +44,8 @@ static void say_last(const struct rcpt *r, const struct listed *x, int64_t now, 
 	listing_say_time(r->when, now);
 	if (x->entry.tries)
 		printf(", attempt %u\n", x->entry.tries);
+	else if (x->entry.held)
+		putchar('\n');          /* the name of what is on hold does not say */
 	else
 		printf(", not counted as an attempt\n");
 	if (dsn_peer_spoke(r->host, r->words))

@@ -118,6 +118,12 @@ echo "The one transaction that brought three of them (run/second/log):"
 # The topmost Received field is the second server's.
 id=$(sed -n 's/.*id \([0-9a-f]\{24\}\).*/\1/p' "$(landed run/second/mail/anna)" | head -n 1)
 grep -e "received.*$id" run/second/log | sed 's/^/  /'
+if [ "${ONCE:-}" ]; then
+	echo
+	echo "Both servers have ended. Without ONCE=1 they stay, and you can send more."
+	exit 0
+fi
+
 cat <<TEXT
 
 Send another:
@@ -126,7 +132,6 @@ or by SMTP to $here, for example:
   swaks --server $here --from me@fardel.test --to user2@fardel.test
 What is waiting lies in run/queue/cur; ./fardel mailq -c run/fardel.conf lists it.
 TEXT
-[ "${ONCE:-}" ] && exit 0
 
 echo
 echo "fardel listens on $here; Ctrl-C ends it. Its log (run/log) goes on here:"

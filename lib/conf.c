@@ -357,10 +357,10 @@ static void complain_of_name(struct conf *c, const char *where, struct str name)
 
 	if (same)
 		conf_complain(c, where, "no setting is called \"" STR_FMT "\". Here it is %s, written in another way: see fardel.conf(5).", STR_ARG(name), same->name);
-	else if (near)
+	else if (near && distance <= name.n / 2)
 		conf_complain(c, where, "no setting is called \"" STR_FMT "\". The nearest name is %s.", STR_ARG(name), near->name);
 	else
-		conf_complain(c, where, "no setting is called \"" STR_FMT "\".", STR_ARG(name));
+		conf_complain(c, where, "no setting is called \"" STR_FMT "\". See fardel.conf(5) for those that there are.", STR_ARG(name));
 }
 
 /* ---- sources */

@@ -797,7 +797,13 @@ bool file_in_use(int dir, const char *name)
 
 /* ---- bad/ */
 
-static int write_why(const char *name, const char *as, const char *why)
+/* Where it was: all that is set aside comes from one of three. */
+static const char *place_of(int dir)
+{
+	return dir == queue.cur ? "cur" : dir == queue.in ? "in" : "new";
+}
+
+static int write_why(int dir, const char *name, const char *as, const char *why)
 {
 	char file[NAME_ROOM + 24], stamp[40];
 	struct buf text = { 0 };
@@ -807,8 +813,8 @@ static int write_why(const char *name, const char *as, const char *why)
 	fd = file_sys.open(queue.bad, file, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, 0600);
 	if (fd == -1)
 		return -1;
-	buf_printf(&text, "%s was set aside at %s:\n%s\n\nMend it and move it back, or delete both files.\n", name,
-		clock_rfc3339(loop_wall(), stamp), why);
+	buf_printf(&text, "%s was set aside at %s:\n%s\n\nMend it and move it back to %s/, or delete both files.\n", name,
+		clock_rfc3339(loop_wall(), stamp), why, place_of(dir));
 	failed = file_write(fd, text.p, text.n);
 	buf_free(&text);
 	close(fd);
@@ -831,7 +837,7 @@ static int move_to_bad(int dir, const char *name, const char *why, char as[NAME_
 	snprintf(as, NAME_ROOM + 16, "%.235s", name);
 	for (unsigned i = 1; i < 1000; i++) {
 		if (faccessat(queue.bad, as, F_OK, AT_SYMLINK_NOFOLLOW) == -1) {
-			if (write_why(name, as, why) == 0 && file_sys.rename(dir, name, queue.bad, as) == 0)
+			if (write_why(dir, name, as, why) == 0 && file_sys.rename(dir, name, queue.bad, as) == 0)
 				return 0;
 			remove_why(as);
 			return -1;

@@ -163,6 +163,7 @@ START_TEST(mistakes_are_told_with_line_and_remedy)
 {
 	static const struct { const char *text, *want; } row[] = {
 		{ "\nretry_frist = 5m\n", "f:2: no setting is called \"retry_frist\". The nearest name is retry_first.\n" },
+		{ "nonsense = 5m\n", "f:1: no setting is called \"nonsense\". See fardel.conf(5) for those that there are.\n" },
 		{ "relayhost = h\n", "f:1: no setting is called \"relayhost\". Here it is route, written in another way: see fardel.conf(5).\n" },
 		{ "SMARTHOST = h\n", "f:1: no setting is called \"SMARTHOST\". Here it is route, written in another way: see fardel.conf(5).\n" },
 		{ "hostname x\n", "f:1: \"hostname x\" is no setting. Write name = value.\n" },

@@ -15,6 +15,10 @@ good.test A 127.0.0.9
 END
 	fakedns dns
 	dns=$port
+	config here "resolver = 127.0.0.1:$dns" "source_address = 127.0.0.5"
+	check
+	grep -q 'behind a router' "$T/said" && fail "hostname has no address of the family that is private here, if one is"
+	has '^address 127.0.0.5 is called here.test' "$T/said"
 	config here "resolver = 127.0.0.1:$dns" "inet = only4" "source_address = 127.0.0.5"
 	check
 	has '^address 127.0.0.5 is called here.test in the DNS, and that leads back; EHLO says the same$' "$T/said"

@@ -230,6 +230,7 @@ demo_runs_twice() {
 	for turn in 1 2; do
 		ONCE=1 timeout 60 sh "$T/tree/demo/run.sh" >"$T/said" 2>&1 || fail "turn $turn: $(tail -n 3 "$T/said")"
 		has 'nrcpt=3' "$T/said"
+		grep -q 'Send another' "$T/said" && fail "nobody listens any more"
 	done
 	within 5 "the end of its servers" nobody_in "$T/tree"
 }

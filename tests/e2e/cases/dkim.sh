@@ -109,6 +109,8 @@ dkim_by_hand() {
 	status_is 65 verdict "$T/m/plain" >"$T/said"
 	has '^none: ' "$T/said"
 	"$fardel" dkim-sign -c "$T/dkim.conf" - <"$T/m/plain" >"$T/signed" 2>/dev/null || fail "dkim-sign -"
+	"$fardel" dkim-verify -c "$T/dkim.conf" "$T/signed" >/dev/null 2>"$T/noise"
+	must "it says nothing else" [ ! -s "$T/noise" ]
 	must "-" sh -c '"$1" dkim-verify -c "$2" - <"$3" >/dev/null' - "$fardel" "$T/dkim.conf" "$T/signed"
 	sed 's/s=rsa/s=gone/; s/s=ed25519/s=gone/' "$T/signed" >"$T/gone"
 	status_is 65 verdict "$T/gone" >"$T/said"

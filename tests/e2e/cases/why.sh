@@ -89,6 +89,9 @@ why_on_hold() {
 	must "an answer" why b@y.test
 	has 'on hold' "$T/said"
 	has 'release it:  fardel queue release' "$T/said"
+	grep -q 'not counted as an attempt' "$T/said" && fail "it was counted; the name of what is on hold does not say so"
+	"$fardel" mailq -c "$T/home.conf" | grep -q 'on hold, tries' && fail "mailq tells tries that it cannot know"
+	:
 }
 
 it why_in_detail "why --verbose and queue show tell what was said when it was in vain, without the message; why alone does not"

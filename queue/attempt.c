@@ -983,6 +983,8 @@ void attempt_set_stuck(struct attempt *a, const char *what)
 		log_event(LOG_ERROR, "cannot-record", LF(L_TEXT("id", a->entry->msg->id), L_TEXT("what", what), L_TEXT("error", strerror(errno)),
 			L_TEXT("msg", "no mail is accepted until this can be written")));
 	}
+	if (timer_armed(&a->again))
+		return;         /* the next result, refused for the same reason */
 	a->patience = a->patience ? 2 * a->patience : STUCK_AGAIN_MS;
 	if (a->patience > STUCK_LONGEST_MS)
 		a->patience = STUCK_LONGEST_MS;

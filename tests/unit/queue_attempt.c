@@ -796,6 +796,26 @@ START_TEST(a_mark_that_cannot_be_written_stops_the_intake_and_nothing_is_sent_tw
 }
 END_TEST
 
+START_TEST(marks_refused_at_one_time_keep_mail_out_as_long_as_one)
+{
+	struct reply why;
+
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@w.example c@x.example d@y.example e@z.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 4);
+	rig_disk(1, (unsigned)-1, EIO);
+	for (int i = 0; i < 3; i++) {
+		rig_finish(0, false);
+		rig_run(1);
+	}
+	ck_assert(!queue_accepting(&why));
+	rig_disk(0, 0, 0);
+	rig_run(5);
+	ck_assert(queue_accepting(&why));
+}
+END_TEST
+
 /* What may happen to a message, and what must have come of it in the end. */
 static const struct story {
 	const char *from, *to;
@@ -1047,6 +1067,7 @@ Suite *queue_attempt_suite(void)
 	tcase_add_checked_fixture(d, set_up, tear_down);
 	tcase_add_test(d, a_commit_that_fails_at_any_call_is_refused_and_leaves_nothing);
 	tcase_add_test(d, a_mark_that_cannot_be_written_stops_the_intake_and_nothing_is_sent_twice);
+	tcase_add_test(d, marks_refused_at_one_time_keep_mail_out_as_long_as_one);
 	tcase_add_loop_test(d, a_call_that_fails_once_loses_nothing_and_repeats_nothing, 0, 2 * STORIES);
 	tcase_add_loop_test(d, a_disk_that_fails_for_a_while_loses_nothing_and_repeats_nothing, 0, 2 * STORIES);
 	tcase_add_test(d, a_bundle_that_ends_in_the_turn_of_its_results_costs_one_call);

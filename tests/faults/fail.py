@@ -33,7 +33,7 @@ FARDEL, TOOLS = sys.argv[1:3]
 seed = int(os.environ.get("SEED") or time.time())
 amount = os.environ.get("N") or "2"
 PATIENCE_S = 25         # of a client: longer than what the server gives its helpers
-AGAIN_S = 40            # within so long behind a fault mail is taken again: a disk that refused a mark is asked after 5, 10 and 20 s
+AGAIN_S = 20            # within so long behind a fault mail is taken again: a disk that refused a mark is asked after 5 s, and 10 more
 DRAIN_S = 20            # and what is in the queue leaves
 END_S = 8               # SIGTERM ends it
 
@@ -493,7 +493,7 @@ class Case:
         return self.send(recipients, means) or (self.calls and self.send(recipients, means))
 
     def meet(self, p, whole=False):
-        until(4, lambda: p.poll() is not None or not self.waiting())
+        until(2 if self.lasting else 4, lambda: p.poll() is not None or not self.waiting())
         before = family(p.pid)
         time.sleep(0.2)
         spent = sum(ticks - before.get(pid, ticks) for pid, ticks in family(p.pid).items())

@@ -15,9 +15,10 @@
 
 enum { ANSWER_MS = 5000, ANSWER_MAX = 4 << 20 };
 
-int control_call(const struct settings *set, const char *line)
+int control_call(const struct settings *set, const char *line, int64_t ms)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	const struct timeval within = { .tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000 };     /* for connect(2), too, when the backlog is full */
 	char text[160];
 	int fd, n, saved;
 
@@ -29,7 +30,7 @@ int control_call(const struct settings *set, const char *line)
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (fd == -1)
 		return -1;
-	if (n < (int)sizeof text && connect(fd, (const struct sockaddr *)&un, sizeof un) == 0 && send(fd, text, (size_t)n, MSG_NOSIGNAL) == n)
+	if (n < (int)sizeof text && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &within, sizeof within) == 0 && connect(fd, (const struct sockaddr *)&un, sizeof un) == 0 && send(fd, text, (size_t)n, MSG_NOSIGNAL) == n)
 		return fd;
 	saved = errno;
 	close(fd);
@@ -58,11 +59,12 @@ static bool read_all(int fd, struct buf *out)
 
 bool control_ask(const struct settings *set, const char *line, struct buf *out, const char **why)
 {
-	int fd = control_call(set, line);
+	int fd = control_call(set, line, ANSWER_MS);
 	struct str rest, first;
 	bool whole;
 
-	*why = errno == EACCES ? "only root and the account of the server may ask it" : "no server runs, or it has no control socket";
+	*why = errno == EACCES ? "only root and the account of the server may ask it" : errno == EAGAIN ? "the server runs and takes no call" :
+		"no server runs, or it has no control socket";
 	if (fd == -1)
 		return false;
 	buf_clear(out);

@@ -102,6 +102,8 @@ static const char *why_not_called(void)
 {
 	if (errno == EACCES || errno == EPERM)
 		return "the control socket is not open to this account; see the setting control in fardel.conf(5)";
+	if (errno == EAGAIN)
+		return "the server runs and takes no call: too many wait for it, or it stands still";
 	return "no server runs, or it has no control socket. `fardel check` tells more";
 }
 
@@ -116,7 +118,7 @@ int await_results(const struct settings *set, const char *id, int64_t seconds, b
 	if (!*id)
 		return not_heard("it lies in the drop directory, and no server has taken it yet");
 	snprintf(line, sizeof line, "wait %.32s", id);
-	fd = control_call(set, line);
+	fd = control_call(set, line, seconds * 1000);
 	if (fd == -1)
 		return not_heard(why_not_called());
 	while (!over) {

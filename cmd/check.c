@@ -37,7 +37,7 @@
 #include "lib/rand.h"
 #include "policy/feedback.h"
 
-enum { RESOLVER_WAIT_MS = 2000, LOGIN_CONNECT_S = 10 };
+enum { RESOLVER_WAIT_MS = 2000, LOGIN_CONNECT_S = 10, CALL_MS = 2000 };
 
 /* An error makes the exit status 78; a note does not: it may be meant so, or pass. */
 static unsigned errors, notes;
@@ -624,10 +624,12 @@ static void check_control(const struct settings *s)
 			"Set control to a shorter path.", sizeof un.sun_path - 1);
 		return;
 	}
-	if ((fd = control_call(s, "metrics")) != -1) {  /* the server runs */
+	if ((fd = control_call(s, "metrics", CALL_MS)) != -1) { /* the server runs */
 		close(fd);
 		return;
 	}
+	if (errno == EAGAIN)
+		note(s, setting, "the server at %s takes no call within %d s: it stands still, or too many ask it. Its log tells more.", path, CALL_MS / 1000);
 	slash = strrchr(path, '/');
 	snprintf(dir, sizeof dir, "%.*s", slash ? (int)(slash - path) + (slash == path) : 1, slash ? path : ".");
 	if (lstat(path, &st) == 0 && !S_ISSOCK(st.st_mode))

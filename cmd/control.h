@@ -34,8 +34,9 @@ void control_settled(void *arg, const struct mail *, const struct rcpt *, const 
 
 /* Where it is: the setting, or `control` in the queue directory. False: switched off, or the path is too long. */
 bool control_path(const struct settings *, char *path, size_t size);
-/* Connects and says the line. A descriptor, or -1 with errno: ENOENT, ECONNREFUSED: nobody runs; EACCES: not for this account. */
-int control_call(const struct settings *, const char *line);
+/* Connects and says the line, within so many ms. A descriptor, or -1 with errno: ENOENT, ECONNREFUSED: nobody runs; EACCES: not for this
+ * account; EAGAIN: nobody takes the call. */
+int control_call(const struct settings *, const char *line, int64_t ms);
 /* Asks and reads the whole answer, for 5 s and 4 MB at most. True: it is in `out`, without the "ok". False: *why says what is wrong. */
 bool control_ask(const struct settings *, const char *line, struct buf *out, const char **why);
 

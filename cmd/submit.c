@@ -280,6 +280,7 @@ static bool add_rcpt(void *arg, const struct addr *a)
 
 static void add_rcpts(struct submission *s, const char *what, struct str value)
 {
+	value = str_trim(value);
 	if (!header_addresses(value, add_rcpt, s))
 		refuse(s, EX_DATAERR, "%s: \"" STR_FMT "\" holds something that is no address", what,
 			(int)(value.n < 200 ? value.n : 200), value.p);

@@ -136,6 +136,27 @@ START_TEST(more_clients_than_places_wait_and_are_served_in_their_turn)
 }
 END_TEST
 
+/* The server stands still, and its backlog is full of those who asked before. */
+START_TEST(who_takes_no_call_is_not_waited_for)
+{
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	struct settings other = { .queue = rig.dir, .control = un.sun_path };
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), client[8], n = 0;
+
+	ck_assert_int_lt(snprintf(un.sun_path, sizeof un.sun_path, "%.90s/still", rig.dir), 100);
+	ck_assert_int_eq(bind(fd, (const struct sockaddr *)&un, sizeof un), 0);
+	ck_assert_int_eq(listen(fd, 0), 0);
+	while (n < 8 && (client[n] = control_call(&other, "metrics", 1)) != -1)
+		n++;
+	ck_assert_int_lt(n, 8);
+	ck_assert_int_eq(errno, EAGAIN);
+	while (n > 0)
+		close(client[--n]);
+	close(fd);
+	unlink(un.sun_path);
+}
+END_TEST
+
 START_TEST(a_destination_that_is_down_is_told_of)
 {
 	static const struct rig_answer dead[] = { { "@y.example", RESULT_DEFERRED, BLAME_DEST, 0, "connect to y: timed \x1b out" } };
@@ -274,6 +295,7 @@ Suite *cmd_control_suite(void)
 	tcase_add_test(c, an_endless_line_is_cut_short);
 	tcase_add_test(c, who_says_nothing_is_not_waited_for);
 	tcase_add_test(c, more_clients_than_places_wait_and_are_served_in_their_turn);
+	tcase_add_test(c, who_takes_no_call_is_not_waited_for);
 	tcase_add_test(c, a_destination_that_is_down_is_told_of);
 	tcase_add_test(c, who_waits_hears_the_result_before_and_after_it_has_come);
 	tcase_add_test(c, results_of_strangers_mail_are_not_kept);

@@ -443,6 +443,7 @@ START_TEST(mistakes_of_the_caller_are_told_in_words)
 		{ NULL, NULL, false, "x\n", EX_USAGE, "no recipient" },
 		{ NULL, NULL, true, "Subject: x\n\n", EX_DATAERR, "nobody is named" },
 		{ NULL, NULL, true, "To: undisclosed-recipients:;\n\n", EX_DATAERR, "nobody is named" },
+		{ NULL, NULL, true, "To: a, \"b\n\n", EX_DATAERR, "To: \"a, \"b\" holds something that is no address" },
 		{ "a@b@c", NULL, false, "\n", EX_DATAERR, "recipient" },
 		{ "a@x..test", NULL, false, "\n", EX_DATAERR, "recipient" },
 		{ "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.dddddddddddddddddddddddddddddddddddddddddddddddddddddddddddd.eee.org", NULL, false, "\n", EX_DATAERR, "recipient" },

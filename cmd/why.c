@@ -83,9 +83,11 @@ static void say_next(const struct question *q, const struct listed *x, const str
 	if (d.connections && !x->entry.held && m->release <= now)
 		printf("    %-12sit is being tried, or waits for its turn: %" PRIu64 " connection%s to there\n", "now", d.connections, d.connections == 1 ? "" : "s");
 	printf("    %-12s", "next");
-	if (x->entry.held)
-		printf("nothing: it is on hold, until somebody releases it");
-	else if (m->release > now) {
+	if (x->entry.held) {
+		printf("nothing: it is on hold, until somebody releases it; it is not given up before\n");
+		return;
+	}
+	if (m->release > now) {
 		printf("its sender wants it held until ");
 		listing_say_time(m->release, now);
 	} else if (x->entry.next > now) {

@@ -89,6 +89,8 @@ why_on_hold() {
 	must "an answer" why b@y.test
 	has 'on hold' "$T/said"
 	has 'release it:  fardel queue release' "$T/said"
+	has 'not given up before' "$T/said"
+	grep -q 'then its sender gets a report' "$T/said" && fail "what is on hold is not given up"
 	grep -q 'not counted as an attempt' "$T/said" && fail "it was counted; the name of what is on hold does not say so"
 	"$fardel" mailq -c "$T/home.conf" | grep -q 'on hold, tries' && fail "mailq tells tries that it cannot know"
 	:

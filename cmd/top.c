@@ -16,10 +16,10 @@
 #include "cmd/fardel.h"
 #include "cmd/listing.h"
 
-enum { EVERY_MS = 1000, COUNTS = 6, LINES_WITHOUT_TERMINAL = 1000 };
+enum { EVERY_MS = 1000, COUNTS = 7, LINES_WITHOUT_TERMINAL = 1000 };
 
 /* What happens, by the names of the log. */
-static const char *const counted[COUNTS] = { "received", "delivered", "deferred", "failed", "rejected", "auth-failed" };
+static const char *const counted[COUNTS] = { "received", "taken-in", "delivered", "deferred", "failed", "rejected", "auth-failed" };
 
 struct sample {
 	int64_t now;

@@ -10,7 +10,7 @@ static struct counter {
 	const char *event;
 	uint64_t n;
 } counters[ROOM] = {
-	{ "received", 0 }, { "rejected", 0 }, { "delivered", 0 }, { "deferred", 0 }, { "failed", 0 }, { "expanded", 0 }, { "removed", 0 },
+	{ "received", 0 }, { "taken-in", 0 }, { "rejected", 0 }, { "delivered", 0 }, { "deferred", 0 }, { "failed", 0 }, { "expanded", 0 }, { "removed", 0 },
 	{ "auth-ok", 0 }, { "auth-failed", 0 }, { "login-failed", 0 }, { "tls-failed", 0 }, { "turned-away", 0 }, { "hung-up", 0 },
 	{ "lost", 0 }, { "set-aside", 0 }, { "commit-failed", 0 }, { "drop-not-taken", 0 }, { "policy-test-failed", 0 },
 	{ "proxy-failed", 0 }, { "loop", 0 }, { "tls-downgrade", 0 },

@@ -19,6 +19,7 @@ control_tells() {
 	awk '!/^#/ && !/^[a-z_]+({[a-z]+="[a-z0-9.-]+"})? [0-9]+$/ { exit 1 }' "$T/said" || fail "a line that is none"
 	must top "$fardel" top --once -c "$T/home.conf" >"$T/said"
 	has '^queue: 2 messages, 2 entries' "$T/said"
+	has 'received 0  taken-in 2 ' "$T/said"
 	has '^y.test .* down, tried again in .*Connection refused' "$T/said"
 	must shape "$fardel" queue shape -c "$T/home.conf" >"$T/said"
 	has '^y.test .* down, next try in .*Connection refused' "$T/said"

@@ -392,6 +392,10 @@ int cmd_queue(int argc, char **argv)
 			view = views[i].run;
 	if ((!action && !view) || !take_words(&c, argc, argv, verb, &word, &why))
 		return wrong_use(word, why);
+	if (c.reason && !(action && action->order && !action->by_domain))
+		return wrong_use("--reason", "goes with fail alone: of all else nobody is told a reason");
+	if (action && (c.words.json || c.words.body))
+		return wrong_use(c.words.json ? "--json" : "--body", "goes with what shows: list, show and shape");
 	/* reroute: the last word says where to. */
 	if (action && action->by_domain && c.words.which.nwords)
 		c.way = c.words.which.word[--c.words.which.nwords].p;

@@ -42,6 +42,9 @@ queue_chooses() {
 	status_is 64 queue drop --from "" --yes
 	status_is 64 queue -c "$T/home.conf"
 	has 'what is to be done' "$T/did"
+	status_is 64 queue drop all --reason "nobody would hear it" --yes
+	has '^fardel queue: --reason goes with fail alone' "$T/did"
+	status_is 64 queue hold all --json --yes
 	status_is 64 queue drop --yes
 	has '^fardel queue: drop needs an id' "$T/did"
 	must "settings before the verb" "$fardel" queue -c "$T/home.conf" list >"$T/did"

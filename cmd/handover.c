@@ -200,8 +200,10 @@ static bool lacks_mailbox(const struct reply *r, const struct addr *to)
 }
 
 /* What a refusal leaves to be said. */
-static const char *hint(const struct reply *r, const struct addr *to)
+static const char *hint(const struct reply *r, const struct client_job *job, const struct addr *to)
 {
+	if (!strcmp(r->enhanced, "5.5.4") && (job->from->hold_for || job->from->hold_until))
+		return ". For --at listen needs a unix:///PATH: there it does, of programs of this host";
 	if (r->code < 500)
 		return str_ends_nocase(str_of(r->text), STR("try again later")) ? "" : "; try again later";
 	return lacks_mailbox(r, to) ? ". The account has no mailbox yet: `fardel mkmailbox` makes it, or an alias says who reads its mail" : "";
@@ -221,7 +223,7 @@ static void got_result(struct client_job *job, size_t i, const struct reply *r)
 	} else {
 		failed(c, await_status(r->code, str_of(r->enhanced)));
 		sendmail_complain(0, "%s: the server at %s refuses it: %d%s%s %s%s", buf_cstr(&to), c->on->text, r->code, r->enhanced[0] ? " " : "", r->enhanced,
-			r->text, hint(r, &job->to[i]->addr));
+			r->text, hint(r, job, &job->to[i]->addr));
 	}
 	buf_free(&to);
 }

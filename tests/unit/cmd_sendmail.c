@@ -279,6 +279,28 @@ START_TEST(its_refusals_become_words_and_an_exit_status)
 }
 END_TEST
 
+START_TEST(what_is_to_wait_is_not_handed_to_who_holds_nothing)
+{
+	struct play holds_nothing = { 0 };
+	struct buf commands = { 0 }, message = { 0 };
+	int input, status;
+	pid_t pid;
+
+	start();
+	input = open(text, O_RDONLY);
+	pid = begin(input, (const char *const[]){ "--at", "+1h", "a@y.test", NULL });
+	play(&holds_nothing, &commands, &message);
+	status = status_of(pid);
+	ck_assert_msg(status == 69, "%d: %s", status, read_said());
+	ck_assert_msg(strstr(read_said(), "does not hold messages") && strstr(read_said(), "needs a unix:///PATH"), "%s", read_said());
+	ck_assert_ptr_null(strstr(buf_cstr(&commands), "MAIL"));
+	close(input);
+	buf_free(&commands);
+	buf_free(&message);
+	stop();
+}
+END_TEST
+
 START_TEST(where_no_server_is_it_says_so)
 {
 	start();
@@ -456,6 +478,7 @@ Suite *cmd_sendmail_suite(void)
 	tcase_set_timeout(c, 120);
 	tcase_add_test(c, what_may_not_be_queued_is_handed_to_the_server);
 	tcase_add_test(c, its_refusals_become_words_and_an_exit_status);
+	tcase_add_test(c, what_is_to_wait_is_not_handed_to_who_holds_nothing);
 	tcase_add_test(c, where_no_server_is_it_says_so);
 	tcase_add_test(c, what_is_wrong_with_the_message_is_found_before_the_server_is_asked);
 	tcase_add_test(c, told_to_end_it_leaves_nothing_behind);

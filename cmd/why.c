@@ -118,7 +118,8 @@ static void say_next(const struct question *q, const struct listed *x, const str
 	}
 	printf("    %-12sgiven up ", "");
 	listing_say_time(end, now);
-	printf("%s\n", addr_is_null(&m->from.addr) ? "" : "; then its sender gets a report");
+	printf("%s%s\n", known && d.ours ? " at the earliest" : "",
+		addr_is_null(&m->from.addr) ? "" : "; then its sender gets a report");
 }
 
 static void offer(const char *label, const char *what, const char *command, const struct question *q, const struct listed *x)

@@ -46,6 +46,18 @@ why_tells_what_is_tried_now() {
 	within 10 "that it is being tried" tried_now
 }
 
+it why_of_our_own_faults "where no resolver answers, why says that this host is to blame, and that the lifetime may not be the end"
+why_of_our_own_faults() {
+	serve home
+	for to in b c; do
+		printf 'Subject: x\n\ntext\n' | send home -f user@home.test $to@elsewhere.test || fail "sendmail"
+		within 20 "the first is put off" grep -q ' deferred .*to=b@elsewhere.test' "$T/home.log"
+	done
+	blamed() { why c@elsewhere.test && grep -q 'down by a fault of this host or its settings' "$T/said"; }
+	within 10 "whose fault it is" blamed
+	has 'given up .* at the earliest; then its sender' "$T/said"
+}
+
 it queue_does_what_why_offers "queue shows what it would do and does it when told so: hold, release, retry and drop, for a message or for one destination of it"
 queue_does_what_why_offers() {
 	free_port

@@ -29,6 +29,7 @@
 #include "dns.h"
 #include "lib/child.h"
 #include "lib/clock.h"
+#include "lib/conf.h"
 #include "lib/log.h"
 #include "lib/loop.h"
 #include "lib/memory.h"
@@ -164,7 +165,7 @@ static const struct command {
 	{ "version", cmd_version, "", "print the version" },
 	{ "help", cmd_help, "[COMMAND]", "print this, or what may stand behind a command" },
 };
-enum { COMMANDS = sizeof commands / sizeof *commands };
+enum { COMMANDS = sizeof commands / sizeof *commands, NEAR = 2 };
 
 static int cmd_version(int argc, char **argv)
 {
@@ -207,10 +208,17 @@ static const struct command *find(const char *name)
 	return NULL;
 }
 
+/* All of them at once would push the mistake off the screen. */
 static int no_command(const char *name)
 {
-	fprintf(stderr, "fardel: there is no command \"%s\"\n", name);
-	return usage(stderr);
+	fprintf(stderr, "fardel: there is no command \"%s\"", name);
+	if (name[0] == '-')
+		fprintf(stderr, ": write fardel COMMAND, and options behind it");
+	for (size_t i = 0; i < COMMANDS; i++)
+		if (conf_distance(str_of(name), str_of(commands[i].name)) <= NEAR)
+			fprintf(stderr, "; perhaps %s", commands[i].name);
+	fprintf(stderr, ". `fardel help` lists what there is.\n");
+	return EX_USAGE;
 }
 
 static int cmd_help(int argc, char **argv)

@@ -67,7 +67,12 @@ every_command_answers_help() {
 		has '^fardel [0-9]' "$T/said"
 		must "$name complains" [ ! -s "$T/complaint" ]
 	done
-	status_is 64 "$fardel" nonsense 2>/dev/null
+	status_is 64 "$fardel" nonsense 2>"$T/said"
+	must "one line" [ "$(wc -l <"$T/said")" = 1 ]
+	status_is 64 "$fardel" mialq 2>"$T/said"
+	has 'no command "mialq"; perhaps mailq' "$T/said"
+	status_is 64 "$fardel" -c /dev/null serve 2>"$T/said"
+	has 'options behind it' "$T/said"
 }
 
 it mkmailbox_says_what_it_did "mkmailbox tells what it made and what was there, as root for another account, too"

@@ -26,6 +26,7 @@ struct job {
 	bool yes;                       /* not to be asked */
 	int queue;                      /* the directory */
 	size_t meant, done;
+	size_t passed;                  /* it is not for these, though they are meant */
 };
 
 /* Each names an entry anew, in the same directory. False: it is not for this entry. An empty name: it is removed. */
@@ -34,6 +35,7 @@ struct action {
 	bool (*name)(const struct listed *, int64_t now, char *name, size_t size);
 	const char *order;              /* verb of the row that is laid beside it first; NULL: none */
 	bool by_domain;                 /* ... for whole domains */
+	const char *not_for;            /* what is true of those that it is not for */
 };
 
 static bool print(char *name, size_t size, int64_t next, const char *tries, const struct entry_name *e)
@@ -75,12 +77,12 @@ static bool drop(const struct listed *x, int64_t now, char *name, size_t size)
 }
 
 static const struct action actions[] = {
-	{ "retry", "try now", "due now", retry, NULL, false },
-	{ "hold", "hold", "on hold", hold, NULL, false },
-	{ "release", "release", "released", release, NULL, false },
-	{ "drop", "drop, without a word to the sender,", "dropped", drop, NULL, false },
-	{ "fail", "give up, with a report to the sender,", "given up", due_now, "fail", false },
-	{ "reroute", "send another way, now,", "to go another way", due_now, "route", true },
+	{ "retry", "try now", "due now", retry, NULL, false, "on hold (`fardel queue release` has them tried)" },
+	{ "hold", "hold", "on hold", hold, NULL, false, "on hold already" },
+	{ "release", "release", "released", release, NULL, false, "not on hold" },
+	{ "drop", "drop, without a word to the sender,", "dropped", drop, NULL, false, NULL },
+	{ "fail", "give up, with a report to the sender,", "given up", due_now, "fail", false, NULL },
+	{ "reroute", "send another way, now,", "to go another way", due_now, "route", true, NULL },
 };
 
 /* ---- one entry */
@@ -202,7 +204,9 @@ static void choose(struct job *j, struct listing *l)
 		for (size_t i = first; i < end; i++) {
 			struct listed *x = &l->line[i];
 
+			j->passed += x->meant;
 			x->meant = x->meant && j->action->name(x, l->now, name, sizeof name);
+			j->passed -= x->meant;
 			if (!x->meant || j->meant++ >= SHOWN_AT_MOST)
 				continue;
 			if (!m)
@@ -278,6 +282,8 @@ static int run(struct job *j)
 
 	if (status == 0) {
 		choose(j, &l);
+		if (j->passed && j->action->not_for)
+			printf("Passed over: %zu, %s.\n", j->passed, j->action->not_for);
 		if (!j->meant) {
 			printf("There is nothing in the queue to %s for that.\n", j->action->word);
 			status = 1;

@@ -42,6 +42,12 @@ queue_chooses() {
 	status_is 64 queue drop --from "" --yes
 	status_is 64 queue -c "$T/home.conf"
 	has 'what is to be done' "$T/did"
+	must hold queue hold d@x.test --yes
+	status_is 1 queue retry d@x.test --yes
+	has '^Passed over: 1, on hold .*release' "$T/did"
+	status_is 1 queue hold d@x.test --yes
+	has 'on hold already' "$T/did"
+	must release queue release d@x.test --yes
 	status_is 64 queue drop all --reason "nobody would hear it" --yes
 	has '^fardel queue: --reason goes with fail alone' "$T/did"
 	status_is 64 queue hold all --json --yes

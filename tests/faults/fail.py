@@ -8,8 +8,8 @@ been served, nobody may have waited for long, and nothing may be left.
 
 As a control two lies are told to fardel: that what it writes, and what it syncs, is always done. Both must be found out.
 
-Environment: SYNC="log file", SCENES="accept drop", CALLS="write openat"; N=2, how often each call of each scene fails once, by
-places and errors that SEED chooses, and half as often from there on; N=all: at each place by each error, for hours. JOBS side by side. ONE="drop log
+Environment: SYNC="log file", SCENES="accept drop", CALLS="write openat"; N=2, how many of the
+places and errors of each call in each scene are tried once, chosen by SEED, and half as many from there on; N=all: all of them, for a day. JOBS side by side. ONE="drop log
 openat EMFILE 3+" is one case alone, told at length. KEEP=DIRECTORY for what failed. Ends with "N passed, N failed"."""
 import collections
 import concurrent.futures
@@ -22,12 +22,15 @@ import re
 import shutil
 import signal
 import socket
-import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+import hosts
 
 FARDEL, TOOLS = sys.argv[1:3]
 seed = int(os.environ.get("SEED") or time.time())
@@ -48,7 +51,7 @@ ERRORS = {name: errors.split() for names, errors in {
     "mkdir mkdirat mknod mknodat": "ENOSPC EDQUOT EACCES EROFS",
     "chmod fchmod fchmodat utimensat": "EPERM EROFS EIO",
     "stat lstat fstat newfstatat statx access faccessat faccessat2 readlink readlinkat": "EIO EACCES ENOMEM",
-    "statfs fstatfs": "EIO ENOSYS",
+    "statfs fstatfs": "EIO ENOMEM",
     "getdents64": "EIO ENOMEM",
     "read": "EIO EINTR",
     "pread64": "EIO EINTR",
@@ -66,7 +69,8 @@ ERRORS = {name: errors.split() for names, errors in {
     "setsockopt getsockopt": "ENOMEM ENOBUFS",
     "getsockname getpeername shutdown": "ENOBUFS ENOTCONN",
     "sendto recvfrom": "ENOBUFS ENOMEM ECONNRESET EINTR",
-    "sendmsg recvmsg": "ENOMEM ENOBUFS EMFILE EINTR",
+    "sendmsg": "ENOMEM ENOBUFS EINTR",
+    "recvmsg": "ENOMEM EINTR",
     "poll ppoll epoll_wait epoll_pwait": "ENOMEM EINTR",
     "epoll_create1 epoll_ctl": "EMFILE ENOMEM ENOSPC",
     "inotify_init1 inotify_add_watch": "EMFILE ENOSPC ENOMEM",
@@ -86,71 +90,22 @@ TALK = {"read", "sendto", "recvfrom", "poll", "accept4", "accept", "fcntl", "get
 NO_SOCKETS = shutil.ignore_patterns("wake", "control")
 
 
-# ---- hosts that mail goes to: one takes all, one refuses all, one puts off as often as the case wants
+# ---- where mail goes
 
 taken = collections.Counter()       # by token and recipient
-put_off = collections.Counter()     # by recipient: how often
+put_off = collections.Counter()     # by recipient: how often it still has to come again
 
 
-class Host(socketserver.StreamRequestHandler):
-    def handle(self):
-        try:
-            self.talk()
-        except OSError:
-            pass
-
-    def say(self, *lines):
-        self.wfile.write(b"".join(b"%s\r\n" % line.encode() for line in lines))
-
-    def talk(self):
-        recipients = []
-        self.say("220 host")
-        for line in self.rfile:
-            verb = line[:4].upper()
-            if verb == b"EHLO":
-                self.say("250-host", "250-PIPELINING", "250 ENHANCEDSTATUSCODES")
-            elif verb == b"RCPT":
-                recipient = re.search(rb"<(.*?)>", line)[1].decode()
-                if self.server.kind == "never":
-                    self.say("550 5.1.1 nobody")
-                elif put_off[recipient] > 0:
-                    put_off[recipient] -= 1
-                    self.say("451 4.7.1 come again")
-                else:
-                    recipients.append(recipient)
-                    self.say("250 2.1.5 fine")
-            elif verb == b"DATA" and not recipients:
-                self.say("503 5.5.1 nobody")
-            elif verb == b"DATA":
-                self.say("354 go")
-                data = []
-                while data[-1:] != [b".\r\n"]:
-                    data.append(self.rfile.readline())
-                    if not data[-1]:
-                        return
-                token = token_of(b"".join(data[:-1]))
-                for recipient in recipients:
-                    taken[token, recipient] += 1
-                recipients = []
-                self.say("250 2.0.0 taken")
-            elif verb == b"QUIT":
-                self.say("221 bye")
-                return
-            else:
-                recipients = []
-                self.say("250 2.0.0 fine")
+def puts_off(recipient):
+    put_off[recipient] -= 1
+    return put_off[recipient] >= 0
 
 
-class Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    request_queue_size = 128
+def served(message, recipients):
+    taken.update((token_of(message), recipient) for recipient in recipients)
 
 
-hosts = {}
-for kind in ("takes", "later", "never"):
-    hosts[kind] = Server(("127.0.0.1", 0), Host)
-    hosts[kind].kind = kind
-    threading.Thread(target=hosts[kind].serve_forever, daemon=True).start()
+ports = hosts.start(puts_off, served)
 
 
 # ---- mail: each message has its token at the beginning and at the end
@@ -277,8 +232,8 @@ class Case:
             f.write("hostname = here.test\nlocal_domains = here.test\nlisten = smtp://127.0.0.1:%d\nresolver = 127.0.0.1:9\nqueue = %s\n"
                     "mailbox = %s/{user}/\nretry_first = 1s\nretry_max = 1s\nqueue_sync = %s\nqueue_log = 256k\nqueue_reserve = 1M\naliases = %s/aliases\n"
                     % (self.port.getsockname()[1], self.queue, self.mail, method, self.root))
-            for kind, host in hosts.items():
-                f.write("route = %s.test smtp://127.0.0.1:%d\n" % (kind, host.server_address[1]))
+            for host in ports.items():
+                f.write("route = %s.test smtp://127.0.0.1:%d\n" % host)
         with open(self.root + "/aliases", "w") as f:
             f.write("team: user, a@takes.test\n")
         self.run("mkmailbox", "user", "s", "postmaster")
@@ -350,6 +305,7 @@ class Case:
         if self.tracer:
             self.tracer.terminate()
             self.tracer.wait(20)
+            procs.discard(self.tracer)
             self.tracer = None
 
     def answers(self):
@@ -479,7 +435,7 @@ class Case:
     def waiting(self):
         return [name for sub in ("cur", "in", "new") for name in glob.glob("%s/%s/*" % (self.queue, sub))]
 
-    def served(self, *options, act):
+    def in_service(self, *options, act):
         """A server in service meets the faults while act() happens, and what comes of it."""
         p = self.start("serve", *options)
         if not until(20, lambda: p.poll() is not None or self.answers()) or p.poll() is not None:
@@ -509,28 +465,28 @@ class Case:
                 self.wrong.append("the server's end: %d" % p.returncode)
 
     def scene_accept(self):
-        self.served(act=lambda: (self.twice("user@here.test", "a@takes.test", "b@takes.test"), self.twice("user@here.test")))
+        self.in_service(act=lambda: (self.twice("user@here.test", "a@takes.test", "b@takes.test"), self.twice("user@here.test")))
 
     def scene_report(self):
-        self.served(act=lambda: self.twice("a@takes.test", "x@never.test"))
+        self.in_service(act=lambda: self.twice("a@takes.test", "x@never.test"))
 
     def scene_retry(self):
-        self.served(act=lambda: self.twice("user@here.test", self.later(1)))
+        self.in_service(act=lambda: self.twice("user@here.test", self.later(1)))
 
     def scene_expiry(self):
-        self.served("-o", "queue_lifetime = 1s", act=lambda: self.twice(self.later(1000)))
+        self.in_service("-o", "queue_lifetime = 1s", act=lambda: self.twice(self.later(1000)))
 
     def scene_alias(self):
-        self.served(act=lambda: self.twice("team@here.test", means=["user@here.test", "a@takes.test"]))
+        self.in_service(act=lambda: self.twice("team@here.test", means=["user@here.test", "a@takes.test"]))
 
     def scene_drop(self):
-        self.served(act=lambda: self.drop(["user@here.test", "a@takes.test"]))
+        self.in_service(act=lambda: self.drop(["user@here.test", "a@takes.test"]))
 
     def scene_release(self):
         """What is on hold is let go."""
         self.delayed()
         self.run("queue hold", "--yes", "all")
-        self.served(act=lambda: self.run("queue release", "--yes", "all"))
+        self.in_service(act=lambda: self.run("queue release", "--yes", "all"))
 
     def delayed(self):
         """A message that has been put off once is in the queue."""
@@ -685,23 +641,19 @@ def count_calls(case):
 
 
 def cases(scene, method, most):
-    """What fails: calls, error, place."""
+    """What fails: calls, error, place. And of how many that has been chosen."""
     r = random.Random("%d %s %s" % (seed, scene, method))
-    if not os.environ.get("CALLS"):
-        yield from ((calls, error, "1+") for calls, error in TOGETHER)
-    for call in sorted(most):
-        if os.environ.get("CALLS") and call not in os.environ["CALLS"].split():
-            continue
-        errors = ERRORS[call]
-        lasting = [error for error in errors if error != "EINTR"]
-        if amount == "all":
-            every = range(1, most[call] + 1)
-            yield from ((call, error, "%d%s" % (n, more)) for n in every for more, some in (("", errors), ("+", lasting)) for error in some)
-            continue
-        for n in sorted(r.sample(range(1, most[call] + 1), min(int(amount), most[call]))):
-            yield call, r.choice(errors), str(n)
-        for n in sorted({r.choice((1, r.randint(1, most[call]))) for _ in range(int(amount) // 2)}):
-            yield call, r.choice(lasting), "%d+" % n
+    only = (os.environ.get("CALLS") or "").split()
+    chosen = [] if only else [(calls, error, "1+") for calls, error in TOGETHER]
+    total = len(chosen)
+    for call in sorted(only or most):
+        once = [(call, error, str(n)) for n in range(1, most.get(call, 0) + 1) for error in ERRORS[call]]
+        lasting = [(call, error, n + "+") for _, error, n in once if error != "EINTR"]
+        total += len(once) + len(lasting)
+        if amount != "all":
+            once, lasting = r.sample(once, min(int(amount), len(once))), r.sample(lasting, min((int(amount) + 1) // 2, len(lasting)))
+        chosen += once + lasting
+    return chosen, total
 
 
 def tried(*what, **options):
@@ -717,6 +669,8 @@ def scene_with(pool, scene, method, totals):
     case = Case(scene, method)
     try:
         wrong, most = case.judge().wrong, count_calls(case)
+        if method == "log" and scene == "accept" and not os.path.exists(case.queue + "/wal/0"):
+            wrong.append("no log is kept on this file system: TMPDIR=DIRECTORY names a place on another one, SYNC=file does without")
     finally:
         case.close()
     if wrong:
@@ -724,13 +678,14 @@ def scene_with(pool, scene, method, totals):
         totals["failed"] += 1
         return
     here = collections.Counter()
-    for case in pool.map(lambda what: tried(scene, method, *what), cases(scene, method, most)):
+    chosen, total = cases(scene, method, most)
+    for case in pool.map(lambda what: tried(scene, method, *what), chosen):
         here.update(faults=1, bad=bool(case.wrong), met=case.struck > 0, promises=sum(map(len, case.promised.values())), repeats=case.repeats,
                     refused=len(case.refused))
         if case.wrong:
             print("ONE='%s': %s" % (case.name(), "; ".join(case.wrong)), flush=True)
-    print("%s, queue_sync = %s: %d faults, %d met, %d not as promised; %d promises, %d kept more than once; %d messages refused" % (
-        scene, method, *(here[x] for x in ("faults", "met", "bad", "promises", "repeats", "refused"))), flush=True)
+    print("%s, queue_sync = %s: %d of %d faults, %d met, %d not as promised; %d promises, %d kept more than once; %d messages refused" % (
+        scene, method, here["faults"], total, *(here[x] for x in ("met", "bad", "promises", "repeats", "refused"))), flush=True)
     totals.update(passed=here["faults"] - here["bad"], failed=here["bad"])
 
 
@@ -754,7 +709,7 @@ def main():
         return bool(case.wrong)
     print("SEED=%d" % seed, flush=True)
     totals = collections.Counter()
-    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS") or os.cpu_count())) as pool:
+    with concurrent.futures.ThreadPoolExecutor(int(os.environ.get("JOBS") or 2 * os.cpu_count())) as pool:
         for scene in (os.environ.get("SCENES") or " ".join(SCENES)).split():
             for method in (os.environ.get("SYNC") or "log file").split():
                 if scene != "recover" or method == "log":       # files alone need nothing written again
@@ -767,7 +722,8 @@ def main():
     return totals["failed"] > 0 or not totals["passed"]
 
 
-work = tempfile.mkdtemp(prefix="fardel-faults.")
+# Where it was built there is a disk, which a temporary directory need not have: without one there is no log.
+work = tempfile.mkdtemp(prefix="run.", dir=os.environ.get("TMPDIR") or TOOLS)
 try:
     status = main()
 finally:

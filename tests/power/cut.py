@@ -17,13 +17,16 @@ import re
 import shutil
 import signal
 import socket
-import socketserver
 import struct
 import subprocess
 import sys
 import threading
 import time
 import zlib
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.dont_write_bytecode = True
+import hosts
 
 FARDEL, TOOLS = sys.argv[1:3]
 FILE_SYSTEMS = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"], "btrfs": ["mkfs.btrfs", "-q", "-f"]}
@@ -95,64 +98,7 @@ class Ledger:
 ledger = Ledger()
 
 
-class Host(socketserver.StreamRequestHandler):
-    """Takes all, puts off all as long as the record is made, or refuses all."""
-    def handle(self):
-        try:
-            self.talk()
-        except OSError:
-            pass
-
-    def say(self, *lines):
-        self.wfile.write(b"".join(b"%s\r\n" % line.encode() for line in lines))
-
-    def talk(self):
-        recipients = []
-        self.say("220 host")
-        for line in self.rfile:
-            verb = line[:4].upper()
-            if verb == b"EHLO":
-                self.say("250-host", "250-PIPELINING", "250 ENHANCEDSTATUSCODES")
-            elif verb == b"RCPT" and self.server.kind == "never":
-                self.say("550 5.1.1 nobody")
-            elif verb == b"RCPT" and self.server.kind == "later" and ledger.record is not None:
-                self.say("451 4.7.1 come again")
-            elif verb == b"RCPT":
-                recipients.append(re.search(rb"<(.*?)>", line)[1].decode())
-                self.say("250 2.1.5 fine")
-            elif verb == b"DATA" and not recipients:
-                self.say("503 5.5.1 nobody")
-            elif verb == b"DATA":
-                self.say("354 go")
-                data = []
-                while True:
-                    line = self.rfile.readline()
-                    if not line:
-                        return
-                    if line == b".\r\n":
-                        break
-                    data.append(line[1:] if line[:1] == b"." else line)
-                ledger.served(b"".join(data), recipients)
-                recipients = []
-                self.say("250 2.0.0 taken")
-            elif verb == b"QUIT":
-                self.say("221 bye")
-                return
-            else:
-                recipients = []
-                self.say("250 2.0.0 fine")
-
-
-class Server(socketserver.ThreadingTCPServer):
-    daemon_threads = True
-    request_queue_size = 128
-
-
-hosts = {}
-for kind in ("takes", "later", "never"):
-    hosts[kind] = Server(("127.0.0.1", 0), Host)
-    hosts[kind].kind = kind
-    threading.Thread(target=hosts[kind].serve_forever, daemon=True).start()
+ports = hosts.start(lambda _: ledger.record is not None, ledger.served)
 
 
 # ---- senders: each tells the ledger what was answered 250
@@ -247,8 +193,8 @@ class Conf:
             f.write("hostname = here.test\nlocal_domains = here.test\nlisten = smtp://127.0.0.1:%d\nresolver = 127.0.0.1:9\n"
                     "queue = %s\nmailbox = %s/{user}/\nlog = %s.log\nqueue_reserve = 1M\nretry_first = 1s\nretry_max = 2s\n"
                     "queue_sync = %s\nqueue_log = 1M\n" % (self.port, self.queue, self.mail, path, method))
-            for kind, host in hosts.items():
-                f.write("route = %s.test smtp://127.0.0.1:%d\n" % (kind, host.server_address[1]))
+            for host in ports.items():
+                f.write("route = %s.test smtp://127.0.0.1:%d\n" % host)
 
     def serve(self):
         def answers():

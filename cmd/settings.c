@@ -514,7 +514,7 @@ static void *make_array(struct settings *s, size_t n, size_t size)
 	void *p = calloc(n ? n : 1, size);
 
 	if (!p)
-		conf_complain(&s->conf, "fardel", "out of memory.");
+		conf_no_memory(&s->conf, "fardel");
 	return p;
 }
 
@@ -698,7 +698,7 @@ static void make_relayhost(struct settings *s)
 	if (!said && (wrong = relayhost_rule(&rule, &variable)))
 		conf_complain(&s->conf, variable, "%s", wrong);
 	else if (rule.n && !conf_add(&s->conf, "route", RELAYHOST, buf_view(&rule)))
-		conf_complain(&s->conf, RELAYHOST, "out of memory.");
+		conf_no_memory(&s->conf, RELAYHOST);
 	else if (rule.n)
 		take_route(s, &s->route_text.item[s->route_text.n - 1], RELAYHOST_PASSWORD_FILE);
 	if (rule.p)
@@ -1341,11 +1341,13 @@ bool arguments_take(struct arguments *a, int argc, char **argv, int *i, const ch
 
 int settings_complain(const struct settings *s)
 {
+	bool no_memory = s->conf.errors.bad && s->conf.errors.n == 0;   /* not so much as for one error */
+
 	if (s->conf.errors.n > 0)
 		fwrite(s->conf.errors.p, 1, s->conf.errors.n, stderr);
 	if (s->conf.errors.bad)
-		fprintf(stderr, "fardel: out of memory, or too many errors to show\n");
-	return s->conf.for_now ? EX_TEMPFAIL : EX_CONFIG;
+		fprintf(stderr, "fardel: %s\n", no_memory ? "out of memory: the settings were not read. Start again when there is more of it" : "too many errors to show");
+	return no_memory || s->conf.for_now ? EX_TEMPFAIL : EX_CONFIG;
 }
 
 int settings_for_command(struct settings *s, int argc, char **argv)

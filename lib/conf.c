@@ -35,6 +35,12 @@ void conf_complain(struct conf *c, const char *where, const char *fmt, ...)
 	buf_printf(&c->errors, "%s: %s\n", where, text);
 }
 
+void conf_no_memory(struct conf *c, const char *where)
+{
+	c->for_now = true;
+	conf_complain(c, where, "out of memory. Start again when there is more of it.");
+}
+
 /* ---- values */
 
 bool conf_duration(struct str s, int64_t *seconds)
@@ -281,7 +287,7 @@ static bool set_row(struct conf *c, const struct conf_row *row, enum conf_rank r
 static void set(struct conf *c, const struct conf_row *row, enum conf_rank rank, const char *where, struct str text)
 {
 	if (!set_row(c, row, rank, where, text))
-		conf_complain(c, where, "out of memory.");
+		conf_no_memory(c, where);
 }
 
 /* ---- names */

@@ -49,7 +49,7 @@ struct conf {
 	void *target;
 	const char *file;       /* being read */
 	unsigned depth, files;  /* files inside each other; files in all */
-	bool for_now;           /* a file could not be read for want of something that may be there at the next try */
+	bool for_now;           /* want of something that may be there at the next try: descriptors, memory */
 	struct buf errors;      /* one line each, "where: what. Remedy."; empty while all is well */
 };
 
@@ -68,6 +68,7 @@ void conf_option(struct conf *, const char *text);
 /* One more item for the list of this name, behind all others, from an environment that calls it otherwise. False: no memory. */
 bool conf_add(struct conf *, const char *name, const char *variable, struct str item);
 void conf_complain(struct conf *, const char *where, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void conf_no_memory(struct conf *, const char *where);         /* the same, and for_now */
 /* Where the row with this name got its value. */
 const char *conf_where(const struct conf *, const char *name);
 /* What a later reading of the same rows has brought: appends the names of the rows whose value is another one, ", " between them,

@@ -5,10 +5,25 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sysexits.h>
 #include <unistd.h>
 
 #include "cmd/settings.h"
+#include "lib/buf.h"
 #include "lib/file.h"
+
+/* Whoever starts us does so again, which is not done for an error in the file. */
+START_TEST(want_of_memory_is_no_error_in_the_settings)
+{
+	struct settings none = { .conf.errors.bad = true }, some = { .conf.file = "f" };
+
+	ck_assert_int_eq(settings_complain(&none), EX_TEMPFAIL);
+	conf_no_memory(&some.conf, "f:1");
+	ck_assert_int_eq(settings_complain(&some), EX_TEMPFAIL);
+	ck_assert_str_eq(buf_cstr(&some.conf.errors), "f:1: out of memory. Start again when there is more of it.\n");
+	buf_free(&some.conf.errors);
+}
+END_TEST
 
 Suite *cmd_settings_suite(void);
 
@@ -591,6 +606,7 @@ Suite *cmd_settings_suite(void)
 	tcase_add_test(c, a_relayhost_gives_way_to_a_route_for_all_and_to_no_other);
 	tcase_add_test(c, a_wrong_relayhost_is_told_with_its_variable_and_no_password);
 	tcase_add_test(c, the_relayhosts_password_file_is_as_a_container_mounts_it);
+	tcase_add_test(c, want_of_memory_is_no_error_in_the_settings);
 	suite_add_tcase(s, c);
 	return s;
 }

@@ -14,9 +14,10 @@
 #   make faults     system calls of fardel fail, from outside: one by one, and from one on; about 20 minutes. Needs strace. N=all SEED SYNC SCENES
 #   make soak       an hour of mixed load with faults, killed and restarted within: all mail accounted for, memory flat; SOAK_SECONDS
 #   make fuzz       every fuzzer for FUZZ_SECONDS each
-#   make bench      accepting beside Postfix, and what the disk gives, about seven minutes; ROUNDS, SECONDS_EACH, CASES
+#   make bench      all that follow but for the last, one after the other, about half an hour; ROUNDS; DISK=ext4
+#   make bench-accept   accepting beside Postfix, and what the disk gives, about seven minutes; ROUNDS, SECONDS_EACH, CASES
 #   make bench-relay    accepting and delivering beside Postfix and Exim, and what goes over the wire; as root
-#   make bench-counts   what a message costs in calls, syncs, octets and allocations; QUEUE_SYNC=file. Needs strace
+#   make bench-counts   what a message costs in calls, syncs, octets and allocations; QUEUE_SYNC=file
 #   make bench-latency  how long a lone message waits, and how long the loop stands, in quiet and with trouble; needs no Postfix
 #   make bench-scale    memory with many sessions and messages, starts with a large queue, slow clients; needs no Postfix
 #   make bench-judge    what SPF, DKIM and DMARC of a message cost
@@ -239,7 +240,10 @@ build/bench/load: bench/load.c bench/sink.c bench/sink.h | build/deps-bench
 build/bench/disk: bench/disk.c
 	@mkdir -p $(@D)
 	$(call Q,CC)$(CC) -std=c11 -D_GNU_SOURCE -O2 $(WARN) -o $@ $<
-bench: fardel build/bench/load build/bench/disk $(E2E_PROGRAMS)
+bench:
+	@failed=; for part in accept relay counts latency scale; do echo "== bench-$$part"; $(MAKE) --no-print-directory bench-$$part || failed="$$failed $$part"; done; \
+		[ -z "$$failed" ] || { echo "bench: not measured:$$failed" >&2; exit 1; }
+bench-accept: fardel build/bench/load build/bench/disk $(E2E_PROGRAMS)
 	@sh bench/run.sh
 build/bench/latency: bench/latency.c
 	@mkdir -p $(@D)
@@ -326,6 +330,6 @@ clean:
 -include $(OBJECTS:.o=.d) $(TEST_OBJECTS:.o=.d) $(E2E_OBJECTS:.o=.d) $(CONFORMANCE_OBJECTS:.o=.d) $(B)/bench/judge.d $(FUZZERS:%.c=$(B)/%.d)
 
 FORCE:
-.PHONY: all objects run unit check e2e bench bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang cross valgrind power faults soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
+.PHONY: all objects run unit check e2e bench bench-accept bench-relay bench-counts bench-latency bench-scale bench-judge conformance crash asan clang cross valgrind power faults soak fuzz fuzzers lint deps install install-mta install-units uninstall deb clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -7,7 +7,6 @@
 . "$(dirname "$0")/lib.sh"
 few=100
 many=400
-command -v strace >/dev/null || fail "needs strace"
 
 # run NAME COUNT HOW OPTION...: serve, so many messages, and the end; HOW: kept, sent (until all is gone), late (until all was tried), or again:
 # kept, and the queue is as the run before has left it.

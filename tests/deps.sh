@@ -69,7 +69,7 @@ for step in "$@"; do
 	build) wanted="$wanted cc udns bearssl" ;;
 	check) wanted="$wanted cc udns bearssl check pkg-config" ;;
 	clang) wanted="$wanted cc udns bearssl check pkg-config clang" ;;
-	bench) wanted="$wanted cc openssl" ;;
+	bench) wanted="$wanted cc openssl strace" ;;
 	faults) wanted="$wanted cc python3 strace" ;;
 	power) wanted="$wanted cc fuse3 python3 ip mkfs.ext4 mkfs.xfs" ;;
 	deb) optional="$optional dh" ;;         # where packages are made so

@@ -1,5 +1,6 @@
 #!/bin/sh
-# What many cost: memory with many sessions and in a large queue, the time a start takes, and what slow clients cost the others.
+# What many cost: memory with many sessions and in a large queue, the time a start takes, what slow clients cost the others, and what a large
+# queue costs the next message.
 #   NAMES="1000 10000 100000 1000000" ROUNDS=5 bench/scale.sh       PROGRAM=... measures another fardel
 # Memory is that of all its processes: proportional (Pss: what several share counts once), and the server's own resident set, in which
 # libraries count that others have in memory, too.
@@ -85,6 +86,28 @@ trickled() {
 	rm -f "$T/fifo"
 }
 
+# What another message costs in a queue of 100,000, to one in an empty queue; in turns.
+added() {
+	fill "$T/full" 100000 || { echo "100000 messages: this disk has no inodes for them"; return; }
+	deliver=no serve_on "$T/full"
+	full_pid=$fardel_pid full_port=$fardel_port
+	deliver=no serve_on "$T/none"
+	none_pid=$fardel_pid none_port=$fardel_port
+	round=1
+	while [ "$round" -le "$rounds" ]; do
+		alone=$(burst)
+		fardel_pid=$full_pid fardel_port=$full_port
+		burst | awk -v alone="$alone" '{ split(alone, x, " "); printf "%.2f %.2f\n", $1 / x[1], $2 / x[2] }'
+		fardel_pid=$none_pid fardel_port=$none_port
+		round=$((round + 1))
+	done >"$T/added"
+	end "$full_pid"
+	end "$none_pid"
+	printf '%-44s %s\n' "rate in a queue of 100,000 : an empty one" "$(cut -d ' ' -f 1 "$T/added" | median)" \
+		"processor time for a message, likewise" "$(cut -d ' ' -f 2 "$T/added" | median)"
+	rm -rf "${T:?}/full" "${T:?}/none"
+}
+
 deliver=no serve_on "$T/q0"
 printf '%-44s %s\n' "idle" "$(memory)"
 with "1000 sessions that do nothing" idle 1000
@@ -93,6 +116,7 @@ trickled
 printf '%-44s %s\n' "rate beside 500 slow clients : without" "$(cut -d ' ' -f 1 "$T/trickled" | median)" \
 	"processor time for a message, likewise" "$(cut -d ' ' -f 2 "$T/trickled" | median)"
 end "$fardel_pid"
+added
 grown
 echo
 echo "load average: $(cat /proc/loadavg)"

@@ -196,12 +196,14 @@ static void clean_birth(int socket)
 
 static int listen_to(struct child *c, int fd)
 {
-	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	int flags = fcntl(fd, F_GETFL), saved;
+
 	c->io = (struct io){ .fd = fd, .ready = readable };
-	if (io_watch(&c->io, POLLIN) == 0)
+	if (flags != -1 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && io_watch(&c->io, POLLIN) == 0)
 		return 0;
+	saved = errno;
 	child_stop(c);
-	errno = ENOMEM;
+	errno = saved;
 	return -1;
 }
 

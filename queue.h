@@ -226,8 +226,9 @@ int draft_envelope(struct draft *, const struct envelope *);
 void draft_abort(struct draft *);
 /* Takes the draft. done() runs later, never from inside; ok once the mail is durable. EEXIST of a given id counts as ok. */
 void queue_commit(struct draft *, void (*done)(void *arg, bool ok), void *arg);
-/* For its done() alone, where what the mail came from stays, too: it leaves the queue again, unless somebody has begun to deliver it. */
-void queue_withdraw(const char *id);
+/* For its done() alone, where what the mail came from stays, too: it leaves the queue again, unless somebody has begun to deliver it
+ * or the disk refuses. False: it is there. */
+bool queue_withdraw(const char *id);
 /* Nothing waits for a commit (inetd and tests run the loop until then). */
 bool queue_committed(void);
 

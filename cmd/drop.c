@@ -48,6 +48,12 @@ static struct {
 	bool committing;
 } now = { .fd = -1 };
 
+/* One that is in the queue and cannot be removed: no other is taken before it has gone, lest it is forgotten and sent again. */
+static struct {
+	char name[NAME_MOST + 1];       /* "": there is none */
+	struct stat st;
+} sent;
+
 static void close_fd(int *fd)
 {
 	if (*fd != -1)
@@ -94,6 +100,18 @@ static bool name_is_still_ours(void)
 	if (fstatat(dir, now.name, &st, AT_SYMLINK_NOFOLLOW) == -1)
 		return true;            /* whoever uses the name sees why */
 	return now.fd == -1 || (st.st_dev == now.st.st_dev && st.st_ino == now.st.st_ino);
+}
+
+/* Has the one that was sent gone now, or was its name given to another file? */
+static bool sent_is_gone(void)
+{
+	struct stat st;
+
+	if (fstatat(dir, sent.name, &st, AT_SYMLINK_NOFOLLOW) == -1 ? errno != ENOENT :
+		st.st_dev == sent.st.st_dev && st.st_ino == sent.st.st_ino && file_sys.unlink(dir, sent.name) == -1 && errno != ENOENT)
+		return false;
+	sent.name[0] = 0;
+	return true;
 }
 
 /* Its writer goes on behind the rename: what we have read may be any mixture. */
@@ -188,8 +206,11 @@ static void committed(void *arg, bool ok)
 	} else if (file_sys.unlink(dir, now.name) == -1 && errno != ENOENT) {
 		log_event(LOG_ERROR, "cannot-remove-drop", LF(L_TEXT("file", now.name), L_TEXT("error", strerror(errno)),
 			L_TEXT("msg", "it is not sent before it can be: it would be sent again and again")));
-		queue_withdraw(now.id);
 		timer_set(&again, AGAIN_MS);
+		if (!queue_withdraw(now.id)) {
+			str_copy(sent.name, sizeof sent.name, str_of(now.name));
+			sent.st = now.st;
+		}
 	}
 	finish();
 }
@@ -241,6 +262,10 @@ static void begin(const char *name)
 	str_copy(now.name, sizeof now.name, str_of(name));
 	if (!queue_accepting(&why)) {
 		pause_all(why.text);
+		return;
+	}
+	if (sent.name[0] && !sent_is_gone()) {
+		pause_all("what was sent before cannot be removed");
 		return;
 	}
 	if (!open_drop()) {
@@ -346,6 +371,7 @@ int drop_start(const struct drop_config *c)
 	forget();               /* a commit that was cut short by the end of its queue */
 	close_fd(&dir);
 	paused = stopped = false;
+	sent.name[0] = 0;
 	dir = openat(queue_dir(), "new", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir == -1)
 		return -1;
@@ -366,6 +392,8 @@ void drop_stop(void)
 		closedir(listing);
 	listing = NULL;
 	look_again = false;
+	if (sent.name[0])
+		sent_is_gone();         /* the last try: the next start knows nothing of it */
 	if (now.committing)
 		return;                 /* its end removes the drop, else the next start would meet it again */
 	forget();

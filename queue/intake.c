@@ -729,20 +729,22 @@ static void draft_end(struct draft *d, bool ok)
 	done(arg, ok);
 }
 
-void queue_withdraw(const char *id)
+bool queue_withdraw(const char *id)
 {
 	struct message *m = index_message(str_of(id));
 	struct entry *e = m ? m->entries : NULL;
 	char name[NAME_ROOM];
 
 	if (!e || e->sibling || e->state != ENTRY_SCHEDULED || e->tries || e->looked || m->suspect)
-		return;
+		return false;
 	mail_free(intake_fresh(id, STR("")));
 	entry_name_of(e, name);
 	wal_gone(name, true);
 	wal_tell();
-	if (entry_unlink(e) == 0)
-		index_drop(e);
+	if (entry_unlink(e) == -1)
+		return false;
+	index_drop(e);
+	return true;
 }
 
 /* errors NULL: nothing is known. A mark that may be lost means a delivery that may be repeated after a power cut. */

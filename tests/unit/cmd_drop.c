@@ -106,6 +106,18 @@ static unsigned count(const char *where)
 	return n;
 }
 
+static void empty(const char *where)
+{
+	int fd = openat(dir, where, O_RDONLY | O_DIRECTORY);
+	DIR *d = fdopendir(fd);
+
+	ck_assert_ptr_nonnull(d);
+	for (struct dirent *e; (e = readdir(d)); )
+		if (e->d_name[0] != '.')
+			ck_assert_int_eq(unlinkat(fd, e->d_name, 0), 0);
+	closedir(d);
+}
+
 static void counts(unsigned in_new, unsigned in_cur, unsigned in_bad)
 {
 	ck_assert_msg(count("new") == in_new && count("cur") == in_cur && count("bad") == in_bad,
@@ -486,6 +498,28 @@ START_TEST(a_drop_that_cannot_be_removed_is_sent_when_it_can)
 }
 END_TEST
 
+/* Here the queue's own name cannot be taken back either: it is delivered. */
+START_TEST(a_drop_that_was_sent_and_stays_is_not_sent_again)
+{
+	broken = true;
+	file_sys.unlink = unlink_or_crash;
+	put_text("one", good[0].drop);
+	put_text("two", good[0].drop);
+	turn();
+	counts(2, 1, 0);
+	empty("cur");
+	for (int i = 0; i < 12; i++) {
+		loop_advance(6000);
+		turn();
+	}
+	counts(2, 0, 0);
+	broken = false;
+	loop_advance(6000);
+	turn();
+	counts(0, 1, 0);
+}
+END_TEST
+
 START_TEST(a_drop_that_could_not_be_removed_is_removed_later)
 {
 	broken = true;
@@ -580,6 +614,7 @@ Suite *cmd_drop_suite(void)
 	tcase_add_loop_test(t, a_drop_that_vanishes_is_no_trouble, 0, 20);
 	tcase_add_test(t, a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal);
 	tcase_add_test(t, a_drop_that_cannot_be_removed_is_sent_when_it_can);
+	tcase_add_test(t, a_drop_that_was_sent_and_stays_is_not_sent_again);
 	tcase_add_test(t, a_drop_that_could_not_be_removed_is_removed_later);
 	tcase_add_loop_test(t, what_our_disk_refuses_stays_and_is_taken_when_it_can_be, 0, 2);
 	tcase_add_test(t, a_stop_while_a_drop_is_committed_removes_it_still);

@@ -685,6 +685,8 @@ def scene_with(pool, scene, method, totals):
     for case in pool.map(lambda what: tried(scene, method, *what), chosen):
         here.update(faults=1, bad=bool(case.wrong), met=case.struck > 0, promises=sum(map(len, case.promised.values())), repeats=case.repeats,
                     refused=len(case.refused))
+        if case.repeats:
+            print("ONE='%s': %d of %d promises kept more than once" % (case.name(), case.repeats, sum(map(len, case.promised.values()))), flush=True)
         if case.wrong:
             print("ONE='%s': %s" % (case.name(), "; ".join(case.wrong)), flush=True)
     print("%s, queue_sync = %s: %d of %d faults, %d met, %d not as promised; %d promises, %d kept more than once; %d messages refused" % (

@@ -8,16 +8,36 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sysexits.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "lib/loop.h"
 
-/* False: no memory. Names that are none of ours are for the daemon to judge. */
-static bool add_name(struct listing *l, int dir, const char *name)
+enum {
+	LOOKS = 2,
+	SEARCHES = 20                   /* for what was renamed since; of a large queue each takes a while */
+};
+
+/* Read from its beginning, whoever else reads it. NULL with errno. */
+static DIR *open_again(int dir)
 {
-	struct listed x = { .dir = dir };
+	int own = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), saved;
+	DIR *d = own == -1 ? NULL : fdopendir(own);
+
+	if (!d && own != -1) {
+		saved = errno;
+		close(own);
+		errno = saved;
+	}
+	return d;
+}
+
+/* False: no memory. Names that are none of ours are for the daemon to judge. */
+static bool add_name(struct listing *l, int dir, unsigned look, const char *name)
+{
+	struct listed x = { .dir = dir, .look = look };
 
 	if (name[0] == '.')
 		return true;
@@ -39,29 +59,75 @@ static bool add_name(struct listing *l, int dir, const char *name)
 	return true;
 }
 
-/* Takes dir. 0 or -1 with errno. */
-static int gather(struct listing *l, int dir)
+/* 0 or -1 with errno. */
+static int gather(struct listing *l, int dir, unsigned look)
 {
-	int copy = dup(dir);
-	DIR *d = copy == -1 ? NULL : fdopendir(copy);
+	DIR *d = open_again(dir);
 	struct dirent *e;
 	int saved = 0;
 
-	if (!d) {
-		saved = errno;
-		if (copy != -1)
-			close(copy);
-		errno = saved;
+	if (!d)
 		return -1;
-	}
 	while (!saved && (errno = 0, e = readdir(d)))
-		if (!add_name(l, dir, e->d_name))
+		if (!add_name(l, dir, look, e->d_name))
 			saved = ENOMEM;
 	if (!saved)
 		saved = errno;
 	closedir(d);
 	errno = saved;
 	return saved ? -1 : 0;
+}
+
+static bool changed_since(int dir, time_t when)
+{
+	struct stat st;
+
+	return dir != -1 && (fstat(dir, &st) == -1 || st.st_mtime >= when - 1);
+}
+
+/* readdir() may give neither name of what is renamed meanwhile; so where anything was, all is asked again. */
+static int gather_all(struct listing *l)
+{
+	time_t began = time(NULL);
+
+	for (unsigned look = 0; look < LOOKS; look++) {
+		for (size_t i = 0; i < 2; i++)
+			if (l->dir[i] != -1 && gather(l, l->dir[i], look) == -1)
+				return -1;
+		if (!changed_since(l->dir[0], began) && !changed_since(l->dir[1], began))
+			break;
+	}
+	return 0;
+}
+
+/* The entries of a message together, what was met last of each first. */
+static int by_entry(const void *a, const void *b)
+{
+	const struct listed *x = a, *y = b;
+	int order = strcmp(x->entry.id, y->entry.id);
+
+	if (!order)
+		order = strcmp(x->entry.dest.p, y->entry.dest.p);       /* names end with it */
+	return order ? order : x->look < y->look ? 1 : x->look > y->look ? -1 : strcmp(x->name, y->name);
+}
+
+static bool is_again(const struct listed *x, const struct listed *kept)
+{
+	return x->look < kept->look && !strcmp(x->entry.id, kept->entry.id) && str_eq(x->entry.dest, kept->entry.dest);
+}
+
+/* Of what several looks have met under one name or two, the last counts. */
+static void drop_earlier(struct listing *l)
+{
+	size_t kept = 0;
+
+	qsort(l->line, l->n, sizeof *l->line, by_entry);
+	for (size_t i = 0; i < l->n; i++)
+		if (kept && is_again(&l->line[i], &l->line[kept - 1]))
+			free(l->line[i].name);
+		else
+			l->line[kept++] = l->line[i];
+	l->n = kept;
 }
 
 /* Oldest message first, the entries of one message together. */
@@ -270,30 +336,33 @@ bool listing_about_entry(const struct listing *l, size_t first, size_t end, cons
 
 /* ---- reading */
 
+/* A queue that nothing was ever put into has none yet. */
+static int open_dirs(struct listing *l, int queue)
+{
+	static const char *const name[] = { "cur", "in" };
+
+	for (size_t i = 0; i < 2; i++)
+		if ((l->dir[i] = openat(queue, name[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC)) == -1 && errno != ENOENT)
+			return -1;
+	return 0;
+}
+
 int listing_read(struct listing *l, const char *path, const char *command)
 {
-	static const char *const dirs[] = { "cur", "in" };
-	int queue = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	int status = EX_OK;
+	int queue = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), status = EX_OK;
 
 	*l = (struct listing){ .now = loop_wall(), .dir = { -1, -1 } };
-	for (size_t i = 0; queue != -1 && i < 2; i++) {
-		l->dir[i] = openat(queue, dirs[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		/* A queue that nothing was ever put into has no directories yet. */
-		if (l->dir[i] == -1 ? errno != ENOENT : gather(l, l->dir[i]) == -1)
-			status = errno == EACCES ? EX_NOPERM : EX_OSERR;
-		if (status)
-			break;
-	}
-	if (queue == -1)
-		status = errno == ENOENT ? EX_NOINPUT : errno == EACCES ? EX_NOPERM : EX_OSERR;
+	if (queue == -1 || open_dirs(l, queue) == -1 || gather_all(l) == -1)
+		status = errno == EACCES ? EX_NOPERM : queue == -1 && errno == ENOENT ? EX_NOINPUT : EX_OSERR;
 	if (status)
 		fprintf(stderr, "fardel %s: %s cannot be listed: %s.%s\n", command, path, strerror(errno),
 			status == EX_NOPERM ? " Only root and the queue's owner may, as it tells who writes to whom: call this with sudo.\n"
 				"`sendmail --wait` tells everybody what becomes of his own message." :
 			status == EX_NOINPUT ? " Is it the right configuration (-c FILE)? `fardel check` tells more." : "");
-	if (l->n)
+	if (l->n) {
+		drop_earlier(l);
 		qsort(l->line, l->n, sizeof *l->line, by_id);
+	}
 	if (queue != -1)
 		close(queue);
 	return status;
@@ -308,14 +377,44 @@ size_t listing_end(const struct listing *l, size_t first)
 	return end;
 }
 
+/* NULL, and *why NULL, when the name has gone. */
+static struct mail *read_by(int dir, const char *name, const char **why)
+{
+	struct mail *m = mail_read(dir, name, why);
+
+	if (!m && errno == ENOENT)
+		*why = NULL;
+	return m;
+}
+
+/* By the name that it has now. */
+static struct mail *search(int dir, const char *id, const char **why)
+{
+	DIR *d = dir == -1 ? NULL : open_again(dir);
+	struct mail *m = NULL;
+	struct entry_name entry;
+	struct dirent *e;
+
+	while (d && !m && !*why && (e = readdir(d)))
+		if (entry_parse(e->d_name, &entry) && !strcmp(entry.id, id))
+			m = read_by(dir, e->d_name, why);
+	if (d)
+		closedir(d);
+	return m;
+}
+
 struct mail *listing_open(const struct listing *l, size_t first, size_t end, const char **why)
 {
+	static unsigned searches;
 	struct mail *m = NULL;
 
 	*why = NULL;
 	for (size_t i = first; i < end && !m; i++)
-		if (!(m = mail_read(l->line[i].dir, l->line[i].name, why)) && errno == ENOENT)
-			*why = NULL;
+		m = read_by(l->line[i].dir, l->line[i].name, why);
+	if (m || *why || searches++ >= SEARCHES)
+		return m;
+	for (size_t i = 0; i < 2 && !m && !*why; i++)
+		m = search(l->dir[i], l->line[first].entry.id, why);
 	return m;
 }
 

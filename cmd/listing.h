@@ -10,6 +10,7 @@ struct listed {                         /* one name in cur/ or in/ */
 	char *name;
 	struct entry_name entry;        /* slices into name */
 	int dir;
+	unsigned look;                  /* at the directory, that has met it */
 	bool meant;                     /* of whoever chooses (cmd/select.h) */
 };
 struct listing {
@@ -25,7 +26,7 @@ void listing_free(struct listing *);
 size_t listing_end(const struct listing *, size_t first);       /* behind the last entry of the message whose first this is */
 int64_t listing_arrival(const struct listed *);                 /* Unix seconds, from the id */
 int64_t listing_lifetime_began(const struct mail *);            /* queue_lifetime and delay_notice count from it: its arrival, or when it was to go */
-/* The message of these entries; one may be moved or finished while we look, then another will do. NULL: *why says what is wrong with
+/* The message of these entries; one may be moved or finished while we look, then another will do, or what it is called now. NULL: *why says what is wrong with
  * it, or it has left (*why NULL). mail_free(). */
 struct mail *listing_open(const struct listing *, size_t first, size_t end, const char **why);
 /* Is this recipient waiting under this name? */

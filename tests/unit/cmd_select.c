@@ -3,6 +3,8 @@
 #include "cmd/select.h"
 
 #include <check.h>
+#include <dirent.h>
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -188,6 +190,81 @@ START_TEST(a_selection_means_what_all_of_it_is_true_of)
 }
 END_TEST
 
+/* ---- what is renamed while one looks */
+
+/* readdir() of the whole program: as where this name was given and had gone before it was reached, for so many looks. */
+static const char *unmet;
+static unsigned unmet_looks;
+
+static struct dirent *real_readdir(DIR *d)
+{
+	static struct dirent *(*real)(DIR *);
+
+	if (!real)
+		*(void **)&real = dlsym(RTLD_NEXT, sizeof(long) == 4 && dlsym(RTLD_NEXT, "readdir64") ? "readdir64" : "readdir");
+	return real(d);
+}
+
+struct dirent *readdir(DIR *d)
+{
+	struct dirent *e = real_readdir(d);
+
+	if (!e || !unmet_looks || strncmp(e->d_name, unmet, strlen(unmet)) != 0)
+		return e;
+	unmet_looks--;
+	return real_readdir(d);
+}
+
+START_TEST(what_one_look_does_not_meet_the_next_one_does)
+{
+	struct listing l;
+	size_t n;
+
+	open_queue();
+	ck_assert_int_eq(listing_read(&l, rig.dir, "test"), 0);
+	n = l.n;
+	listing_free(&l);
+	unmet = "1796000300.1." ID_C;
+	unmet_looks = 1;
+	ck_assert_int_eq(listing_read(&l, rig.dir, "test"), 0);
+	ck_assert_uint_eq(unmet_looks, 0);
+	ck_assert_uint_eq(l.n, n);
+	listing_free(&l);
+	rig_close();
+}
+END_TEST
+
+static size_t first_of(const struct listing *l, const char *id)
+{
+	size_t i = 0;
+
+	while (strcmp(l->line[i].entry.id, id) != 0)
+		i++;
+	return i;
+}
+
+START_TEST(a_message_that_is_renamed_after_the_look_is_read)
+{
+	struct listing l;
+	struct mail *m;
+	const char *why;
+	size_t at;
+
+	open_queue();
+	ck_assert_int_eq(listing_read(&l, rig.dir, "test"), 0);
+	at = first_of(&l, ID_C);
+	rig_mv(rig_name("y.example"), "1796009900.2." ID_C ".y.example");
+	m = listing_open(&l, at, at + 1, &why);
+	ck_assert(m && !why);
+	mail_free(m);
+	rig_rm("1796009900.2." ID_C ".y.example");
+	m = listing_open(&l, at, at + 1, &why);
+	ck_assert(!m && !why);
+	listing_free(&l);
+	rig_close();
+}
+END_TEST
+
 /* ---- what is printed */
 
 static const struct view {
@@ -288,6 +365,8 @@ Suite *cmd_select_suite(void)
 	tcase_add_test(c, more_words_than_there_is_room_for_are_refused);
 	tcase_add_test(c, an_empty_word_or_id_does_not_mean_everything);
 	tcase_add_loop_test(c, a_selection_means_what_all_of_it_is_true_of, 0, sizeof choices / sizeof *choices);
+	tcase_add_test(c, what_one_look_does_not_meet_the_next_one_does);
+	tcase_add_test(c, a_message_that_is_renamed_after_the_look_is_read);
 	tcase_add_loop_test(c, a_view_looks_as_it_is_written_down, 0, sizeof views / sizeof *views);
 	tcase_add_test(c, spans_and_sizes_are_short_words);
 	suite_add_tcase(s, c);

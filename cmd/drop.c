@@ -23,6 +23,7 @@
 
 enum {
 	NAME_MOST = 255,
+	AHEAD_S = 60,                   /* of our clock, which is read once a turn, a file may be */
 	AGAIN_MS = 5000                 /* after trouble of our own: disk full, say */
 };
 
@@ -132,7 +133,7 @@ static void drop_id(char id[ID_MAX])
 		(intmax_t)now.st.st_mtim.tv_sec, now.st.st_mtim.tv_nsec, (intmax_t)now.st.st_size);
 	int64_t arrived = now.st.st_ctim.tv_sec;
 
-	if (arrived > loop_wall() || arrived < loop_wall() - 86400)
+	if (arrived > loop_wall() + AHEAD_S || arrived < loop_wall() - 86400)
 		arrived = loop_wall() - loop_wall() % 86400;
 	snprintf(id, ID_MAX, "%08" PRIx32 "%016" PRIx64, (uint32_t)arrived, siphash(key, text, (size_t)n));
 }

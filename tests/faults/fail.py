@@ -592,6 +592,8 @@ class Case:
         reports = [m.decode(errors="replace") for m in self.in_mailbox("s")]
         if self.scene == "expiry":      # reports, too, were given a second: then they are laid aside
             reports += [m.decode(errors="replace") for m in contents(self.queue + "/bad/*.here.test")]
+        if any("\nAction: delayed" in report for report in reports):
+            self.wrong.append("a sender was told of a delay at once")
         for token, recipients in self.promised.items():
             for recipient in recipients:
                 told = sum("X-Token: %s\r\n" % token in re.sub("\r?\n", "\r\n", report) and recipient in report for report in reports)

@@ -479,6 +479,23 @@ START_TEST(a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal)
 }
 END_TEST
 
+/* The loop reads the clock once a turn. As having come at midnight its sender would be told at once that it was late. */
+START_TEST(a_drop_that_came_in_the_second_after_the_turn_began_came_then)
+{
+	char id[ID_MAX], want[9];
+	struct stat st;
+
+	put_text("one", good[0].drop);
+	ck_assert_int_eq(fstatat(dir, "new/one", &st, 0), 0);
+	loop_virtual_clock(st.st_ctim.tv_sec - 1);
+	turn();
+	counts(0, 1, 0);
+	only_id(id);
+	snprintf(want, sizeof want, "%08x", (unsigned)st.st_ctim.tv_sec);
+	ck_assert(strncmp(id, want, 8) == 0);
+}
+END_TEST
+
 /* Else it would be sent again and again. */
 START_TEST(a_drop_that_cannot_be_removed_is_sent_when_it_can)
 {
@@ -613,6 +630,7 @@ Suite *cmd_drop_suite(void)
 	tcase_add_loop_test(t, a_drop_put_under_the_name_of_another_is_a_drop_of_its_own, 0, 20);
 	tcase_add_loop_test(t, a_drop_that_vanishes_is_no_trouble, 0, 20);
 	tcase_add_test(t, a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal);
+	tcase_add_test(t, a_drop_that_came_in_the_second_after_the_turn_began_came_then);
 	tcase_add_test(t, a_drop_that_cannot_be_removed_is_sent_when_it_can);
 	tcase_add_test(t, a_drop_that_was_sent_and_stays_is_not_sent_again);
 	tcase_add_test(t, a_drop_that_could_not_be_removed_is_removed_later);

@@ -370,7 +370,7 @@ class Case:
 
     def talk(self, sock, token, recipients, means=None):
         """A session. Says whether the message was accepted; what is neither that nor an answer for now is wrong."""
-        codes = []
+        codes, means = [], means or recipients
         with sock, sock.makefile("rwb") as f:
             # While nobody can be let in, nobody can be told so.
             sock.settimeout(3 if self.lasting else PATIENCE_S)
@@ -384,7 +384,7 @@ class Case:
                     if codes[-1] != wanted:
                         break
                 else:
-                    self.told(token, means or recipients, True)
+                    self.told(token, means, True)
                     f.write(b"QUIT\r\n")
                     f.flush()
                     hear(f)
@@ -398,7 +398,7 @@ class Case:
             self.silent.append("a session ended behind %s" % codes)
         elif not 400 <= codes[-1] < 500:
             self.wrong.append("a client was answered %s" % codes)
-        return self.told(token, recipients, token in self.promised)
+        return self.told(token, means, token in self.promised)
 
     def send(self, recipients, means=None):
         """One message by SMTP; `means` is whom the recipients stand for."""

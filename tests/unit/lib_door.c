@@ -56,6 +56,7 @@ Suite *lib_door_suite(void)
 	Suite *s = suite_create("lib_door");
 	TCase *t = tcase_create("door");
 
+	tcase_set_tags(t, "descriptors");               /* tests/run-unit.sh */
 	tcase_add_test(t, without_descriptors_it_rests_and_then_goes_on);
 	suite_add_tcase(s, t);
 	return s;

@@ -377,7 +377,7 @@ Suite *lib_file_suite(void)
 	tcase_add_loop_test(t, all_missing_directories_of_a_path_are_made_durably, 0, ROWS(paths));
 	tcase_add_test(t, a_path_that_is_none_is_refused);
 	suite_add_tcase(s, t);
-	tcase_set_tags(w, "write-hint");                /* tests/cross.sh */
+	tcase_set_tags(w, "write-hint");                /* tests/cross.sh, tests/run-unit.sh */
 	tcase_add_checked_fixture(w, setup, teardown);
 	tcase_add_test(w, the_kernel_remembers_a_file_and_not_its_copy);
 	suite_add_tcase(s, w);

@@ -102,14 +102,13 @@ log_made_beside() {
 
 it log_left_half_made "what is left of a log that was being made goes, and with file all of it"
 log_left_half_made() {
-	config here
+	config here "queue_sync = file"
 	mailboxes here user sender postmaster
 	mkdir -p "$T/here.queue/wal"
 	: >"$T/here.queue/wal/0.new"
-	"$fardel" serve -c "$T/here.conf" -o "queue_sync = file" >"$T/here.out" 2>&1 &
-	pid=$!
-	within 20 "it is swept" [ ! -e "$T/here.queue/wal/0.new" ]
-	end $pid
+	start here
+	must "it is swept" [ ! -e "$T/here.queue/wal/0.new" ]
+	end "$pid"
 }
 
 it log_not_in_memory "in memory there is no log, and a line says so"

@@ -272,7 +272,8 @@ class Case:
         preload = [TOOLS + "/begin.so"] * begin + [TOOLS + "/lie.so"] * (self.lie and log == "log")
         with open("%s/%s" % (self.root, log), "a") as out:
             options = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out, **options}
-            return popen([FARDEL, *words[0].split(), "-c", self.conf, *words[1:]], env=dict(os.environ, LC_ALL="C", LD_PRELOAD=":".join(preload)), **options)
+            env = dict(os.environ, LC_ALL="C", TMPDIR=self.root, LD_PRELOAD=":".join(preload))
+            return popen([FARDEL, *words[0].split(), "-c", self.conf, *words[1:]], env=env, **options)
 
     def failing(self, *words, **options):
         """A program that meets the faults from its main() on."""

@@ -252,6 +252,20 @@ static int start_dns(const struct trial *t)
 
 /* ---- asking, from the top each time that facts have come */
 
+/* Who is no recipient is refused before anything is read. */
+static bool decide_rcpt(struct trial *t)
+{
+	struct judgement *j = &t->judgement;
+	struct reply why;
+	enum verdict v = judging_rcpt(&t->set, t->aliases, t->facts, &t->client, &t->rcpt, &why);
+
+	if (v == REFUSE) {
+		*j = (struct judgement){ .verdict = REFUSE, .reason = "no-recipient", .reply = why };
+		return true;
+	}
+	return (v == ACCEPT || t->late) && judging_decide(&t->set, t->aliases, t->facts, &t->rcpt, &t->message, t->late, j, &t->steps) != WAIT;
+}
+
 static bool evaluate(struct trial *t)
 {
 	if (t->late) {
@@ -283,7 +297,7 @@ static bool evaluate(struct trial *t)
 	t->message.listed = t->set.dnsbl_refuse && t->dnsbl.score >= (int)t->set.dnsbl_refuse ? t->dnsbl.score : 0;
 	t->message.lists = t->dnsbl.words;
 	t->message.file = strcmp(t->file, "-") ? t->file : NULL;
-	return judging_decide(&t->set, t->aliases, t->facts, &t->rcpt, &t->message, t->late, &t->judgement, &t->steps) != WAIT;
+	return decide_rcpt(t);
 }
 
 static void on_facts(struct task *task)

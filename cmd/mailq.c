@@ -168,10 +168,11 @@ static void put_rcpt(struct buf *out, const struct listing *l, const struct list
 	}
 	if (r->words.n)
 		buf_printf(out, ", \"last_attempt\": %" PRId64, r->when);
-	buf_printf(out, ", \"tries\": %u, \"state\": \"%s\"", x->entry.tries,
-		x->entry.held ? "held" : down || x->entry.next > l->now ? "waiting" : "due");
-	if (!x->entry.held)
-		buf_printf(out, ", \"next_attempt\": %" PRId64, down ? d.again : x->entry.next);
+	if (x->entry.held)
+		buf_puts(out, ", \"tries\": null, \"state\": \"held\"");
+	else
+		buf_printf(out, ", \"tries\": %u, \"state\": \"%s\", \"next_attempt\": %" PRId64, x->entry.tries,
+			down || x->entry.next > l->now ? "waiting" : "due", down ? d.again : x->entry.next);
 	buf_char(out, '}');
 	buf_free(&reason);
 }

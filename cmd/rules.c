@@ -14,15 +14,10 @@
 #include "policy/quota.h"
 #include "policy/sender.h"
 
-static bool may_relay(const struct subject *s)
-{
-	return s->local || *s->user || networks_hold(&running.settings->relay_from, (const struct sockaddr *)&s->peer);
-}
-
 static bool trusted_rule(void *arg, const struct subject *s)
 {
 	(void)arg;
-	return may_relay(s);
+	return judging_trusts(running.settings, s);
 }
 
 static bool proxy_rule(void *arg, const struct subject *s)
@@ -61,71 +56,14 @@ static bool within_quota(const struct subject *s, struct reply *why)
 	return false;
 }
 
-/* An alias may go where it likes: nobody but us has said so. */
-static enum alias_answer look_for_alias(struct facts *f, const struct addr *to, struct reply *why)
-{
-	struct expansion x = { 0 };
-	enum alias_answer answer;
-
-	aliases_refresh(running.aliases);
-	answer = alias_expand(running.aliases, f, to, &x);
-	if (answer == ALIAS_FAILED) {
-		*why = x.why;
-		if (x.trouble[0] && x.why.code != 550)
-			log_text(LOG_WARN, "alias", "%s", x.trouble);
-	}
-	expansion_free(&x);
-	return answer;
-}
-
-/* Who may come in: aliases, local users that exist, and anything from where relaying is allowed. */
 static enum verdict rcpt_rule(void *arg, const struct subject *s, struct facts *f, const struct recipient *to, struct reply *why)
 {
-	char domain[DOMAIN_MAX + 1];
-	const struct fact *box;
-	struct route r;
+	enum verdict v;
 
 	(void)arg;
-	str_copy(domain, sizeof domain, to->addr.domain);
-	for (char *c = domain; *c; c++)
-		*c = ascii_lower(*c);
-	route_find(&running.settings->routes, str_of(domain), NULL, &r);
-	if (!may_relay(s) && r.kind != ROUTE_LOCAL && !route_is_local(&running.settings->routes, str_of(domain))) {
-		reply_set(why, 550, "5.7.1", "relaying to %s is not allowed from %s", domain, s->peer_text);
-		return REFUSE;
-	}
-	switch (look_for_alias(f, &to->addr, why)) {
-	case ALIAS_WAIT:
-		return WAIT;
-	case ALIAS_FAILED:
-		return REFUSE;
-	case ALIAS_FOUND:
-		return within_quota(s, why) ? ACCEPT : REFUSE;
-	case ALIAS_NONE:
-		break;
-	}
-	if (r.kind != ROUTE_LOCAL)
-		return within_quota(s, why) ? ACCEPT : REFUSE;
-	box = fact(f, FACT_MAILBOX, to->addr.local);
-	if (!box)
-		return WAIT;
-	switch (box->outcome) {
-	case FOUND:
-		if (box->n > 1 && !may_relay(s)) {      /* full, and who comes again will find out when it is not */
-			reply_set(why, running.settings->refuse_full ? 552 : 452, running.settings->refuse_full ? "5.2.2" : "4.2.2", "the mailbox is full");
-			return REFUSE;
-		}
-		return within_quota(s, why) ? ACCEPT : REFUSE;
-	case NO_NAME:
-	case NO_DATA:
-		reply_set(why, 550, "5.1.1", "no such user here");
-		return REFUSE;
-	case UNKNOWN:
-		break;
-	}
-	log_event(LOG_WARN, "mailbox", LF(L_STR("user", to->addr.local), L_TEXT("error", box->why), L_TEXT("remedy", "`fardel check` looks at all mailboxes")));
-	reply_set(why, 451, "4.3.0", "cannot look the mailbox up now; try again later");
-	return REFUSE;
+	aliases_refresh(running.aliases);
+	v = judging_rcpt(running.settings, running.aliases, f, s, &to->addr, why);
+	return v == ACCEPT && !within_quota(s, why) ? REFUSE : v;
 }
 
 static enum verdict judge_rule(void *arg, struct facts *f, const struct addr *to, const struct judge_message *m, bool late, struct judgement *out)

@@ -38,6 +38,10 @@ reader_decides() {
 	status_is 1 "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --helo h.test --from anna@good.test --to user@here.test "$T/two" >"$T/said"
 	has '^refuse msgfromfull 451 4.7.1 ' "$T/said"
 	has '^asked: TXT good.test: v=spf1' "$T/said"
+	status_is 1 "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --from anna@good.test --to nobody@here.test "$T/two" >"$T/said"
+	has '^refuse no-recipient 550 5.1.1 ' "$T/said"
+	status_is 1 "$fardel" judge -c "$T/here.conf" --ip 127.0.0.1 --from anna@good.test --to user@elsewhere.test "$T/two" >"$T/said"
+	has '^refuse no-recipient 550 5.7.1 ' "$T/said"
 
 	must "for one of two" inject -p "$at" -f anna@good.test -t user@here.test -t sender@here.test -m "$T/two"
 	within 30 "his message" arrived here sender 1

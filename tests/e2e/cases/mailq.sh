@@ -26,6 +26,7 @@ mailq_for_scripts() {
 	must "recipients" [ "$(grep -cE '^ +[^ (]+@[^ ]+$' "$T/said")" = 6 ]
 	grep -qE '^ +\(.*Connection refused.*\)$' "$T/said" || fail "no reason in brackets"
 	must "a line of JSON for each" [ "$(mailq --json | grep -cE '^\{"queue_name": "(deferred|hold|incoming)", "queue_id": "[0-9a-f]{24}", "arrival_time": [0-9]+, "message_size": [0-9]+, .*"sender": "user@home.test", "recipients": \[.*\]\}$')" = 3 ]
+	must "what is on hold does not tell its tries" [ "$(mailq --json | grep -c '"queue_name": "hold".*"tries": null, "state": "held"')" = 1 ]
 	# no resolver answers: not counted, and deferred all the same
 	config away
 	printf 'Subject: x\n\ntext\n' | send away -f user@away.test e@elsewhere.test || fail "sendmail"

@@ -154,13 +154,15 @@ picture() {
 				log | file) rate=$("$load" -t "$each" -c "$n" -k 0 "$fardel_port") ;;
 				postfix) rate=$([ -z "$postfix_port" ] || "$load" -t "$each" -c "$n" -k 0 "$postfix_port") ;;
 				talk) rate=$("$load" -t "$each" -c "$n" -k 0 -w 5 -p "$sink" "$sink" 127.0.0.1 2>/dev/null | head -n 1) ;;
-				keep) [ "$n" = 100 ] || continue; rate=$("$root/build/bench/disk" "$T/disk" log "$each"); rm -rf "$T/disk" ;;
+				keep) [ "$n" = 100 ] || continue; rate=$("$root/build/bench/disk" "$T/disk" log "$each" | cut -d " " -f 1); rm -rf "$T/disk" ;;
 				esac
+				case $who$postfix_port:$rate in postfix:) ;; *: | *:0.0* | *' '*' '[1-9]*) fail "$who, $n sessions: some were refused: $rate" ;; esac
 				echo "$who $n ${rate:-0}"
 			done
 		done
 		round=$((round + 1))
-	done | awk "$awk_lists"'
+	done >"$T/rates"
+	awk "$awk_lists"'
 	function x(n) { return 60 + 500 * log(n) / log(100) }
 	function y(rate) { return 340 - 320 * log(rate / 200) / log(250) }
 	{ k = $1 SUBSEP $2; rate[k, ++count[k]] = $3 }
@@ -190,7 +192,7 @@ picture() {
 			if (last > 0) printf "<path d=\"%s\" fill=\"none\" stroke=\"%s\" stroke-width=\"2\"/><text x=\"568\" y=\"%.1f\" fill=\"%s\">%s</text>\n", path, w[3], y(last) + 4, w[3], w[2]
 		}
 		print "</svg>"
-	}' >"$1"
+	}' "$T/rates" >"$1"
 }
 
 case ${1:-} in

@@ -375,11 +375,13 @@ static void take_due(void)
 	arm_due_timer();
 }
 
+uint16_t look_hour(void) { return (uint16_t)(loop_wall() / 3600 % UINT16_MAX + 1); }
+
 void look_after(struct entry *e)
 {
 	if (attempts_open() >= OPEN_MAX)
 		return;
-	e->looked = (uint32_t)loop_wall();
+	e->looked = look_hour();
 	unschedule_entry(e);
 	attempt_open(e, true);
 }

@@ -22,14 +22,13 @@ enum {
 	LOOK_EVERY_MS = 10000,          /* for delay notices and the end of the lifetime */
 	LOOK_AFTER_MAX = 20,            /* messages opened for that in one turn */
 	MISSED_MAX = 65536,             /* octets of names; more are taken for moved, and come back after a power cut if they were not */
-	LOOK_AGAIN_S = 3600,            /* an entry that a look has not changed */
 	ADOPT_AGAIN_MS = 1000           /* in in/: still being made durable by whoever took it in, or our disk has refused something */
 };
 
 static struct map messages, domains;
 static size_t entries;
 static struct timespec seen_mtime;      /* of cur/ when the last pass began */
-static uint32_t pass;                   /* through cur/, complete ones and the one that is under way */
+static uint16_t pass;                   /* through cur/, complete ones and the one that is under way */
 
 /* ---- entries */
 
@@ -115,16 +114,19 @@ struct entry *entry_find(const struct message *m, struct str dest)
 static struct entry *entry_add(const struct entry_name *n)
 {
 	struct message *m = message_get(n->id);
-	struct entry *e = m ? calloc(1, sizeof *e + n->dest.n + 1) : NULL;
+	struct entry *e = m ? calloc(1, sizeof *e + (blind(n->dest) ? n->dest.n + 1 : 0)) : NULL;
 
 	if (!e)
 		goto fail;
-	memcpy(e->dest, n->dest.p, n->dest.n);
-	if (!blind(n->dest)) {
+	if (blind(n->dest)) {
+		e->dest = memcpy(e->own, n->dest.p, n->dest.n);
+	} else {
 		e->domain = domain_get(n->dest);
 		if (!e->domain)
 			goto fail;
 		e->domain->entries++;
+		e->domain->named++;
+		e->dest = e->domain->name;
 	}
 	e->msg = m;
 	e->seen = pass;
@@ -139,9 +141,9 @@ fail:
 	return NULL;
 }
 
-static void domain_leave(struct domain *d)
+static void domain_leave(struct domain *d, size_t *count)
 {
-	if (!d || --d->entries)
+	if (--*count || d->entries || d->named)
 		return;
 	map_remove(&domains, &d->node);
 	dest_release(d->dest);
@@ -157,7 +159,13 @@ void index_drop(struct entry *e)
 		at = &(*at)->sibling;
 	*at = e->sibling;
 	message_drop_if_empty(e->msg);
-	domain_leave(e->domain);
+	if (e->domain)
+		domain_leave(e->domain, &e->domain->entries);
+	if (e->dest != e->own) {
+		struct domain *namesake = owner_of(e->dest, struct domain, name);
+
+		domain_leave(namesake, &namesake->named);
+	}
 	entries--;
 	free(e);
 }
@@ -184,7 +192,8 @@ void index_learn(struct entry *e, struct str domain, const struct addr *from)
 	if (!d)
 		return;                 /* it stays blind */
 	d->entries++;
-	domain_leave(e->domain);
+	if (e->domain)
+		domain_leave(e->domain, &e->domain->entries);
 	e->domain = d;
 }
 
@@ -347,7 +356,7 @@ static bool old_enough(const struct entry *e)
 {
 	int64_t now = loop_wall(), age = now - id_arrival(e->msg->id);
 
-	if ((e->state != ENTRY_SCHEDULED && e->state != ENTRY_WAITING) || now < (int64_t)e->looked + LOOK_AGAIN_S)
+	if ((e->state != ENTRY_SCHEDULED && e->state != ENTRY_WAITING) || e->looked == look_hour())
 		return false;
 	if (e->next > now + 2 * queue.conf.retry_max)
 		return true;            /* a clock that was wrong once? */
@@ -379,7 +388,7 @@ static void drop_unseen(void)
 				e->seen = pass;
 				continue;
 			}
-			if (e->seen == pass - 1) {
+			if (e->seen == (uint16_t)(pass - 1)) {
 				scan_wanted = true;
 				continue;
 			}
@@ -696,7 +705,8 @@ bool queue_measure_domains(size_t most, void (*each)(void *arg, const struct dom
 	if (several.entries)
 		each(arg, &several);
 	for (struct map_node *x = map_next(&domains, NULL); x; x = map_next(&domains, x))
-		order[n++] = owner_of(x, struct domain, node);
+		if (owner_of(x, struct domain, node)->entries)
+			order[n++] = owner_of(x, struct domain, node);
 	qsort(order, n, sizeof *order, most_first);
 	for (size_t i = 0; i < n && i < most; i++) {
 		const struct domain *d = order[i];

@@ -204,7 +204,8 @@ struct domain {
 	struct map_node node;           /* key: the domain; where senders decide on the way and the file was read, a blank and the sender behind it */
 	struct dest *dest;
 	bool by_sender;                 /* the sender decides and is not known: there is no dest */
-	size_t entries;                 /* of this domain: forgotten at 0 */
+	size_t entries;                 /* that go there, and */
+	size_t named;                   /* whose dest is our name: forgotten when both are 0 */
 	size_t held;                    /* as last measured; */
 	int64_t oldest;                 /* likewise: Unix seconds */
 	char name[];
@@ -215,11 +216,12 @@ enum entry_state {
 	ENTRY_OPEN,                     /* being tried or looked at: x->attempt */
 	ENTRY_HELD
 };
-struct entry {
+struct entry {                          /* there may be a million of them */
 	struct message *msg;
 	struct entry *sibling;
 	struct domain *domain;          /* NULL: the file says where to ("+" or a token), and it was not read yet or says several ways */
-	union {                         /* there may be a million of them: by state, one at a time; else zero */
+	const char *dest;               /* as in the name: a domain's, or own */
+	union {                         /* by state, one at a time; else zero */
 		struct heap_node due;           /* ENTRY_SCHEDULED; key: next */
 		struct {
 			struct node wait;       /* ENTRY_WAITING */
@@ -228,12 +230,12 @@ struct entry {
 		struct attempt *attempt;        /* ENTRY_OPEN */
 	};
 	int64_t next;
-	unsigned tries;
-	enum entry_state state;
-	uint32_t seen;                  /* the last scan that met it */
-	uint32_t looked;                /* Unix seconds of the last look_after() */
-	char dest[];                    /* as in the name */
+	unsigned tries : 24, state : 8; /* enum entry_state */
+	uint16_t seen;                  /* the last scan that met it; goes round */
+	uint16_t looked;                /* look_hour() of the last look_after(); 0: there was none */
+	char own[];
 };
+_Static_assert(sizeof(void *) > 8 || sizeof(struct entry) <= 72, "malloc() would take 96 octets for it, not 80");
 /* Takes a name found in cur/ (or made by us) into the index; one that is known is updated to the later stamp.
  * checked: we wrote it. NULL: not a valid name or no memory. */
 struct entry *index_name(const char *name, bool checked);
@@ -301,6 +303,7 @@ bool dest_waits_for_machine(const struct entry *);      /* ... it was: nothing t
 void attempt_gone(const struct attempt *);
 bool attempt_is_alone(const struct attempt *);  /* a suspect: nothing else starts while it is open */
 void plan_soon(void);                           /* places are free or work has come */
+uint16_t look_hour(void);               /* goes round, and is never 0 */
 int64_t back_off(unsigned tries);               /* seconds to wait after that many tries, with chance */
 void count_deferred(void);
 /* The lock file says what is being tried: after a crash the next start moves it to its next stamp, and tries it last and alone. False:

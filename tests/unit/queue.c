@@ -570,10 +570,18 @@ START_TEST(a_transport_has_places_of_its_own)
 }
 END_TEST
 
+static void count_entries(void *arg, const struct domain_figures *f)
+{
+	size_t *n = arg;
+
+	ck_assert_uint_gt(f->entries, 0);
+	*n += f->entries;
+}
+
 START_TEST(where_the_sender_decides_each_has_a_destination_and_none_waits_for_another)
 {
 	static const struct rig_answer down[] = { DOWN };
-	size_t before;
+	size_t before, waiting = 0;
 
 	rig.by_hand = true;
 	ck_assert(rig_put("anna@s.example", "b@x.split.example c@y.split.example"));
@@ -600,6 +608,8 @@ START_TEST(where_the_sender_decides_each_has_a_destination_and_none_waits_for_an
 	ck_assert(rig_put("anna@s.example", "b@x.split.example"));
 	rig_run(5);
 	ck_assert_str_eq(rig_cur(), "0 x.split.example, 1 x.split.example");
+	ck_assert(queue_measure_domains(10, count_entries, &waiting));
+	ck_assert_uint_eq(waiting, 2);
 	rig_answers(NULL, 0);
 	before = rig.nsent;
 	ck_assert(rig_put("ben@s.example", "b@x.split.example"));

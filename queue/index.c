@@ -27,7 +27,9 @@ enum {
 
 static struct map messages, domains;
 static size_t entries;
+static DIR *scan;                       /* the pass that is under way */
 static struct timespec seen_mtime;      /* of cur/ when the last pass began */
+static bool seen_late;                  /* ... and so long after it that no other change can have the same */
 static uint16_t pass;                   /* through cur/, complete ones and the one that is under way */
 
 /* ---- entries */
@@ -262,6 +264,12 @@ static bool mend_form(const char *name, const char *form)
 	return false;
 }
 
+/* readdir() reads hundreds of names at a time, and the last of them may be looked at seconds later. */
+static bool has_gone(const char *name)
+{
+	return scan && faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT;
+}
+
 struct entry *index_name(const char *given, bool checked)
 {
 	struct entry_name n;
@@ -277,7 +285,7 @@ struct entry *index_name(const char *given, bool checked)
 	m = index_message(str_of(n.id));
 	e = m ? entry_find(m, n.dest) : NULL;
 	if (!e) {
-		e = entry_add(&n);
+		e = !checked && has_gone(name) ? NULL : entry_add(&n);
 		if (!e)
 			return NULL;
 		if (checked)
@@ -291,7 +299,7 @@ struct entry *index_name(const char *given, bool checked)
 		return e;
 	}
 	entry_name_of(e, known);
-	if (strcmp(known, name) == 0)
+	if (strcmp(known, name) == 0 || (!checked && has_gone(name)))
 		return e;
 	if (faccessat(queue.cur, known, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
 		if (n.next <= e->next) {
@@ -447,7 +455,7 @@ static msec pass_interval(void)
 	return ms > SCAN_LONGEST_MS ? SCAN_LONGEST_MS : ms;
 }
 
-/* Nothing has entered, moved or gone since the last pass began, and the clock's grain is past. */
+/* Nothing has entered, moved or gone since the last pass began. */
 static bool directory_unchanged(void)
 {
 	struct stat st;
@@ -455,8 +463,9 @@ static bool directory_unchanged(void)
 
 	if (fstat(queue.cur, &st) == -1)
 		return false;
-	same = st.st_mtim.tv_sec == seen_mtime.tv_sec && st.st_mtim.tv_nsec == seen_mtime.tv_nsec && loop_wall() > st.st_mtim.tv_sec + 1;
+	same = seen_late && st.st_mtim.tv_sec == seen_mtime.tv_sec && st.st_mtim.tv_nsec == seen_mtime.tv_nsec;
 	seen_mtime = st.st_mtim;
+	seen_late = loop_wall() > st.st_mtim.tv_sec + 1;
 	return same;
 }
 
@@ -582,6 +591,12 @@ int index_read(void)
 
 /* ---- in/ */
 
+static void refuse_in(const char *name, const char *why)
+{
+	if (!queue_set_aside(queue.in, name, why))
+		timer_set(&adopt_timer, ADOPT_AGAIN_MS);
+}
+
 void adopt_in(void)
 {
 	DIR *d = open_again(queue.in);
@@ -602,14 +617,14 @@ void adopt_in(void)
 			continue;
 		}
 		if (!entry_parse(x->d_name, &n)) {
-			queue_set_aside(queue.in, x->d_name, "The name is not of the form <next>.<tries>.<id>.<destination>.");
+			refuse_in(x->d_name, "The name is not of the form <next>.<tries>.<id>.<destination>.");
 			continue;
 		}
 		if (file_sys.rename(queue.in, x->d_name, queue.cur, x->d_name) == 0) {
 			log_event(LOG_INFO, "taken-in", LF(L_TEXT("id", n.id), L_TEXT("from", "in/"), L_STR("dest", n.dest)));
 			index_name(x->d_name, false);
 		} else if (errno == EEXIST)
-			queue_set_aside(queue.in, x->d_name, "A file of this name is in cur/ already.");
+			refuse_in(x->d_name, "A file of this name is in cur/ already.");
 		else if (errno != ENOENT) {
 			log_event(LOG_ERROR, "cannot-take-from-in", LF(L_TEXT("file", x->d_name), L_TEXT("error", strerror(errno))));
 			timer_set(&adopt_timer, ADOPT_AGAIN_MS);

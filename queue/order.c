@@ -18,6 +18,7 @@ enum {
 };
 
 static struct timespec seen_mtime;      /* of orders/ when it was read last */
+static bool seen_late;                  /* ... and so long after it that no other change can have the same */
 static bool any;                        /* there were some */
 
 /* ---- rows: "route example.org smtp://192.0.2.1:25", "fail anna@example.org the reason" */
@@ -202,8 +203,9 @@ static bool unchanged(int dir)
 
 	if (fstat(dir, &st) == -1)
 		return false;
-	same = st.st_mtim.tv_sec == seen_mtime.tv_sec && st.st_mtim.tv_nsec == seen_mtime.tv_nsec && loop_wall() > st.st_mtim.tv_sec + 1;
+	same = seen_late && st.st_mtim.tv_sec == seen_mtime.tv_sec && st.st_mtim.tv_nsec == seen_mtime.tv_nsec;
 	seen_mtime = st.st_mtim;
+	seen_late = loop_wall() > st.st_mtim.tv_sec + 1;
 	return same;
 }
 

@@ -2,6 +2,7 @@
 #include "queue/inside.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
@@ -11,6 +12,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "tests/queue_rig.h"
@@ -321,6 +323,14 @@ START_TEST(what_could_not_be_taken_from_in_for_a_moment_is_taken_behind_it)
 	char name[NAME_ROOM];
 
 	put_into_in(name, "6b0c3d50a1b2c3d4e5f60718");
+	rig_disk(1, (unsigned)-1, EIO);
+	queue_wake();
+	rig_turn();
+	rig_disk(0, 0, 0);
+	ck_assert_uint_eq(rig_count("in"), 1);
+	rig_run(5);
+	ck_assert_uint_eq(rig_count("in"), 0);
+	rig_write("in", "README", "x", 1);
 	rig_disk(1, (unsigned)-1, EIO);
 	queue_wake();
 	rig_turn();
@@ -1352,6 +1362,59 @@ START_TEST(of_two_files_for_one_entry_a_whole_one_stays)
 }
 END_TEST
 
+START_TEST(a_change_in_the_same_tick_as_one_that_was_seen_is_noticed)
+{
+	char name[NAME_ROOM];
+	struct stat st;
+
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(9);
+	entry_print(name, RIG_WALL + 5000, false, 1, rig_id, "x.example");
+	rig_mv(rig_name("x.example"), name);
+	rig_run(1);
+	ck_assert_int_eq(fstat(queue.cur, &st), 0);
+	entry_print(name, RIG_WALL, false, 1, rig_id, "x.example");
+	rig_mv(rig_name("x.example"), name);
+	ck_assert_int_eq(futimens(queue.cur, (struct timespec[2]){ st.st_atim, st.st_mtim }), 0);
+	rig_run(25);
+	ck_assert_uint_eq(rig.nsent, 2);
+}
+END_TEST
+
+START_TEST(what_went_after_the_directory_was_read_is_not_taken_for_a_message)
+{
+	enum { BEFORE = 500, ALL = 700 };       /* names that a scan looks at in a turn; so many are read at a time, and some of the next ones */
+	char name[NAME_ROOM], id[ID_MAX];
+	size_t place = 0;
+
+	take_only();
+	for (unsigned i = 0; i < ALL; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(20);
+	for (unsigned n = 0; place <= BEFORE || place > BEFORE + 50; n++) {
+		struct dirent *x;
+		DIR *d;
+
+		snprintf(id, sizeof id, "6b0c3d50%016x", n);
+		entry_print(name, RIG_WALL, true, 0, id, "x.example");
+		rig_write("cur", name, "x", 1);
+		d = fdopendir(openat(queue.cur, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+		for (place = 0; (x = readdir(d)) && strcmp(x->d_name, name) != 0; )
+			place += x->d_name[0] != '.';
+		closedir(d);
+		if (place <= BEFORE || place > BEFORE + 50)
+			rig_rm(name);
+	}
+	index_scan_soon();
+	loop_turn(0);
+	loop_turn(0);
+	rig_rm(name);
+	rig_turn();
+	ck_assert_uint_eq(queue_entries(), ALL);
+}
+END_TEST
+
 START_TEST(a_name_that_cannot_be_read_goes_to_bad)
 {
 	rig_write("cur", "README", "what is this?", 13);
@@ -1642,6 +1705,8 @@ Suite *queue_suite(void)
 	tcase_add_test(h, a_held_name_waits_until_it_is_let_go);
 	tcase_add_test(h, of_two_names_for_one_entry_the_later_stamp_stays);
 	tcase_add_test(h, of_two_files_for_one_entry_a_whole_one_stays);
+	tcase_add_test(h, a_change_in_the_same_tick_as_one_that_was_seen_is_noticed);
+	tcase_add_test(h, what_went_after_the_directory_was_read_is_not_taken_for_a_message);
 	tcase_add_test(h, a_name_that_cannot_be_read_goes_to_bad);
 	suite_add_tcase(s, h);
 	tcase_add_checked_fixture(z, set_up, tear_down);

@@ -1002,17 +1002,32 @@ void attempt_clear_stuck(struct attempt *a)
 	log_event(LOG_INFO, "recorded", LF(L_TEXT("id", a->entry->msg->id)));
 }
 
+/* Somebody has cut off its file: a line behind the message's end would put zeros into what is missing. */
+static void cut_off(struct attempt *a)
+{
+	log_text(LOG_ERROR, "queue", "the file of %s has lost its end while it was tried: what came of that is noted nowhere; if it stays it is set aside "
+		"when it is due", a->entry->msg->id);
+	buf_clear(&a->lines);
+}
+
 /* 0, or -1 with errno: what was half written is cut off again. */
 int attempt_write(struct attempt *a)
 {
+	int written;
+
 	if (a->lines.bad) {
 		errno = ENOMEM;
 		log_end("no memory for a result");      /* going on with a line lost would repeat deliveries */
 	}
 	if (a->lines.n == 0)
 		return 0;
-	if (journal_append(a->mail, a->lines.p, a->lines.n) == -1)
+	written = journal_append(a->mail, a->lines.p, a->lines.n);
+	if (written == -1)
 		return -1;
+	if (written == 1) {
+		cut_off(a);
+		return 0;
+	}
 	wal_lines(a->entry->msg->id, a->lines.p, a->lines.n);
 	buf_clear(&a->lines);
 	if (sync_marks(a->mail->fd, &a->round) == -1)

@@ -745,24 +745,32 @@ void mail_free(struct mail *m)
 	free(m);
 }
 
-/* Where the next line goes: behind the last line end, but never inside the message; *size: of the file. -1 with errno. */
+/* Where the next line goes: behind the last line end, but never inside the message; *size: of the file. 0: that is no
+ * longer whole; -1 with errno. */
 static off_t journal_end(const struct mail *m, off_t *size)
 {
 	char tail[4096];
 	off_t least = m->at + m->size, from;
 	struct stat st;
-	ssize_t n;
 
 	if (fstat(m->fd, &st) == -1)
 		return -1;
 	*size = st.st_size;
-	from = st.st_size - (off_t)sizeof tail > least ? st.st_size - (off_t)sizeof tail : least;
-	n = file_pread(m->fd, tail, sizeof tail, from);
-	if (n == -1)
-		return -1;
-	while (n > 0 && tail[n - 1] != '\n')
-		n--;
-	return from + n;
+	if (st.st_size < least)
+		return 0;
+	for (off_t to = st.st_size; to > least; to = from) {
+		ssize_t n;
+
+		from = to - least > (off_t)sizeof tail ? to - (off_t)sizeof tail : least;
+		n = file_pread(m->fd, tail, (size_t)(to - from), from);
+		if (n == -1)
+			return -1;
+		while (n > 0 && tail[n - 1] != '\n')
+			n--;
+		if (n > 0)
+			return from + n;
+	}
+	return least;
 }
 
 /* Another name of the same file may have added to it, and an append that failed may not have been undone: so it is
@@ -772,8 +780,8 @@ int journal_append(struct mail *m, const char *lines, size_t n)
 	off_t size, end = journal_end(m, &size);
 	int saved;
 
-	if (end == -1)
-		return -1;
+	if (end <= 0)
+		return end == 0 ? 1 : -1;
 	if (size != end && file_sys.ftruncate(m->fd, end) == -1)
 		return -1;
 	if (file_pwrite(m->fd, lines, n, end) == 0)

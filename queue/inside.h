@@ -63,7 +63,7 @@ bool rcpt_is_at(const struct rcpt *, struct str dest);         /* dest: as it st
 void journal_line(struct buf *out, int64_t now, const char *what, struct str who, struct str by, const struct reply *, const char *host);
 /* The same for a conversation with a destination. by: the report that tells who has failed of it; empty: nobody has. */
 void journal_said(struct buf *out, int64_t now, struct str dest, struct str by, struct str said);
-/* Whole lines, behind the last whole line. 0, or -1 with errno and nothing is appended. */
+/* Whole lines, behind the last whole line. 0, or nothing is appended: -1 with errno; 1: the file has lost some of its message. */
 int journal_append(struct mail *, const char *lines, size_t n);
 
 /* Somebody is at work on it: who writes a draft, or delivers a message, holds its lock (flock). */

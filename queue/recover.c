@@ -507,7 +507,7 @@ static int note_again(const struct found *f, const struct there *good)
 		failed = -1;
 	}
 	if (!failed && missing.n) {
-		failed = journal_append(m, missing.p, missing.n);
+		failed = journal_append(m, missing.p, missing.n) == -1 ? -1 : 0;
 		noted++;
 	}
 	mail_free(m);

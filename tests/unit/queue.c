@@ -1382,6 +1382,34 @@ START_TEST(a_change_in_the_same_tick_as_one_that_was_seen_is_noticed)
 }
 END_TEST
 
+/* The file of what is being tried loses its last octets before its result can be noted. */
+static void cut_off(void *arg, const struct mail *m, const struct rcpt *r, const struct result *res)
+{
+	(void)arg;
+	(void)r;
+	(void)res;
+	ck_assert_int_eq(ftruncate(m->fd, m->at + m->size - 5), 0);
+}
+
+START_TEST(a_file_cut_off_while_it_is_tried_is_not_sent_with_another_end)
+{
+	struct reply why;
+
+	rig_crash();
+	rig.conf.settled = cut_off;
+	rig_start();
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(1);
+	ck_assert(queue_accepting(&why));
+	rig_answers(NULL, 0);
+	rig_run(400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_count("bad"), 2);
+	ck_assert_uint_eq(rig.nsent, 1);
+}
+END_TEST
+
 START_TEST(what_went_after_the_directory_was_read_is_not_taken_for_a_message)
 {
 	enum { BEFORE = 500, ALL = 700 };       /* names that a scan looks at in a turn; so many are read at a time, and some of the next ones */
@@ -1706,6 +1734,7 @@ Suite *queue_suite(void)
 	tcase_add_test(h, of_two_names_for_one_entry_the_later_stamp_stays);
 	tcase_add_test(h, of_two_files_for_one_entry_a_whole_one_stays);
 	tcase_add_test(h, a_change_in_the_same_tick_as_one_that_was_seen_is_noticed);
+	tcase_add_test(h, a_file_cut_off_while_it_is_tried_is_not_sent_with_another_end);
 	tcase_add_test(h, what_went_after_the_directory_was_read_is_not_taken_for_a_message);
 	tcase_add_test(h, a_name_that_cannot_be_read_goes_to_bad);
 	suite_add_tcase(s, h);

@@ -69,6 +69,7 @@ struct mail {
 	off_t own;                      /* octets at the message's beginning that tell of it: Delivered-To fields */
 	size_t nrcpt;
 	struct rcpt *rcpt;
+	nlink_t names;                  /* of the file, when it was opened */
 	bool delay_told;                /* a delay notice was sent */
 	size_t said;                    /* octets of the journal that are conversations */
 	const char *body;               /* the message's octets, where they are in memory; else NULL: fd has them */

@@ -268,6 +268,14 @@ void attempt_unmove(struct attempt *a)
 	a->unnamed = false;
 }
 
+bool entry_has_name(const struct entry *e)
+{
+	char name[NAME_ROOM];
+
+	entry_name_of(e, name);
+	return faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
+}
+
 int entry_unlink(const struct entry *e)
 {
 	char name[NAME_ROOM];
@@ -326,10 +334,10 @@ static struct mail *open_mail(struct entry *e)
 	const char *why;
 	struct mail *m;
 
-	m = intake_fresh(e->msg->id, only);
+	entry_name_of(e, name);
+	m = intake_fresh(e->msg->id, name, only);
 	if (m)
 		return m;
-	entry_name_of(e, name);
 	m = mail_open(queue.cur, name, true, !e->msg->checked, only, &why);
 	if (!m) {
 		could_not_open(e, why);
@@ -485,6 +493,24 @@ static void write_unwritten(struct turn_end *);
 static struct turn_end write_all = { .run = write_unwritten };
 static void try_again(struct timer *);
 
+/* A "+" that stands for nobody while somebody has no name at all was written by hand in place of his. */
+static void take_nameless(struct attempt *a)
+{
+	bool any = !entry_is_plus(a->entry);
+
+	for (size_t i = 0; i < a->mail->nrcpt && !any; i++)
+		any = a->mail->rcpt[i].state == RCPT_OPEN && a->mail->rcpt[i].mine;
+	for (size_t i = 0; i < a->mail->nrcpt && !any; i++) {
+		struct rcpt *r = &a->mail->rcpt[i];
+		const struct entry *e;
+		char token[DEST_MAX + 1];
+
+		dest_token(r->to.addr.domain, token);
+		e = entry_find(a->entry->msg, str_of(token));
+		r->mine = r->state == RCPT_OPEN && !(e && entry_has_name(e));
+	}
+}
+
 void attempt_read_rcpts(struct attempt *a)
 {
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
@@ -497,6 +523,7 @@ void attempt_read_rcpts(struct attempt *a)
 		if (r->event >= a->event)
 			a->event = r->event + 1;
 	}
+	take_nameless(a);
 }
 
 /* False: what is wanted cannot be understood, so nothing is done. */
@@ -535,6 +562,15 @@ static void fail_as_ordered(struct attempt *a)
 	}
 }
 
+static size_t names_known(const struct message *m)
+{
+	size_t n = 0;
+
+	for (const struct entry *e = m->entries; e; e = e->sibling)
+		n++;
+	return n;
+}
+
 struct attempt *attempt_open(struct entry *e, bool look_only)
 {
 	struct attempt *a = calloc(1, sizeof *a);
@@ -563,6 +599,7 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 	list_init(&a->bundles);
 	list_push(&open_attempts, &a->open);
 	nopen++;
+	a->named_twice = a->mail->names > names_known(e->msg);
 	attempt_read_rcpts(a);
 	alias_recover(a);
 	if (first_time)
@@ -585,14 +622,6 @@ struct attempt *attempt_open(struct entry *e, bool look_only)
 
 /* ---- bundles */
 
-static bool has_name(const struct entry *e)
-{
-	char name[NAME_ROOM];
-
-	entry_name_of(e, name);
-	return faccessat(queue.cur, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
-}
-
 /* The entry moves before any connection is made for it: a restart storm is no storm of deliveries. What is in the lock file gets its new
  * name when it stays, as most leave, or from the next start. */
 static bool move_for_attempt(struct attempt *a)
@@ -605,7 +634,7 @@ static bool move_for_attempt(struct attempt *a)
 	a->old_next = e->next;
 	a->old_tries = e->tries;
 	if (slot_take(a)) {
-		if (!has_name(e))
+		if (!entry_has_name(e))
 			return false;
 		a->unnamed = true;
 		e->next = next;

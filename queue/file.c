@@ -644,6 +644,7 @@ static const char *read_mail(struct mail *m, bool writable, bool verify, struct 
 		return refused("the file is shorter than its first line");
 	if (!file_line_parse((struct str){ m->text.p, FILE_LINE }, &m->at, &m->size, &crc))
 		return damaged("the first line is not that of a queue file (it is not whole, or was written by something else)");
+	m->names = st.st_nlink;
 	end = m->at + m->size;
 	if (st.st_size < end)
 		return damaged("the file is shorter than its first line says: it was never completed, or has lost its end");
@@ -716,6 +717,7 @@ struct mail *mail_of(struct buf *file, int fd, off_t at, uint64_t size, struct s
 	m->at = at;
 	m->size = (off_t)size;
 	m->end = m->at + m->size;
+	m->names = 1;
 	if (!read_envelope(m, (struct str){ m->text.p + FILE_LINE, m->text.n - FILE_LINE })) {
 		merge_duplicates(m, only);
 		return m;

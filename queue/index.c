@@ -309,16 +309,17 @@ struct entry *index_name(const char *given, bool checked)
 		if (e->state != ENTRY_OPEN)
 			remove_name(known, name);
 	}
-	if (e->state == ENTRY_OPEN)
-		seen_mtime = (struct timespec){ 0 };    /* met again when its attempt has ended */
-	else
+	if (e->state != ENTRY_OPEN) {
 		take_stamp(e, &n);
+		return e;
+	}
+	seen_mtime = (struct timespec){ 0 };    /* met again when its attempt has ended */
+	e->attempt->named_twice = true;
 	return e;
 }
 
 /* ---- the scan */
 
-static DIR *scan;
 static struct buf missed;               /* names, each with its NUL */
 static size_t missed_before;            /* of them, octets from before the pass */
 static bool scan_wanted, pass_complete;

@@ -78,8 +78,8 @@ bool intake_knows(const char *id);              /* a draft with this id is waiti
 /* The message with this id that is in cur/ and whole, or NULL: there is none (one that is not whole is set aside). */
 struct message *intake_whole(const char *id);
 /* A message that has become durable just now and is due: what its file holds is in memory still. Owned (mail_free()), once. NULL: not this one;
- * it is in cur/, as all are. only: see mail_open(). */
-struct mail *intake_fresh(const char *id, struct str only);
+ * it is in cur/, as all are. name: what it is called there; under another one than we gave it somebody has been at it. only: see mail_open(). */
+struct mail *intake_fresh(const char *id, const char *name, struct str only);
 /* What was appended to fd becomes durable within a second. The descriptor is duplicated, once for each round: *round is the
  * caller's, 0 at first. 0 or -1 with errno. */
 int sync_marks(int fd, unsigned *round);
@@ -322,6 +322,7 @@ struct attempt {
 	bool given_back, put_off;       /* a bundle was, before it was tried; something was deferred */
 	bool stuck;                     /* our disk refuses something: intake is held */
 	bool links_made;
+	bool named_twice;               /* by hand: the entry may have another name, which will read the journal */
 	bool told;                      /* the log heard that its names go */
 	size_t joined;                  /* other entries of the message that end with it: ENTRY_OPEN, their attempt is this one */
 	unsigned round;                 /* of marks: sync_marks() */
@@ -389,6 +390,7 @@ bool entry_is_plus(const struct entry *);
 int entry_restamp(struct entry *, int64_t next, unsigned tries);
 int attempt_name(struct attempt *);             /* what stays gets its new name, if it has none yet. 0 or -1 with errno */
 void attempt_unmove(struct attempt *);          /* ... or shall not have it: its entry is as before */
+bool entry_has_name(const struct entry *);       /* in cur/: hands may have moved or removed it */
 int entry_unlink(const struct entry *);         /* 0 or -1 with errno; the log was told: wal_gone(), wal_tell() */
 void event_print(char by[NAME_ROOM], const struct entry *, unsigned event);                 /* "<dest>.<event>" */
 void rcpt_print(struct buf *out, const struct attempt *, const struct rcpt *);             /* "3<b@y>" */

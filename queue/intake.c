@@ -695,16 +695,17 @@ static bool keep_fresh(struct draft *d, const struct entry *e)
 	return true;
 }
 
-struct mail *intake_fresh(const char *id, struct str only)
+struct mail *intake_fresh(const char *id, const char *name, struct str only)
 {
 	struct map_node *x = fresh.n ? map_get(&fresh, str_of(id)) : NULL;
 	struct draft *d = x ? owner_of(x, struct draft, known) : NULL;
-	struct mail *m;
+	struct mail *m = NULL;
 
 	if (!d)
 		return NULL;
 	no_longer_fresh(d);
-	m = mail_of(&d->buf, d->fd, d->at, d->size, only);
+	if (strcmp(d->name, name) == 0)
+		m = mail_of(&d->buf, d->fd, d->at, d->size, only);
 	if (m)
 		d->fd = -1;
 	draft_free(d);
@@ -737,8 +738,8 @@ bool queue_withdraw(const char *id)
 
 	if (!e || e->sibling || e->state != ENTRY_SCHEDULED || e->tries || e->looked || m->suspect)
 		return false;
-	mail_free(intake_fresh(id, STR("")));
 	entry_name_of(e, name);
+	mail_free(intake_fresh(id, name, STR("")));
 	wal_gone(name, true);
 	wal_tell();
 	if (entry_unlink(e) == -1)

@@ -459,6 +459,57 @@ static void become(struct attempt *a, const struct group *g)
 	attempt_forget_entry(a);
 }
 
+/* A name for several that was written anew by hand, for one of them: nothing else stands for the others, as it did. Those that had links
+ * have been removed, and stay so. */
+static bool has_nameless(const struct attempt *a)
+{
+	char name[NAME_ROOM];
+	const char *why;
+	struct mail *whole;
+	bool any = false;
+
+	for (size_t i = 0; i < a->mail->nrcpt; i++) {
+		const struct rcpt *r = &a->mail->rcpt[i];
+
+		if (r->mine && r->linked)
+			return false;
+		any |= r->state == RCPT_OPEN && !r->mine;
+	}
+	if (!any || entry_is_plus(a->entry))
+		return false;
+	/* What is opened for one destination does not know of others whether they are linked. */
+	entry_name_of(a->entry, name);
+	whole = mail_read(queue.cur, name, &why);
+	any = false;
+	for (size_t i = 0; whole && i < whole->nrcpt; i++) {
+		const struct rcpt *r = &whole->rcpt[i];
+		const struct entry *other = entry_of(a, r);
+
+		any |= r->state == RCPT_OPEN && !a->mail->rcpt[i].mine && !r->linked && !(other && entry_has_name(other));
+	}
+	mail_free(whole);
+	return any;
+}
+
+static void become_plus(struct attempt *a)
+{
+	struct entry *e = a->entry;
+	char from[NAME_ROOM], to[NAME_ROOM];
+
+	entry_print(to, loop_wall(), false, 0, e->msg->id, "+");
+	entry_name_of(e, from);
+	if (file_sys.rename(queue.cur, from, queue.cur, to) == 0) {
+		wal_name(from, to);
+		index_name(to, true);
+	} else if (errno == ENOENT) {
+		index_scan_soon();
+	} else {
+		attempt_set_stuck(a, "the name of its other destinations");
+		return;
+	}
+	attempt_forget_entry(a);
+}
+
 /* ---- settling: run from the top whenever something it waited for has come about */
 
 static bool has_open(const struct attempt *a)
@@ -688,7 +739,7 @@ static bool has_siblings(const struct attempt *a)
 
 void attempt_settle(struct attempt *a)
 {
-	bool nobody = a->mail->from.addr.local.n == 0, done, late;
+	bool nobody = a->mail->from.addr.local.n == 0, done, others, late;
 	unsigned event;
 
 	if (a->awaits)
@@ -704,7 +755,8 @@ void attempt_settle(struct attempt *a)
 	}
 	event = unreported(a);
 	done = !has_open(a);
-	if (done && !event && !has_siblings(a)) {
+	others = done && has_nameless(a);
+	if (done && !event && !has_siblings(a) && !a->named_twice && !others) {
 		remove_entry(a);        /* all is done: the name goes, so what is left to write need not be written */
 		return;
 	}
@@ -712,7 +764,7 @@ void attempt_settle(struct attempt *a)
 		attempt_set_stuck(a, "a result in the journal");
 		return;
 	}
-	if (event && nobody && done) {
+	if (event && nobody && done && !others) {
 		set_aside_unreportable(a);
 		return;
 	}
@@ -726,6 +778,10 @@ void attempt_settle(struct attempt *a)
 	}
 	if (event && !nobody) {
 		send_report(a, REPORT_FINAL, event);
+		return;
+	}
+	if (others) {
+		become_plus(a);
 		return;
 	}
 	if (done) {

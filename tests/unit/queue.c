@@ -1362,6 +1362,16 @@ START_TEST(of_two_files_for_one_entry_a_whole_one_stays)
 }
 END_TEST
 
+/* As if the clock had not ticked since. */
+static void make_link(const char *from, const char *to)
+{
+	struct stat st;
+
+	ck_assert_int_eq(fstat(queue.cur, &st), 0);
+	ck_assert_int_eq(linkat(queue.cur, from, queue.cur, to, 0), 0);
+	ck_assert_int_eq(futimens(queue.cur, (struct timespec[2]){ st.st_atim, st.st_mtim }), 0);
+}
+
 START_TEST(a_change_in_the_same_tick_as_one_that_was_seen_is_noticed)
 {
 	char name[NAME_ROOM];
@@ -1379,6 +1389,68 @@ START_TEST(a_change_in_the_same_tick_as_one_that_was_seen_is_noticed)
 	ck_assert_int_eq(futimens(queue.cur, (struct timespec[2]){ st.st_atim, st.st_mtim }), 0);
 	rig_run(25);
 	ck_assert_uint_eq(rig.nsent, 2);
+}
+END_TEST
+
+START_TEST(a_second_name_made_by_hand_brings_nothing_twice)
+{
+	rig_crash();
+	rig.conf.retry_first = 7;
+	rig_start();
+	for (int tried = 0; tried < 2; tried++) {       /* it is made before the attempt, or while it runs, and noticed later or meanwhile */
+		char name[NAME_ROOM];
+
+		ANSWERS(LATER);
+		rig.by_hand = tried;
+		rig.nsent = 0;
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		rig_run(1);
+		entry_print(name, loop_wall() + 40, false, 1, rig_id, "x.example");
+		make_link(rig_name("x.example"), name);
+		rig_answers(NULL, 0);
+		rig_run(tried ? 12 : 7);
+		if (tried)
+			rig_finish(0, false);
+		rig.by_hand = false;
+		rig_run(100);
+		ck_assert_str_eq(rig_cur(), "");
+		ck_assert_uint_eq(rig.nsent, tried ? 1 : 2);
+	}
+}
+END_TEST
+
+START_TEST(a_destination_written_by_hand_in_place_of_several_loses_none_of_them)
+{
+	char name[NAME_ROOM];
+
+	ck_assert(rig_put_body("a@s.example", "b@x.example c@y.example d@z.example", rig_body, NULL, RIG_WALL + 50));
+	entry_print(name, 0, false, 0, rig_id, "x.example");
+	rig_mv(rig_name("+"), name);
+	rig_run(12);
+	ck_assert_uint_eq(rig_times("b@x.example"), 1);
+	rig_run(60);
+	ck_assert_uint_eq(rig_times("c@y.example"), 1);
+	ck_assert_uint_eq(rig_times("d@z.example"), 1);
+	ck_assert_uint_eq(rig.nsent, 3);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+START_TEST(a_plus_written_by_hand_in_place_of_a_destination_stands_for_it)
+{
+	char name[NAME_ROOM];
+
+	ANSWERS(LATER);
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	rig_run(1);
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	entry_print(name, 0, false, 0, rig_id, "+");
+	rig_mv(rig_name("x.example"), name);
+	rig_answers(NULL, 0);
+	rig_run(400);
+	ck_assert_uint_eq(rig_times("b@x.example"), 2);
+	ck_assert_uint_eq(rig_times("c@y.example"), 2);
+	ck_assert_str_eq(rig_cur(), "");
 }
 END_TEST
 
@@ -1734,6 +1806,9 @@ Suite *queue_suite(void)
 	tcase_add_test(h, of_two_names_for_one_entry_the_later_stamp_stays);
 	tcase_add_test(h, of_two_files_for_one_entry_a_whole_one_stays);
 	tcase_add_test(h, a_change_in_the_same_tick_as_one_that_was_seen_is_noticed);
+	tcase_add_test(h, a_second_name_made_by_hand_brings_nothing_twice);
+	tcase_add_test(h, a_destination_written_by_hand_in_place_of_several_loses_none_of_them);
+	tcase_add_test(h, a_plus_written_by_hand_in_place_of_a_destination_stands_for_it);
 	tcase_add_test(h, a_file_cut_off_while_it_is_tried_is_not_sent_with_another_end);
 	tcase_add_test(h, what_went_after_the_directory_was_read_is_not_taken_for_a_message);
 	tcase_add_test(h, a_name_that_cannot_be_read_goes_to_bad);

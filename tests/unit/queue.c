@@ -1399,10 +1399,10 @@ START_TEST(a_second_name_made_by_hand_brings_nothing_twice)
 	rig_start();
 	for (int tried = 0; tried < 2; tried++) {       /* it is made before the attempt, or while it runs, and noticed later or meanwhile */
 		char name[NAME_ROOM];
+		size_t before = rig.nsent;
 
 		ANSWERS(LATER);
 		rig.by_hand = tried;
-		rig.nsent = 0;
 		ck_assert(rig_put("a@s.example", "b@x.example"));
 		rig_run(1);
 		entry_print(name, loop_wall() + 40, false, 1, rig_id, "x.example");
@@ -1414,7 +1414,7 @@ START_TEST(a_second_name_made_by_hand_brings_nothing_twice)
 		rig.by_hand = false;
 		rig_run(100);
 		ck_assert_str_eq(rig_cur(), "");
-		ck_assert_uint_eq(rig.nsent, tried ? 1 : 2);
+		ck_assert_uint_eq(rig.nsent - before, tried ? 1 : 2);
 	}
 }
 END_TEST

@@ -1012,6 +1012,7 @@ static int start_schedule(char *why, size_t size)
 	deferred = couriers = idle = 0;
 	draining = false;
 	alone = NULL;
+	queue.began = loop_wall();
 	n = read_slots(tried);
 	if (map_slots() == -1) {
 		snprintf(why, size, "cannot write %s/lock: %s", queue.conf.dir, strerror(errno));

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "lib/file.h"
@@ -16,6 +17,7 @@
 enum {
 	LOCKED_AGAIN_S = 30,            /* a delivery child of an earlier process still has the message */
 	TROUBLE_AGAIN_S = 60,           /* the file cannot be opened or moved for now */
+	WRITING_S = 2,                  /* who copies a file into the queue does not pause for so long */
 	STUCK_AGAIN_MS = 5000,          /* our disk refuses a mark; doubled each time */
 	STUCK_LONGEST_MS = 60000,
 	SAID_DOMAINS = 8,               /* of a bundle that what was said is noted for: a host that takes all of them would have it a thousand times */
@@ -286,6 +288,16 @@ int entry_unlink(const struct entry *e)
 
 /* ---- opening */
 
+/* Somebody is copying it to where it is. What a crash has torn was written before we began. */
+static bool is_being_written(const char *name)
+{
+	int64_t now = loop_wall();
+	struct stat st;
+
+	return fstatat(queue.cur, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) && st.st_mtim.tv_sec >= queue.began &&
+		st.st_mtim.tv_sec >= now - WRITING_S && st.st_mtim.tv_sec <= now + WRITING_S;
+}
+
 /* Some file system error, or the file is not ours: where does the entry go? */
 static void could_not_open(struct entry *e, const char *why)
 {
@@ -298,6 +310,10 @@ static void could_not_open(struct entry *e, const char *why)
 		index_miss(e);
 		index_drop(e);
 		index_scan_soon();
+		return;
+	}
+	if (error == EBADMSG && why && is_being_written(name)) {
+		later(e, WRITING_S);
 		return;
 	}
 	if (error == EBADMSG && why && queue_set_aside(queue.cur, name, why)) {

@@ -28,6 +28,7 @@ struct queue {
 	int lock;
 	char *slots;                    /* the lock file, mapped: pid and the ids being tried */
 	bool open;
+	int64_t began;                  /* to be scheduled, Unix seconds */
 };
 extern struct queue queue;
 

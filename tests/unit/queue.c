@@ -1482,6 +1482,46 @@ START_TEST(a_file_cut_off_while_it_is_tried_is_not_sent_with_another_end)
 }
 END_TEST
 
+/* As it is after so many octets of it, at this moment. */
+static void copy_so_far(const char *dir, const char *name, const char *text, size_t n)
+{
+	struct timespec t = { .tv_sec = loop_wall() };
+	char path[600];
+
+	snprintf(path, sizeof path, "%s/%s/%s", rig.dir, dir, name);
+	rig_write(dir, name, text, n);
+	ck_assert_int_eq(utimensat(AT_FDCWD, path, (struct timespec[2]){ t, t }, 0), 0);
+}
+
+START_TEST(a_file_that_is_being_copied_into_the_queue_is_whole_when_it_is_tried)
+{
+	for (int ends = 0; ends < 2; ends++)            /* the copying */
+		for (int in = 0; in < 2; in++) {
+			char name[NAME_ROOM], text[8192];
+			size_t n, before = rig.nsent, bad = rig_count("bad");
+
+			take_only();
+			ck_assert(rig_put("a@s.example", "b@x.example"));
+			snprintf(name, sizeof name, "%s", rig_name("x.example"));
+			n = (size_t)snprintf(text, sizeof text, "%s", rig_read("cur", name));
+			rig_rm(name);
+			deliver_again();
+			for (size_t so_far = 0; so_far < n; so_far += n / 4) {
+				copy_so_far(in && !so_far ? "in" : "cur", name, text, so_far);  /* its writer does not see that it is taken over */
+				queue_wake();
+				rig_run(1);
+				ck_assert_uint_eq(rig_count("bad"), bad);
+			}
+			if (ends)
+				copy_so_far("cur", name, text, n);
+			rig_run(10);
+			ck_assert_str_eq(rig_cur(), "");
+			ck_assert_uint_eq(rig.nsent - before, ends);
+			ck_assert_uint_eq(rig_count("bad") - bad, ends ? 0 : 2);
+		}
+}
+END_TEST
+
 START_TEST(what_went_after_the_directory_was_read_is_not_taken_for_a_message)
 {
 	enum { BEFORE = 500, ALL = 700 };       /* names that a scan looks at in a turn; so many are read at a time, and some of the next ones */
@@ -1810,6 +1850,7 @@ Suite *queue_suite(void)
 	tcase_add_test(h, a_destination_written_by_hand_in_place_of_several_loses_none_of_them);
 	tcase_add_test(h, a_plus_written_by_hand_in_place_of_a_destination_stands_for_it);
 	tcase_add_test(h, a_file_cut_off_while_it_is_tried_is_not_sent_with_another_end);
+	tcase_add_test(h, a_file_that_is_being_copied_into_the_queue_is_whole_when_it_is_tried);
 	tcase_add_test(h, what_went_after_the_directory_was_read_is_not_taken_for_a_message);
 	tcase_add_test(h, a_name_that_cannot_be_read_goes_to_bad);
 	suite_add_tcase(s, h);

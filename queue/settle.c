@@ -107,12 +107,14 @@ static bool all_ascii(const char *p, size_t n)
 	return true;
 }
 
+/* Its id has the time at which the message came that it is about, so its lifetime, which begins now, is said apart. */
 static bool report_envelope(const struct attempt *a, const struct buf *text, struct envelope *env)
 {
 	const struct addr *to = &a->mail->from.addr;
 	struct sender nobody = { .body = BODY_8BITMIME };
 	struct recipient back = { .addr = *to };
 
+	env->release = loop_wall();
 	nobody.has_body = !all_ascii(text->p, text->n);
 	nobody.requiretls = a->mail->from.requiretls;           /* RFC 8689 5 */
 	nobody.smtputf8 = !all_ascii(to->local.p, to->local.n) || !all_ascii(to->domain.p, to->domain.n);

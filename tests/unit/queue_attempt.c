@@ -572,6 +572,29 @@ START_TEST(the_end_of_the_lifetime_is_a_report_with_the_last_words)
 }
 END_TEST
 
+START_TEST(a_report_at_the_end_of_the_lifetime_has_a_lifetime_of_its_own)
+{
+	ANSWERS(LATER(""));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(6 * 86400);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
+	ck_assert_ptr_nonnull(strstr(rig_cur(), " s.example"));
+	ck_assert_uint_eq(rig_count("bad"), 0);
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "taken" });
+	rig_run(86400);
+	ck_assert_str_eq(rig_cur(), "");
+	/* not for ever */
+	ANSWERS(LATER(""));
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	rig_run(9 * 86400);
+	ck_assert_ptr_nonnull(strstr(rig_cur(), " s.example"));
+	rig_run(2 * 86400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_count("bad"), 2);         /* and why */
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 2);
+}
+END_TEST
+
 START_TEST(the_end_of_the_lifetime_is_one_report_about_all_destinations)
 {
 	struct buf to = { 0 };
@@ -1041,6 +1064,7 @@ Suite *queue_attempt_suite(void)
 	tcase_add_checked_fixture(r, set_up, tear_down);
 	tcase_add_test(r, a_report_names_exactly_those_that_failed);
 	tcase_add_test(r, success_is_reported_to_who_asked_for_it);
+	tcase_add_test(r, a_report_at_the_end_of_the_lifetime_has_a_lifetime_of_its_own);
 	tcase_add_test(r, the_end_of_the_lifetime_is_one_report_about_all_destinations);
 	tcase_add_test(r, a_crash_at_the_end_of_the_lifetime_loses_no_report);
 	tcase_add_test(r, success_and_failure_of_one_round_are_one_report);

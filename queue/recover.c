@@ -406,6 +406,7 @@ static int rebuild(struct found *f)
 		if (errno != EBADMSG)
 			return -1;
 		log_event(LOG_ERROR, "intake-log", LF(L_TEXT("id", f->id), L_TEXT("msg", "what the log holds of it is no message")));
+		f->message.n = 0;
 		return 0;
 	}
 	for (const struct there *t = f->there; t; t = t->next)
@@ -549,6 +550,8 @@ static int put_right(struct found *f, bool last_pass)
 		return -1;
 	if (good && (name_again(f, good) == -1 || note_again(f, good) == -1))
 		return -1;
+	if (!good && !f->message.n && first_open(f))
+		return 0;               /* damaged, and nothing to make it again from: what is left of it is set aside when it is opened */
 	return remove_done(f);          /* last: one of them may be the file that the others were named from */
 }
 

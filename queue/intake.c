@@ -742,8 +742,10 @@ bool queue_withdraw(const char *id)
 	mail_free(intake_fresh(id, name, STR("")));
 	wal_gone(name, true);
 	wal_tell();
-	if (entry_unlink(e) == -1)
+	if (entry_unlink(e) == -1) {
+		wal_name(NULL, name);   /* it is here all the same */
 		return false;
+	}
 	index_drop(e);
 	return true;
 }

@@ -253,7 +253,7 @@ static struct {
 } wal;
 
 bool wal_on(void) { return wal.on; }
-bool wal_pending(void) { return wal.events.n > 0 || wal.told.n > 0; }
+bool wal_pending(void) { return wal.events.n > 0; }
 
 static void add_event(enum wal_kind kind, struct str head, const void *p, size_t n)
 {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "lib/file.h"
@@ -34,11 +35,29 @@ static bool disk_fails(void)
 	return true;
 }
 
+static const char *path_of(int fd)
+{
+	static char path[600];
+	char link[40];
+	ssize_t n;
+
+	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+	n = readlink(link, path, sizeof path - 1);
+	path[n > 0 ? n : 0] = 0;
+	return path;
+}
+
+static bool names_loose;                /* in wal/, since it was synced last */
+static bool is_wal(int dir) { return str_ends_nocase(str_of(path_of(dir)), STR("/wal")); }
+
 static int try_open(int dir, const char *name, int flags, mode_t mode)
 {
 	if (rig.opening)
 		rig.opening(name);
-	return (rig.fail_open || flags & O_CREAT) && disk_fails() ? -1 : kernel.open(dir, name, flags, mode);
+	if ((rig.fail_open || flags & O_CREAT) && disk_fails())
+		return -1;
+	names_loose |= flags & O_CREAT && is_wal(dir);
+	return kernel.open(dir, name, flags, mode);
 }
 
 /* A failing write leaves half of it behind, as a full disk does. */
@@ -65,10 +84,134 @@ static int try_ftruncate(int fd, off_t to)
 	return disk_fails() ? -1 : kernel.ftruncate(fd, to);
 }
 
+/* Waiting for a disk would show nothing: what it would hold behind a power cut is noted. */
+
+enum { LOGS = 16, SYNCS = 4096 };
+static struct durable {                 /* files of the log, as they were synced last; the oldest make room */
+	ino_t ino;
+	char *data;
+	size_t n;
+} durable[LOGS];
+static size_t next_durable;
+static ino_t synced_dir[SYNCS];         /* since rig_disk() */
+static unsigned nsynced;
+
+static struct durable *durable_of(ino_t ino)
+{
+	size_t i = 0;
+
+	while (i < LOGS && durable[i].ino != ino)
+		i++;
+	return i < LOGS ? &durable[i] : NULL;
+}
+
+static void keep_durable(int fd)
+{
+	struct durable *d;
+	struct stat st;
+
+	if (!strstr(path_of(fd), "/wal/") || fstat(fd, &st) == -1)
+		return;
+	d = durable_of(st.st_ino);
+	if (!d)
+		d = &durable[next_durable++ % LOGS];
+	d->ino = st.st_ino;
+	d->n = (size_t)st.st_size;
+	d->data = realloc(d->data, d->n + 1);
+	ck_assert_int_eq(file_pread(fd, d->data, d->n, 0), st.st_size);
+}
+
 static int try_fdatasync(int fd)
 {
-	return disk_fails() ? -1 : 0;   /* tests cut no power: waiting for a disk would show nothing */
+	struct stat st;
+
+	if (disk_fails())
+		return -1;
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	if (S_ISDIR(st.st_mode) && nsynced < SYNCS)
+		synced_dir[nsynced++] = st.st_ino;
+	names_loose &= !is_wal(fd);
+	if (S_ISREG(st.st_mode))
+		keep_durable(fd);
+	return 0;
+}
+
+/* With each file of the log, open to read and write. */
+static void each_log(void (*with)(int fd))
+{
+	char path[300];
+	DIR *d;
+	struct dirent *x;
+
+	snprintf(path, sizeof path, "%s/wal", rig.dir);
+	d = opendir(path);
+	while (d && (x = readdir(d))) {
+		int fd = x->d_name[0] == '.' ? -1 : openat(dirfd(d), x->d_name, O_RDWR | O_CLOEXEC);
+
+		if (fd == -1)
+			continue;
+		with(fd);
+		close(fd);
+	}
+	if (d)
+		closedir(d);
+}
+
+static int try_syncfs(int fd)
+{
 	(void)fd;
+	if (disk_fails())
+		return -1;
+	each_log(keep_durable);
+	names_loose = false;
+	return 0;
+}
+
+static bool torn;
+static void lose(int fd)
+{
+	char now[4096], then[4096];
+	const struct durable *d;
+	struct stat st;
+	size_t n;
+
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	d = durable_of(st.st_ino);
+	for (off_t at = 0; (n = (size_t)file_pread(fd, now, sizeof now, at)) > 0; at += (off_t)n) {
+		size_t kept = d && (size_t)at < d->n ? d->n - (size_t)at : 0;
+
+		memset(then, 0, sizeof then);
+		if (kept)
+			memcpy(then, d->data + at, kept < n ? kept : n);
+		if (memcmp(now, then, n) == 0)
+			continue;
+		if (torn)
+			memset(then, 0, n);
+		ck_assert_int_eq(file_pwrite(fd, then, n, at), 0);
+	}
+}
+
+void rig_power_cut(bool is_torn)
+{
+	rig_crash();
+	rig.life++;
+	torn = is_torn;
+	each_log(lose);
+}
+
+bool rig_names_loose(void) { return names_loose; }
+
+unsigned rig_syncs(const char *dir)
+{
+	char path[300];
+	struct stat st;
+	unsigned n = 0;
+
+	snprintf(path, sizeof path, "%s/%s", rig.dir, dir);
+	ck_assert_int_eq(stat(path, &st), 0);
+	for (unsigned i = 0; i < nsynced; i++)
+		n += synced_dir[i] == st.st_ino;
+	return n;
 }
 
 static int try_link(int from_dir, const char *from, int to_dir, const char *to)
@@ -78,12 +221,16 @@ static int try_link(int from_dir, const char *from, int to_dir, const char *to)
 
 static int try_rename(int from_dir, const char *from, int to_dir, const char *to)
 {
+	names_loose |= is_wal(to_dir);
 	return disk_fails() ? -1 : kernel.rename(from_dir, from, to_dir, to);
 }
 
 static int try_unlink(int dir, const char *name)
 {
-	return disk_fails() ? -1 : kernel.unlink(dir, name);
+	if (disk_fails() || kernel.unlink(dir, name) == -1)
+		return -1;
+	names_loose |= is_wal(dir);
+	return 0;
 }
 
 static void remember(int fd)
@@ -111,13 +258,13 @@ static void take_disk(void)
 	file_sys = (struct file_calls){
 		.open = try_open, .pread = kernel.pread, .write = try_write, .pwrite = try_pwrite, .ftruncate = try_ftruncate, .fdatasync = try_fdatasync,
 		.fsync = try_fdatasync, .link = try_link, .rename = try_rename, .unlink = try_unlink, .space = kernel.space,
-		.syncfs = try_fdatasync, .remember = remember, .remembers = remembers, .bears_log = bears_log,
+		.syncfs = try_syncfs, .remember = remember, .remembers = remembers, .bears_log = bears_log,
 	};
 }
 
 void rig_disk(unsigned from, unsigned to, int error)
 {
-	rig.calls = 0;
+	rig.calls = nsynced = 0;
 	rig.fail_from = from;
 	rig.fail_to = to;
 	rig.fail_errno = error;
@@ -344,6 +491,7 @@ void rig_open(void)
 	const char *tmp = getenv("TMPDIR");
 
 	memset(&rig, 0, sizeof rig);
+	names_loose = false;
 	rig.life = 1;
 	log_open(getenv("RIG_LOG") ? getenv("RIG_LOG") : "/dev/null");
 	log_threshold(LOG_DEBUG);
@@ -402,6 +550,10 @@ void rig_close(void)
 		free(rig.sent[i].body);
 	}
 	rig.nsent = 0;
+	for (size_t i = 0; i < LOGS; i++) {
+		free(durable[i].data);
+		durable[i] = (struct durable){ 0 };
+	}
 	file_sys = kernel;
 }
 
@@ -472,8 +624,11 @@ bool rig_put_body(const char *from, const char *to, const char *body, const char
 	}
 	queue_commit(d, put_done, &done);
 	ck_assert_int_eq(done, -1);             /* never from inside */
-	for (int i = 0; i < 100 && done == -1; i++)
+	for (int i = 0; i < (rig.conf.inline_sync ? 100 : 10000) && done == -1; i++) {
 		loop_turn(0);
+		if (!rig.conf.inline_sync)      /* another process is at it */
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
 	ck_assert_int_ne(done, -1);
 	return done;
 }

@@ -55,6 +55,9 @@ void rig_open(void);                    /* with couriers that deliver everything
 void rig_start(void);                   /* the queue alone, after rig_crash() */
 /* The process is gone at once: nothing more is written, the lock file keeps what it said, bundles are forgotten. */
 void rig_crash(void);
+/* The same, and of the log's files nothing is left but what was synced: as it was then, or (torn) zeros in the blocks written to since. What is in
+ * other directories stays: tests remove what they want. */
+void rig_power_cut(bool torn);
 void rig_close(void);
 
 void rig_run(int64_t seconds);          /* virtual ones */
@@ -85,5 +88,7 @@ unsigned rig_got(const char *addr);     /* transactions that had this recipient 
 
 /* From now on calls number from..to (1 is the next) fail with error. from 0: none. */
 void rig_disk(unsigned from, unsigned to, int error);
+unsigned rig_syncs(const char *dir);    /* how often this directory of the queue ("": the queue's own) was synced since then */
+bool rig_names_loose(void);             /* names in wal/ were made or have gone, and it was not synced since */
 
 #endif

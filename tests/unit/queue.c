@@ -11,10 +11,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "parse.h"
 #include "tests/queue_rig.h"
 
 Suite *queue_suite(void);
@@ -311,6 +314,121 @@ START_TEST(a_commit_helper_that_dies_at_once_is_not_forked_in_a_circle)
 }
 END_TEST
 
+/* Calls of the disk as the commit helper has them: it is forked with these. */
+static pid_t ours;
+static int ends_the_helper(int fd)
+{
+	(void)fd;
+	if (getpid() != ours)
+		_exit(1);
+	return 0;
+}
+static int is_done(int fd) { return (void)fd, 0; }
+static int is_refused(int fd)
+{
+	(void)fd;
+	if (getpid() == ours)
+		return 0;
+	errno = EIO;
+	return -1;
+}
+
+static void open_with_helper(enum queue_sync sync, int (*fdatasync)(int), int (*fsync)(int), int (*syncfs)(int))
+{
+	char why[300];
+
+	rig_crash();
+	rig.conf.deliver = false;
+	rig.conf.inline_sync = false;
+	rig.conf.sync = sync;
+	rig.conf.log_size = WAL_SEGMENT_MIN;
+	ours = getpid();
+	file_sys.fdatasync = fdatasync;
+	file_sys.fsync = fsync;
+	file_sys.syncfs = syncfs;
+	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
+}
+
+/* What it had done of that cannot be known. */
+START_TEST(what_the_commit_helper_had_when_it_ended_is_refused)
+{
+	static const enum queue_sync ways[] = { QUEUE_SYNC_FILE, QUEUE_SYNC_FS, QUEUE_SYNC_LOG };
+
+	open_with_helper(ways[_i], ends_the_helper, ends_the_helper, ends_the_helper);
+	ck_assert(!rig_put("a@s.example", "b@x.example"));
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* Each way to make mail durable, and each of its calls that fails. */
+static const struct {
+	enum queue_sync sync;
+	int (*fdatasync)(int), (*fsync)(int), (*syncfs)(int);
+	bool taken;
+} ways_to_fail[] = {
+	{ QUEUE_SYNC_FILE, is_refused, is_done, is_done, false }, { QUEUE_SYNC_FILE, is_done, is_refused, is_done, false },
+	{ QUEUE_SYNC_FILE, is_done, is_done, is_refused, true }, { QUEUE_SYNC_FS, is_done, is_done, is_refused, false },
+	{ QUEUE_SYNC_FS, is_refused, is_refused, is_done, true }, { QUEUE_SYNC_LOG, is_refused, is_done, is_done, false },
+	{ QUEUE_SYNC_LOG, is_done, is_refused, is_refused, true },
+};
+
+START_TEST(mail_is_taken_when_what_makes_it_durable_has_succeeded)
+{
+	open_with_helper(ways_to_fail[_i].sync, ways_to_fail[_i].fdatasync, ways_to_fail[_i].fsync, ways_to_fail[_i].syncfs);
+	ck_assert_int_eq(rig_put("a@s.example", "b@x.example"), ways_to_fail[_i].taken);
+	ck_assert_str_eq(rig_cur(), ways_to_fail[_i].taken ? "0 x.example" : "");
+}
+END_TEST
+
+/* The helper has so many syncs left that may end; it has no descriptor of ours. */
+static volatile int *may_end;
+static int is_slow(int fd)
+{
+	(void)fd;
+	while (getpid() != ours && *may_end == 0)
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	if (getpid() != ours)
+		--*may_end;
+	return 0;
+}
+
+static void note_end(void *arg, bool ok)
+{
+	ck_assert(ok);
+	*(bool *)arg = true;
+}
+
+static void turns_until(const bool *over)
+{
+	for (int i = 0; i < 10000 && !*over; i++) {
+		loop_turn(0);
+		nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+	}
+	ck_assert(*over);
+}
+
+START_TEST(a_round_answers_those_who_were_there_when_it_began)
+{
+	static bool first, second;
+
+	may_end = mmap(NULL, sizeof *may_end, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert(may_end != MAP_FAILED);
+	open_with_helper(QUEUE_SYNC_FILE, is_done, is_slow, is_done);
+	sync_dir(note_end, &first);
+	rig_turn();
+	sync_dir(note_end, &second);
+	rig_turn();
+	ck_assert(!first && !second);
+	*may_end = 1;
+	turns_until(&first);
+	rig_turn();
+	ck_assert(!second);
+	*may_end = 1;
+	turns_until(&second);
+	munmap((void *)(uintptr_t)may_end, sizeof *may_end);
+}
+END_TEST
+
 static void put_into_in(char name[NAME_ROOM], const char *id)
 {
 	entry_print(name, RIG_WALL, true, 0, id, "x.example");
@@ -371,6 +489,30 @@ START_TEST(a_message_still_being_written_elsewhere_is_left_alone)
 	rig_crash();
 	rig_start();
 	ck_assert_uint_eq(rig_count("work"), 0);
+}
+END_TEST
+
+START_TEST(what_another_process_takes_in_is_locked_until_it_is_durable)
+{
+	static const char text[] = "Subject: x\r\n\r\nx\r\n";
+	struct envelope e = { 0 };
+	struct sender s;
+	struct recipient r;
+	struct draft *d;
+	off_t at;
+
+	rig_crash();
+	rig.conf.schedule = false;      /* inetd, sendmail */
+	rig_start();
+	ck_assert_ptr_null(parse_mail(STR("FROM:<a@s.example>"), PARAM_ALL, &s).text);
+	ck_assert_ptr_null(parse_rcpt(STR("TO:<b@x.example>"), PARAM_ALL, true, &r).text);
+	ck_assert(envelope_sender(&e, &s) && envelope_rcpt(&e, &r));
+	d = queue_draft(&e, NULL);
+	envelope_free(&e);
+	ck_assert(d && draft_write(d, text, sizeof text - 1) == 0 && draft_file(d, &at) != -1);
+	ck_assert_uint_eq(rig_count("work"), 1);
+	ck_assert(file_in_use(queue.work, draft_id(d)));
+	draft_abort(d);
 }
 END_TEST
 
@@ -1792,6 +1934,10 @@ Suite *queue_suite(void)
 	tcase_add_test(t, nothing_is_tried_before_its_release);
 	tcase_add_test(t, what_waits_in_in_is_adopted);
 	tcase_add_test(t, a_commit_helper_that_dies_at_once_is_not_forked_in_a_circle);
+	tcase_add_loop_test(t, what_the_commit_helper_had_when_it_ended_is_refused, 0, 3);
+	tcase_add_loop_test(t, mail_is_taken_when_what_makes_it_durable_has_succeeded, 0, (int)(sizeof ways_to_fail / sizeof *ways_to_fail));
+	tcase_add_test(t, a_round_answers_those_who_were_there_when_it_began);
+	tcase_add_test(t, what_another_process_takes_in_is_locked_until_it_is_durable);
 	tcase_add_test(t, what_could_not_be_taken_from_in_for_a_moment_is_taken_behind_it);
 	tcase_add_test(t, a_message_still_being_written_elsewhere_is_left_alone);
 	tcase_add_test(t, work_is_swept_at_the_start);

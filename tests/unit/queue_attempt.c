@@ -770,6 +770,7 @@ START_TEST(a_commit_that_fails_at_any_call_is_refused_and_leaves_nothing)
 				ck_assert_uint_lt(n, 40);
 				rig_disk(n, n, errors[e]);
 				failed = !rig_put_body("a@s.example", "b@x.example", large ? body : rig_body, NULL, 0);
+				ck_assert(failed || rig.calls < n);
 				rig_disk(0, 0, 0);
 				ck_assert_uint_eq(rig_count("work"), 0);
 				ck_assert_str_eq(rig_cur(), failed ? "" : "0 x.example");
@@ -990,6 +991,28 @@ START_TEST(a_mark_is_synced_while_its_message_has_a_name)
 }
 END_TEST
 
+/* Not only those of its first second. */
+START_TEST(each_mark_of_a_message_is_synced_within_a_second)
+{
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@w.example c@x.example d@y.example"));
+	rig_run(1);
+	ck_assert_uint_eq(rig.nheld, 3);
+	for (int i = 0; i < 2; i++) {
+		rig_disk(0, 0, 0);
+		rig_finish(0, false);
+		rig_turn();
+		ck_assert_uint_eq(rig.calls, 1);
+		rig_run(2);
+		ck_assert_uint_eq(rig.calls, wal_on() ? 2 : 3); /* the line; the file and the directory, or the log */
+	}
+	rig.by_hand = false;
+	rig_finish(0, false);
+	rig_run(2);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 /* The process is gone at its n-th call: nothing is lost, and only what was not marked yet comes again. */
 START_TEST(a_crash_at_any_call_loses_nothing_and_reports_once)
 {
@@ -1096,6 +1119,7 @@ Suite *queue_attempt_suite(void)
 	tcase_add_loop_test(d, a_disk_that_fails_for_a_while_loses_nothing_and_repeats_nothing, 0, 2 * STORIES);
 	tcase_add_test(d, a_bundle_that_ends_in_the_turn_of_its_results_costs_one_call);
 	tcase_add_test(d, a_mark_is_synced_while_its_message_has_a_name);
+	tcase_add_test(d, each_mark_of_a_message_is_synced_within_a_second);
 	tcase_add_loop_test(d, a_crash_at_any_call_loses_nothing_and_reports_once, 0, STORIES);
 	tcase_add_test(d, a_crash_at_any_call_of_a_commit_loses_nothing_that_was_answered);
 	suite_add_tcase(s, d);

@@ -176,6 +176,25 @@ START_TEST(records_of_an_earlier_life_of_the_segment_do_not_count)
 }
 END_TEST
 
+/* What a write that failed has left behind a shorter one that has come in its place. */
+START_TEST(a_record_whose_number_is_not_higher_does_not_count)
+{
+	struct buf b = { 0 };
+
+	start_segment(&b, &one);
+	ck_assert(wal_record(&b, &one, 3, WAL_LINES, STR("b"), "x\n", 2));
+	up_to_block(&b);
+	ck_assert(wal_record(&b, &one, 3, WAL_GONE, STR("done a"), "", 0));
+	up_to_block(&b);
+	ck_assert(wal_record(&b, &one, 2, WAL_GONE, STR("done b"), "", 0));
+	up_to_block(&b);
+	ck_assert(wal_record(&b, &one, 4, WAL_NAME, STR("- c"), "", 0));
+	up_to_block(&b);
+	ck_assert_str_eq(read_all(&b), "J<b>2 N<- c>0 ");
+	buf_free(&b);
+}
+END_TEST
+
 /* ---- in a queue */
 
 static void start(void)
@@ -199,9 +218,8 @@ static void tear_down(void)
 
 static void power_cut(void)
 {
-	rig_run(2);             /* what happened is in the log within a second */
-	rig_crash();
-	rig.life++;
+	rig_run(2);             /* what happened is durable in the log within a second */
+	rig_power_cut(false);
 }
 
 static void lose_all(void)
@@ -236,7 +254,7 @@ END_TEST
 
 START_TEST(a_file_that_is_torn_or_zeros_is_written_again)
 {
-	for (int how = 0; how < 3; how++) {
+	for (int how = 0; how < 4; how++) {
 		char text[8192] = "", name[NAME_ROOM];
 		size_t n;
 
@@ -247,6 +265,8 @@ START_TEST(a_file_that_is_torn_or_zeros_is_written_again)
 		memcpy(text, rig_read("cur", name), n);
 		if (how == 2)
 			memset(text, 0, n);
+		if (how == 3)
+			memset(strstr(text, "A line."), 0, 7);
 		rig_rm(name);
 		rig_write("cur", name, text, how == 0 ? 0 : how == 1 ? 100 : n);
 		start();
@@ -379,9 +399,7 @@ START_TEST(what_left_is_told_again_when_its_sync_fails)
 		rig_disk(n, n, EIO);
 		rig_put("a@s.example", "c@x.example");
 		rig_disk(0, 0, 0);
-		rig_run(3);
-		rig_crash();
-		rig.life++;
+		power_cut();
 		start();
 		rig_run(86400);
 		ck_assert_uint_eq(rig_got("b@x.example"), n);
@@ -399,6 +417,22 @@ START_TEST(nothing_comes_back_whenever_the_process_ends)
 			ck_assert(rig_put("a@s.example", "b@x.example"));
 		rig_turn();
 		end_unnoticed();
+		start();
+		rig_run(86400);
+		ck_assert_uint_eq(rig_got("b@x.example"), put);
+	}
+}
+END_TEST
+
+/* Wherever a segment is full. */
+START_TEST(what_left_a_second_ago_does_not_come_back)
+{
+	unsigned put = 0;
+
+	for (int i = 1; i < 40; i++) {
+		for (int k = 0; k < i % 9; k++, put++)
+			ck_assert(rig_put("a@s.example", "b@x.example"));
+		power_cut();
 		start();
 		rig_run(86400);
 		ck_assert_uint_eq(rig_got("b@x.example"), put);
@@ -443,16 +477,21 @@ START_TEST(who_has_it_does_not_get_it_again)
 }
 END_TEST
 
-START_TEST(a_journal_that_lost_its_lines_gets_them_again)
+static void lose_journal(const char *dest)
 {
 	char name[NAME_ROOM], path[600];
 
+	snprintf(name, sizeof name, "%s", rig_name(dest));
+	snprintf(path, sizeof path, "%s/cur/%s", rig.dir, name);
+	ck_assert_int_eq(truncate(path, strstr(rig_read("cur", name), "A line.\r\n") + 9 - rig_read("cur", name)), 0);
+}
+
+START_TEST(a_journal_that_lost_its_lines_gets_them_again)
+{
 	ANSWERS(LATER("c@x.example"));
 	ck_assert(rig_put("a@s.example", "b@x.example c@x.example"));
 	power_cut();
-	snprintf(name, sizeof name, "%s", rig_name("x.example"));
-	snprintf(path, sizeof path, "%s/cur/%s", rig.dir, name);
-	ck_assert_int_eq(truncate(path, strstr(rig_read("cur", name), "A line.\r\n") + 9 - rig_read("cur", name)), 0);
+	lose_journal("x.example");
 	start();
 	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
 	rig_run(86400);
@@ -626,7 +665,7 @@ END_TEST
 
 START_TEST(a_sync_that_fails_refuses_its_messages_and_no_others)
 {
-	unsigned refused = 0, taken = 0;
+	unsigned refused = 0, taken;
 
 	ANSWERS(LATER(""));
 	for (unsigned n = 1; n < 12; n++) {
@@ -635,17 +674,20 @@ START_TEST(a_sync_that_fails_refuses_its_messages_and_no_others)
 		rig_disk(n, n, EIO);
 		ok = rig_put("a@s.example", "b@x.example");
 		rig_disk(0, 0, 0);
-		taken += ok;
+		taken = ok;
 		refused += !ok;
 		ck_assert(rig_put("a@s.example", "b@x.example"));
 		taken++;
 		rig_run(3);
 		ck_assert_uint_eq(rig_count("cur"), taken);
+		power_cut();
+		lose_all();
+		start();
+		ck_assert_uint_eq(rig_count("cur"), taken);
+		lose_all();
+		rig_run(86400);
 	}
 	ck_assert_uint_gt(refused, 2);
-	power_cut();
-	start();
-	ck_assert_uint_eq(rig_count("cur"), taken);
 }
 END_TEST
 
@@ -708,6 +750,194 @@ START_TEST(a_message_of_several_writes_comes_back)
 	rig_run(86400);
 	ck_assert_str_eq(rig.sent[rig.nsent - 1].body, body.p);
 	buf_free(&body);
+}
+END_TEST
+
+/* Lines of many recipients are several records. The file is lost, or what was added to it. */
+START_TEST(no_line_of_many_is_lost_between_two_records)
+{
+	enum { MANY = 1000 };
+	struct buf to = { 0 };
+
+	rig_crash();
+	rig.conf.log_size = MB;
+	rig_start();
+	for (int i = 0; i < MANY; i++)
+		buf_printf(&to, "b%d@x.example ", i);
+	buf_puts(&to, "late@x.example");
+	for (unsigned n = 1; n <= 2; n++) {
+		ANSWERS(LATER("late@x.example"));
+		ck_assert(rig_put("a@s.example", buf_cstr(&to)));
+		power_cut();
+		if (n == 1)
+			lose_all();
+		else
+			lose_journal("x.example");
+		rig_start();
+		rig_answers(NULL, 0);
+		rig_run(86400);
+		ck_assert_str_eq(rig_cur(), "");
+		ck_assert_uint_eq(rig_times("late@x.example"), n);
+		for (int i = 0; i < MANY; i++) {
+			char who[40];
+
+			snprintf(who, sizeof who, "b%d@x.example", i);
+			ck_assert_uint_eq(rig_got(who), n);
+		}
+	}
+	buf_free(&to);
+}
+END_TEST
+
+/* ---- what is durable, and when */
+
+static void head_of(int i, struct wal_head *h)
+{
+	char path[300];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/wal/%d", rig.dir, i);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(wal_head_read(fd, h), 0);
+	close(fd);
+}
+
+/* An old one would say that what leaves from now on is open. */
+START_TEST(the_heads_of_a_log_are_durable_when_it_begins)
+{
+	struct wal_head before[2], after;
+
+	ck_assert(put_later("b@x.example"));
+	power_cut();
+	start();
+	for (int i = 0; i < 2; i++)
+		head_of(i, &before[i]);
+	rig_power_cut(false);
+	for (int i = 0; i < 2; i++) {
+		head_of(i, &after);
+		ck_assert_uint_eq(after.seq, before[i].seq);
+		ck_assert_uint_eq(after.life, before[i].life);
+	}
+	start();
+}
+END_TEST
+
+/* An open message, and behind its batch the log was told of another one in the same turn: that write is torn. */
+START_TEST(what_is_durable_is_not_written_again)
+{
+	ANSWERS(LATER("b@late.example"));
+	for (int i = 0; i < 4; i++) {
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		ck_assert(rig_put("a@s.example", "b@late.example"));
+		rig_turn();
+		rig_power_cut(true);
+		lose_all();
+		start();
+		ck_assert(strstr(rig_cur(), "late.example"));
+		lose_all();
+		rig_run(86400);
+		ANSWERS(LATER("b@late.example"));
+	}
+}
+END_TEST
+
+static uint32_t sum_of(int i)
+{
+	static char text[SMALL];
+	char path[300];
+	int fd;
+
+	snprintf(path, sizeof path, "%s/wal/%d", rig.dir, i);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	ck_assert_int_eq(file_pread(fd, text, sizeof text, 0), SMALL);
+	close(fd);
+	return crc32_add(0, text, sizeof text);
+}
+
+/* What the disk holds of that one is not known. */
+START_TEST(nothing_is_written_behind_a_sync_that_failed)
+{
+	uint32_t sum[3][2];
+	int which;
+
+	ANSWERS(LATER(""));
+	for (int i = 0; i < 2; i++)
+		sum[0][i] = sum_of(i);
+	rig_disk(5, 5, EIO);            /* the draft, its text, its name, the batch, its sync */
+	ck_assert(!rig_put("a@s.example", "b@x.example"));
+	rig_disk(0, 0, 0);
+	for (int i = 0; i < 2; i++)
+		sum[1][i] = sum_of(i);
+	which = sum[0][0] == sum[1][0];
+	ck_assert(sum[0][which] != sum[1][which]);
+	ck_assert(rig_put("a@s.example", "b@x.example"));
+	for (int i = 0; i < 2; i++)
+		sum[2][i] = sum_of(i);
+	ck_assert_uint_ne(sum[2][!which], sum[1][!which]);
+	power_cut();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+}
+END_TEST
+
+static void loose_no_more(const char *name)
+{
+	if (strstr(name, ".new"))
+		ck_assert(!rig_names_loose() || strcmp(name, "1.new") == 0);    /* 0.new was made just now */
+}
+
+/* The old ones, too, and when the log is not wanted any more. */
+START_TEST(the_names_of_a_log_are_durable_when_it_begins_and_ends)
+{
+	ck_assert(!rig_names_loose());
+	ck_assert(put_later("b@x.example"));
+	for (int i = 0; i < 3; i++) {
+		rig_crash();
+		rig.conf.log_size = i == 1 ? SMALL : 2 * SMALL;
+		rig.opening = loose_no_more;
+		rig_start();
+		rig.opening = NULL;
+		ck_assert(wal_on());
+		ck_assert(!rig_names_loose());
+	}
+	rig_crash();
+	rig.conf.log_size = 2 * MB;     /* filled beside the service: names that went before it began are not in it */
+	rig_start();
+	ck_assert(wal_on());
+	ck_assert_uint_eq(rig_syncs("cur"), 1);
+	rig_crash();
+	rig.conf.sync = QUEUE_SYNC_FILE;
+	rig_start();
+	ck_assert_uint_eq(rig_count("wal"), 0);
+	ck_assert(!rig_names_loose());
+	rig_crash();
+	{
+		char path[300];
+
+		snprintf(path, sizeof path, "%s/wal", rig.dir);
+		ck_assert_int_eq(rmdir(path), 0);
+	}
+	start();
+	ck_assert(wal_on());
+	ck_assert_uint_ge(rig_syncs(""), 1);
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+}
+END_TEST
+
+START_TEST(a_clean_end_is_durable)
+{
+	struct wal_head h;
+
+	ck_assert(put_later("b@x.example"));
+	queue_close();
+	rig_power_cut(false);
+	for (int i = 0; i < 2; i++) {
+		head_of(i, &h);
+		ck_assert_uint_eq(h.life, 0);
+	}
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example");
 }
 END_TEST
 
@@ -774,6 +1004,365 @@ START_TEST(a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot)
 	start();
 	ck_assert_uint_eq(rig_count("cur"), logged);
 	ck_assert_uint_eq(rig_count("wal"), 2);
+}
+END_TEST
+
+/* The end of a service is no end of what is in memory: the log says what is open until all is where it belongs. */
+START_TEST(a_clean_end_that_cannot_sync_the_file_system_keeps_the_log)
+{
+	ck_assert(put_later("b@x.example"));
+	file_sys.syncfs = fails;
+	queue_close();
+	rig_power_cut(false);
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+}
+END_TEST
+
+/* What was brought back is not durable: the log is not written over. */
+START_TEST(a_start_that_cannot_make_durable_what_came_back_ends)
+{
+	char why[500];
+
+	ck_assert(put_later("b@x.example"));
+	power_cut();
+	lose_all();
+	file_sys.syncfs = fails;
+	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), -1);
+	ck_assert_ptr_nonnull(strstr(why, "wal"));
+	rig_crash();
+	lose_all();
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example");
+}
+END_TEST
+
+static ino_t forgotten;
+static bool remembers_all_but_one(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_ino != forgotten;
+}
+
+START_TEST(one_segment_that_the_kernel_has_forgotten_is_enough)
+{
+	for (int i = 0; i < 2; i++) {
+		char path[300], why[500];
+		struct stat st;
+
+		ck_assert(put_later("b@x.example"));
+		rig_run(2);
+		rig_crash();
+		lose_all();
+		snprintf(path, sizeof path, "%s/wal/%d", rig.dir, i);
+		ck_assert_int_eq(stat(path, &st), 0);
+		forgotten = st.st_ino;
+		file_sys.remembers = remembers_all_but_one;
+		ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
+		ck_assert_str_eq(rig_cur(), "1 x.example");
+		lose_all();
+		rig_crash();
+		start();
+	}
+}
+END_TEST
+
+/* Kept ones are read with those that came behind them, in their order. */
+START_TEST(segments_are_newer_than_those_that_were_kept)
+{
+	ck_assert(put_later("b@x.example"));
+	file_sys.syncfs = fails;
+	queue_close();
+	start();                /* the same boot */
+	ck_assert(wal_on());
+	ck_assert_uint_eq(rig_count("wal"), 4);
+	for (int i = 0; i < 2; i++) {
+		struct wal_head h;
+		unsigned long long kept;
+		char path[300];
+		DIR *d;
+		struct dirent *x;
+
+		snprintf(path, sizeof path, "%s/wal", rig.dir);
+		d = opendir(path);
+		head_of(i, &h);
+		while ((x = readdir(d)))
+			if (sscanf(x->d_name, "kept.%16llx", &kept) == 1)
+				ck_assert_uint_gt(h.seq, kept);
+		closedir(d);
+	}
+	ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+	rig_run(86400);
+	power_cut();
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
+/* A report, or what an alias has made, has the same id again when it is made again. */
+START_TEST(of_a_message_that_was_made_again_nothing_of_the_first_counts)
+{
+	static const char id[] = "6b0d2c00aaaaaaaaaaaaaaaa";
+
+	for (int i = 0; i < 2; i++) {
+		if (i)
+			ANSWERS(LATER("b@x.example"), LATER("c@x.example"));
+		else
+			ANSWERS(LATER("c@x.example"));
+		ck_assert(rig_put_body("a@s.example", "b@x.example c@x.example", rig_body, id, 0));
+		rig_run(2);
+		rig_answers(NULL, 0);
+		if (!i)
+			rig_run(86400);
+	}
+	ck_assert_uint_eq(rig_got("b@x.example"), 2);
+	power_cut();
+	lose_all();
+	start();
+	rig_run(86400);
+	ck_assert_uint_eq(rig_got("b@x.example"), 3);
+	ck_assert_uint_eq(rig_got("c@x.example"), 4);
+}
+END_TEST
+
+/* What was set aside is in bad/; where that name was lost it is where it was, and is set aside again. */
+START_TEST(what_was_set_aside_is_not_removed_nor_made_again)
+{
+	for (int lost = 0; lost < 2; lost++) {
+		char text[8192], name[NAME_ROOM];
+		unsigned bad = rig_count("bad");
+		size_t n;
+
+		rig.by_hand = true;
+		ANSWERS(NEVER(""));
+		ck_assert(rig_put("", "b@x.example"));
+		rig_run(1);
+		snprintf(name, sizeof name, "%s", rig_name("x.example"));
+		n = strlen(rig_read("cur", name));
+		memcpy(text, rig_read("cur", name), n);
+		rig_finish(0, false);
+		rig_run(1);
+		ck_assert_uint_eq(rig_count("bad"), bad + 2);
+		power_cut();
+		rig.by_hand = false;
+		if (lost)
+			rig_write("cur", name, text, n);
+		start();
+		rig_run(86400);
+		ck_assert_str_eq(rig_cur(), "");
+		ck_assert_uint_eq(rig_count("bad"), bad + 2 + 2 * (unsigned)lost);
+	}
+}
+END_TEST
+
+START_TEST(a_plus_that_became_a_name_does_not_come_back)
+{
+	ANSWERS(LATER("c@y.example"));
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	rig_run(2);
+	ck_assert_str_eq(rig_cur(), "1 y.example");
+	power_cut();
+	rig.conf.deliver = false;       /* what is due stays to be seen */
+	for (int i = 0; i < 2; i++) {
+		lose_all();
+		start();
+		ck_assert_str_eq(rig_cur(), i ? "" : "1 y.example");
+		power_cut();
+	}
+}
+END_TEST
+
+/* A message that was durable before the log began, which knows of its names alone. None but the first has reached the disk. */
+static void cut_with_the_first_name_alone(bool damaged)
+{
+	char text[8192], name[NAME_ROOM];
+	size_t n;
+
+	rig_crash();
+	rig.conf.sync = QUEUE_SYNC_FILE;
+	rig.conf.deliver = false;
+	rig_start();
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	snprintf(name, sizeof name, "%s", rig_name("+"));
+	n = strlen(rig_read("cur", name));
+	memcpy(text, rig_read("cur", name), n);
+	if (damaged)
+		memset(strstr(text, "A line."), 0, 7);
+	rig_crash();
+	rig.conf.deliver = true;
+	ANSWERS(LATER(""));
+	start();
+	rig_run(2);
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	power_cut();
+	lose_all();
+	rig_write("cur", name, text, n);
+}
+
+START_TEST(names_are_made_again_of_one_that_is_to_go)
+{
+	cut_with_the_first_name_alone(false);
+	start();
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+}
+END_TEST
+
+START_TEST(a_damaged_file_that_was_to_go_is_set_aside_when_there_is_no_other)
+{
+	cut_with_the_first_name_alone(true);
+	start();
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_count("bad"), 2);
+}
+END_TEST
+
+static bool follow(void *arg, const struct wal_record *r)
+{
+	static char gone[NAME_ROOM];
+	struct str name = r->head, first;
+
+	(void)arg;
+	if (r->kind == WAL_MESSAGE || r->kind == WAL_LINES || !str_cut(&name, ' ', &first))
+		return true;
+	if (r->kind == WAL_GONE)
+		ck_assert(str_copy(gone, sizeof gone, name));
+	else
+		ck_assert(!str_eq(name, str_of(gone)));         /* it was told to have left before */
+	return true;
+}
+
+/* Both segments, which stay as large as they were made. */
+static void read_segments(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct wal_head h;
+		char path[300];
+		struct stat st;
+		int fd;
+
+		snprintf(path, sizeof path, "%s/wal/%d", rig.dir, i);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		ck_assert(fstat(fd, &st) == 0 && st.st_size == SMALL);
+		ck_assert_int_eq(wal_head_read(fd, &h), 0);
+		ck_assert_int_eq(wal_read(fd, &h, follow, NULL), 0);
+		close(fd);
+	}
+}
+
+/* Of each name: that it is there, and then that it has left, wherever a segment is full. */
+START_TEST(what_happened_is_told_in_its_order)
+{
+	for (unsigned i = 0; i < 1000; i++) {
+		char id[ID_MAX], name[NAME_ROOM];
+
+		snprintf(id, sizeof id, "6b0d2c00%016x", i);
+		entry_print(name, RIG_WALL, false, 0, id, "z.example");
+		wal_name(NULL, name);
+		wal_tell();
+		for (unsigned k = 0; k < i % 7; k++)
+			wal_lines(id, "a line\n", 7);
+		wal_gone(name, true);
+		wal_tell();
+		if (i % 50 != 49)
+			continue;
+		rig_run(2);
+		read_segments();
+	}
+}
+END_TEST
+
+/* A person or a client may come again with it. */
+START_TEST(what_was_refused_does_not_come_back_behind_a_kill)
+{
+	for (unsigned n = 4; n <= 5; n++) {     /* the batch, its sync */
+		rig_disk(n, n, EIO);
+		ck_assert(!rig_put("a@s.example", "b@x.example"));
+		rig_disk(0, 0, 0);
+		end_unnoticed();
+		start();
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+/* What the disk said to it is not known, and is not said twice. */
+static pid_t ours;
+static int ends_the_helper(int fd)
+{
+	(void)fd;
+	if (getpid() != ours)
+		_exit(1);
+	return 0;
+}
+
+START_TEST(segments_that_a_helper_was_retiring_when_it_ended_are_kept)
+{
+	char why[500];
+
+	rig_crash();
+	rig.conf.inline_sync = rig.conf.deliver = false;
+	ours = getpid();
+	file_sys.syncfs = ends_the_helper;
+	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
+	for (int i = 0; i < 100 && wal_on(); i++) {
+		rig_put("a@s.example", "b@x.example");
+		loop_advance(1000);
+	}
+	ck_assert(!wal_on());
+	ck_assert_uint_eq(rig_count("wal"), 2);
+	ck_assert(faccessat(queue.dir, "wal/0", F_OK, 0) == -1);
+	rig.conf.inline_sync = rig.conf.deliver = true;
+	rig_crash();
+	start();
+}
+END_TEST
+
+/* It was made durable before, perhaps: the log, which has it not, says nothing of that. */
+START_TEST(an_id_that_is_there_already_is_synced_by_itself)
+{
+	static const char id[] = "6b0d2c00bbbbbbbbbbbbbbbb";
+
+	rig_crash();
+	rig.conf.deliver = false;
+	start();
+	ck_assert(rig_put_body("a@s.example", "b@x.example", rig_body, id, 0));
+	rig_crash();
+	start();
+	rig_disk(0, 0, 0);
+	ck_assert(rig_put_body("a@s.example", "b@x.example", rig_body, id, 0));
+	ck_assert_uint_eq(rig_syncs("cur"), 1);
+	ck_assert_str_eq(rig_cur(), "0 x.example");
+}
+END_TEST
+
+/* A drop that cannot be removed is withdrawn: the log hears of it first, and, when its name cannot be removed either, that it is here. */
+START_TEST(what_is_withdrawn_does_not_come_back_and_what_is_not_stays)
+{
+	rig_crash();
+	rig.conf.deliver = false;
+	start();
+	for (unsigned n = 1; n <= 3; n++) {
+		bool gone;
+
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		rig_disk(n, n == 1 ? (unsigned)-1 : n, EIO);
+		gone = queue_withdraw(rig_id);
+		ck_assert(gone == (n == 3));
+		if (n < 3) {
+			rig_disk(0, 0, 0);
+			power_cut();
+			start();
+			ck_assert_str_eq(rig_cur(), "0 x.example");
+			lose_all();
+		} else {
+			end_unnoticed();
+			start();
+			ck_assert_str_eq(rig_cur(), "");
+		}
+		rig_run(86400);
+	}
 }
 END_TEST
 
@@ -871,6 +1460,7 @@ START_TEST(a_log_that_cannot_be_opened_does_not_bring_back_what_left_without_it)
 		failed = rig.calls >= n;
 		rig.fail_open = false;
 		rig_disk(0, 0, 0);
+		ck_assert(!opened || wal_on() || !rig_names_loose());
 		if (!opened) {
 			rig_crash();
 			start();
@@ -1065,6 +1655,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(form, a_record_with_any_octet_changed_or_zeroed_is_passed_over);
 	tcase_add_test(form, a_segment_cut_anywhere_gives_what_is_whole);
 	tcase_add_test(form, records_of_an_earlier_life_of_the_segment_do_not_count);
+	tcase_add_test(form, a_record_whose_number_is_not_higher_does_not_count);
 	suite_add_tcase(s, form);
 	tcase_add_checked_fixture(t, set_up, tear_down);
 	tcase_add_test(t, a_message_whose_file_was_lost_comes_back);
@@ -1077,6 +1668,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, all_that_leave_in_a_turn_are_one_write);
 	tcase_add_test(t, what_left_is_told_again_when_its_sync_fails);
 	tcase_add_test(t, nothing_comes_back_whenever_the_process_ends);
+	tcase_add_test(t, what_left_a_second_ago_does_not_come_back);
 	tcase_add_test(t, a_delivered_message_that_is_there_again_is_removed);
 	tcase_add_test(t, who_has_it_does_not_get_it_again);
 	tcase_add_test(t, a_journal_that_lost_its_lines_gets_them_again);
@@ -1093,8 +1685,28 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, segments_are_used_by_turns);
 	tcase_add_test(t, a_message_that_is_too_large_for_the_log_is_synced_by_itself);
 	tcase_add_test(t, a_message_of_several_writes_comes_back);
+	tcase_add_test(t, no_line_of_many_is_lost_between_two_records);
+	tcase_add_test(t, the_heads_of_a_log_are_durable_when_it_begins);
+	tcase_add_test(t, what_is_durable_is_not_written_again);
+	tcase_add_test(t, nothing_is_written_behind_a_sync_that_failed);
+	tcase_add_test(t, the_names_of_a_log_are_durable_when_it_begins_and_ends);
+	tcase_add_test(t, a_clean_end_is_durable);
 	tcase_add_test(t, behind_a_clean_end_there_is_nothing_to_look_for);
 	tcase_add_test(t, a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot);
+	tcase_add_test(t, a_clean_end_that_cannot_sync_the_file_system_keeps_the_log);
+	tcase_add_test(t, a_start_that_cannot_make_durable_what_came_back_ends);
+	tcase_add_test(t, one_segment_that_the_kernel_has_forgotten_is_enough);
+	tcase_add_test(t, segments_are_newer_than_those_that_were_kept);
+	tcase_add_test(t, of_a_message_that_was_made_again_nothing_of_the_first_counts);
+	tcase_add_test(t, what_was_set_aside_is_not_removed_nor_made_again);
+	tcase_add_test(t, a_plus_that_became_a_name_does_not_come_back);
+	tcase_add_test(t, names_are_made_again_of_one_that_is_to_go);
+	tcase_add_test(t, a_damaged_file_that_was_to_go_is_set_aside_when_there_is_no_other);
+	tcase_add_test(t, what_happened_is_told_in_its_order);
+	tcase_add_test(t, what_was_refused_does_not_come_back_behind_a_kill);
+	tcase_add_test(t, segments_that_a_helper_was_retiring_when_it_ended_are_kept);
+	tcase_add_test(t, an_id_that_is_there_already_is_synced_by_itself);
+	tcase_add_test(t, what_is_withdrawn_does_not_come_back_and_what_is_not_stays);
 	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);
 	tcase_add_test(t, a_recovery_that_fails_anywhere_is_done_by_the_next_start);
 	tcase_add_test(t, a_start_that_may_open_few_files_forgets_nothing);

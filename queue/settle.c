@@ -704,7 +704,7 @@ static void wait_for_turn(struct attempt *a)
 	struct entry *e = a->entry;
 	int64_t now = loop_wall();
 
-	last = last < now ? now + 1 : last + 1;
+	last = last < now || last > now + (int64_t)index_size() ? now + 1 : last + 1;   /* who comes anew leaves the second he had to others */
 	if (now - told > 3600) {
 		told = now;
 		log_event(LOG_WARN, "reports-wait", LF(L_TEXT("msg", "more than a hundred were made at once: from now on one a second")));

@@ -433,6 +433,43 @@ START_TEST(reports_are_no_flood)
 }
 END_TEST
 
+/* As `fardel queue retry all` does. */
+static void retry_all(void)
+{
+	static char names[200][NAME_ROOM];
+	int n = list_names(queue.cur, names, 200);
+	static int64_t earlier;
+
+	earlier++;
+	for (int i = 0; i < n; i++) {
+		struct entry_name e;
+		char to[NAME_ROOM];
+
+		ck_assert(entry_parse(names[i], &e));
+		entry_print(to, loop_wall() - earlier, false, e.tries, e.id, e.dest.p);
+		rig_mv(names[i], to);
+	}
+	queue_wake();
+	rig_turn();
+}
+
+START_TEST(reports_that_are_asked_for_again_and_again_wait_no_longer_for_their_turn)
+{
+	char to[40];
+
+	ANSWERS({ "@s.example", RESULT_DELIVERED, BLAME_RCPT, 250, "taken" }, NEVER(""));
+	for (int i = 0; i < 150; i++) {
+		snprintf(to, sizeof to, "b@x%d.example", i);
+		ck_assert(rig_put("a@s.example", to));
+	}
+	for (int i = 0; i < 30; i++)
+		retry_all();
+	rig_run(120);
+	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 150);
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 START_TEST(notices_of_delay_are_no_flood_either_and_none_is_lost)
 {
 	rig.conf.delay_notice = 14400;
@@ -1094,6 +1131,7 @@ Suite *queue_attempt_suite(void)
 	tcase_add_test(r, a_crash_loses_no_report_of_success);
 	tcase_add_test(r, the_entry_stays_until_its_report_is_durable);
 	tcase_add_test(r, reports_are_no_flood);
+	tcase_add_test(r, reports_that_are_asked_for_again_and_again_wait_no_longer_for_their_turn);
 	tcase_add_test(r, notices_of_delay_are_no_flood_either_and_none_is_lost);
 	tcase_add_test(r, a_report_is_made_once_across_a_crash);
 	tcase_add_test(r, mail_without_a_sender_that_fails_is_kept_in_bad);

@@ -489,6 +489,44 @@ START_TEST(parts_of_a_mailbox_are_made)
 }
 END_TEST
 
+static ino_t synced[64];
+static size_t nsynced;
+static int note_sync(int fd)
+{
+	struct stat st;
+
+	ck_assert(fstat(fd, &st) == 0 && nsynced < 64);
+	synced[nsynced++] = st.st_ino;
+	return kernel.fsync(fd);
+}
+
+static bool was_synced(const char *name)
+{
+	struct stat st;
+	size_t i = 0;
+
+	ck_assert_int_eq(stat(in_dir(name), &st), 0);
+	while (i < nsynced && synced[i] != st.st_ino)
+		i++;
+	return i < nsynced;
+}
+
+/* Whether they are made with it or for its first mail. */
+START_TEST(parts_of_a_mailbox_are_durable_before_mail_is_in_them)
+{
+	struct reply r;
+
+	file_sys.fsync = note_sync;
+	make_mailbox("anna");
+	ck_assert(was_synced("mail") && was_synced("mail/anna"));
+	ck_assert_int_eq(mkdir(in_dir("mail/bob"), 0700), 0);
+	start(INLINE);
+	r = deliver_text("bob", MESSAGE);
+	expect(&r, 250, "2.1.5");
+	ck_assert(was_synced("mail/bob") && was_synced("mail/bob/new"));
+}
+END_TEST
+
 START_TEST(links_are_not_followed)
 {
 	static const char *const part[] = { "tmp", "new", "cur" };
@@ -1252,6 +1290,7 @@ Suite *deliver_maildir_suite(void)
 	tcase_add_test(work, line_ends_are_judged_over_the_borders_of_reads);
 	tcase_add_loop_test(work, unknown_users_are_refused_and_no_home_is_made, 0, WAYS);
 	tcase_add_loop_test(work, parts_of_a_mailbox_are_made, 0, WAYS);
+	tcase_add_test(work, parts_of_a_mailbox_are_durable_before_mail_is_in_them);
 	tcase_add_loop_test(work, links_are_not_followed, 0, WAYS);
 	tcase_add_loop_test(work, what_everybody_may_write_is_no_mailbox, 0, WAYS);
 	tcase_add_loop_test(work, missing_disks_defer_and_do_not_bounce, 0, WAYS);

@@ -1050,6 +1050,55 @@ START_TEST(each_mark_of_a_message_is_synced_within_a_second)
 }
 END_TEST
 
+static int refuse_sync(int fd)
+{
+	(void)fd;
+	errno = EIO;
+	return -1;
+}
+
+/* Names that a power cut may take are not relied on: neither is it noted that they are there, nor does + go. */
+START_TEST(names_that_cannot_be_made_durable_are_not_relied_on)
+{
+	int (*good)(int) = file_sys.fsync;
+
+	ANSWERS(LATER(""));
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	rig_run(1);
+	file_sys.fsync = refuse_sync;
+	rig_finish(0, false);
+	rig_finish(0, false);
+	rig_run(30);
+	ck_assert_str_eq(rig_cur(), "0 +, 1 x.example, 1 y.example");
+	ck_assert_uint_eq(lines_of("cur", rig_name("+"), " linked "), 0);
+	file_sys.fsync = good;
+	rig_run(61);
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	ck_assert_uint_eq(lines_of("cur", rig_name(NULL), " linked "), 2);
+}
+END_TEST
+
+/* Our disk has refused it, and takes it now. */
+START_TEST(an_end_writes_what_could_not_be_written_before)
+{
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	rig_run(1);
+	rig_disk(1, (unsigned)-1, ENOSPC);
+	rig_finish(0, false);
+	rig_run(1);
+	rig_disk(0, 0, 0);
+	queue_close();
+	rig_crash();
+	rig.by_hand = false;
+	rig_start();
+	rig_run(86400);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_got("b@x.example") + rig_got("c@y.example"), 2);
+}
+END_TEST
+
 /* The process is gone at its n-th call: nothing is lost, and only what was not marked yet comes again. */
 START_TEST(a_crash_at_any_call_loses_nothing_and_reports_once)
 {
@@ -1158,6 +1207,8 @@ Suite *queue_attempt_suite(void)
 	tcase_add_test(d, a_bundle_that_ends_in_the_turn_of_its_results_costs_one_call);
 	tcase_add_test(d, a_mark_is_synced_while_its_message_has_a_name);
 	tcase_add_test(d, each_mark_of_a_message_is_synced_within_a_second);
+	tcase_add_test(d, names_that_cannot_be_made_durable_are_not_relied_on);
+	tcase_add_test(d, an_end_writes_what_could_not_be_written_before);
 	tcase_add_loop_test(d, a_crash_at_any_call_loses_nothing_and_reports_once, 0, STORIES);
 	tcase_add_test(d, a_crash_at_any_call_of_a_commit_loses_nothing_that_was_answered);
 	suite_add_tcase(s, d);

@@ -255,6 +255,26 @@ START_TEST(a_damaged_file_goes_to_bad_with_its_reason_and_is_not_tried)
 }
 END_TEST
 
+/* It is as long as its first line says, and the envelope can be read. */
+START_TEST(a_message_with_an_octet_changed_goes_to_bad_at_its_first_opening)
+{
+	char *end;
+
+	make_good();
+	end = memmem(good, good_size, "A line.", 7);
+	ck_assert_ptr_nonnull(end);
+	*end = 'B';
+	rig_write("cur", good_name, good, good_size);
+	rig_crash();
+	rig.conf.deliver = true;
+	rig_start();
+	rig_run(2);
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig.nsent, 0);
+	ck_assert_uint_eq(rig_count("bad"), 2);
+}
+END_TEST
+
 START_TEST(what_is_no_file_goes_to_bad)
 {
 	char name[NAME_ROOM], path[600];
@@ -829,6 +849,7 @@ Suite *queue_file_suite(void)
 	tcase_add_test(f, a_file_cut_at_any_octet_is_refused_and_says_why);
 	tcase_add_test(f, a_file_with_any_octet_changed_or_zeroed_is_refused);
 	tcase_add_test(f, a_damaged_file_goes_to_bad_with_its_reason_and_is_not_tried);
+	tcase_add_test(f, a_message_with_an_octet_changed_goes_to_bad_at_its_first_opening);
 	tcase_add_test(f, what_is_no_file_goes_to_bad);
 	tcase_add_test(f, a_failure_of_the_system_is_no_damage);
 	tcase_add_test(f, an_envelope_that_says_something_else_is_refused);

@@ -1,6 +1,7 @@
 /* Orders about one message: read when it is opened, whoever gave them and when. */
 #include <check.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -169,6 +170,71 @@ START_TEST(an_order_that_cannot_be_understood_keeps_the_message_waiting)
 }
 END_TEST
 
+START_TEST(an_order_stays_for_those_who_still_wait)
+{
+	static const struct rig_answer later[] = { { "@z.example", RESULT_DEFERRED, BLAME_RCPT, 450, "4.2.0 later" } };
+
+	waits_until_told("b@y.example c@z.example");
+	rig_answers(later, 1);
+	give("route z.example other.example\n");
+	rig_run(1);
+	ck_assert_str_eq(rig_cur(), "2 z.example");
+	ck_assert_uint_eq(rig_count("orders"), 1);
+	rig_answers(NULL, 0);
+	make_due("z.example");
+	ck_assert_str_eq(rig_cur(), "");
+	ck_assert_uint_eq(rig_count("orders"), 0);
+	rig_close();
+}
+END_TEST
+
+START_TEST(a_message_whose_order_cannot_be_read_waits)
+{
+	char path[100];
+
+	waits_until_told("b@y.example");
+	ck_assert_int_eq(mkdirat(queue_dir(), "orders", 0700), 0);
+	snprintf(path, sizeof path, "orders/%s", rig_id);
+	ck_assert_int_eq(mkdirat(queue_dir(), path, 0700), 0);
+	rig_answers(NULL, 0);
+	make_due("y.example");
+	ck_assert_uint_eq(rig.settled[RESULT_DELIVERED], 0);
+	ck_assert_int_eq(unlinkat(queue_dir(), path, AT_REMOVEDIR), 0);
+	rig_run(61);
+	ck_assert_uint_eq(rig.settled[RESULT_DELIVERED], 1);
+	rig_close();
+}
+END_TEST
+
+static void touch_orders(void)
+{
+	struct timespec now[2] = { { .tv_sec = loop_wall() }, { .tv_sec = loop_wall() } };
+
+	ck_assert_int_eq(utimensat(queue_dir(), "orders", now, 0), 0);
+}
+
+/* The directory's time does not tell them apart. */
+START_TEST(two_orders_in_one_grain_of_the_clock_are_two)
+{
+	char first[ID_MAX], second[ID_MAX];
+
+	waits_until_told("b@y.example");
+	snprintf(first, sizeof first, "%s", rig_id);
+	ck_assert(rig_put("a@x.example", "b@z.example"));
+	snprintf(second, sizeof second, "%s", rig_id);
+	rig_turn();
+	ck_assert_int_eq(queue_order(queue_dir(), first, STR("fail * enough\n")), 0);
+	touch_orders();
+	orders_look(true);
+	ck_assert_int_eq(queue_order(queue_dir(), second, STR("fail * enough\n")), 0);
+	touch_orders();
+	orders_look(true);
+	rig_turn();
+	ck_assert_uint_eq(rig.settled[RESULT_FAILED], 2);
+	rig_close();
+}
+END_TEST
+
 START_TEST(the_last_row_about_somebody_counts)
 {
 	static const struct addr anna = { STR("anna"), STR("y.example") }, ben = { STR("ben"), STR("Y.EXAMPLE") }, none = { STR("x"), STR("z.example") };
@@ -233,6 +299,9 @@ Suite *queue_order_suite(void)
 	tcase_add_test(c, an_order_makes_a_message_due_that_had_moved_on);
 	tcase_add_test(c, what_is_ordered_another_way_waits_for_nobody_on_the_old_one);
 	tcase_add_loop_test(c, an_order_that_cannot_be_understood_keeps_the_message_waiting, 0, sizeof rows / sizeof *rows);
+	tcase_add_test(c, an_order_stays_for_those_who_still_wait);
+	tcase_add_test(c, a_message_whose_order_cannot_be_read_waits);
+	tcase_add_test(c, two_orders_in_one_grain_of_the_clock_are_two);
 	tcase_add_test(c, the_last_row_about_somebody_counts);
 	tcase_add_test(c, rows_are_added_to_those_that_are_there);
 	tcase_add_test(c, an_order_whose_message_left_long_ago_is_swept);

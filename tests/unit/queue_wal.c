@@ -1297,14 +1297,16 @@ static int ends_the_helper(int fd)
 	return 0;
 }
 
-START_TEST(segments_that_a_helper_was_retiring_when_it_ended_are_kept)
+static int refuses_the_helper(int fd) { return getpid() == ours ? 0 : fails(fd); }
+
+START_TEST(segments_that_a_helper_cannot_retire_are_kept)
 {
 	char why[500];
 
 	rig_crash();
 	rig.conf.inline_sync = rig.conf.deliver = false;
 	ours = getpid();
-	file_sys.syncfs = ends_the_helper;
+	file_sys.syncfs = _i ? refuses_the_helper : ends_the_helper;
 	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
 	for (int i = 0; i < 100 && wal_on(); i++) {
 		rig_put("a@s.example", "b@x.example");
@@ -1316,6 +1318,24 @@ START_TEST(segments_that_a_helper_was_retiring_when_it_ended_are_kept)
 	rig.conf.inline_sync = rig.conf.deliver = true;
 	rig_crash();
 	start();
+}
+END_TEST
+
+START_TEST(what_ends_together_does_not_come_back_behind_a_kill)
+{
+	rig_crash();
+	rig.conf.log_size = MB;
+	rig.conf.lifetime = 700;
+	rig_start();
+	ck_assert(put_later("b@x.example c@y.example"));
+	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	while (strstr(rig_cur(), "x.example") || strstr(rig_cur(), "y.example"))
+		rig_run(10);
+	end_unnoticed();
+	rig.conf.deliver = false;
+	rig_start();
+	ck_assert(!strstr(rig_cur(), "x.example") && !strstr(rig_cur(), "y.example"));
+	ck_assert_uint_eq(rig.reports[0], 1);
 }
 END_TEST
 
@@ -1704,7 +1724,8 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, a_damaged_file_that_was_to_go_is_set_aside_when_there_is_no_other);
 	tcase_add_test(t, what_happened_is_told_in_its_order);
 	tcase_add_test(t, what_was_refused_does_not_come_back_behind_a_kill);
-	tcase_add_test(t, segments_that_a_helper_was_retiring_when_it_ended_are_kept);
+	tcase_add_loop_test(t, segments_that_a_helper_cannot_retire_are_kept, 0, 2);
+	tcase_add_test(t, what_ends_together_does_not_come_back_behind_a_kill);
 	tcase_add_test(t, an_id_that_is_there_already_is_synced_by_itself);
 	tcase_add_test(t, what_is_withdrawn_does_not_come_back_and_what_is_not_stays);
 	tcase_add_test(t, without_the_setting_the_log_is_read_once_more_and_goes);

@@ -354,15 +354,13 @@ static int copy_part(int fd, const struct part *p)
 	return 0;
 }
 
-/* In work/, whole: 0, or -1 with errno. */
+/* In work/, which was swept, whole: 0, or -1 with errno. */
 static int write_again(const struct found *f)
 {
-	int flags = O_RDWR | O_CREAT | O_EXCL, fd = file_sys.open(queue.work, f->id, flags, 0600), saved;
+	int fd = file_sys.open(queue.work, f->id, O_RDWR | O_CREAT | O_EXCL, 0600), saved;
 	const char *why;
 	struct mail *m;
 
-	if (fd == -1 && errno == EEXIST && file_sys.unlink(queue.work, f->id) == 0)
-		fd = file_sys.open(queue.work, f->id, flags, 0600);
 	if (fd == -1)
 		return -1;
 	if (copy_part(fd, &f->message) == -1)

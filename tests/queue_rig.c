@@ -602,6 +602,8 @@ static bool put_rcpts(struct envelope *e, const char *to)
 	return true;
 }
 
+enum { PIECE = 30000 };                 /* octets of a message that are written at a time, as a session does */
+
 bool rig_put_body(const char *from, const char *to, const char *body, const char *id, int64_t release)
 {
 	struct envelope e = { .release = release };
@@ -618,7 +620,10 @@ bool rig_put_body(const char *from, const char *to, const char *body, const char
 	if (!d)
 		return false;
 	str_copy(rig_id, sizeof rig_id, str_of(draft_id(d)));
-	if (draft_write(d, body, strlen(body)) == -1) {
+	for (size_t n = strlen(body), some; n > 0; n -= some, body += some) {
+		some = n < PIECE ? n : PIECE;
+		if (draft_write(d, body, some) == 0)
+			continue;
 		draft_abort(d);
 		return false;
 	}

@@ -11,6 +11,7 @@
 #include "lib/list.h"
 #include "lib/loop.h"
 #include "parse.h"
+#include "queue/inside.h"
 #include "tests/queue_rig.h"
 
 Suite *cmd_expand_suite(void);
@@ -313,6 +314,55 @@ START_TEST(a_crash_at_any_turn_neither_loses_nor_repeats)
 }
 END_TEST
 
+static void made_and_not_noted(char parent[NAME_ROOM], char made[NAME_ROOM])
+{
+	ck_assert(rig_put("a@x.example", "root@here.example team@here.example"));
+	for (int i = 0; i < 20 && rig_count("cur") < 2; i++)
+		loop_turn(0);
+	ck_assert_uint_eq(got.n, 0);
+	snprintf(parent, NAME_ROOM, "%s", rig_name("here.example"));
+	snprintf(made, NAME_ROOM, "%s", rig_name("+"));
+	crash();
+}
+
+/* Its end was not written, though its envelope was: it is made again, and not taken for what it should have been. */
+START_TEST(one_that_is_not_whole_is_made_again)
+{
+	char parent[NAME_ROOM], made[NAME_ROOM], text[8192];
+	size_t n;
+
+	made_and_not_noted(parent, made);
+	n = strlen(rig_read("cur", made));
+	memcpy(text, rig_read("cur", made), n + 1);
+	memset(strstr(text, "A line."), 0, 7);
+	rig_write("cur", made, text, n);
+	rig_start();
+	rig_run(7200);
+	ck_assert_str_eq(rig_cur(), "");
+	got_lines("<a@x.example> anna@here.example " ROOT " ben@here.example " TEAM "\n<a@x.example> far@far.example " TEAM "\n");
+	ck_assert_uint_eq(rig_count("bad"), 2);
+}
+END_TEST
+
+/* Behind a power cut the lock file does not say that the message was tried, and it waits longer than what was made of it. */
+START_TEST(what_was_made_is_noted_before_it_leaves)
+{
+	char parent[NAME_ROOM], made[NAME_ROOM], later[NAME_ROOM];
+	struct entry_name n;
+
+	made_and_not_noted(parent, made);
+	rig_write(".", "lock", "", 0);
+	snprintf(later, sizeof later, "%s", parent);
+	ck_assert(entry_parse(later, &n));
+	entry_print(later, loop_wall() + 3600, false, 1, n.id, "here.example");
+	rig_mv(parent, later);
+	rig_start();
+	rig_run(7200);
+	ck_assert_str_eq(rig_cur(), "");
+	got_lines("<a@x.example> anna@here.example " ROOT " ben@here.example " TEAM "\n<a@x.example> far@far.example " TEAM "\n");
+}
+END_TEST
+
 START_TEST(a_disk_that_fails_makes_it_wait)
 {
 	ck_assert(rig_put("a@x.example", "root@here.example"));
@@ -339,6 +389,8 @@ Suite *cmd_expand_suite(void)
 	tcase_add_test(c, what_can_be_put_right_waits_and_counts_as_no_attempt);
 	tcase_add_test(c, a_large_message_is_copied_in_pieces);
 	tcase_add_loop_test(c, a_crash_at_any_turn_neither_loses_nor_repeats, 0, 36);
+	tcase_add_test(c, one_that_is_not_whole_is_made_again);
+	tcase_add_test(c, what_was_made_is_noted_before_it_leaves);
 	tcase_add_loop_test(c, a_disk_that_fails_makes_it_wait, 0, 8);
 	suite_add_tcase(s, c);
 	return s;

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "lib/account.h"
+#include "deliver/mailbox.h"
 #include "deliver/memory.h"
 #include "lib/child.h"
 #include "lib/file.h"
@@ -1117,6 +1118,29 @@ static void live_and_die(int life)
 	_exit(0);
 }
 
+static bool nobody(void) { return false; }
+
+/* It was asked for, and who has asked is gone: another process may be at the message since. */
+START_TEST(what_nobody_will_mark_is_not_delivered)
+{
+	struct work w = { .ticket = 1, .kind = WORK_DELIVER, .size = sizeof MESSAGE - 1, .user = "bob", .delivered_to = "bob@example.org", .id = "1" };
+	struct work_result result;
+	struct buf text = { 0 };
+	int fd;
+
+	make_mailbox("bob");
+	write_new(in_dir("message"), MESSAGE, sizeof MESSAGE - 1);
+	fd = open(in_dir("message"), O_RDONLY | O_CLOEXEC);
+	start(INLINE);
+	ck_assert(!mailbox_work(&w, fd, nobody, &result, &text));
+	ck_assert_uint_eq(delivered_to("bob"), 0);
+	ck_assert(mailbox_work(&w, fd, NULL, &result, &text));
+	ck_assert_uint_eq(delivered_to("bob"), 1);
+	close(fd);
+	buf_free(&text);
+}
+END_TEST
+
 START_TEST(delivery_of_a_dead_parent_ends_under_its_lock_and_is_the_last)
 {
 	int life[2], status, fifo = -1;
@@ -1311,6 +1335,7 @@ Suite *deliver_maildir_suite(void)
 	tcase_add_loop_test(work, questions_that_are_waiting_at_the_end_are_answered, 0, WAYS);
 	tcase_add_test(work, helper_that_hangs_is_killed_at_the_deadline);
 	tcase_add_test(work, helper_that_dies_is_started_again);
+	tcase_add_test(work, what_nobody_will_mark_is_not_delivered);
 	tcase_add_test(work, delivery_of_a_dead_parent_ends_under_its_lock_and_is_the_last);
 	tcase_add_test(work, a_home_that_hangs_costs_its_owner_alone);
 	tcase_add_test(work, of_a_home_that_tells_nothing_it_is_not_said_that_it_is_full);

@@ -492,27 +492,57 @@ START_TEST(a_message_still_being_written_elsewhere_is_left_alone)
 }
 END_TEST
 
-START_TEST(what_another_process_takes_in_is_locked_until_it_is_durable)
+static struct draft *some_draft(void)
 {
 	static const char text[] = "Subject: x\r\n\r\nx\r\n";
 	struct envelope e = { 0 };
 	struct sender s;
 	struct recipient r;
 	struct draft *d;
-	off_t at;
 
-	rig_crash();
-	rig.conf.schedule = false;      /* inetd, sendmail */
-	rig_start();
 	ck_assert_ptr_null(parse_mail(STR("FROM:<a@s.example>"), PARAM_ALL, &s).text);
 	ck_assert_ptr_null(parse_rcpt(STR("TO:<b@x.example>"), PARAM_ALL, true, &r).text);
 	ck_assert(envelope_sender(&e, &s) && envelope_rcpt(&e, &r));
 	d = queue_draft(&e, NULL);
 	envelope_free(&e);
-	ck_assert(d && draft_write(d, text, sizeof text - 1) == 0 && draft_file(d, &at) != -1);
+	ck_assert(d && draft_write(d, text, sizeof text - 1) == 0);
+	return d;
+}
+
+START_TEST(what_another_process_takes_in_is_locked_until_it_is_durable)
+{
+	struct draft *d;
+	off_t at;
+
+	rig_crash();
+	rig.conf.schedule = false;      /* inetd, sendmail */
+	rig_start();
+	d = some_draft();
+	ck_assert_int_ne(draft_file(d, &at), -1);
 	ck_assert_uint_eq(rig_count("work"), 1);
 	ck_assert(file_in_use(queue.work, draft_id(d)));
 	draft_abort(d);
+}
+END_TEST
+
+/* Its name is met by a look through the directory, and it may be refused yet. */
+START_TEST(what_is_not_durable_yet_is_no_entry)
+{
+	static bool over;
+
+	may_end = mmap(NULL, sizeof *may_end, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	ck_assert(may_end != MAP_FAILED);
+	open_with_helper(QUEUE_SYNC_FILE, is_done, is_slow, is_done);
+	queue_commit(some_draft(), note_end, &over);
+	rig_turn();
+	ck_assert_uint_eq(rig_count("cur"), 1);
+	queue_wake();
+	rig_turn();
+	ck_assert_uint_eq(queue_entries(), 0);
+	*may_end = 1;
+	turns_until(&over);
+	ck_assert_uint_eq(queue_entries(), 1);
+	munmap((void *)(uintptr_t)may_end, sizeof *may_end);
 }
 END_TEST
 
@@ -1989,6 +2019,7 @@ Suite *queue_suite(void)
 	tcase_add_loop_test(t, mail_is_taken_when_what_makes_it_durable_has_succeeded, 0, (int)(sizeof ways_to_fail / sizeof *ways_to_fail));
 	tcase_add_test(t, a_round_answers_those_who_were_there_when_it_began);
 	tcase_add_test(t, what_another_process_takes_in_is_locked_until_it_is_durable);
+	tcase_add_test(t, what_is_not_durable_yet_is_no_entry);
 	tcase_add_test(t, a_message_that_is_locked_at_the_start_is_left_alone);
 	tcase_add_test(t, the_directories_of_a_queue_are_durable_when_it_is_opened);
 	tcase_add_test(t, what_has_no_place_in_the_lock_file_has_its_next_stamp_before_it_is_tried);

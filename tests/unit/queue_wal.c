@@ -1174,8 +1174,8 @@ START_TEST(a_plus_that_became_a_name_does_not_come_back)
 }
 END_TEST
 
-/* A message that was durable before the log began, which knows of its names alone. None but the first has reached the disk. */
-static void cut_with_the_first_name_alone(bool damaged)
+/* A message that was durable before the log began, which knows of its names alone. One of them has reached the disk. */
+static void cut_with_one_name(const char *dest, bool damaged)
 {
 	char text[8192], name[NAME_ROOM];
 	size_t n;
@@ -1196,6 +1196,8 @@ static void cut_with_the_first_name_alone(bool damaged)
 	start();
 	rig_run(2);
 	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+	if (strcmp(dest, "+") != 0)
+		snprintf(name, sizeof name, "%s", rig_name(dest));
 	power_cut();
 	lose_all();
 	rig_write("cur", name, text, n);
@@ -1203,7 +1205,7 @@ static void cut_with_the_first_name_alone(bool damaged)
 
 START_TEST(names_are_made_again_of_one_that_is_to_go)
 {
-	cut_with_the_first_name_alone(false);
+	cut_with_one_name("+", false);
 	start();
 	ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
 }
@@ -1211,50 +1213,81 @@ END_TEST
 
 START_TEST(a_damaged_file_that_was_to_go_is_set_aside_when_there_is_no_other)
 {
-	cut_with_the_first_name_alone(true);
+	cut_with_one_name("+", true);
 	start();
 	ck_assert_str_eq(rig_cur(), "");
 	ck_assert_uint_eq(rig_count("bad"), 2);
 }
 END_TEST
 
+/* What cannot be opened for want of descriptors is not damaged: all names are made of it, or the start ends. */
+START_TEST(a_descriptor_that_is_missing_once_loses_no_name)
+{
+	bool failed = true;
+
+	for (unsigned n = 1; failed; n++) {
+		char why[500];
+		bool opened;
+
+		cut_with_one_name("x.example", false);
+		rig.fail_open = true;
+		rig_disk(n, n, EMFILE);
+		opened = queue_open(&rig.conf, why, sizeof why) == 0;
+		failed = rig.calls >= n;
+		rig.fail_open = false;
+		rig_disk(0, 0, 0);
+		if (!opened) {
+			rig_crash();
+			start();
+		}
+		ck_assert_str_eq(rig_cur(), "1 x.example, 1 y.example");
+		lose_all();
+		rig_run(86400);
+		ck_assert_uint_lt(n, 60);
+	}
+}
+END_TEST
+
+enum { TOLD = 1000 };
+static char last_told[TOLD];
 static bool follow(void *arg, const struct wal_record *r)
 {
-	static char gone[NAME_ROOM];
 	struct str name = r->head, first;
+	char text[NAME_ROOM];
+	struct entry_name n;
 
 	(void)arg;
-	if (r->kind == WAL_MESSAGE || r->kind == WAL_LINES || !str_cut(&name, ' ', &first))
-		return true;
-	if (r->kind == WAL_GONE)
-		ck_assert(str_copy(gone, sizeof gone, name));
-	else
-		ck_assert(!str_eq(name, str_of(gone)));         /* it was told to have left before */
+	if ((r->kind == WAL_NAME || r->kind == WAL_GONE) && str_cut(&name, ' ', &first) && str_copy(text, sizeof text, name) && entry_parse(text, &n))
+		last_told[strtoul(n.id + 8, NULL, 16) % TOLD] = r->kind;
 	return true;
 }
 
-/* Both segments, which stay as large as they were made. */
+/* Both segments, which stay as large as they were made, the older one first: nothing that has left is there again. */
 static void read_segments(void)
 {
-	for (int i = 0; i < 2; i++) {
-		struct wal_head h;
+	struct wal_head h[2];
+
+	memset(last_told, 0, sizeof last_told);
+	for (int i = 0; i < 2; i++)
+		head_of(i, &h[i]);
+	for (int k = 0; k < 2; k++) {
+		int i = h[0].seq > h[1].seq ? !k : k, fd;
 		char path[300];
 		struct stat st;
-		int fd;
 
 		snprintf(path, sizeof path, "%s/wal/%d", rig.dir, i);
 		fd = open(path, O_RDONLY | O_CLOEXEC);
 		ck_assert(fstat(fd, &st) == 0 && st.st_size == SMALL);
-		ck_assert_int_eq(wal_head_read(fd, &h), 0);
-		ck_assert_int_eq(wal_read(fd, &h, follow, NULL), 0);
+		ck_assert_int_eq(wal_read(fd, &h[i], follow, NULL), 0);
 		close(fd);
 	}
+	ck_assert_ptr_null(memchr(last_told, WAL_NAME, sizeof last_told));
 }
 
 /* Of each name: that it is there, and then that it has left, wherever a segment is full. */
 START_TEST(what_happened_is_told_in_its_order)
 {
-	for (unsigned i = 0; i < 1000; i++) {
+	for (unsigned i = 0; i < TOLD; i++) {
 		char id[ID_MAX], name[NAME_ROOM];
 
 		snprintf(id, sizeof id, "6b0d2c00%016x", i);
@@ -1276,6 +1309,9 @@ END_TEST
 /* A person or a client may come again with it. */
 START_TEST(what_was_refused_does_not_come_back_behind_a_kill)
 {
+	rig_crash();
+	rig.conf.deliver = false;
+	start();
 	for (unsigned n = 4; n <= 5; n++) {     /* the batch, its sync */
 		rig_disk(n, n, EIO);
 		ck_assert(!rig_put("a@s.example", "b@x.example"));
@@ -1721,6 +1757,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, what_was_set_aside_is_not_removed_nor_made_again);
 	tcase_add_test(t, a_plus_that_became_a_name_does_not_come_back);
 	tcase_add_test(t, names_are_made_again_of_one_that_is_to_go);
+	tcase_add_test(t, a_descriptor_that_is_missing_once_loses_no_name);
 	tcase_add_test(t, a_damaged_file_that_was_to_go_is_set_aside_when_there_is_no_other);
 	tcase_add_test(t, what_happened_is_told_in_its_order);
 	tcase_add_test(t, what_was_refused_does_not_come_back_behind_a_kill);

@@ -31,9 +31,10 @@
 #include "tests/tree.h"
 
 enum {
-	PEERS = 5,
+	PEERS = 6,
 	TAKES = 0, OTHER = 1, LATER = 2, NEVER = 3,     /* takes all, takes all, puts off what the driver says, refuses */
 	FILTER = 4,                     /* a mail filter, which gives each message another body */
+	LATER_TOO = 5,                  /* puts off what the driver says, as well */
 	RUN_S = 20,                     /* for one scenario or one recovery */
 	MESSAGES = 16,
 	SINGLES = 12,                   /* lone losses tried behind one event */
@@ -51,7 +52,7 @@ static char work[256], root[300], trace_path[300], conf[300], listen_port[16];
 static const char *method;              /* of making durable: queue_sync */
 static struct trace *trace;
 static volatile struct shared {
-	uint32_t put_off;               /* refusals for now that the second peer still gives */
+	uint32_t put_off;               /* refusals for now that are still given */
 } *shared;
 static unsigned peer_port[PEERS];
 static pid_t peers;
@@ -102,7 +103,7 @@ static void trace_reset(enum trace_fault fault, unsigned at, int error)
 	trace->fault_errno = error;
 }
 
-/* ---- peers: four SMTP servers and a filter in one process, a child for each connection */
+/* ---- peers: five SMTP servers and a filter in one process, a child for each connection */
 
 static void peer_talk(int fd, int kind)
 {
@@ -131,7 +132,7 @@ static void peer_talk(int fd, int kind)
 		} else if (strncasecmp(line, "RCPT", 4) == 0) {
 			if (kind == NEVER) {
 				dprintf(fd, "550 5.1.1 nobody of that name\r\n");
-			} else if (kind == LATER && shared->put_off > 0) {
+			} else if ((kind == LATER || kind == LATER_TOO) && shared->put_off > 0) {
 				shared->put_off--;
 				dprintf(fd, "451 4.7.1 come again\r\n");
 			} else if (n < 32 && sscanf(line, "%*[^<]<%127[^>]>", rcpt[n]) == 1) {
@@ -492,6 +493,7 @@ static const char *const to_user[] = { "user@here.test", NULL };
 static const char *const to_both[] = { "user@here.test", "a@takes.test", NULL };
 static const char *const to_aliases[] = { "root@here.test", "a@takes.test", "staff@here.test", NULL };
 static const char *const to_list[] = { "list@here.test", NULL };
+static const char *const to_apart[] = { "a@takes.test", "c@later.test", "e@apart.test", NULL };
 static const char *const to_soon[] = { "user@here.test", "a@takes.test", "e@other.test", "d@never.test", NULL };
 
 static struct message *new_message(const char *const *rcpt)
@@ -567,6 +569,7 @@ static bool by_smtp(const char *const *rcpt)
 static bool scene_one(void) { return by_smtp(to_one); }
 static bool scene_mailbox(void) { return by_smtp(to_user); }
 static bool scene_all(void) { shared->put_off = 1; return by_smtp(to_all); }
+static bool scene_apart(void) { shared->put_off = 2; return by_smtp(to_apart); }
 static bool scene_soon(void) { return by_smtp(to_soon); }
 
 static bool scene_filter(void) { return by_smtp(to_both); }
@@ -824,6 +827,7 @@ static const struct scene {
 	{ "drop", prepare_drop, scene_drop, NULL, false, NULL, false },
 	{ "inetd", NULL, scene_inetd, NULL, false, NULL, false },            /* and flush */
 	{ "retry", NULL, scene_all, NULL, true, NULL, false },
+	{ "apart", NULL, scene_apart, NULL, true, NULL, false },             /* two destinations that wait: each gets a name of its own */
 	{ "hold", prepare_hold, scene_hold, NULL, false, NULL, false },
 	{ "expiry", NULL, scene_expiry, "queue_lifetime = 1s", true, NULL, false },
 	{ "again", NULL, scene_again, NULL, true, NULL, false },
@@ -868,8 +872,8 @@ static void write_conf(const struct scene *s)
 		die(conf);
 	fprintf(f, "hostname = here.test\nlocal_domains = here.test\nlisten = smtp://127.0.0.1:%s\nqueue = %s/queue\nmailbox = %s/mail/{user}/\naliases = %s/aliases\n"
 		"resolver = 127.0.0.1:9\nretry_first = 1s\nretry_max = 1s\nroute = takes.test smtp://127.0.0.1:%u\nroute = other.test smtp://127.0.0.1:%u\n"
-		"route = later.test smtp://127.0.0.1:%u\nroute = never.test smtp://127.0.0.1:%u\n", listen_port, root, root, work,
-		peer_port[TAKES], peer_port[OTHER], peer_port[LATER], peer_port[NEVER]);
+		"route = later.test smtp://127.0.0.1:%u\nroute = never.test smtp://127.0.0.1:%u\nroute = apart.test smtp://127.0.0.1:%u\n",
+		listen_port, root, root, work, peer_port[TAKES], peer_port[OTHER], peer_port[LATER], peer_port[NEVER], peer_port[LATER_TOO]);
 	if (s->setting)
 		fprintf(f, "%s\n", s->setting);
 	if (s->filter)
@@ -1444,6 +1448,7 @@ static uint64_t build(uint32_t until)
 
 static void write_tree(void)
 {
+	time_t before = time(NULL) - 60;        /* the power went before the start that finds it */
 	char path[1024];
 
 	tree_remove(root);
@@ -1475,6 +1480,8 @@ static void write_tree(void)
 			die(path);
 		if (drop_said[0] && objects[places[i].object].ino == drop.st_ino)
 			futimens(fd, (struct timespec[]){ drop.st_atim, drop.st_mtim });
+		else
+			futimens(fd, (struct timespec[]){ { .tv_sec = before }, { .tv_sec = before } });
 		close(fd);
 next:		;
 	}

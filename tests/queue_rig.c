@@ -313,6 +313,7 @@ static void note(const struct bundle *b)
 		buf_printf(&to, "%s%s", i ? " " : "", who);
 	}
 	s->to = strdup(buf_cstr(&to));
+	s->taken = NULL;
 	buf_free(&to);
 	s->body = calloc(1, (size_t)b->mail->size + 1);
 	ck_assert(file_pread(b->mail->fd, s->body, (size_t)b->mail->size, b->mail->at) == b->mail->size);
@@ -321,9 +322,16 @@ static void note(const struct bundle *b)
 	s->mixed = b->mixed;
 }
 
+static void note_taken(struct buf *taken)
+{
+	rig.sent[rig.nsent - 1].taken = taken->n ? strdup(buf_cstr(taken)) : NULL;
+	buf_free(taken);
+}
+
 /* Every recipient by its row; blame other than BLAME_RCPT is the whole bundle's. */
 static void answer_all(struct bundle *b)
 {
+	struct buf taken = { 0 };
 	struct reply reply;
 	struct result r = { .host = "mx.example[192.0.2.1]:25", .reply = &reply, .handed = rig.handed };
 
@@ -337,13 +345,17 @@ static void answer_all(struct bundle *b)
 		r.blame = a ? a->blame : BLAME_RCPT;
 		reply_set(&reply, a ? a->code : 250, "", "%s", a ? a->words : "taken");
 		if (r.blame != BLAME_RCPT) {
+			note_taken(&taken);
 			r.host = NULL;
 			queue_said(b, str_of(rig.said));
 			queue_done(b, &r);
 			return;
 		}
+		if (r.what == RESULT_DELIVERED)
+			buf_printf(&taken, "%s%s", taken.n ? " " : "", who);
 		queue_result(b, i, &r);
 	}
+	note_taken(&taken);
 	queue_said(b, str_of(rig.said));
 	reply_set(&reply, 451, "", "%s", "not asked");
 	r.what = RESULT_DEFERRED;
@@ -458,6 +470,8 @@ static bool report(void *arg, enum report_kind kind, const struct mail *m, unsig
 
 		if (kind == REPORT_DELAYED ? r->state != RCPT_OPEN : r->state == RCPT_OPEN || r->event != event)
 			continue;
+		if (r->to.notify & NOTIFY_NEVER)
+			continue;
 		buf_printf(out, " " STR_FMT "@" STR_FMT, STR_ARG(r->to.addr.local), STR_ARG(r->to.addr.domain));
 		buf_printf(out, "(" STR_FMT ")", STR_ARG(r->words));
 		if (r->said.n)
@@ -547,6 +561,7 @@ void rig_close(void)
 	tree_remove(rig.dir);
 	for (size_t i = 0; i < rig.nsent; i++) {
 		free(rig.sent[i].to);
+		free(rig.sent[i].taken);
 		free(rig.sent[i].body);
 	}
 	rig.nsent = 0;

@@ -7,7 +7,7 @@
 
 enum {
 	RIG_WALL = 1796000000,          /* the wall clock at rig_open(), later than any build of ours */
-	RIG_SENT_MAX = 4096
+	RIG_SENT_MAX = 32768
 };
 
 /* What becomes of a recipient. The first row that fits counts; nothing fits: delivered. */
@@ -21,6 +21,7 @@ struct rig_answer {
 struct rig_sent {                       /* one transaction */
 	char id[ID_MAX];
 	char *to;                       /* "a@x b@x", as handed over */
+	char *taken;                    /* those of them that it was delivered to */
 	char *body;                     /* the message: what the file holds */
 	enum body declared;
 	int64_t when;

@@ -79,6 +79,8 @@ struct mail {
 /* Reads a queue file by name for a tool (mailq, why): envelope and journal. Returns owned (mail_free()), or NULL with errno and *why. */
 struct mail *mail_read(int dir, const char *name, const char **why);
 void mail_free(struct mail *);
+/* When its lifetime began, Unix seconds: when it came, might go, or was tried first behind the clock's being set (now, if that is to come). */
+int64_t mail_began(const struct mail *);
 /* What has happened to it, for who wants to read all of it: the journal, read anew. 0 or -1 with errno. */
 int mail_story(const struct mail *, struct buf *out);
 /* A line of the journal (doc/QUEUE). Empty slices: nothing is said. */

@@ -282,8 +282,6 @@ bool listing_address_is(const struct addr *a, struct str about)
 	return str_eq_nocase(a->domain, domain);
 }
 
-int64_t listing_lifetime_began(const struct mail *m) { return m->release > m->arrived ? m->release : m->arrived; }
-
 int64_t listing_arrival(const struct listed *x)
 {
 	char second[9] = "";

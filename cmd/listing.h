@@ -25,7 +25,6 @@ int listing_read(struct listing *, const char *queue, const char *command);
 void listing_free(struct listing *);
 size_t listing_end(const struct listing *, size_t first);       /* behind the last entry of the message whose first this is */
 int64_t listing_arrival(const struct listed *);                 /* Unix seconds, from the id */
-int64_t listing_lifetime_began(const struct mail *);            /* queue_lifetime and delay_notice count from it: its arrival, or when it was to go */
 /* The message of these entries; one may be moved or finished while we look, then another will do, or what it is called now. NULL: *why says what is wrong with
  * it, or it has left (*why NULL). mail_free(). */
 struct mail *listing_open(const struct listing *, size_t first, size_t end, const char **why);

@@ -215,7 +215,7 @@ bool mailq_print(const struct listing *l, size_t first, size_t end, const struct
 	if (m) {
 		buf_printf(&out, "{\"queue_name\": \"%s\", \"queue_id\": \"%s\", \"arrival_time\": %" PRId64 ", \"message_size\": %lld, "
 			"\"forced_expire\": false, \"expires\": %" PRId64 ", \"sender\": ", queue_name(l, first, end, m), m->id, m->arrived,
-			(long long)m->size, listing_lifetime_began(m) + lifetime);
+			(long long)m->size, mail_began(m) + lifetime);
 		put_addr(&out, &m->from.addr);
 		buf_puts(&out, ", \"recipients\": [");
 		put_recipients(&out, l, first, end, m, only_meant);

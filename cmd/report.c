@@ -36,11 +36,6 @@ static bool read_original(const struct mail *m, bool full, struct buf *out)
 	return true;
 }
 
-static int64_t retry_until(const struct mail *m)
-{
-	return (m->release > m->arrived ? m->release : m->arrived) + config->queue_lifetime;
-}
-
 static bool is_told(const struct rcpt *r, enum report_kind kind, unsigned event)
 {
 	bool mine = kind == REPORT_FINAL ? r->state != RCPT_OPEN && r->event == event : r->state == RCPT_OPEN;
@@ -82,7 +77,7 @@ static size_t choose(const struct mail *m, enum report_kind kind, unsigned event
 		to[n++] = (struct dsn_rcpt){
 			.addr = whole(&r->to.addr), .orcpt = r->to.orcpt, .action = action_of(r),
 			.status = r->status, .host = r->host, .words = r->words, .said = r->said, .when = r->when ? r->when : loop_wall(),
-			.retry_until = retry_until(m),
+			.retry_until = mail_began(m) + config->queue_lifetime,
 		};
 	}
 	return n;

@@ -76,7 +76,7 @@ static void say_tls(const struct rcpt *r)
 
 static void say_next(const struct question *q, const struct listed *x, const struct mail *m, int64_t now)
 {
-	int64_t end = listing_lifetime_began(m) + q->set->queue_lifetime, notice = listing_lifetime_began(m) + q->set->delay_notice;
+	int64_t end = mail_began(m) + q->set->queue_lifetime, notice = mail_began(m) + q->set->delay_notice;
 	struct control_dest d = { 0 };
 	bool known = control_find_dest(buf_view(&q->dests), x->entry.dest, &d);
 

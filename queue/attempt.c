@@ -761,8 +761,7 @@ static void log_result(const struct attempt *a, const struct rcpt *r, const stru
 	words_of(res->reply, words);
 	log_event(res->what == RESULT_FAILED ? LOG_WARN : LOG_INFO, is_expanded(res) ? "expanded" : result_word[res->what], LF(
 		L_TEXT("id", a->entry->msg->id), L_STR("to", to), L_TEXT("into", res->into), L_TEXT("relay", res->host), L_TEXT("tls", res->tls),
-		L_NUM("delay", loop_wall() > a->mail->arrived ? loop_wall() - a->mail->arrived : 0), L_NUM("tries", tries_now(a, res)),
-		L_TEXT("words", words)));
+		L_NUM("delay", attempt_age(a)), L_NUM("tries", tries_now(a, res)), L_TEXT("words", words)));
 }
 
 static bool said_before(const struct rcpt *r, const char *words, const char *host)

@@ -490,6 +490,13 @@ static const char *envelope_line(struct mail *m, size_t *room, struct str line)
 	return "an envelope line begins with an unknown word";
 }
 
+int64_t mail_began(const struct mail *m)
+{
+	int64_t began = m->arrived > CLOCK_SANE ? m->arrived : m->first_sane ? m->first_sane : loop_wall();
+
+	return m->release > began ? m->release : began;
+}
+
 static const char *read_envelope(struct mail *m, struct str text)
 {
 	struct str line;

@@ -414,6 +414,7 @@ void attempt_put_back(struct attempt *);
 void attempt_forget_entry(struct attempt *);
 /* No bundle is left, or what was waited for has come about: brings the entry where it belongs. Runs from the top each time. */
 void attempt_settle(struct attempt *);
+int64_t attempt_age(const struct attempt *);    /* seconds of its lifetime */
 bool attempt_expired(const struct attempt *);   /* its lifetime is over */
 
 #endif

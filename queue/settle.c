@@ -168,13 +168,11 @@ static void send_report(struct attempt *a, enum report_kind kind, unsigned event
 	queue_commit(d, report_committed, a);
 }
 
-/* What came in before the clock was set has an age only since then. */
-static int64_t lifetime_began(const struct attempt *a)
+int64_t attempt_age(const struct attempt *a)
 {
-	const struct mail *m = a->mail;
-	int64_t arrived = m->arrived > CLOCK_SANE ? m->arrived : m->first_sane ? m->first_sane : loop_wall();
+	int64_t age = loop_wall() - mail_began(a->mail);
 
-	return m->release > arrived ? m->release : arrived;
+	return age > 0 ? age : 0;
 }
 
 static bool delay_is_due(const struct attempt *a)
@@ -183,7 +181,7 @@ static bool delay_is_due(const struct attempt *a)
 
 	if (!queue.conf.delay_notice || told || !clock_is_sane() || a->mail->from.addr.local.n == 0)
 		return false;
-	if (loop_wall() - lifetime_began(a) < queue.conf.delay_notice)
+	if (attempt_age(a) < queue.conf.delay_notice)
 		return false;
 	for (size_t i = 0; i < a->mail->nrcpt; i++) {
 		const struct rcpt *r = &a->mail->rcpt[i];
@@ -209,7 +207,7 @@ bool attempt_expired(const struct attempt *a)
 	 * by its probes. */
 	if (was_none(a) || dest_waits_for_machine(a->entry) || (!a->entry->tries && !dest_is_failing(a->entry)))
 		return false;
-	return clock_is_sane() && loop_wall() - lifetime_began(a) > queue.conf.lifetime;
+	return clock_is_sane() && attempt_age(a) > queue.conf.lifetime;
 }
 
 /* Which entry has the recipient in its care. */
@@ -311,7 +309,7 @@ static void give_up(struct attempt *a)
 		str_copy(host, sizeof host, r->host);
 		last = last_words(a, r, room);
 		snprintf(why.text, sizeof why.text, "given up after %" PRId64 " hours in the queue; the last answer was: %.*s",
-			(loop_wall() - a->mail->arrived) / 3600, (int)(last.n < 400 ? last.n : 400), last.p);
+			attempt_age(a) / 3600, (int)(last.n < 400 ? last.n : 400), last.p);
 		attempt_mark(a, r, &res);
 		attempt_say(a, r, &res);
 		attempt_tell(a, r, &res);

@@ -693,6 +693,7 @@ START_TEST(what_came_in_before_the_clock_was_set_is_as_old_as_its_first_try_sinc
 	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 0);
 	rig_run(5 * 86400);
 	ck_assert_uint_eq(rig.reports[REPORT_FINAL], 1);
+	ck_assert_ptr_nonnull(strstr(report_text(0), "given up after 12"));     /* hours, not those since 1970 */
 	ck_assert_str_eq(rig_cur(), "");
 }
 END_TEST

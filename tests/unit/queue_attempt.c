@@ -808,7 +808,7 @@ START_TEST(a_commit_that_fails_at_any_call_is_refused_and_leaves_nothing)
 				ck_assert_uint_lt(n, 40);
 				rig_disk(n, n, errors[e]);
 				failed = !rig_put_body("a@s.example", "b@x.example", large ? body : rig_body, NULL, 0);
-				ck_assert(failed || rig.calls < n);
+				ck_assert(failed || rig.calls < n || wal_on());        /* what is synced by itself needs no log */
 				rig_disk(0, 0, 0);
 				ck_assert_uint_eq(rig_count("work"), 0);
 				ck_assert_str_eq(rig_cur(), failed ? "" : "0 x.example");
@@ -1042,7 +1042,7 @@ START_TEST(each_mark_of_a_message_is_synced_within_a_second)
 		rig_turn();
 		ck_assert_uint_eq(rig.calls, 1);
 		rig_run(2);
-		ck_assert_uint_eq(rig.calls, wal_on() ? 2 : 3); /* the line; the file and the directory, or the log */
+		ck_assert_uint_eq(rig.calls, 3);        /* the line; the file and the directory, or the log and its sync */
 	}
 	rig.by_hand = false;
 	rig_finish(0, false);

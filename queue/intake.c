@@ -1290,9 +1290,31 @@ static void forget_waiters(struct list *l)
 		free(owner_of(x, struct waiter, node));
 }
 
+static int sync_each(struct list *l)
+{
+	int failed = 0;
+
+	for (struct node *x = list_first(l); x; x = list_next(l, x))
+		failed |= file_sys.fdatasync(owner_of(x, struct unsynced, node)->fd);
+	return failed;
+}
+
+/* What happened in the second before the end has no round any more. */
+static void sync_last(void)
+{
+	int failed;
+
+	if (!marks_due && !flying.running && !timer_armed(&marks_timer))
+		return;
+	failed = sync_each(&marks) | sync_each(&flying.marks);
+	if ((file_sys.fsync(target_dir()) | failed) == -1)
+		log_event(LOG_ERROR, "marks-not-durable", LF(L_TEXT("error", strerror(errno))));
+}
+
 void intake_close(void)
 {
 	child_stop(&helper);
+	sync_last();
 	timer_stop(&marks_timer);
 	timer_stop(&round_timer);
 	timer_stop(&helper_timer);

@@ -1051,6 +1051,65 @@ START_TEST(each_mark_of_a_message_is_synced_within_a_second)
 }
 END_TEST
 
+static unsigned file_syncs;
+static int count_sync(int fd)
+{
+	(void)fd;
+	file_syncs++;
+	return 0;
+}
+
+/* What happened in the last second before it; and nothing else is waited for. */
+START_TEST(an_end_syncs_what_was_marked)
+{
+	for (int late = 0; late < 2; late++) {
+		rig.by_hand = true;
+		ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+		rig_run(1);
+		rig_finish(0, false);
+		rig_turn();
+		if (late)
+			rig_run(2);
+		rig_disk(0, 0, 0);
+		file_sys.fdatasync = count_sync;
+		file_syncs = 0;
+		queue_close();
+		if (!wal_on()) {
+			ck_assert_uint_eq(file_syncs, !late);
+			ck_assert_uint_eq(rig_syncs("cur"), !late);
+		}
+		rig_crash();
+		rig.by_hand = false;
+		rig_start();
+		rig_run(86400);
+		ck_assert_str_eq(rig_cur(), "");
+	}
+}
+END_TEST
+
+/* More than a round takes. */
+START_TEST(all_marks_of_a_second_are_synced)
+{
+	enum { ALL = 300 };
+
+	rig_crash();
+	rig.conf.deliver = false;
+	rig_start();
+	for (int i = 0; i < ALL; i++)
+		ck_assert(rig_put("a@s.example", "b@x.example c@x.example"));
+	rig_crash();
+	rig.conf.deliver = true;
+	ANSWERS(LATER("c@x.example"));
+	rig_start();
+	file_sys.fdatasync = count_sync;
+	file_syncs = 0;
+	rig_run(5);
+	ck_assert_uint_eq(rig_got("b@x.example"), ALL);
+	if (!wal_on())
+		ck_assert_uint_eq(file_syncs, ALL);
+}
+END_TEST
+
 static int refuse_sync(int fd)
 {
 	(void)fd;
@@ -1208,6 +1267,8 @@ Suite *queue_attempt_suite(void)
 	tcase_add_test(d, a_bundle_that_ends_in_the_turn_of_its_results_costs_one_call);
 	tcase_add_test(d, a_mark_is_synced_while_its_message_has_a_name);
 	tcase_add_test(d, each_mark_of_a_message_is_synced_within_a_second);
+	tcase_add_test(d, an_end_syncs_what_was_marked);
+	tcase_add_test(d, all_marks_of_a_second_are_synced);
 	tcase_add_test(d, names_that_cannot_be_made_durable_are_not_relied_on);
 	tcase_add_test(d, an_end_writes_what_could_not_be_written_before);
 	tcase_add_loop_test(d, a_crash_at_any_call_loses_nothing_and_reports_once, 0, STORIES);

@@ -222,6 +222,23 @@ static struct draft *simple_draft(const char *id)
 	return d;
 }
 
+/* One that could not be removed when it was given up. */
+START_TEST(of_a_leftover_with_the_same_id_nothing_is_in_the_message)
+{
+	static const char id[] = "6b0c3d50a1b2c3d4e5f60718";
+	static char left[3000];
+	const char *text;
+
+	take_only();
+	memset(left, 'x', sizeof left);
+	rig_write("work", id, left, sizeof left);
+	ck_assert(rig_put_body("a@s.example", "b@x.example", rig_body, id, 0));
+	text = rig_read("cur", rig_name(NULL));
+	ck_assert_str_eq(text + strlen(text) - strlen(rig_body), rig_body);
+	ck_assert_uint_eq(rig_count("work"), 0);
+}
+END_TEST
+
 START_TEST(an_id_committed_twice_in_one_round_is_one_message)
 {
 	take_only();
@@ -2010,6 +2027,7 @@ Suite *queue_suite(void)
 	tcase_add_test(t, an_empty_message_is_delivered);
 	tcase_add_test(t, an_id_whose_file_is_not_whole_is_taken_again);
 	tcase_add_test(t, an_id_that_is_there_already_is_taken_once);
+	tcase_add_test(t, of_a_leftover_with_the_same_id_nothing_is_in_the_message);
 	tcase_add_test(t, an_id_committed_twice_in_one_round_is_one_message);
 	tcase_add_test(t, a_crash_in_mid_commit_calls_nobody_back);
 	tcase_add_test(t, nothing_is_tried_before_its_release);

@@ -1020,6 +1020,37 @@ START_TEST(a_clean_end_that_cannot_sync_the_file_system_keeps_the_log)
 }
 END_TEST
 
+static unsigned delivered_lines;
+static int look_for_lines(int fd)
+{
+	(void)fd;
+	delivered_lines += strstr(rig_read("cur", rig_name("+")), " delivered ") != NULL;
+	return 0;
+}
+
+/* A result that the disk refused before is written by the end, and what the end makes durable has it. */
+START_TEST(what_an_end_writes_is_durable)
+{
+	int (*good)(int) = file_sys.syncfs;
+
+	rig.by_hand = true;
+	ck_assert(rig_put("a@s.example", "b@x.example c@y.example"));
+	rig_run(1);
+	rig_disk(1, (unsigned)-1, ENOSPC);
+	rig_finish(0, false);
+	rig_run(1);
+	rig_disk(0, 0, 0);
+	delivered_lines = 0;
+	file_sys.syncfs = look_for_lines;
+	queue_close();
+	file_sys.syncfs = good;
+	ck_assert_uint_eq(delivered_lines, 1);
+	rig_crash();
+	rig.by_hand = false;
+	start();
+}
+END_TEST
+
 /* What was brought back is not durable: the log is not written over. */
 START_TEST(a_start_that_cannot_make_durable_what_came_back_ends)
 {
@@ -1750,6 +1781,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, behind_a_clean_end_there_is_nothing_to_look_for);
 	tcase_add_test(t, a_file_system_that_cannot_be_synced_keeps_the_log_for_the_next_boot);
 	tcase_add_test(t, a_clean_end_that_cannot_sync_the_file_system_keeps_the_log);
+	tcase_add_test(t, what_an_end_writes_is_durable);
 	tcase_add_test(t, a_start_that_cannot_make_durable_what_came_back_ends);
 	tcase_add_test(t, one_segment_that_the_kernel_has_forgotten_is_enough);
 	tcase_add_test(t, segments_are_newer_than_those_that_were_kept);

@@ -744,6 +744,8 @@ bool queue_drained(void)
 	return couriers == 0 && queue_committed();
 }
 
+bool queue_has(const char *id) { return index_message(str_of(id)) != NULL; }
+
 size_t queue_entries(void)
 {
 	return index_size();

@@ -232,6 +232,7 @@ void queue_commit(struct draft *, void (*done)(void *arg, bool ok), void *arg);
 /* For its done() alone, where what the mail came from stays, too: it leaves the queue again, unless somebody has begun to deliver it
  * or the disk refuses. False: it is there. */
 bool queue_withdraw(const char *id);
+bool queue_has(const char *id);                 /* a message of this id, whole or not */
 /* Nothing waits for a commit (inetd and tests run the loop until then). */
 bool queue_committed(void);
 

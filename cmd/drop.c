@@ -24,6 +24,8 @@
 enum {
 	NAME_MOST = 255,
 	AHEAD_S = 60,                   /* of our clock, which is read once a turn, a file may be */
+	DAY_S = 86400,
+	DAYS = 32,                      /* a machine may have been off for so long behind a crash */
 	AGAIN_MS = 5000                 /* after trouble of our own: disk full, say */
 };
 
@@ -124,18 +126,27 @@ static bool is_being_written(void)
 		st.st_mtim.tv_nsec != now.st.st_mtim.tv_nsec;
 }
 
-/* Same name, same file, same time: the same drop, however often it is met. */
+static void print_id(char id[ID_MAX], int64_t arrived, uint64_t rest)
+{
+	snprintf(id, ID_MAX, "%08" PRIx32 "%016" PRIx64, (uint32_t)arrived, rest);
+}
+
+/* Same name, same file, same time: the same drop, however often it is met. One whose time cannot be believed has come today; where it was met on
+ * another day, and a crash has left it here, it has the id of that day. */
 static void drop_id(char id[ID_MAX])
 {
 	static const uint64_t key[2] = { 0x64726f7020696e20u, 0x6e65772f20696473u };
 	char text[NAME_MOST + 128];
 	int n = snprintf(text, sizeof text, "%s %ju %ju %jd.%09ld %jd", now.name, (uintmax_t)now.st.st_dev, (uintmax_t)now.st.st_ino,
 		(intmax_t)now.st.st_mtim.tv_sec, now.st.st_mtim.tv_nsec, (intmax_t)now.st.st_size);
-	int64_t arrived = now.st.st_ctim.tv_sec;
+	uint64_t rest = siphash(key, text, (size_t)n);
+	int64_t came = now.st.st_ctim.tv_sec, today = loop_wall() - loop_wall() % DAY_S;
 
-	if (arrived > loop_wall() + AHEAD_S || arrived < loop_wall() - 86400)
-		arrived = loop_wall() - loop_wall() % 86400;
-	snprintf(id, ID_MAX, "%08" PRIx32 "%016" PRIx64, (uint32_t)arrived, siphash(key, text, (size_t)n));
+	print_id(id, came, rest);
+	for (int64_t ago = 0; ago < DAYS && !queue_has(id); ago++)
+		print_id(id, today - ago * DAY_S, rest);
+	if (!queue_has(id))
+		print_id(id, came > loop_wall() + AHEAD_S || came < loop_wall() - DAY_S ? today : came, rest);
 }
 
 static void set_drop_aside(const char *why)

@@ -458,19 +458,25 @@ static int unlink_or_crash(int d, const char *name)
 	return -1;
 }
 
+/* However long it has lain there when it is met again. */
+static const int ages[] = { 1, 86400 - 1800, 6 * 86400 };
+
 START_TEST(a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal)
 {
 	char before[ID_MAX], after[ID_MAX];
+	struct stat st;
 
 	broken = true;
 	file_sys.unlink = unlink_or_crash;
 	put_text("one", good[0].drop);
+	ck_assert_int_eq(fstatat(dir, "new/one", &st, 0), 0);
+	loop_virtual_clock(st.st_ctim.tv_sec + ages[_i]);
 	turn();
 	counts(1, 1, 0);
 	only_id(before);
 	stop();
 	broken = false;
-	loop_advance(3600 * 1000);
+	loop_advance(ages[_i] > 86400 ? 86400 * 1000 : 3600 * 1000);
 	start();
 	turn();
 	counts(0, 1, 0);
@@ -629,7 +635,7 @@ Suite *cmd_drop_suite(void)
 	tcase_add_loop_test(t, a_drop_whose_writer_goes_on_is_taken_when_it_is_whole, 0, 20);
 	tcase_add_loop_test(t, a_drop_put_under_the_name_of_another_is_a_drop_of_its_own, 0, 20);
 	tcase_add_loop_test(t, a_drop_that_vanishes_is_no_trouble, 0, 20);
-	tcase_add_test(t, a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal);
+	tcase_add_loop_test(t, a_drop_is_not_taken_twice_after_a_crash_between_commit_and_removal, 0, (int)(sizeof ages / sizeof *ages));
 	tcase_add_test(t, a_drop_that_came_in_the_second_after_the_turn_began_came_then);
 	tcase_add_test(t, a_drop_that_cannot_be_removed_is_sent_when_it_can);
 	tcase_add_test(t, a_drop_that_was_sent_and_stays_is_not_sent_again);

@@ -363,6 +363,27 @@ START_TEST(what_was_made_is_noted_before_it_leaves)
 }
 END_TEST
 
+static ssize_t nothing_there(int fd, void *p, size_t n, off_t at)
+{
+	(void)fd, (void)p, (void)n, (void)at;
+	return 0;
+}
+
+START_TEST(what_cannot_be_read_to_its_end_is_not_sent_on)
+{
+	ssize_t (*good)(int, void *, size_t, off_t) = file_sys.pread;
+
+	file_sys.pread = nothing_there;
+	ck_assert(rig_put("a@x.example", "root@here.example"));
+	rig_turn();
+	ck_assert_uint_eq(got.n, 0);
+	file_sys.pread = good;
+	rig_run(7200);
+	got_lines("<a@x.example> anna@here.example " ROOT "\n");
+	ck_assert_str_eq(rig_cur(), "");
+}
+END_TEST
+
 START_TEST(a_disk_that_fails_makes_it_wait)
 {
 	ck_assert(rig_put("a@x.example", "root@here.example"));
@@ -389,6 +410,7 @@ Suite *cmd_expand_suite(void)
 	tcase_add_test(c, what_can_be_put_right_waits_and_counts_as_no_attempt);
 	tcase_add_test(c, a_large_message_is_copied_in_pieces);
 	tcase_add_loop_test(c, a_crash_at_any_turn_neither_loses_nor_repeats, 0, 36);
+	tcase_add_test(c, what_cannot_be_read_to_its_end_is_not_sent_on);
 	tcase_add_test(c, one_that_is_not_whole_is_made_again);
 	tcase_add_test(c, what_was_made_is_noted_before_it_leaves);
 	tcase_add_loop_test(c, a_disk_that_fails_makes_it_wait, 0, 8);

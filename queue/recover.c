@@ -410,8 +410,13 @@ static int rebuild(struct found *f)
 	for (const struct there *t = f->there; t; t = t->next)
 		if (unlink_there(t) == -1)
 			return -1;
-	if (file_sys.rename(queue.work, f->id, queue.cur, first->name) == -1)
+	if (file_sys.rename(queue.work, f->id, queue.cur, first->name) == -1) {
+		int saved = errno;
+
+		file_sys.unlink(queue.work, f->id);     /* it is written anew when it is gone on with */
+		errno = saved;
 		return -1;
+	}
 	for (const struct logged *e = first->next; e; e = e->next)
 		if (e->open && link_again(first->name, e->name) == -1)
 			return -1;
@@ -528,7 +533,7 @@ static int remove_done(const struct found *f)
 	return 0;
 }
 
-/* 0, or -1 with errno; ENOENT: one of its names has changed since the directory was read. */
+/* 0, or -1 with errno; ENOENT, EEXIST: one of its names has changed since the directory was read. */
 static int put_right(struct found *f, bool last_pass)
 {
 	struct there *good;
@@ -553,6 +558,9 @@ static int put_right(struct found *f, bool last_pass)
 	return remove_done(f);          /* last: one of them may be the file that the others were named from */
 }
 
+/* A name has gone, or come. */
+static bool has_changed(int error) { return error == ENOENT || error == EEXIST; }
+
 /* Again for those whose names change under our hands, which any program may do: what is missing is looked for, and what was begun is gone on with. */
 static int put_all_right(void)
 {
@@ -566,7 +574,7 @@ static int put_all_right(void)
 			struct found *f = owner_of(x, struct found, node);
 
 			f->right = f->right || put_right(f, pass == PASSES) == 0;
-			if (!f->right && (errno != ENOENT || pass == PASSES))
+			if (!f->right && (!has_changed(errno) || pass == PASSES))
 				return -1;
 			free_there(f);
 			all_right &= f->right;

@@ -1651,6 +1651,42 @@ START_TEST(a_name_that_changes_while_the_log_is_read_is_no_second_entry)
 }
 END_TEST
 
+static struct {
+	char name[NAME_ROOM], text[8192];
+	size_t n;
+} taken_out;
+static void put_back(const char *name)
+{
+	if (strcmp(name, rig_id) != 0)
+		return;
+	rig.opening = NULL;
+	rig_write("cur", taken_out.name, taken_out.text, taken_out.n);
+}
+
+START_TEST(a_name_that_comes_while_the_log_is_read_keeps_no_server_from_starting)
+{
+	for (unsigned whole = 0; whole < 2; whole++) {
+		ANSWERS(LATER(""));
+		ck_assert(rig_put("a@s.example", "b@x.example"));
+		rig_run(1);
+		snprintf(taken_out.name, sizeof taken_out.name, "%s", rig_name("x.example"));
+		taken_out.n = (size_t)snprintf(taken_out.text, sizeof taken_out.text, "%s", rig_read("cur", taken_out.name));
+		taken_out.n = whole ? taken_out.n : 0;
+		power_cut();
+		rig_rm(taken_out.name);
+		rig.opening = put_back;         /* when it is written again, in work/ */
+		start();
+		ck_assert(!rig.opening);
+		ck_assert_uint_eq(rig_count("cur"), 1);
+		ANSWERS({ "", RESULT_DELIVERED, BLAME_RCPT, 250, "ok" });
+		rig_run(86400);
+		ck_assert_uint_eq(rig_count("cur"), 0);
+		ck_assert_uint_eq(rig_got("b@x.example"), 2 * (whole + 1));
+		ck_assert_uint_eq(rig_count("bad") + rig_count("work"), 0);
+	}
+}
+END_TEST
+
 START_TEST(no_room_for_a_log_is_no_obstacle)
 {
 	static const int errors[] = { ENOSPC, EDQUOT, EFBIG };
@@ -1803,6 +1839,7 @@ Suite *queue_wal_suite(void)
 	tcase_add_test(t, a_log_that_cannot_be_opened_does_not_bring_back_what_left_without_it);
 	tcase_add_test(t, a_log_that_the_disk_does_not_give_is_not_written_over);
 	tcase_add_test(t, a_name_that_changes_while_the_log_is_read_is_no_second_entry);
+	tcase_add_test(t, a_name_that_comes_while_the_log_is_read_keeps_no_server_from_starting);
 	tcase_add_test(t, no_room_for_a_log_is_no_obstacle);
 	tcase_add_test(t, a_small_disk_has_a_small_log);
 	tcase_add_test(t, a_log_is_not_made_of_the_reserve);

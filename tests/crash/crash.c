@@ -5,8 +5,9 @@
  *
  * A scenario is run once under the shim (shim.c) that logs calls. kill: it is run again and again, ended by SIGKILL at the n-th call.
  * forgotten: the same, and the next start cannot tell that this was all: it does what it does behind a power cut.
- * fail: the n-th call fails, and the scenario goes on. power: the log is played back up to each event, with what no sync has
- * covered kept, lost, torn, or lost in part; names and data apart, since a file system may write them in either order. */
+ * fail: the n-th call fails, and the scenario goes on; and once more, with the power cut behind each answer. power: the log is played back up
+ * to each event, with what no sync has covered kept, lost, torn, or lost in part; names and data apart, since a file system may write them in
+ * either order. */
 #include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
@@ -1570,6 +1571,35 @@ static void each_power_cut(const struct scene *s)
 		each_loss(s, until);
 }
 
+/* The n-th call fails, and later the power goes, behind each answer and at the end: 250 rests on no sync that has failed. */
+static void each_failure_and_cut(const struct scene *s)
+{
+	for (unsigned n = 1; n < TRACE_EVENTS; n++) {
+		char variant[64];
+		uint32_t all;
+
+		make_place(s);
+		base_take();
+		trace_reset(FAULT_ERROR, n, EIO);
+		trace->on = 1;
+		s->run();
+		trace->on = 0;
+		if (!trace->struck)
+			break;
+		all = trace->next;
+		name_objects(all);
+		nmet = 0;
+		snprintf(variant, sizeof variant, "call %u had failed with EIO, all lost", n);
+		for (uint32_t until = 1; until <= all; until++) {
+			if (trace->event[until - 1].op != T_ANSWERED && until < all)
+				continue;
+			for (uint32_t i = 0; i < until; i++)
+				fate[i] = (is_data(&trace->event[i]) || is_name(&trace->event[i])) && !durable(i, until) ? LOSE : KEEP;
+			try_state(s, until, variant, until);
+		}
+	}
+}
+
 /* What loses mail must be seen to. If it is not, nothing else that is said here counts. */
 static const struct {
 	const char *what;
@@ -1662,6 +1692,8 @@ static bool wanted(int argc, char **argv, const char *name, const char *const *k
 static void each_call_fails(const struct scene *s)
 {
 	each_failure(s, s == scenes ? FAULTS : s->slow ? 1 : FAULTS_SHORT);
+	if (!s->slow)
+		each_failure_and_cut(s);
 }
 
 static void run_parts(int argc, char **argv, const struct scene *s)

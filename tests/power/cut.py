@@ -7,7 +7,8 @@ all, some blocks or some sectors of what came behind it. That is mounted, fardel
 must have been served. As a control the same is done to a fardel whose syncs do nothing: that must lose mail.
 
 Environment: FS="ext4 xfs" (also btrfs), SYNC="log file", SECONDS=6, CUTS=20 (each leaves up to four disks), SEED; KEEP=DIRECTORY for disks
-that failed, as they are afterwards. Ends with "N passed, N failed", disks being counted. Limit: what the record has before a flush counts
+that failed, as they are afterwards. Ends with "N passed, N failed", disks being counted; one whose file system is lost itself
+(btrfs with half a superblock) is told of, and shows nothing. Limit: what the record has before a flush counts
 as covered by it, though the kernel may not have waited for all of it."""
 import atexit
 import collections
@@ -399,11 +400,16 @@ def cut(work, fs, method, control):
     copy, at = work + "/copy", work + "/cut"
     os.mkdir(at)
     conf = Conf(work + "/cut.conf", at, method, None)
-    bad = n = 0
+    bad = n = unreadable = 0
     for place, left in disks(base, copy, records, begin, r):
-        n += 1
         try:
             mount(copy, at, *(["nouuid"] if fs == "xfs" else []))
+        except OSError as e:            # no program can do anything about that
+            unreadable += 1
+            print("%s: cut at record %d, %s of what was not flushed: the file system itself is lost: %s" % (what, place, left, str(e).split("\n")[0]))
+            continue
+        n += 1
+        try:
             try:
                 wrong = faults(conf, records, place, n % 2 == 0)
             finally:
@@ -421,9 +427,9 @@ def cut(work, fs, method, control):
         if control and bad:
             break
     answered = sum(x.op == MARK and x.data[:3] == b"250" for x in records)
-    print("%s: %d messages answered 250, %d refused, %d writes, %d flushes; %d disks, %d not as promised; of %d promises %d were kept more than once, the oldest "
-          "%.1f s before its cut" % (what, answered, totals["refused"], sum(x.op == WRITE for x in records[begin:]),
-                                     sum(x.op == FLUSH for x in records[begin:]), n, bad, totals["promises"], totals["repeats"], totals["age"]), flush=True)
+    print("%s: %d messages answered 250, %d refused, %d writes, %d flushes; %d disks, %d not as promised, %d more without a file system; "
+          "of %d promises %d were kept more than once, the oldest %.1f s before its cut" % (what, answered, totals["refused"], sum(x.op == WRITE for x in records[begin:]),
+                                     sum(x.op == FLUSH for x in records[begin:]), n, bad, unreadable, totals["promises"], totals["repeats"], totals["age"]), flush=True)
     if control:
         good = bad > 0
         totals["passed" if good else "failed"] += 1

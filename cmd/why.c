@@ -165,13 +165,14 @@ static void tell_entry(const struct question *q, const struct listing *l, size_t
 
 static void say_done(const struct mail *m)
 {
-	size_t delivered = 0, failed = 0, aliases = 0;
+	size_t delivered = 0, failed = 0, untold = 0, aliases = 0;
 
 	for (size_t i = 0; i < m->nrcpt; i++) {
 		const struct rcpt *r = &m->rcpt[i];
 
 		delivered += r->state == RCPT_DELIVERED && !r->expanded;
 		failed += r->state == RCPT_FAILED;
+		untold += r->state == RCPT_FAILED && !r->reported && !(r->to.notify & NOTIFY_NEVER);
 		aliases += r->expanded;
 		if (!r->expanded || aliases > ALIASES_AT_MOST)
 			continue;
@@ -187,6 +188,8 @@ static void say_done(const struct mail *m)
 		printf("  %zu of %zu recipients have got it\n", delivered, m->nrcpt);
 	if (failed)
 		printf("  %zu of %zu recipients have failed\n", failed, m->nrcpt);
+	if (untold && !addr_is_null(&m->from.addr))
+		printf("  its sender is to be told of %zu of them: of many reports one is made a second\n", untold);
 }
 
 /* "made by the alias staff@here.example of 6b04..." */

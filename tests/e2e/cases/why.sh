@@ -127,3 +127,16 @@ why_in_detail() {
 	has 'what was said to y.test:' "$T/shown"
 	has '^    < 451 4.7.1 come back later' "$T/shown"
 }
+
+it why_a_report_waits "of more than a hundred reports at once the others wait for their turn, and why says so"
+why_a_report_waits() {
+	sink there -r 'b@=550 5.1.1 nobody'
+	serve home "route = * smtp://127.0.0.1:$port"
+	for n in $(seq 140); do
+		printf 'Subject: x\n\ntext\n' | send home -f user@x.test b@x.test || fail "sendmail"
+	done
+	waits() { why && grep -q 'its sender is to be told of 1 of them' "$T/said"; }
+	within 30 "a report that waits" waits
+	has ' reports-wait ' "$T/home.log"
+	has '1 of 1 recipients have failed' "$T/said"
+}

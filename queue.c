@@ -1162,6 +1162,8 @@ void queue_close(void)
 	close_fd(&queue.in);
 	close_fd(&queue.work);
 	close_fd(&queue.bad);
+	if (queue.lock != -1)
+		flock(queue.lock, LOCK_UN);     /* a helper that was forked just now may have it open still */
 	close_fd(&queue.lock);
 	close_fd(&queue.dir);
 }

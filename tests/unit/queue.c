@@ -14,6 +14,7 @@
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -309,6 +310,27 @@ static void kill_children(void)
 	if (f)
 		fclose(f);
 }
+
+/* It has the lock's descriptor until it closes what is not its own. */
+START_TEST(a_helper_that_has_just_been_forked_does_not_keep_the_queue_behind_its_end)
+{
+	int hold[2], status;
+	char c;
+	pid_t child;
+
+	ck_assert_int_eq(pipe(hold), 0);
+	child = fork();
+	if (child == 0) {
+		close(hold[1]);
+		_exit(read(hold[0], &c, 1) != 0);
+	}
+	close(hold[0]);
+	rig_crash();
+	rig_start();
+	close(hold[1]);
+	ck_assert_int_eq(waitpid(child, &status, 0), child);
+}
+END_TEST
 
 /* Killed at once by what wants its memory, say. */
 START_TEST(a_commit_helper_that_dies_at_once_is_not_forked_in_a_circle)
@@ -2033,6 +2055,7 @@ Suite *queue_suite(void)
 	tcase_add_test(t, nothing_is_tried_before_its_release);
 	tcase_add_test(t, what_waits_in_in_is_adopted);
 	tcase_add_test(t, a_commit_helper_that_dies_at_once_is_not_forked_in_a_circle);
+	tcase_add_test(t, a_helper_that_has_just_been_forked_does_not_keep_the_queue_behind_its_end);
 	tcase_add_loop_test(t, what_the_commit_helper_had_when_it_ended_is_refused, 0, 3);
 	tcase_add_loop_test(t, mail_is_taken_when_what_makes_it_durable_has_succeeded, 0, (int)(sizeof ways_to_fail / sizeof *ways_to_fail));
 	tcase_add_test(t, a_round_answers_those_who_were_there_when_it_began);

@@ -172,7 +172,7 @@ static void say_done(const struct mail *m)
 
 		delivered += r->state == RCPT_DELIVERED && !r->expanded;
 		failed += r->state == RCPT_FAILED;
-		untold += r->state == RCPT_FAILED && !r->reported && !(r->to.notify & NOTIFY_NEVER);
+		untold += r->state == RCPT_FAILED && !r->reported && (!r->to.notify || r->to.notify & NOTIFY_FAILURE);
 		aliases += r->expanded;
 		if (!r->expanded || aliases > ALIASES_AT_MOST)
 			continue;

@@ -130,8 +130,12 @@ why_in_detail() {
 
 it why_a_report_waits "of more than a hundred reports at once the others wait for their turn, and why says so"
 why_a_report_waits() {
-	sink there -r 'b@=550 5.1.1 nobody'
+	sink there -r 'b@=550 5.1.1 nobody' -r 'c@=450 4.2.0 later'
 	serve home "route = * smtp://127.0.0.1:$port"
+	printf 'Subject: x\n\ntext\n' | send home -N success -f user@x.test b@x.test c@x.test || fail "sendmail"
+	has_failed() { why && grep -q '1 of 2 recipients have failed' "$T/said"; }
+	within 30 "what nobody wants to hear of" has_failed
+	must "no word of a report" [ "$(grep -c 'is to be told' "$T/said")" = 0 ]
 	for n in $(seq 140); do
 		printf 'Subject: x\n\ntext\n' | send home -f user@x.test b@x.test || fail "sendmail"
 	done

@@ -48,6 +48,7 @@ struct rig {
 	int fail_errno;
 	bool fail_open;                 /* open() counts as well */
 	void (*opening)(const char *name);      /* called before each open() */
+	pid_t ours;                     /* the process that has it open; another one is its commit helper */
 	unsigned life, remembered;      /* of the kernel's memory of files: another one is behind a power cut */
 };
 extern struct rig rig;
@@ -87,6 +88,7 @@ void rig_write(const char *dir, const char *name, const void *, size_t n);
 unsigned rig_times(const char *to);     /* transactions that had exactly these recipients */
 unsigned rig_got(const char *addr);     /* transactions that had this recipient */
 
+int rig_end_helper(int fd);             /* a sync that ends the commit helper */
 /* From now on calls number from..to (1 is the next) fail with error. from 0: none. */
 void rig_disk(unsigned from, unsigned to, int error);
 unsigned rig_syncs(const char *dir);    /* how often this directory of the queue ("": the queue's own) was synced since then */

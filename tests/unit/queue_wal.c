@@ -1354,26 +1354,16 @@ START_TEST(what_was_refused_does_not_come_back_behind_a_kill)
 }
 END_TEST
 
-/* What the disk said to it is not known, and is not said twice. */
-static pid_t ours;
-static int ends_the_helper(int fd)
-{
-	(void)fd;
-	if (getpid() != ours)
-		_exit(1);
-	return 0;
-}
+static int refuses_the_helper(int fd) { return getpid() == rig.ours ? 0 : fails(fd); }
 
-static int refuses_the_helper(int fd) { return getpid() == ours ? 0 : fails(fd); }
-
+/* What the disk said to one that has ended is not known, and is not said twice. */
 START_TEST(segments_that_a_helper_cannot_retire_are_kept)
 {
 	char why[500];
 
 	rig_crash();
 	rig.conf.inline_sync = rig.conf.deliver = false;
-	ours = getpid();
-	file_sys.syncfs = _i ? refuses_the_helper : ends_the_helper;
+	file_sys.syncfs = _i ? refuses_the_helper : rig_end_helper;
 	ck_assert_int_eq(queue_open(&rig.conf, why, sizeof why), 0);
 	for (int i = 0; i < 100 && wal_on(); i++) {
 		rig_put("a@s.example", "b@x.example");

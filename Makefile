@@ -9,7 +9,7 @@
 #   make clang      everything built by clang, unit tests run
 #   make cross ARCH=armhf    built for another machine, its size, unit tests in qemu's emulation of it: arm64, armhf, mipsel, s390x; or musl
 #   make conformance    suites of test cases: ours, and published ones that lie in CONFORMANCE (spf/*.yml, psl/*.txt, dkim, dmarc, arc)
-#   make crash      fardel killed at, and power cut behind, every call that matters; about half an hour. T=drop: one scenario
+#   make crash      fardel killed at, and power cut behind, every call that matters; about an hour, mostly waiting. T=drop: one scenario
 #   make power      the power of real file systems is cut below fardel, and a control that must lose mail; as root. FS="ext4 xfs" SYNC CUTS SEED
 #   make faults     system calls of fardel fail, from outside: one by one, and from one on; about 20 minutes. Needs strace. N=all SEED SYNC SCENES
 #   make soak       an hour of mixed load with faults, killed and restarted within: all mail accounted for, memory flat; SOAK_SECONDS

@@ -1,4 +1,4 @@
-/* Who may come in: what judge() has to be told of this server. */
+/* Who may come in, and to whom: recipients, and what judge() has to be told of this server. */
 #include "cmd/judging.h"
 
 #include "deliver/alias.h"

@@ -8,7 +8,6 @@
 #include "cmd/sent.h"
 #include "deliver/alias.h"
 #include "deliver/recall.h"
-#include "lib/log.h"
 #include "lib/loop.h"
 #include "parse.h"
 #include "policy/quota.h"
